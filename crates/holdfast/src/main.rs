@@ -1,0 +1,2 @@
+//! The holdfast binary: command line and server
+fn main() {}

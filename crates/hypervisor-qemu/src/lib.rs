@@ -1,0 +1,1 @@
+//! QEMU as a hypervisor: QMP, guest agent, capture, launch

@@ -1,0 +1,193 @@
+//! A hypervisor in memory: VMs whose disks a test writes by hand, with honest change tracking.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use image::{ByteRange, FixedChanges, MemoryImage};
+use model::{CaptureCost, CaptureId, Consistency, ConsistencyReached, DiskFormat, DiskName, Timestamp, VmDefinition, VmId};
+
+use crate::{
+    AgentState, Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, DiskChanges, DiskInspection, Error,
+    ErrorKind, Hypervisor, Inspection, Power, Result, Tracking, VmAccess,
+};
+
+/// A VM in memory.
+#[derive(Debug, Clone)]
+pub struct FakeVm {
+    /// Its definition.
+    pub definition: VmDefinition,
+    /// Its disks.
+    pub disks: BTreeMap<DiskName, FakeDisk>,
+    /// The strongest consistency that it can reach.
+    pub consistency: Consistency,
+    /// Whether it runs.
+    pub power: Power,
+}
+
+/// A disk in memory. `dirty` holds, for each capture, what was written since.
+#[derive(Debug, Clone, Default)]
+pub struct FakeDisk {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    dirty: BTreeMap<CaptureId, Vec<ByteRange>>,
+}
+
+impl FakeDisk {
+    /// A disk of these bytes.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, dirty: BTreeMap::new() }
+    }
+
+    /// Writes as the guest would.
+    pub fn write(&mut self, offset_bytes: usize, data: &[u8]) {
+        self.bytes[offset_bytes..offset_bytes + data.len()].copy_from_slice(data);
+        let range = ByteRange::new(offset_bytes as u64, data.len() as u64);
+        self.dirty.values_mut().for_each(|ranges| ranges.push(range));
+    }
+
+    /// Loses all change tracking, as a power cut does.
+    pub fn lose_tracking(&mut self) {
+        self.dirty.clear();
+    }
+}
+
+/// A hypervisor in memory.
+#[derive(Debug, Clone, Default)]
+pub struct FakeHypervisor {
+    vms: Arc<Mutex<BTreeMap<VmId, FakeVm>>>,
+}
+
+impl FakeHypervisor {
+    /// Adds or replaces a VM.
+    pub fn insert(&self, vm_id: VmId, vm: FakeVm) {
+        self.lock().insert(vm_id, vm);
+    }
+
+    /// Changes a VM.
+    ///
+    /// # Panics
+    /// When there is no such VM.
+    pub fn edit<T>(&self, vm_id: VmId, edit: impl FnOnce(&mut FakeVm) -> T) -> T {
+        edit(self.lock().get_mut(&vm_id).expect("the test inserted this VM"))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<VmId, FakeVm>> {
+        self.vms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, vm: &VmAccess, use_vm: impl FnOnce(&mut FakeVm) -> Result<T>) -> Result<T> {
+        match self.lock().get_mut(&vm.vm_id) {
+            Some(found) => use_vm(found),
+            None => Err(Error::new(ErrorKind::Unreachable, format!("the VM {} does not answer", vm.name))),
+        }
+    }
+}
+
+#[async_trait]
+impl Hypervisor for FakeHypervisor {
+    async fn inspect(&self, vm: &VmAccess) -> Result<Inspection> {
+        self.with(vm, |vm| {
+            let disks = vm.disks.iter().map(|(name, disk)| DiskInspection {
+                name: name.clone(),
+                path: name.as_str().into(),
+                format: DiskFormat::Raw,
+                size_bytes: model::ByteCount(disk.bytes.len() as u64),
+                tracking: disk.dirty.keys().next_back().map_or(Tracking::Off, |&capture| Tracking::Since(capture)),
+            });
+            Ok(Inspection {
+                power: vm.power,
+                hypervisor: "fake".to_owned(),
+                definition: vm.definition.clone(),
+                disks: disks.collect(),
+                agent: AgentState::NoChannel,
+                limits: Vec::new(),
+            })
+        })
+    }
+
+    async fn capture(&self, request: CaptureRequest) -> Result<Box<dyn Capture>> {
+        self.recover(&request.vm, request.baseline).await?;
+        self.with(&request.vm, |vm| {
+            let reached = request.consistency.min(vm.consistency);
+            if request.strict && reached < request.consistency {
+                return Err(Error::new(ErrorKind::Consistency, format!("{reached} consistency at best")));
+            }
+            let disks = vm.disks.iter_mut().map(|(name, disk)| {
+                let changes = request.baseline.and_then(|baseline| disk.dirty.get(&baseline)).map_or_else(
+                    || DiskChanges::Unknown { reason: "there is no bitmap".to_owned() },
+                    |ranges| DiskChanges::Since(Arc::new(FixedChanges::new(ranges.clone()))),
+                );
+                disk.dirty.insert(request.capture_id, Vec::new());
+                CapturedDisk { name: name.clone(), image: Arc::new(MemoryImage::new(disk.bytes.clone())), changes }
+            });
+            let disks = disks.collect();
+            let shortfall = (reached < request.consistency).then(|| "the fake guest can do no better".to_owned());
+            let facts = CaptureFacts {
+                captured_at: Timestamp::from_microseconds(0),
+                consistency: ConsistencyReached { asked: request.consistency, reached, shortfall },
+                definition: vm.definition.clone(),
+                cost: CaptureCost::default(),
+            };
+            let capture = FakeCapture { hypervisor: self.clone(), request: request.clone(), facts, disks };
+            Ok(Box::new(capture) as Box<dyn Capture>)
+        })
+    }
+
+    async fn recover(&self, vm: &VmAccess, committed: Option<CaptureId>) -> Result<Vec<String>> {
+        self.with(vm, |vm| {
+            for disk in vm.disks.values_mut() {
+                disk.dirty.retain(|&capture, _| Some(capture) == committed);
+            }
+            Ok(Vec::new())
+        })
+    }
+
+    async fn start(&self, vm: &VmAccess) -> Result<()> {
+        self.with(vm, |vm| {
+            vm.power = Power::Running;
+            Ok(())
+        })
+    }
+
+    async fn stop(&self, vm: &VmAccess, _force: bool) -> Result<()> {
+        self.with(vm, |vm| {
+            vm.power = Power::Stopped;
+            Ok(())
+        })
+    }
+}
+
+struct FakeCapture {
+    hypervisor: FakeHypervisor,
+    request: CaptureRequest,
+    facts: CaptureFacts,
+    disks: Vec<CapturedDisk>,
+}
+
+#[async_trait]
+impl Capture for FakeCapture {
+    fn facts(&self) -> &CaptureFacts {
+        &self.facts
+    }
+
+    fn disks(&self) -> &[CapturedDisk] {
+        &self.disks
+    }
+
+    async fn finish(self: Box<Self>, outcome: CaptureOutcome) -> Result<CaptureCost> {
+        let retired = match outcome {
+            CaptureOutcome::Kept => self.request.baseline,
+            CaptureOutcome::Abandoned => Some(self.request.capture_id),
+        };
+        self.hypervisor.with(&self.request.vm, |vm| {
+            for disk in vm.disks.values_mut() {
+                disk.dirty.retain(|&capture, _| Some(capture) != retired);
+            }
+            Ok(self.facts.cost.clone())
+        })
+    }
+}

@@ -1,0 +1,90 @@
+//! The hypervisor seam: look at a VM, hold it at a moment, clean up after the dead, start and stop it.
+//!
+//! This crate knows no hypervisor. `hypervisor-qemu` is the real implementation, [`FakeHypervisor`] the one for tests.
+
+mod capture;
+mod error;
+mod fake;
+mod inspection;
+
+use async_trait::async_trait;
+use model::{CaptureId, VmDefinition, VmId, VmName};
+
+pub use capture::{
+    Capture, CaptureFacts, CaptureOutcome, CapturePhase, CaptureRequest, CapturedDisk, DiskChanges, PhaseListener,
+};
+pub use error::{Error, ErrorKind, Result};
+pub use fake::{FakeDisk, FakeHypervisor, FakeVm};
+pub use inspection::{AgentState, DiskInspection, Inspection, Power, Tracking};
+
+use std::path::PathBuf;
+
+/// A VM, and how to reach it.
+#[derive(Debug, Clone)]
+pub struct VmAccess {
+    /// The VM.
+    pub vm_id: VmId,
+    /// Its name, for messages.
+    pub name: VmName,
+    /// Where it comes from.
+    pub origin: VmOrigin,
+}
+
+/// Where a VM comes from.
+#[derive(Debug, Clone)]
+pub enum VmOrigin {
+    /// Started by somebody else; reached by its sockets.
+    External {
+        /// The QMP monitor's unix socket.
+        qmp: PathBuf,
+        /// A second QMP monitor, for commands out of band while the first hangs.
+        qmp_out_of_band: Option<PathBuf>,
+        /// The guest agent's unix socket.
+        agent: Option<PathBuf>,
+        /// What the last inspection found: how its disks are reached while it is stopped.
+        last_seen: Option<Box<VmDefinition>>,
+    },
+    /// Defined in Holdfast, which starts and stops it.
+    Managed {
+        /// The definition, with the paths of its disks.
+        definition: Box<VmDefinition>,
+    },
+}
+
+/// A hypervisor.
+///
+/// Contract:
+/// - The guest wins: no method makes the guest wait longer than its documented bounds, and no failure of Holdfast's own
+///   (a full disk, a dead process) is ever handed to the guest as an error.
+/// - Whatever a method leaves in the hypervisor is named after Holdfast, so that [`Hypervisor::recover`] finds it.
+/// - All methods may be called at once for different VMs; for one VM callers take turns.
+#[async_trait]
+pub trait Hypervisor: Send + Sync {
+    /// Looks at a VM without changing anything.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unreachable`] when an external VM neither answers nor was ever seen.
+    async fn inspect(&self, vm: &VmAccess) -> Result<Inspection>;
+
+    /// Holds all disks of a VM at one moment. The moment is fixed when this returns; the guest is thawed and runs.
+    /// First cleans up as [`Hypervisor::recover`] does, with the request's baseline as the committed capture.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Consistency`] when the request is strict and its consistency cannot be reached; nothing is left behind
+    /// after any error.
+    async fn capture(&self, request: CaptureRequest) -> Result<Box<dyn Capture>>;
+
+    /// Cleans up what a dead process of Holdfast left in a VM: thaws and resumes what it froze and paused, removes its
+    /// filters, exports, jobs and scratch files, and makes the dirty bitmaps of `committed` whole again by merging those
+    /// of captures that never became points. Returns what was done, a sentence each; nothing when all was clean.
+    async fn recover(&self, vm: &VmAccess, committed: Option<CaptureId>) -> Result<Vec<String>>;
+
+    /// Starts a managed VM.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for external VMs, [`ErrorKind::Failed`] with the hypervisor's own words.
+    async fn start(&self, vm: &VmAccess) -> Result<()>;
+
+    /// Stops a VM: asks the guest to shut down and waits, or with `force` ends it as a power cut would.
+    async fn stop(&self, vm: &VmAccess, force: bool) -> Result<()>;
+}

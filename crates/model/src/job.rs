@@ -1,0 +1,114 @@
+//! Long work and how far it is.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// What a job does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobKind {
+    /// Capture a VM and put it into its vault.
+    Backup,
+    /// Build a new VM from a recovery point.
+    RestoreVm,
+    /// Write one disk of a recovery point to an image file.
+    RestoreDisk,
+    /// Read a vault back and check every byte.
+    Verify,
+}
+
+impl JobKind {
+    /// The kind in words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Backup => "backup",
+            Self::RestoreVm => "restore-vm",
+            Self::RestoreDisk => "restore-disk",
+            Self::Verify => "verify",
+        }
+    }
+}
+
+impl fmt::Display for JobKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
+impl FromStr for JobKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Backup, Self::RestoreVm, Self::RestoreDisk, Self::Verify]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| format!("{text:?} is not a kind of job"))
+    }
+}
+
+/// Where a job is in its life: queued, then running, then one of the rest for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobState {
+    /// Waiting for its turn; the job's phase says what it waits for.
+    Queued,
+    /// At work.
+    Running,
+    /// Done, all of it.
+    Succeeded,
+    /// Ended with an error; nothing half-done is left behind, or the error says what is.
+    Failed,
+    /// Ended because somebody asked for it.
+    Cancelled,
+}
+
+impl JobState {
+    /// The state in words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether the job will never change again.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl fmt::Display for JobState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
+impl FromStr for JobState {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| format!("{text:?} is not a job state"))
+    }
+}
+
+/// How far a job is. A later progress of the same phase never has a smaller `done_bytes`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Progress {
+    /// What the job does now, in a few words: "freezing", "reading vroot".
+    pub phase: String,
+    /// Bytes dealt with in this phase.
+    pub done_bytes: u64,
+    /// Bytes to deal with in this phase, where known.
+    pub total_bytes: Option<u64>,
+}

@@ -1,0 +1,29 @@
+//! The vocabulary of Holdfast as pure data and pure functions.
+//!
+//! This crate never does I/O, never takes the time, never draws a random number. Everything here can be serialised,
+//! but nothing here *is* a durable or a wire format: `vault`, `catalog` and `api` own theirs.
+
+mod consistency;
+mod definition;
+mod id;
+mod job;
+mod name;
+mod point;
+mod protection;
+mod reference;
+mod size;
+mod time;
+
+pub use consistency::{Consistency, ParseConsistencyError};
+pub use definition::{DiskBus, DiskDefinition, DiskFormat, Firmware, NetworkDefinition, NetworkKind, VmDefinition};
+pub use id::{CaptureId, JobId, ParseIdError, PointId, VaultId, VmId};
+pub use job::{JobKind, JobState, Progress};
+pub use name::{DiskName, NameError, VaultName, VmName};
+pub use point::{CaptureCost, ChangeSource, ConsistencyReached, DiskSummary, PointSummary};
+pub use protection::ProtectionSettings;
+pub use reference::{ParseReferenceError, PointReference, PointSelector};
+pub use size::{ByteCount, ParseByteCountError};
+pub use time::Timestamp;
+
+#[cfg(test)]
+mod tests;

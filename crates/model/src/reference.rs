@@ -1,0 +1,108 @@
+//! References to images, parsed in this one place.
+
+use std::{fmt, str::FromStr};
+
+use crate::{DiskName, Timestamp};
+
+/// Which recovery point of a VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PointSelector {
+    /// The newest.
+    Latest,
+    /// The one whose id starts so.
+    IdPrefix(String),
+    /// The newest that is not younger than this.
+    At(Timestamp),
+}
+
+/// `point:<vm>/<point>[/<disk>]`. The VM is a name or an id; `%2F` stands for a slash inside a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PointReference {
+    /// The VM's name or id.
+    pub vm: String,
+    /// Which of its points.
+    pub point: PointSelector,
+    /// One disk of it; none means the whole VM.
+    pub disk: Option<DiskName>,
+}
+
+/// The text is not a reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParseReferenceError {
+    text: String,
+    why: &'static str,
+}
+
+impl fmt::Display for ParseReferenceError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{:?} is not a reference: {}; write point:<vm>/<point>[/<disk>], as in point:web-1/latest",
+            self.text, self.why
+        )
+    }
+}
+
+impl std::error::Error for ParseReferenceError {}
+
+impl FromStr for PointReference {
+    type Err = ParseReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = |why| ParseReferenceError { text: text.to_owned(), why };
+        let rest = text.strip_prefix("point:").ok_or_else(|| error("it does not start with point:"))?;
+        let mut parts = rest.split('/').map(decode);
+        let (Some(vm), Some(point), disk, None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+            return Err(error("it needs a VM and a point, and at most one disk; write a slash in a name as %2F"));
+        };
+        if vm.is_empty() {
+            return Err(error("the VM's name is empty"));
+        }
+        let disk = disk.map(|name| name.parse()).transpose().map_err(|_| error("the disk's name is not valid"))?;
+        let point = point.parse().map_err(error)?;
+        Ok(Self { vm, point, disk })
+    }
+}
+
+impl fmt::Display for PointReference {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "point:{}/{}", encode(&self.vm), self.point)?;
+        self.disk.as_ref().map_or(Ok(()), |disk| write!(formatter, "/{}", encode(disk.as_str())))
+    }
+}
+
+impl FromStr for PointSelector {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "latest" {
+            return Ok(Self::Latest);
+        }
+        if let Ok(moment) = text.parse() {
+            return Ok(Self::At(moment));
+        }
+        let id_characters = text.chars().all(|character| character.is_ascii_lowercase() || character.is_ascii_digit());
+        if text.is_empty() || text.len() > crate::id::ID_LENGTH_CHARS || !id_characters {
+            return Err("the point is neither an id, nor the start of one, nor latest, nor a time");
+        }
+        Ok(Self::IdPrefix(text.to_owned()))
+    }
+}
+
+impl fmt::Display for PointSelector {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Latest => formatter.write_str("latest"),
+            Self::IdPrefix(prefix) => formatter.write_str(prefix),
+            Self::At(moment) => moment.fmt(formatter),
+        }
+    }
+}
+
+fn decode(part: &str) -> String {
+    part.replace("%2F", "/").replace("%2f", "/").replace("%25", "%")
+}
+
+fn encode(part: &str) -> String {
+    part.replace('%', "%25").replace('/', "%2F")
+}

@@ -1,0 +1,86 @@
+use proptest::prelude::*;
+
+use crate::{
+    ByteCount, Consistency, DiskBus, Firmware, NameError, PointId, PointReference, PointSelector, Timestamp, VaultName,
+    VmDefinition, VmName,
+};
+
+#[test]
+fn sizes_read_as_people_write_them() {
+    for (text, bytes) in [("0", 0), ("512", 512), ("64k", 65_536), ("1.5 KiB", 1_536), ("20G", 20 << 30), ("2TiB", 2 << 40)] {
+        assert_eq!(text.parse(), Ok(ByteCount(bytes)), "{text}");
+    }
+    for text in ["", "G", "-1", "1.2.3K", "7 apples", "99999999EiB", "1e400"] {
+        assert!(text.parse::<ByteCount>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn sizes_are_shown_with_three_digits() {
+    for (bytes, text) in [(0, "0 B"), (1023, "1023 B"), (1024, "1.00 KiB"), (10 << 20, "10.0 MiB"), (u64::MAX, "16.0 EiB")] {
+        assert_eq!(ByteCount(bytes).to_string(), text);
+    }
+}
+
+#[test]
+fn any_name_a_person_would_give_a_vm_is_a_name() {
+    for name in ["web-1", "a b", "it's \"mine\"", "a/b\\c", "서울 데이터베이스", &"한".repeat(300), "..", "%2F"] {
+        assert!(name.parse::<VmName>().is_ok(), "{name}");
+    }
+    assert_eq!("".parse::<VmName>(), Err(NameError::Empty));
+    assert_eq!("a\nb".parse::<VmName>(), Err(NameError::ControlCharacter));
+    assert_eq!(" a".parse::<VmName>(), Err(NameError::OuterSpace));
+    assert_eq!("a/b".parse::<VaultName>(), Err(NameError::Character('/')));
+}
+
+#[test]
+fn a_definition_in_toml_needs_little() {
+    let text = r#"{"name":"db","memory":"2GiB","disk":[{"name":"root","path":"/x.qcow2"},{"name":"data","path":"/y","bus":"scsi"}],"network":[{}]}"#;
+    let definition: VmDefinition = serde_json::from_str(text).unwrap();
+    assert_eq!(definition.memory, ByteCount(2 << 30));
+    assert_eq!(definition.firmware, Firmware::Bios);
+    assert_eq!(definition.disks[1].bus, DiskBus::Scsi);
+    assert_eq!(serde_json::from_str::<VmDefinition>(&serde_json::to_string(&definition).unwrap()).unwrap(), definition);
+    assert!(serde_json::from_str::<VmDefinition>(r#"{"name":"db","memory":1,"disc":[]}"#).is_err());
+}
+
+#[test]
+fn stronger_consistency_is_greater() {
+    assert!(Consistency::Application > Consistency::FileSystem && Consistency::FileSystem > Consistency::Crash);
+}
+
+#[test]
+fn references_select_points_in_four_ways() {
+    let select = |text: &str| text.parse::<PointReference>().map(|reference| reference.point);
+    assert_eq!(select("point:web-1/latest"), Ok(PointSelector::Latest));
+    assert_eq!(select("point:web-1/7k3m"), Ok(PointSelector::IdPrefix("7k3m".into())));
+    let moment: Timestamp = "2026-03-01T14:05:00Z".parse().unwrap();
+    assert_eq!(select("point:web-1/2026-03-01T14:05:00Z/vroot"), Ok(PointSelector::At(moment)));
+    for text in ["web-1/latest", "point:", "point:web-1", "point:/latest", "point:a/b/c/d", "point:a/B%"] {
+        assert!(select(text).is_err(), "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn ids_survive_text(random: [u8; 10]) {
+        let id = PointId::from_random(random);
+        prop_assert_eq!(id.to_string().parse::<PointId>(), Ok(id));
+    }
+
+    #[test]
+    fn different_randomness_gives_different_ids(a: [u8; 10], b: [u8; 10]) {
+        prop_assert_eq!(a == b, PointId::from_random(a) == PointId::from_random(b));
+    }
+
+    #[test]
+    fn references_survive_text(vm in "[^\\p{Cc}]{1,40}", disk in proptest::option::of("[a-z/%]{1,9}")) {
+        let reference = PointReference { vm, point: PointSelector::Latest, disk: disk.map(|name| name.parse().unwrap()) };
+        prop_assert_eq!(reference.to_string().parse::<PointReference>(), Ok(reference));
+    }
+
+    #[test]
+    fn sizes_survive_as_numbers(bytes: u64) {
+        prop_assert_eq!(bytes.to_string().parse(), Ok(ByteCount(bytes)));
+    }
+}

@@ -1,0 +1,1 @@
+//! The vault: an encrypted, deduplicating chunk repository in an object store
