@@ -1,1 +1,23 @@
-//! Wire types of the API, and its client
+//! The API of a site: the types that cross the wire, the paths they cross at, and a client.
+//!
+//! Wire types are apart from `model`'s, so that either may change without the other. JSON keys are snake_case; sizes are
+//! bytes and times RFC 3339 in UTC. Errors are RFC 9457 problem documents with a stable [`Code`].
+
+mod client;
+mod problem;
+mod site;
+mod types;
+
+pub use client::{Client, ClientError, JobEvents};
+pub use problem::{Code, Problem};
+pub use site::{data_directory_default, socket_path};
+pub use types::{
+    AddVm, AgentView, AttachVault, BackupRequest, ChangeSourceView, CheckStatus, CheckView, CostView,
+    CreateVault, CreatedVault, DamageView, DiskView, HurtDiskView, HurtPointView, JobResult, JobView,
+    PointDiskView, PointView, ProgressView, ProtectRequest, ProtectionView, RestoreDiskRequest,
+    RestoreVmRequest, RestoredDiskView, RestoredVmView, SiteView, StopVm, UnlockWith, VaultView, VerifyView,
+    VmOriginView, VmView,
+};
+
+/// The media type of problem documents, by RFC 9457 §3.
+pub const PROBLEM_MEDIA_TYPE: &str = "application/problem+json";

@@ -1,1 +1,21 @@
-//! The state of a site, in SQL
+//! The catalog: what a site knows and must not forget, in SQL.
+//!
+//! Known VMs, known vaults, how VMs are protected, and jobs. Recovery points are not here: they live in vaults, and every
+//! one of them restores without a catalog. Each method is one statement, durable when it returns.
+
+mod error;
+mod job;
+mod protection;
+mod row;
+mod store;
+mod vault;
+mod vm;
+
+pub use error::{Error, ErrorKind, Result};
+pub use job::Job;
+pub use store::Catalog;
+pub use vault::KnownVault;
+pub use vm::{KnownVm, Origin};
+
+#[cfg(test)]
+mod tests;

@@ -111,7 +111,10 @@ impl Entropy for SeededEntropy {
     fn fill(&self, buffer: &mut [u8]) {
         // SplitMix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014.
         for block in buffer.chunks_mut(8) {
-            let mut word = self.state.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed).wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut word = self
+                .state
+                .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
+                .wrapping_add(0x9e37_79b9_7f4a_7c15);
             word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             block.copy_from_slice(&(word ^ (word >> 31)).to_le_bytes()[..block.len()]);

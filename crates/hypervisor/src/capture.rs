@@ -32,7 +32,11 @@ pub struct CaptureRequest {
 
 impl fmt::Debug for CaptureRequest {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("CaptureRequest").field("vm", &self.vm).field("capture_id", &self.capture_id).finish_non_exhaustive()
+        formatter
+            .debug_struct("CaptureRequest")
+            .field("vm", &self.vm)
+            .field("capture_id", &self.capture_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -83,8 +87,11 @@ pub trait Capture: Send + Sync {
     /// The disks at that moment, in the definition's order.
     fn disks(&self) -> &[CapturedDisk];
 
-    /// Lets go of the moment and settles change tracking. Returns what the capture cost the guest in all.
-    async fn finish(self: Box<Self>, outcome: CaptureOutcome) -> Result<CaptureCost>;
+    /// What the capture has cost the guest so far. Asked once the data is read, before the point is committed.
+    async fn cost(&self) -> CaptureCost;
+
+    /// Lets go of the moment and settles change tracking.
+    async fn finish(self: Box<Self>, outcome: CaptureOutcome) -> Result<()>;
 }
 
 /// What is known about a captured moment.
@@ -96,8 +103,6 @@ pub struct CaptureFacts {
     pub consistency: ConsistencyReached,
     /// The VM's definition at that moment.
     pub definition: VmDefinition,
-    /// What it has cost the guest so far.
-    pub cost: CaptureCost,
 }
 
 /// One disk of a capture.

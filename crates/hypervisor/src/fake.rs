@@ -7,11 +7,14 @@ use std::{
 
 use async_trait::async_trait;
 use image::{ByteRange, FixedChanges, MemoryImage};
-use model::{CaptureCost, CaptureId, Consistency, ConsistencyReached, DiskFormat, DiskName, Timestamp, VmDefinition, VmId};
+use model::{
+    CaptureCost, CaptureId, Consistency, ConsistencyReached, DiskFormat, DiskName, Timestamp, VmDefinition,
+    VmId,
+};
 
 use crate::{
-    AgentState, Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, DiskChanges, DiskInspection, Error,
-    ErrorKind, Hypervisor, Inspection, Power, Result, Tracking, VmAccess,
+    AgentState, Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, DiskChanges,
+    DiskInspection, Error, ErrorKind, Hypervisor, Inspection, Power, Result, Tracking, VmAccess,
 };
 
 /// A VM in memory.
@@ -96,7 +99,11 @@ impl Hypervisor for FakeHypervisor {
                 path: name.as_str().into(),
                 format: DiskFormat::Raw,
                 size_bytes: model::ByteCount(disk.bytes.len() as u64),
-                tracking: disk.dirty.keys().next_back().map_or(Tracking::Off, |&capture| Tracking::Since(capture)),
+                tracking: disk
+                    .dirty
+                    .keys()
+                    .next_back()
+                    .map_or(Tracking::Off, |&capture| Tracking::Since(capture)),
             });
             Ok(Inspection {
                 power: vm.power,
@@ -122,15 +129,19 @@ impl Hypervisor for FakeHypervisor {
                     |ranges| DiskChanges::Since(Arc::new(FixedChanges::new(ranges.clone()))),
                 );
                 disk.dirty.insert(request.capture_id, Vec::new());
-                CapturedDisk { name: name.clone(), image: Arc::new(MemoryImage::new(disk.bytes.clone())), changes }
+                CapturedDisk {
+                    name: name.clone(),
+                    image: Arc::new(MemoryImage::new(disk.bytes.clone())),
+                    changes,
+                }
             });
             let disks = disks.collect();
-            let shortfall = (reached < request.consistency).then(|| "the fake guest can do no better".to_owned());
+            let shortfall =
+                (reached < request.consistency).then(|| "the fake guest can do no better".to_owned());
             let facts = CaptureFacts {
                 captured_at: Timestamp::from_microseconds(0),
                 consistency: ConsistencyReached { asked: request.consistency, reached, shortfall },
                 definition: vm.definition.clone(),
-                cost: CaptureCost::default(),
             };
             let capture = FakeCapture { hypervisor: self.clone(), request: request.clone(), facts, disks };
             Ok(Box::new(capture) as Box<dyn Capture>)
@@ -178,7 +189,11 @@ impl Capture for FakeCapture {
         &self.disks
     }
 
-    async fn finish(self: Box<Self>, outcome: CaptureOutcome) -> Result<CaptureCost> {
+    async fn cost(&self) -> CaptureCost {
+        CaptureCost::default()
+    }
+
+    async fn finish(self: Box<Self>, outcome: CaptureOutcome) -> Result<()> {
         let retired = match outcome {
             CaptureOutcome::Kept => self.request.baseline,
             CaptureOutcome::Abandoned => Some(self.request.capture_id),
@@ -187,7 +202,7 @@ impl Capture for FakeCapture {
             for disk in vm.disks.values_mut() {
                 disk.dirty.retain(|&capture, _| Some(capture) != retired);
             }
-            Ok(self.facts.cost.clone())
+            Ok(())
         })
     }
 }

@@ -11,7 +11,8 @@ use async_trait::async_trait;
 use model::{CaptureId, VmDefinition, VmId, VmName};
 
 pub use capture::{
-    Capture, CaptureFacts, CaptureOutcome, CapturePhase, CaptureRequest, CapturedDisk, DiskChanges, PhaseListener,
+    Capture, CaptureFacts, CaptureOutcome, CapturePhase, CaptureRequest, CapturedDisk, DiskChanges,
+    PhaseListener,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use fake::{FakeDisk, FakeHypervisor, FakeVm};

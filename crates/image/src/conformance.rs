@@ -29,7 +29,10 @@ pub async fn check_image(image: &dyn DiskImage, expected: &[u8]) {
             assert!(!extent.range.is_empty(), "no extent is empty");
             next_bytes = extent.range.end_bytes();
             let bytes = &expected[extent.range.offset_bytes as usize..next_bytes as usize];
-            assert!(extent.kind == ExtentKind::Data || bytes.iter().all(|&byte| byte == 0), "zero extents read as zero");
+            assert!(
+                extent.kind == ExtentKind::Data || bytes.iter().all(|&byte| byte == 0),
+                "zero extents read as zero"
+            );
         }
         assert_eq!(next_bytes, range.end_bytes(), "extents cover the range exactly");
     }
@@ -67,7 +70,8 @@ pub async fn check_target(target: &dyn DiskTarget) -> Vec<u8> {
 }
 
 fn odd_ranges(size_bytes: u64) -> Vec<(u64, usize)> {
-    let candidates = [(0, 512), (512, 4096), (4096 - 512, 1024), (65_536 - 4096, 135_168), (300_032, 513 * 512)];
+    let candidates =
+        [(0, 512), (512, 4096), (4096 - 512, 1024), (65_536 - 4096, 135_168), (300_032, 513 * 512)];
     let mut ranges: Vec<(u64, usize)> =
         candidates.into_iter().filter(|&(offset, length)| offset + length as u64 <= size_bytes).collect();
     ranges.push((size_bytes - 512, 512));

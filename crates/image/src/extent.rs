@@ -53,7 +53,10 @@ impl ByteRange {
             Some(end_bytes) if end_bytes <= size_bytes => Ok(()),
             _ => Err(Error::new(
                 ErrorKind::OutOfBounds,
-                format!("{} bytes at {} of a disk of {size_bytes} bytes", self.length_bytes, self.offset_bytes),
+                format!(
+                    "{} bytes at {} of a disk of {size_bytes} bytes",
+                    self.length_bytes, self.offset_bytes
+                ),
             )),
         }
     }

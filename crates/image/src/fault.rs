@@ -33,7 +33,8 @@ impl<I: DiskImage> DiskImage for FaultyImage<I> {
     }
 
     async fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> Result<()> {
-        let spent = self.reads_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        let spent =
+            self.reads_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         match spent {
             Ok(_) => self.inner.read_at(offset_bytes, buffer).await,
             Err(_) => Err(Error::new(self.kind, "a fault on purpose")),

@@ -110,6 +110,9 @@ fn checked(offset_bytes: u64, length: usize, size_bytes: u64) -> Result<std::ops
     let end_bytes = offset_bytes.checked_add(length as u64).filter(|&end_bytes| end_bytes <= size_bytes);
     match end_bytes {
         Some(end_bytes) => Ok(offset_bytes as usize..end_bytes as usize),
-        None => Err(Error::new(ErrorKind::OutOfBounds, format!("{length} bytes at {offset_bytes} of {size_bytes}"))),
+        None => Err(Error::new(
+            ErrorKind::OutOfBounds,
+            format!("{length} bytes at {offset_bytes} of {size_bytes}"),
+        )),
     }
 }

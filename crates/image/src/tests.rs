@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 
 use crate::{
-    ByteRange, ChangeMap, DiskImage, ErrorKind, FaultyImage, FixedChanges, MemoryImage, MemoryTarget, coalesce, conformance,
+    ByteRange, ChangeMap, DiskImage, ErrorKind, FaultyImage, FixedChanges, MemoryImage, MemoryTarget,
+    coalesce, conformance,
 };
 
 fn pattern() -> Vec<u8> {
@@ -34,7 +35,8 @@ async fn a_faulty_image_fails_when_told() {
 
 #[tokio::test]
 async fn fixed_changes_are_cut_to_the_window() {
-    let changes = FixedChanges::new(vec![ByteRange::new(90, 20), ByteRange::new(0, 10), ByteRange::new(5, 10)]);
+    let changes =
+        FixedChanges::new(vec![ByteRange::new(90, 20), ByteRange::new(0, 10), ByteRange::new(5, 10)]);
     let within = changes.changed_within(ByteRange::new(4, 96)).await.unwrap();
     assert_eq!(within, [ByteRange::new(4, 11), ByteRange::new(90, 10)]);
 }

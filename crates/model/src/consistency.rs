@@ -51,6 +51,9 @@ impl FromStr for Consistency {
     type Err = ParseConsistencyError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|level| level.as_str() == text).ok_or_else(|| ParseConsistencyError(text.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|level| level.as_str() == text)
+            .ok_or_else(|| ParseConsistencyError(text.to_owned()))
     }
 }

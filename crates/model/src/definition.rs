@@ -70,9 +70,13 @@ pub enum Firmware {
 pub struct DiskDefinition {
     /// The disk's name: the device's id in QEMU.
     pub name: DiskName,
-    /// The image file or block device; format and size are discovered from it. Empty in a recovery point.
+    /// The image file or block device; its size is discovered from it. Empty in a recovery point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
+    /// The image's format. Discovered when the VM becomes known and fixed from then on: a guest that may write the first
+    /// bytes of a raw disk could otherwise dress it up as another format.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<DiskFormat>,
     /// The device model.
     #[serde(default)]
     pub bus: DiskBus,
@@ -189,7 +193,7 @@ fn default_network_model() -> String {
 
 fn size_or_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<ByteCount, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(untagged, expecting = "expected a number of bytes or text such as \"2GiB\"")]
     enum SizeOrText {
         Size(u64),
         Text(String),

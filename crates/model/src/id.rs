@@ -14,7 +14,11 @@ pub struct ParseIdError(String);
 
 impl fmt::Display for ParseIdError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:?} is not an id: {ID_LENGTH_CHARS} characters of 0-9 a-z without i, l, o and u", self.0)
+        write!(
+            formatter,
+            "{:?} is not an id: {ID_LENGTH_CHARS} characters of 0-9 a-z without i, l, o and u",
+            self.0
+        )
     }
 }
 

@@ -15,7 +15,9 @@ mod size;
 mod time;
 
 pub use consistency::{Consistency, ParseConsistencyError};
-pub use definition::{DiskBus, DiskDefinition, DiskFormat, Firmware, NetworkDefinition, NetworkKind, VmDefinition};
+pub use definition::{
+    DiskBus, DiskDefinition, DiskFormat, Firmware, NetworkDefinition, NetworkKind, VmDefinition,
+};
 pub use id::{CaptureId, JobId, ParseIdError, PointId, VaultId, VmId};
 pub use job::{JobKind, JobState, Progress};
 pub use name::{DiskName, NameError, VaultName, VmName};

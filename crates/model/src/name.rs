@@ -24,11 +24,16 @@ impl fmt::Display for NameError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => write!(formatter, "a name cannot be empty"),
-            Self::TooLong { limit_bytes } => write!(formatter, "a name has at most {limit_bytes} bytes of UTF-8"),
+            Self::TooLong { limit_bytes } => {
+                write!(formatter, "a name has at most {limit_bytes} bytes of UTF-8")
+            }
             Self::ControlCharacter => write!(formatter, "a name cannot hold control characters"),
             Self::OuterSpace => write!(formatter, "a name cannot start or end with a space"),
             Self::Character(character) => {
-                write!(formatter, "this name cannot hold {character:?}: use letters, digits, '.', '_' and '-'")
+                write!(
+                    formatter,
+                    "this name cannot hold {character:?}: use letters, digits, '.', '_' and '-'"
+                )
             }
         }
     }

@@ -52,13 +52,17 @@ impl FromStr for PointReference {
         let error = |why| ParseReferenceError { text: text.to_owned(), why };
         let rest = text.strip_prefix("point:").ok_or_else(|| error("it does not start with point:"))?;
         let mut parts = rest.split('/').map(decode);
-        let (Some(vm), Some(point), disk, None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-            return Err(error("it needs a VM and a point, and at most one disk; write a slash in a name as %2F"));
+        let (Some(vm), Some(point), disk, None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(error(
+                "it needs a VM and a point, and at most one disk; write a slash in a name as %2F",
+            ));
         };
         if vm.is_empty() {
             return Err(error("the VM's name is empty"));
         }
-        let disk = disk.map(|name| name.parse()).transpose().map_err(|_| error("the disk's name is not valid"))?;
+        let disk =
+            disk.map(|name| name.parse()).transpose().map_err(|_| error("the disk's name is not valid"))?;
         let point = point.parse().map_err(error)?;
         Ok(Self { vm, point, disk })
     }
@@ -81,7 +85,8 @@ impl FromStr for PointSelector {
         if let Ok(moment) = text.parse() {
             return Ok(Self::At(moment));
         }
-        let id_characters = text.chars().all(|character| character.is_ascii_lowercase() || character.is_ascii_digit());
+        let id_characters =
+            text.chars().all(|character| character.is_ascii_lowercase() || character.is_ascii_digit());
         if text.is_empty() || text.len() > crate::id::ID_LENGTH_CHARS || !id_characters {
             return Err("the point is neither an id, nor the start of one, nor latest, nor a time");
         }

@@ -3,7 +3,9 @@
 use std::{fmt, iter::Sum, ops::Add, str::FromStr};
 
 /// A number of bytes. Shown in IEC units (`3.1 GiB`), serialised as a plain number.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct ByteCount(pub u64);
 
@@ -13,7 +15,11 @@ pub struct ParseByteCountError(String);
 
 impl fmt::Display for ParseByteCountError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:?} is not a size: write a number and a unit, as in 512MiB, 20G or 1.5TiB", self.0)
+        write!(
+            formatter,
+            "{:?} is not a size: write a number and a unit, as in 512MiB, 20G or 1.5TiB",
+            self.0
+        )
     }
 }
 
@@ -58,7 +64,11 @@ impl FromStr for ByteCount {
             return whole.checked_mul(scale).map(Self).ok_or_else(error);
         }
         let bytes = number.parse::<f64>().map_err(|_| error())? * scale as f64;
-        if bytes.is_finite() && (0.0..u64::MAX as f64).contains(&bytes) { Ok(Self(bytes as u64)) } else { Err(error()) }
+        if bytes.is_finite() && (0.0..u64::MAX as f64).contains(&bytes) {
+            Ok(Self(bytes as u64))
+        } else {
+            Err(error())
+        }
     }
 }
 

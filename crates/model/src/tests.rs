@@ -1,13 +1,15 @@
 use proptest::prelude::*;
 
 use crate::{
-    ByteCount, Consistency, DiskBus, Firmware, NameError, PointId, PointReference, PointSelector, Timestamp, VaultName,
-    VmDefinition, VmName,
+    ByteCount, Consistency, DiskBus, Firmware, NameError, PointId, PointReference, PointSelector, Timestamp,
+    VaultName, VmDefinition, VmName,
 };
 
 #[test]
 fn sizes_read_as_people_write_them() {
-    for (text, bytes) in [("0", 0), ("512", 512), ("64k", 65_536), ("1.5 KiB", 1_536), ("20G", 20 << 30), ("2TiB", 2 << 40)] {
+    for (text, bytes) in
+        [("0", 0), ("512", 512), ("64k", 65_536), ("1.5 KiB", 1_536), ("20G", 20 << 30), ("2TiB", 2 << 40)]
+    {
         assert_eq!(text.parse(), Ok(ByteCount(bytes)), "{text}");
     }
     for text in ["", "G", "-1", "1.2.3K", "7 apples", "99999999EiB", "1e400"] {
@@ -17,14 +19,18 @@ fn sizes_read_as_people_write_them() {
 
 #[test]
 fn sizes_are_shown_with_three_digits() {
-    for (bytes, text) in [(0, "0 B"), (1023, "1023 B"), (1024, "1.00 KiB"), (10 << 20, "10.0 MiB"), (u64::MAX, "16.0 EiB")] {
+    for (bytes, text) in
+        [(0, "0 B"), (1023, "1023 B"), (1024, "1.00 KiB"), (10 << 20, "10.0 MiB"), (u64::MAX, "16.0 EiB")]
+    {
         assert_eq!(ByteCount(bytes).to_string(), text);
     }
 }
 
 #[test]
 fn any_name_a_person_would_give_a_vm_is_a_name() {
-    for name in ["web-1", "a b", "it's \"mine\"", "a/b\\c", "서울 데이터베이스", &"한".repeat(300), "..", "%2F"] {
+    for name in
+        ["web-1", "a b", "it's \"mine\"", "a/b\\c", "서울 데이터베이스", &"한".repeat(300), "..", "%2F"]
+    {
         assert!(name.parse::<VmName>().is_ok(), "{name}");
     }
     assert_eq!("".parse::<VmName>(), Err(NameError::Empty));
@@ -40,13 +46,18 @@ fn a_definition_in_toml_needs_little() {
     assert_eq!(definition.memory, ByteCount(2 << 30));
     assert_eq!(definition.firmware, Firmware::Bios);
     assert_eq!(definition.disks[1].bus, DiskBus::Scsi);
-    assert_eq!(serde_json::from_str::<VmDefinition>(&serde_json::to_string(&definition).unwrap()).unwrap(), definition);
+    assert_eq!(
+        serde_json::from_str::<VmDefinition>(&serde_json::to_string(&definition).unwrap()).unwrap(),
+        definition
+    );
     assert!(serde_json::from_str::<VmDefinition>(r#"{"name":"db","memory":1,"disc":[]}"#).is_err());
 }
 
 #[test]
 fn stronger_consistency_is_greater() {
-    assert!(Consistency::Application > Consistency::FileSystem && Consistency::FileSystem > Consistency::Crash);
+    assert!(
+        Consistency::Application > Consistency::FileSystem && Consistency::FileSystem > Consistency::Crash
+    );
 }
 
 #[test]

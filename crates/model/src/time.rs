@@ -13,7 +13,8 @@ impl Timestamp {
     /// The moment this many microseconds after the Unix epoch, clamped to the years -9999 to 9999.
     #[must_use]
     pub fn from_microseconds(microseconds: i64) -> Self {
-        let (earliest, latest) = (jiff::Timestamp::MIN.as_microsecond(), jiff::Timestamp::MAX.as_microsecond());
+        let (earliest, latest) =
+            (jiff::Timestamp::MIN.as_microsecond(), jiff::Timestamp::MAX.as_microsecond());
         Self { microseconds: microseconds.clamp(earliest, latest) }
     }
 
@@ -32,7 +33,8 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let moment = jiff::Timestamp::from_microsecond(self.microseconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let moment =
+            jiff::Timestamp::from_microsecond(self.microseconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         formatter.pad(&moment.to_string())
     }
 }
@@ -41,8 +43,9 @@ impl FromStr for Timestamp {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let moment: jiff::Timestamp =
-            text.parse().map_err(|_| format!("{text:?} is not a time: write it as in 2026-03-01T14:05:00Z"))?;
+        let moment: jiff::Timestamp = text
+            .parse()
+            .map_err(|_| format!("{text:?} is not a time: write it as in 2026-03-01T14:05:00Z"))?;
         Ok(Self { microseconds: moment.as_microsecond() })
     }
 }

@@ -1,1 +1,25 @@
-//! Backup, restore and verification: operations over capture and vault
+//! Backup, restore and verification: the operations that join a capture to a vault.
+//!
+//! This crate knows engines and seams, never an adapter's inside and never HTTP. An operation takes what it works on as
+//! arguments, tells a [`Monitor`] how far it is, and leaves nothing half-done behind: a backup that fails is no point, a
+//! restore that fails is no file.
+
+mod backup;
+mod error;
+mod monitor;
+mod points;
+mod restore;
+mod uefi;
+mod verify;
+
+pub use backup::{BackupOrder, backup};
+pub use error::{Error, ErrorKind, Result};
+pub use monitor::Monitor;
+pub use points::{latest_capture, select_point};
+pub use restore::{
+    DiskRestore, RestoredDisk, RestoredVm, VmRestore, discard_partial, partial_path, restore_disk, restore_vm,
+};
+pub use verify::verify;
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,13 @@
-//! Real components for tests: guests, QEMU, stores
+//! Real components for tests: guests, QEMU, a running site.
+//!
+//! Nothing here needs root, a mount or a loop device, and nothing outlives the value that stands for it.
+
+pub mod agent;
+pub mod command;
+pub mod guest;
+mod json_lines;
+pub mod offline;
+pub mod packages;
+pub mod qemu;
+mod target;
+pub mod workload;

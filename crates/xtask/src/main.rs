@@ -1,2 +1,38 @@
-//! Automation of the repository
-fn main() {}
+//! Automation of the repository: `cargo xtask --help`.
+
+mod cargo;
+mod check;
+mod ci;
+mod test;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Automation of this repository.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs all tests, those on real QEMU guests included; installs the system packages that they need.
+    Test {
+        /// Run only the tests whose names contain this.
+        filter: Option<String>,
+    },
+    /// Holds the crates against ARCHITECTURE.md, and the files against the rules for sizes and names.
+    Check,
+    /// Everything that must hold before a change is accepted: format, lints, licences, `check`, `test`.
+    Ci,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Test { filter } => test::run(filter.as_deref()),
+        Command::Check => check::run(),
+        Command::Ci => ci::run(),
+    }
+}

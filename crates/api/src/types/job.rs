@@ -1,0 +1,66 @@
+//! Jobs.
+
+use model::{JobId, JobKind, JobState, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{PointView, RestoredDiskView, RestoredVmView, VerifyView};
+use crate::Problem;
+
+/// A job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobView {
+    /// The job.
+    #[schema(value_type = String)]
+    pub id: JobId,
+    /// What it does: backup, restore-vm, restore-disk or verify.
+    #[schema(value_type = String)]
+    pub kind: JobKind,
+    /// What it does it to, in words: a VM's name, a reference, a vault's name.
+    pub subject: String,
+    /// queued, running, succeeded, failed or cancelled.
+    #[schema(value_type = String)]
+    pub state: JobState,
+    /// When it was asked for.
+    #[schema(value_type = String)]
+    pub created_at: Timestamp,
+    /// When its work began.
+    #[schema(value_type = Option<String>)]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[schema(value_type = Option<String>)]
+    pub ended_at: Option<Timestamp>,
+    /// How far it is.
+    pub progress: ProgressView,
+    /// What it did, once it has succeeded.
+    pub result: Option<JobResult>,
+    /// Why it failed.
+    pub problem: Option<Problem>,
+    /// Things that the operator should know although the job went on.
+    pub warnings: Vec<String>,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProgressView {
+    /// What it does now.
+    pub phase: String,
+    /// Bytes dealt with in this phase.
+    pub done_bytes: u64,
+    /// Bytes to deal with in this phase, where known.
+    pub total_bytes: Option<u64>,
+}
+
+/// What a job did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum JobResult {
+    /// The recovery point that a backup made.
+    Point(Box<PointView>),
+    /// The VM that was restored.
+    RestoredVm(RestoredVmView),
+    /// The disk that was restored.
+    RestoredDisk(RestoredDiskView),
+    /// What a verification found; also of one that found damage, whose job has failed.
+    Verified(VerifyView),
+}

@@ -1,0 +1,82 @@
+//! Restores.
+
+use model::{ByteCount, DiskFormat};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Builds a new VM from a recovery point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreVmRequest {
+    /// The point: `point:<vm>/<point>`.
+    pub reference: String,
+    /// The new VM's name; defaults to the old one where that is free.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The directory for its disks; defaults to one in the site's data directory.
+    #[serde(default)]
+    pub directory: Option<String>,
+    /// The format of its disks; defaults to qcow2, which can track changes.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub format: Option<DiskFormat>,
+    /// Keep the MAC addresses and the UUID, for a VM that takes the old one's place. Otherwise both are new.
+    #[serde(default)]
+    pub keep_identity: bool,
+    /// Replace disk files that exist.
+    #[serde(default)]
+    pub replace: bool,
+    /// Start the VM when it is restored.
+    #[serde(default)]
+    pub start: bool,
+}
+
+/// Writes one disk of a recovery point to an image file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreDiskRequest {
+    /// The disk: `point:<vm>/<point>/<disk>`; the disk may be left out where there is only one.
+    pub reference: String,
+    /// The file to write, as an absolute path.
+    pub path: String,
+    /// Its format; defaults to raw.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub format: Option<DiskFormat>,
+    /// Replace the file where it exists.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// A VM that was restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RestoredVmView {
+    /// The VM's id.
+    pub vm_id: String,
+    /// The VM's name.
+    pub vm_name: String,
+    /// The point it was restored from.
+    pub point_id: String,
+    /// Its disks.
+    pub disks: Vec<RestoredDiskView>,
+    /// Whether it was started.
+    pub started: bool,
+}
+
+/// A disk that was restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RestoredDiskView {
+    /// The disk's name within the VM.
+    pub name: String,
+    /// The file.
+    pub path: String,
+    /// Its format.
+    #[schema(value_type = String)]
+    pub format: DiskFormat,
+    /// Its virtual size.
+    #[schema(value_type = u64)]
+    pub size_bytes: ByteCount,
+    /// Bytes written; holes are not.
+    #[schema(value_type = u64)]
+    pub written_bytes: ByteCount,
+}

@@ -1,0 +1,206 @@
+use std::path::Path;
+
+use env::{Env, random};
+use model::{
+    ByteCount, Consistency, JobId, JobKind, JobState, Progress, ProtectionSettings, VaultId, VmDefinition,
+    VmId,
+};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::{Catalog, ErrorKind, Job, KnownVault, KnownVm, Origin};
+
+async fn open(directory: &TempDir) -> Catalog {
+    Catalog::open(&file(directory)).await.unwrap()
+}
+
+fn file(directory: &TempDir) -> std::path::PathBuf {
+    directory.path().join("a?b #%41 서울.db")
+}
+
+fn definition(name: &str) -> VmDefinition {
+    serde_json::from_value(json!({"name": name, "memory": "1GiB", "disk": [{"name": "root", "path": "/x"}]}))
+        .unwrap()
+}
+
+fn vm(env: &Env, name: &str) -> KnownVm {
+    KnownVm {
+        id: VmId::from_random(random(&*env.entropy)),
+        name: name.parse().unwrap(),
+        origin: Origin::Managed { definition: definition(name) },
+        last_seen: None,
+        created_at: env.clock.now(),
+    }
+}
+
+fn vault(env: &Env, name: &str) -> KnownVault {
+    KnownVault {
+        id: VaultId::from_random(random(&*env.entropy)),
+        name: name.parse().unwrap(),
+        url: "file:///srv/v".to_owned(),
+        created_at: env.clock.now(),
+    }
+}
+
+fn job(env: &Env) -> Job {
+    Job {
+        id: JobId::from_random(random(&*env.entropy)),
+        kind: JobKind::Backup,
+        subject: "it's \"odd\"".to_owned(),
+        vm_id: Some(VmId::from_random(random(&*env.entropy))),
+        vault_id: None,
+        request: json!({"label": null}),
+        state: JobState::Queued,
+        created_at: env.clock.now(),
+        started_at: None,
+        ended_at: None,
+        progress: Progress::default(),
+        result: None,
+        problem: None,
+        warnings: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn vms_are_found_by_name_and_by_id_after_reopening() {
+    let (env, directory) = (Env::seeded(1), tempfile::tempdir().unwrap());
+    let catalog = open(&directory).await;
+    let mut external = vm(&env, "서울/'\"db\" %2F");
+    external.origin =
+        Origin::External { qmp: "/run/q".into(), qmp_out_of_band: None, agent: Some("/a".into()) };
+    let managed = vm(&env, "a");
+    catalog.add_vm(&external).await.unwrap();
+    catalog.add_vm(&managed).await.unwrap();
+    external.last_seen = Some(definition("seen"));
+    catalog.set_last_seen(external.id, &definition("seen")).await.unwrap();
+    catalog.close().await;
+
+    let catalog = open(&directory).await;
+    assert_eq!(catalog.vms().await.unwrap(), [managed.clone(), external.clone()]);
+    assert_eq!(catalog.vm(external.name.as_str()).await.unwrap(), Some(external.clone()));
+    assert_eq!(catalog.vm(external.id.as_str()).await.unwrap(), Some(external));
+    assert_eq!(catalog.vm("b").await.unwrap(), None);
+    catalog.remove_vm(managed.id).await.unwrap();
+    assert_eq!(catalog.remove_vm(managed.id).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn a_name_wins_over_an_id() {
+    let (env, directory) = (Env::seeded(1), tempfile::tempdir().unwrap());
+    let catalog = open(&directory).await;
+    let first = vm(&env, "a");
+    let second = vm(&env, first.id.as_str());
+    catalog.add_vm(&first).await.unwrap();
+    catalog.add_vm(&second).await.unwrap();
+    assert_eq!(catalog.vm(first.id.as_str()).await.unwrap(), Some(second));
+}
+
+#[tokio::test]
+async fn names_are_unique() {
+    let (env, directory) = (Env::seeded(1), tempfile::tempdir().unwrap());
+    let catalog = open(&directory).await;
+    catalog.add_vm(&vm(&env, "a")).await.unwrap();
+    assert_eq!(catalog.add_vm(&vm(&env, "a")).await.unwrap_err().kind(), ErrorKind::Exists);
+    let known = vault(&env, "v");
+    catalog.add_vault(&known).await.unwrap();
+    assert_eq!(catalog.add_vault(&vault(&env, "v")).await.unwrap_err().kind(), ErrorKind::Exists);
+    assert_eq!(catalog.vault("v").await.unwrap(), Some(known.clone()));
+    assert_eq!(catalog.vault(known.id.as_str()).await.unwrap(), Some(known));
+}
+
+#[tokio::test]
+async fn protection_follows_its_vm() {
+    let (env, directory) = (Env::seeded(1), tempfile::tempdir().unwrap());
+    let catalog = open(&directory).await;
+    let (vm, vault) = (vm(&env, "a"), vault(&env, "v"));
+    catalog.add_vm(&vm).await.unwrap();
+    let mut settings = ProtectionSettings::into_vault(vault.id);
+    let unknown_vault = catalog.set_protection(vm.id, &settings).await.unwrap_err();
+    assert_eq!(unknown_vault.kind(), ErrorKind::InUse);
+
+    catalog.add_vault(&vault).await.unwrap();
+    catalog.set_protection(vm.id, &settings).await.unwrap();
+    settings.consistency = Consistency::FileSystem;
+    settings.strict = true;
+    settings.read_limit_bytes_per_second = Some(ByteCount(5));
+    settings.pre_script = Some("/bin/true".to_owned());
+    catalog.set_protection(vm.id, &settings).await.unwrap();
+    assert_eq!(catalog.protection(vm.id).await.unwrap(), Some(settings));
+
+    catalog.remove_vm(vm.id).await.unwrap();
+    assert_eq!(catalog.protection(vm.id).await.unwrap(), None);
+    assert_eq!(catalog.remove_protection(vm.id).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn jobs_keep_what_became_of_them() {
+    let (env, directory) = (Env::seeded(1), tempfile::tempdir().unwrap());
+    let catalog = open(&directory).await;
+    let (mut first, second) = (job(&env), job(&env));
+    catalog.add_job(&first).await.unwrap();
+    catalog.add_job(&second).await.unwrap();
+    assert_eq!(catalog.jobs(1).await.unwrap(), std::slice::from_ref(&second));
+    assert_eq!(catalog.unfinished_jobs().await.unwrap(), [first.clone(), second.clone()]);
+
+    first.state = JobState::Failed;
+    first.started_at = Some(env.clock.now());
+    first.ended_at = Some(env.clock.now());
+    first.progress = Progress { phase: "reading".to_owned(), done_bytes: 7, total_bytes: Some(9) };
+    first.problem = Some(json!({"code": "failed"}));
+    first.warnings = vec!["careful".to_owned()];
+    catalog.update_job(&first).await.unwrap();
+    assert_eq!(catalog.jobs_starting_with(&first.id.as_str()[..5], 2).await.unwrap(), [first]);
+    assert_eq!(catalog.jobs_starting_with("%", 2).await.unwrap(), []);
+    assert_eq!(catalog.unfinished_jobs().await.unwrap(), [second]);
+    assert_eq!(catalog.update_job(&job(&env)).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+async fn run_raw(file: &Path, sql: &'static str) {
+    sqlx::any::install_default_drivers();
+    let file = Catalog::open(file).await.unwrap();
+    sqlx::query(sql).execute(&file.pool).await.unwrap();
+    file.close().await;
+}
+
+#[tokio::test]
+async fn a_catalog_from_the_future_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let sql = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+               VALUES (9999, 'later', true, x'00', 0)";
+    run_raw(&file(&directory), sql).await;
+    let refused = Catalog::open(&file(&directory)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Newer);
+    assert!(refused.guidance().is_some());
+}
+
+#[tokio::test]
+async fn an_older_catalog_is_copied_before_it_changes() {
+    let (env, directory) = (Env::seeded(1), tempfile::tempdir().unwrap());
+    let catalog = open(&directory).await;
+    catalog.add_vm(&vm(&env, "a")).await.unwrap();
+    catalog.copy_aside(&file(&directory), 7).await.unwrap();
+    let mut copy = file(&directory).into_os_string();
+    copy.push(".version-7");
+    let copy = Catalog::open(Path::new(&copy)).await.unwrap();
+    assert_eq!(copy.vms().await.unwrap(), catalog.vms().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_damaged_row_is_an_error_that_names_the_column() {
+    let (env, directory) = (Env::seeded(1), tempfile::tempdir().unwrap());
+    let catalog = open(&directory).await;
+    catalog.add_vm(&vm(&env, "a")).await.unwrap();
+    run_raw(&file(&directory), "UPDATE vms SET origin = '{'").await;
+    let error = catalog.vms().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("origin"), "{error}");
+}
+
+#[tokio::test]
+async fn every_commit_is_synced() {
+    let directory = tempfile::tempdir().unwrap();
+    let catalog = open(&directory).await;
+    let (mode,): (String,) = sqlx::query_as("PRAGMA journal_mode").fetch_one(&catalog.pool).await.unwrap();
+    let (synchronous,): (i64,) = sqlx::query_as("PRAGMA synchronous").fetch_one(&catalog.pool).await.unwrap();
+    assert_eq!((mode.as_str(), synchronous), ("wal", 2));
+}

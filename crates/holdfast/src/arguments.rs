@@ -1,0 +1,138 @@
+//! The command line as a whole.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Parser, Subcommand};
+use jiff::SignedDuration;
+use model::{ByteCount, ParseByteCountError};
+
+use crate::{
+    commands::{
+        backup::Backup, completion::Completion, job::JobCommand, point::PointCommand, protect::Protect,
+        protect::Unprotect, restore::RestoreCommand, vault::VaultCommand, vm::VmCommand,
+    },
+    output::Format,
+};
+
+/// Backs up running virtual machines into an encrypted vault, and brings them back.
+///
+/// One server per host holds a site: `holdfast serve`. Every other command is a client of it.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast", version, max_term_width = 100, after_long_help = FIRST_STEPS)]
+pub struct Arguments {
+    /// What every command understands.
+    #[command(flatten)]
+    pub global: GlobalArguments,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const FIRST_STEPS: &str = "\
+First steps:
+  holdfast serve &
+  holdfast vault create main --save-key main.key
+  holdfast vm add --qmp /run/web-1.qmp --agent /run/web-1.agent
+  holdfast protect web-1 --vault main
+  holdfast backup web-1
+  holdfast restore vm point:web-1/latest --name web-2
+
+Exit codes:
+  0 ok · 1 error · 2 usage · 3 finished with some items failed · 4 not found · 5 denied
+  6 conflict · 7 unreachable · 8 damaged data · 9 wait timed out · 10 no vault · 12 wrong key
+  130 interrupted";
+
+/// What every command understands.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalArguments {
+    /// The site's data directory: /var/lib/holdfast for root, else ~/.local/share/holdfast.
+    #[arg(long, global = true, value_name = "DIR", env = "HOLDFAST_DATA_DIR", hide_env_values = true)]
+    pub data_dir: Option<PathBuf>,
+    /// How to print what a command answers.
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "HOLDFAST_OUTPUT",
+        hide_env_values = true,
+        default_value = "table"
+    )]
+    pub output: Format,
+    /// Print only ids, one a line, as other commands take them; no progress.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Answer every question with yes. Questions are only asked on a terminal.
+    #[arg(short, long, global = true)]
+    pub yes: bool,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the server of a site until it is told to stop.
+    ///
+    /// The server keeps the catalog, runs the jobs and listens on a unix socket in the data directory, which only its own
+    /// user may use. It logs to standard error; HOLDFAST_LOG sets what, as in HOLDFAST_LOG=debug. SIGTERM and SIGINT stop
+    /// it: guests are thawed and captures let go first.
+    #[command(after_long_help = "Example:\n  holdfast serve --data-dir /srv/holdfast")]
+    Serve,
+    /// Shows the site in a few lines.
+    #[command(after_long_help = "Example:\n  holdfast status")]
+    Status,
+    /// Checks what the host offers: QEMU, its tools, permissions, space.
+    ///
+    /// Exits with 3 when a check fails; warnings are no failure.
+    #[command(after_long_help = "Example:\n  holdfast doctor")]
+    Doctor,
+    /// Virtual machines: make them known, look at them, start and stop them.
+    #[command(subcommand)]
+    Vm(VmCommand),
+    /// Vaults: the encrypted stores that recovery points live in.
+    #[command(subcommand)]
+    Vault(VaultCommand),
+    /// Protects a VM, or changes how it is protected.
+    Protect(Protect),
+    /// Ends a VM's protection; its recovery points stay.
+    Unprotect(Unprotect),
+    /// Backs up a protected VM now.
+    Backup(Backup),
+    /// Recovery points: the moments of VMs that can be restored.
+    #[command(subcommand)]
+    Point(PointCommand),
+    /// Restores a VM, or one disk of it, from a recovery point.
+    #[command(subcommand)]
+    Restore(RestoreCommand),
+    /// Jobs: backups, restores and verifications, running and ended.
+    #[command(subcommand)]
+    Job(JobCommand),
+    /// Writes a completion script for a shell.
+    Completion(Completion),
+    /// Shows the version of this program.
+    #[command(after_long_help = "Example:\n  holdfast version -o json")]
+    Version,
+    /// Thaws a guest should the server die while it is frozen; the server starts it.
+    #[command(hide = true)]
+    CaptureGuard,
+}
+
+/// Reads a duration as people write it.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
+    parsed
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "write a number and a unit, as in 500ms, 10s or 2h".to_owned())
+}
+
+/// Reads a size a second.
+pub fn rate(text: &str) -> Result<ByteCount, String> {
+    match text.strip_suffix("/s").unwrap_or(text).parse() {
+        Ok(ByteCount(0)) => Err("nothing could ever be read".to_owned()),
+        Ok(rate) => Ok(rate),
+        Err(error) => Err(ParseByteCountError::to_string(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! Restores.
+
+use std::path::{Path, PathBuf};
+
+use api::{PointDiskView, RestoreDiskRequest, RestoreVmRequest};
+use clap::{Args, Subcommand};
+use model::{DiskFormat, PointReference, VmName};
+
+use super::point::ReferenceArgument;
+use crate::{
+    context::Context,
+    exit::Exit,
+    failure::Failure,
+    location,
+    render::{Identified as _, PlannedDisk, RestorePlan},
+    wait::WaitArguments,
+};
+
+/// What can be restored.
+#[derive(Debug, Subcommand)]
+pub enum RestoreCommand {
+    /// Builds a new VM from a recovery point.
+    ///
+    /// Its disks are new files; nothing that exists is touched without --replace. Every byte is checked while it is written.
+    #[command(after_long_help = VM_EXAMPLES)]
+    Vm(RestoreVm),
+    /// Writes one disk of a recovery point to an image file.
+    ///
+    /// Holes stay holes. A file that exists is not touched without --replace.
+    #[command(after_long_help = DISK_EXAMPLES)]
+    Disk(RestoreDisk),
+}
+
+const VM_EXAMPLES: &str = "\
+Examples:
+  holdfast restore vm point:web-1/latest --name web-2 --start
+  holdfast restore vm point:web-1/2026-03-01T14:05:00Z --keep-identity --directory /srv/vms/web-1";
+
+const DISK_EXAMPLES: &str = "\
+Example:
+  holdfast restore disk point:web-1/latest/vdb --to /srv/vdb.qcow2 --format qcow2";
+
+/// Builds a new VM.
+#[derive(Debug, Args)]
+pub struct RestoreVm {
+    #[command(flatten)]
+    reference: ReferenceArgument,
+    /// The new VM's name; the old one's where that is free.
+    #[arg(long)]
+    name: Option<VmName>,
+    /// The directory for its disks; one in the site's data directory where it is left out.
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// The format of its disks: qcow2, which can track changes and is the default, or raw.
+    #[arg(long)]
+    format: Option<DiskFormat>,
+    /// Keep the MAC addresses and the UUID, for a VM that takes the old one's place; otherwise both are new.
+    #[arg(long)]
+    keep_identity: bool,
+    /// Start the VM when it is restored.
+    #[arg(long)]
+    start: bool,
+    #[command(flatten)]
+    caution: Caution,
+    #[command(flatten)]
+    wait: WaitArguments,
+}
+
+/// Writes one disk.
+#[derive(Debug, Args)]
+pub struct RestoreDisk {
+    #[command(flatten)]
+    reference: ReferenceArgument,
+    /// The image file to write.
+    #[arg(long, value_name = "PATH")]
+    to: PathBuf,
+    /// The file's format: raw, which is the default, or qcow2.
+    #[arg(long)]
+    format: Option<DiskFormat>,
+    #[command(flatten)]
+    caution: Caution,
+    #[command(flatten)]
+    wait: WaitArguments,
+}
+
+/// How a restore treats what exists.
+#[derive(Debug, Args)]
+pub struct Caution {
+    /// Replace disk files that exist.
+    #[arg(long)]
+    replace: bool,
+    /// Show what would be written and replaced, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl RestoreCommand {
+    /// Does it.
+    pub async fn run(self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::Vm(restore) => restore.run(context).await,
+            Self::Disk(restore) => restore.run(context).await,
+        }
+    }
+}
+
+impl RestoreVm {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let reference = self.reference.checked()?;
+        let directory = location::absolute_if_given(self.directory.as_deref())?;
+        let extension = match self.format.unwrap_or(DiskFormat::Qcow2) {
+            DiskFormat::Qcow2 => "qcow2",
+            DiskFormat::Raw => "img",
+        };
+        if self.caution.needs_plan() {
+            let point = context.client.point(&reference).await?;
+            let path = |disk: &PointDiskView| {
+                directory.as_ref().map(|directory| format!("{directory}/{}.{extension}", disk.name))
+            };
+            let disks = point.disks.iter().map(|disk| planned(disk, path(disk))).collect();
+            if self.caution.stops_at(context, &RestorePlan { point: point.id(), disks })? {
+                return Ok(());
+            }
+        }
+        let request = RestoreVmRequest {
+            reference,
+            name: self.name.map(String::from),
+            directory,
+            format: self.format,
+            keep_identity: self.keep_identity,
+            replace: self.caution.replace,
+            start: self.start,
+        };
+        let job = context.client.restore_vm(&request).await?;
+        self.wait.finish(context, &job).await
+    }
+}
+
+impl RestoreDisk {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let reference = self.reference.checked()?;
+        let path = location::absolute(&self.to)?;
+        if self.caution.needs_plan() {
+            let point = context.client.point(&reference).await?;
+            let wanted = reference.parse::<PointReference>().ok().and_then(|reference| reference.disk);
+            let is_wanted =
+                |disk: &&PointDiskView| wanted.as_ref().is_none_or(|name| name.as_str() == disk.name);
+            let found: Vec<_> = point.disks.iter().filter(is_wanted).collect();
+            let [disk] = found[..] else {
+                let names: Vec<_> = point.disks.iter().map(|disk| disk.name.as_str()).collect();
+                return Err(Failure::new(Exit::NotFound, format!("{reference} does not name one disk"))
+                    .with_hint(format!("add one of its disks: {}", names.join(", "))));
+            };
+            let plan = RestorePlan { point: point.id(), disks: vec![planned(disk, Some(path.clone()))] };
+            if self.caution.stops_at(context, &plan)? {
+                return Ok(());
+            }
+        }
+        let replace = self.caution.replace;
+        let request = RestoreDiskRequest { reference, path, format: self.format, replace };
+        let job = context.client.restore_disk(&request).await?;
+        self.wait.finish(context, &job).await
+    }
+}
+
+impl Caution {
+    fn needs_plan(&self) -> bool {
+        self.dry_run || self.replace
+    }
+
+    /// Prints the plan where that is all that is wanted; asks before anything is replaced. True when the restore ends here.
+    fn stops_at(&self, context: &Context, plan: &RestorePlan) -> Result<bool, Failure> {
+        if self.dry_run {
+            context.output.one(plan)?;
+            return Ok(true);
+        }
+        let replaced: Vec<_> =
+            plan.disks.iter().filter(|disk| disk.exists).filter_map(|disk| disk.path.as_deref()).collect();
+        if !replaced.is_empty() {
+            context.confirm(&format!("Replace {}?", replaced.join(", ")))?;
+        }
+        Ok(false)
+    }
+}
+
+fn planned(disk: &PointDiskView, path: Option<String>) -> PlannedDisk {
+    let exists = path.as_deref().is_some_and(|path| Path::new(path).symlink_metadata().is_ok());
+    PlannedDisk { name: disk.name.clone(), size_bytes: disk.size_bytes, path, exists }
+}

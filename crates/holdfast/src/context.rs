@@ -1,0 +1,91 @@
+//! What a client command works with.
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::PathBuf,
+};
+
+use api::Client;
+
+use crate::{
+    arguments::GlobalArguments,
+    exit::Exit,
+    failure::Failure,
+    location,
+    output::{self, Output, Tone},
+};
+
+/// The site, and how to talk to the person.
+pub struct Context {
+    /// The site's API.
+    pub client: Client,
+    /// Standard output.
+    pub output: Output,
+    data_directory: PathBuf,
+    asks: bool,
+}
+
+impl Context {
+    /// The context that the global flags describe.
+    pub fn new(global: &GlobalArguments) -> Result<Self, Failure> {
+        let data_directory = data_directory(global)?;
+        Ok(Self {
+            client: Client::new(&api::socket_path(&data_directory)),
+            output: Output::new(global.output, global.quiet),
+            data_directory,
+            asks: !global.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
+        })
+    }
+
+    /// A command for the person to type, for this same site.
+    pub fn command(&self, arguments: &str) -> String {
+        let found_unaided = std::env::var_os("HOLDFAST_DATA_DIR").is_some_and(|set| !set.is_empty())
+            || self.data_directory == data_directory_default();
+        if found_unaided {
+            return format!("holdfast {arguments}");
+        }
+        let directory = location::shell_word(&self.data_directory.to_string_lossy());
+        format!("holdfast {arguments} --data-dir {directory}")
+    }
+
+    /// Where the server keeps the key file of a vault of its own making.
+    pub fn key_file(&self, vault: &str) -> PathBuf {
+        self.data_directory.join("keys").join(format!("{vault}.key"))
+    }
+
+    /// Asks on a terminal whether to go on. Elsewhere, or with `--yes`, goes on.
+    pub fn confirm(&self, question: &str) -> Result<(), Failure> {
+        if !self.asks {
+            return Ok(());
+        }
+        output::ask(&format!("{question} [y/N] "));
+        let mut answer = String::new();
+        std::io::stdin()
+            .read_line(&mut answer)
+            .map_err(|error| Failure::new(Exit::Error, format!("cannot read the answer: {error}")))?;
+        if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
+            return Ok(());
+        }
+        Err(Failure::new(Exit::Error, "nothing was changed: the answer was not yes"))
+    }
+
+    /// Tells something on standard error that is neither data nor an error.
+    pub fn note(&self, text: &str) {
+        if !self.output.quiet {
+            output::tell(Tone::Plain, text);
+        }
+        std::io::stderr().flush().ok();
+    }
+}
+
+/// The data directory that the global flags name, as an absolute path.
+pub fn data_directory(global: &GlobalArguments) -> Result<PathBuf, Failure> {
+    match &global.data_dir {
+        Some(directory) => location::absolute(directory).map(PathBuf::from),
+        None => Ok(data_directory_default()),
+    }
+}
+
+fn data_directory_default() -> PathBuf {
+    api::data_directory_default(rustix::process::geteuid().is_root())
+}

@@ -1,0 +1,58 @@
+//! VM definitions that people write as TOML.
+
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use model::{Firmware, VmDefinition};
+
+use crate::{failure::Failure, location};
+
+/// The largest file that is taken for a definition, in bytes.
+const FILE_LIMIT_BYTES: u64 = 1 << 20;
+
+/// Reads a definition. Relative paths in it are relative to the file, and come back absolute.
+pub fn read(path: &Path) -> Result<VmDefinition, Failure> {
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(FILE_LIMIT_BYTES).read_to_string(&mut text))
+        .map_err(|error| Failure::file(path, &error))?;
+    let mut definition = parse(&path.display().to_string(), &text)?;
+    let directory = PathBuf::from(location::absolute(path)?);
+    anchor(&mut definition, directory.parent().unwrap_or(Path::new("/")));
+    Ok(definition)
+}
+
+fn parse(file: &str, text: &str) -> Result<VmDefinition, Failure> {
+    toml::from_str(text).map_err(|error| {
+        let place = error.span().map(|span| place_of(text, span.start)).unwrap_or_default();
+        Failure::usage(format!("{file}{place}: {}", error.message().trim()))
+            .with_hint("holdfast vm add --help shows a whole definition")
+    })
+}
+
+/// `:line:column` of a byte, counted from one, as editors do.
+fn place_of(text: &str, offset: usize) -> String {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = before.matches('\n').count() + 1;
+    let column = before[line_start..].chars().count() + 1;
+    format!(":{line}:{column}")
+}
+
+fn anchor(definition: &mut VmDefinition, directory: &Path) {
+    let disks = definition.disks.iter_mut().filter_map(|disk| disk.path.as_mut());
+    let firmware: Vec<&mut PathBuf> = match &mut definition.firmware {
+        Firmware::Bios => Vec::new(),
+        Firmware::Uefi { variables } => variables.iter_mut().collect(),
+        Firmware::Kernel { kernel, initrd, .. } => std::iter::once(kernel).chain(initrd).collect(),
+    };
+    for path in disks.chain(firmware) {
+        // Joining an absolute path leaves it as it is.
+        *path = directory.join(&path);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,50 @@
+//! What people see of the API's answers. Programs get the answers themselves, as JSON.
+
+mod job;
+mod point;
+mod restore;
+mod site;
+pub mod table;
+mod text;
+mod times;
+mod vault;
+mod vm;
+
+use serde::Serialize;
+
+pub use self::{
+    job::progress,
+    restore::{PlannedDisk, RestorePlan},
+    site::Status,
+    text::{duration, percentage, printable},
+    times::Times,
+};
+
+/// A thing with an id that other commands take.
+pub trait Identified: Serialize {
+    /// The id.
+    fn id(&self) -> String;
+}
+
+/// A thing that is listed.
+pub trait Row: Identified {
+    /// The columns' titles.
+    const COLUMNS: &'static [&'static str];
+
+    /// The thing's cells, one a column.
+    fn cells(&self, times: &Times) -> Vec<String>;
+}
+
+/// A thing that is shown on its own.
+pub trait Page: Identified {
+    /// The whole text, which ends with a line's end.
+    fn page(&self, times: &Times) -> String;
+}
+
+/// Optional text; a dash where there is none.
+fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! Recovery points.
+
+use api::{ChangeSourceView, PointView};
+use model::PointReference;
+
+use super::{Identified, Page, Row, Times, duration, or_dash, table};
+
+impl Identified for PointView {
+    /// A reference by ids, which stays right when the VM gets another name and is one word of a shell.
+    fn id(&self) -> String {
+        format!("point:{}/{}", self.vm_id, self.id)
+    }
+}
+
+impl Row for PointView {
+    const COLUMNS: &'static [&'static str] =
+        &["reference", "captured", "consistency", "size", "read", "stored", "vault", "label"];
+
+    fn cells(&self, times: &Times) -> Vec<String> {
+        vec![
+            reference(self),
+            times.moment(self.captured_at),
+            self.consistency_reached.to_string(),
+            self.size_bytes.to_string(),
+            self.read_bytes.to_string(),
+            self.stored_bytes.to_string(),
+            self.vault.clone(),
+            or_dash(self.label.as_ref()),
+        ]
+    }
+}
+
+impl Page for PointView {
+    fn page(&self, times: &Times) -> String {
+        let mut fields = vec![
+            ("Point", reference(self)),
+            ("VM", format!("{} ({})", self.vm_name, self.vm_id)),
+            ("Vault", self.vault.clone()),
+            ("Captured", times.moment(self.captured_at)),
+            ("Consistency", consistency(self)),
+            ("Size", self.size_bytes.to_string()),
+            ("Read from the guest", self.read_bytes.to_string()),
+            ("Added to the vault", self.stored_bytes.to_string()),
+        ];
+        fields.extend(self.parent.map(|parent| ("Parent", parent.to_string())));
+        fields.extend(self.label.clone().map(|label| ("Label", label)));
+        fields.extend(cost(self).map(|cost| ("Cost to the guest", cost)));
+        let disks = self.disks.iter().map(|disk| {
+            vec![
+                disk.name.clone(),
+                disk.size_bytes.to_string(),
+                disk.read_bytes.to_string(),
+                disk.stored_bytes.to_string(),
+                source(&disk.source),
+            ]
+        });
+        table::fields(fields)
+            + &table::section(
+                "Disks",
+                &["name", "size", "read", "stored", "changes found by"],
+                disks.collect(),
+            )
+    }
+}
+
+fn reference(point: &PointView) -> String {
+    let selector = model::PointSelector::IdPrefix(point.id.to_string());
+    PointReference { vm: point.vm_name.clone(), point: selector, disk: None }.to_string()
+}
+
+fn consistency(point: &PointView) -> String {
+    let reached = point.consistency_reached;
+    if reached >= point.consistency_asked {
+        return reached.to_string();
+    }
+    let because = point.shortfall.as_deref().unwrap_or("the reason is not known");
+    format!("{reached}, {} was asked for: {because}", point.consistency_asked)
+}
+
+fn cost(point: &PointView) -> Option<String> {
+    let cost = &point.cost;
+    let parts: Vec<String> = [
+        ("paused for", cost.pause_us),
+        ("frozen for", cost.freeze_us),
+        ("p99 write latency before", cost.write_p99_before_us),
+        ("p99 write latency during", cost.write_p99_during_us),
+    ]
+    .into_iter()
+    .filter_map(|(what, microseconds)| Some(format!("{what} {}", duration(microseconds?))))
+    .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn source(source: &ChangeSourceView) -> String {
+    match source {
+        ChangeSourceView::Full => "first backup, all read".to_owned(),
+        ChangeSourceView::Bitmap => "dirty bitmap".to_owned(),
+        ChangeSourceView::Compared { reason } => format!("all read and compared: {reason}"),
+    }
+}

@@ -1,0 +1,89 @@
+//! Restores: what one did, and what one would do.
+
+use api::{RestoredDiskView, RestoredVmView};
+use model::ByteCount;
+use serde::Serialize;
+
+use super::{Identified, Page, Times, table};
+
+impl Identified for RestoredVmView {
+    fn id(&self) -> String {
+        self.vm_id.clone()
+    }
+}
+
+impl Page for RestoredVmView {
+    fn page(&self, _: &Times) -> String {
+        let power = if self.started { "started" } else { "stopped" };
+        table::fields(vec![
+            ("VM", format!("{} ({})", self.vm_name, self.vm_id)),
+            ("From point", self.point_id.clone()),
+            ("Power", power.to_owned()),
+        ]) + &table::section("Disks", DISK_COLUMNS, self.disks.iter().map(disk_cells).collect())
+    }
+}
+
+impl Identified for RestoredDiskView {
+    fn id(&self) -> String {
+        self.path.clone()
+    }
+}
+
+impl Page for RestoredDiskView {
+    fn page(&self, _: &Times) -> String {
+        table::with_header(DISK_COLUMNS, vec![disk_cells(self)])
+    }
+}
+
+const DISK_COLUMNS: &[&str] = &["name", "size", "written", "format", "path"];
+
+fn disk_cells(disk: &RestoredDiskView) -> Vec<String> {
+    vec![
+        disk.name.clone(),
+        disk.size_bytes.to_string(),
+        disk.written_bytes.to_string(),
+        disk.format.to_string(),
+        disk.path.clone(),
+    ]
+}
+
+/// What a restore would do.
+#[derive(Debug, Serialize)]
+pub struct RestorePlan {
+    /// The point, by ids.
+    pub point: String,
+    /// The disks that would be written.
+    pub disks: Vec<PlannedDisk>,
+}
+
+/// A disk that a restore would write.
+#[derive(Debug, Serialize)]
+pub struct PlannedDisk {
+    /// The disk's name within the VM.
+    pub name: String,
+    /// Its virtual size.
+    pub size_bytes: ByteCount,
+    /// The file; none where the server chooses a new one.
+    pub path: Option<String>,
+    /// Whether the file exists now.
+    pub exists: bool,
+}
+
+impl Identified for RestorePlan {
+    fn id(&self) -> String {
+        self.point.clone()
+    }
+}
+
+impl Page for RestorePlan {
+    fn page(&self, _: &Times) -> String {
+        let disks = self.disks.iter().map(|disk| {
+            let path =
+                disk.path.clone().unwrap_or_else(|| "a new file in the site's data directory".to_owned());
+            let effect = if disk.exists { "replaces what is there" } else { "new" };
+            vec![disk.name.clone(), disk.size_bytes.to_string(), effect.to_owned(), path]
+        });
+        table::fields(vec![("Point", self.point.clone())])
+            + &table::section("Would write", &["disk", "size", "effect", "path"], disks.collect())
+    }
+}

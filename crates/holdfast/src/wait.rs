@@ -1,0 +1,132 @@
+//! Waiting for jobs.
+
+mod progress;
+
+use std::{future, time::Duration};
+
+use api::{Client, JobResult, JobView};
+use model::{JobId, JobState};
+
+use self::progress::Progress;
+use crate::{
+    context::Context,
+    exit::Exit,
+    failure::Failure,
+    output::{Tone, tell},
+};
+
+/// How a command that starts a job ends.
+#[derive(Debug, clap::Args)]
+pub struct WaitArguments {
+    /// Wait until the job has ended, and print what it did. This is the default.
+    #[arg(long, overrides_with = "no_wait")]
+    wait: bool,
+    /// Print the job and end; the server goes on with it.
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    timeout: TimeoutArgument,
+}
+
+/// How long a command waits for a job.
+#[derive(Debug, clap::Args)]
+pub struct TimeoutArgument {
+    /// The longest wait, as in 90s or 2h; then the exit code is 9, and the job goes on.
+    #[arg(long, value_name = "DURATION", value_parser = crate::arguments::duration)]
+    timeout: Option<Duration>,
+}
+
+impl WaitArguments {
+    /// Waits for the job, where that is wanted, and prints what it did.
+    pub async fn finish(&self, context: &Context, job: &JobView) -> Result<(), Failure> {
+        if self.no_wait {
+            context.output.one(job)?;
+            context.note(&format!("the job goes on; {}", advice(context, job.id)));
+            return Ok(());
+        }
+        self.timeout.watch(context, job).await
+    }
+}
+
+impl TimeoutArgument {
+    /// Shows a job's progress until it has ended, and then what it did.
+    pub async fn watch(&self, context: &Context, job: &JobView) -> Result<(), Failure> {
+        let mut progress = Progress::new(&context.output);
+        let goes_on = |exit, what: String| {
+            Err(Failure::new(exit, format!("{what}; job {} goes on", job.id))
+                .with_hint(advice(context, job.id)))
+        };
+        let ended = tokio::select! {
+            ended = follow(&context.client, job, &mut progress) => ended,
+            waited = elapsed(self.timeout) => {
+                goes_on(Exit::TimedOut, format!("the job has not ended within {waited:?}"))
+            }
+            Ok(()) = tokio::signal::ctrl_c() => goes_on(Exit::Interrupted, "interrupted".to_owned()),
+        };
+        progress.finish();
+        match ended {
+            Ok(job) => conclude(context, &job),
+            Err(failure) if failure.exit == Exit::Unreachable => Err(failure.with_hint(format!(
+                "the job's state is kept; once the server runs again: {}",
+                context.command(&format!("job watch {}", job.id))
+            ))),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+async fn elapsed(limit: Option<Duration>) -> Duration {
+    match limit {
+        Some(limit) => {
+            tokio::time::sleep(limit).await;
+            limit
+        }
+        None => future::pending().await,
+    }
+}
+
+/// What a person can do about a job that goes on.
+fn advice(context: &Context, job: JobId) -> String {
+    format!(
+        "watch it: {}, or cancel it: {}",
+        context.command(&format!("job watch {job}")),
+        context.command(&format!("job cancel {job}"))
+    )
+}
+
+async fn follow(client: &Client, job: &JobView, progress: &mut Progress) -> Result<JobView, Failure> {
+    progress.observe(job);
+    let mut events = client.job_events(job.id).await?;
+    while let Some(job) = events.next().await? {
+        progress.observe(&job);
+        if job.state.is_final() {
+            return Ok(job);
+        }
+    }
+    // The events broke off: the job may have ended just then.
+    let job = client.job(job.id.as_str()).await?;
+    if job.state.is_final() {
+        return Ok(job);
+    }
+    Err(Failure::new(Exit::Unreachable, format!("the server stopped telling about job {}", job.id)))
+}
+
+/// Prints what an ended job did, and fails where it failed.
+fn conclude(context: &Context, job: &JobView) -> Result<(), Failure> {
+    for warning in &job.warnings {
+        tell(Tone::Warning, warning);
+    }
+    match &job.result {
+        Some(JobResult::Point(point)) => context.output.one(&**point)?,
+        Some(JobResult::RestoredVm(vm)) => context.output.one(vm)?,
+        Some(JobResult::RestoredDisk(disk)) => context.output.one(disk)?,
+        Some(JobResult::Verified(verified)) => context.output.one(verified)?,
+        None => {}
+    }
+    let what = format!("{} of {}", job.kind, job.subject);
+    match (&job.problem, job.state) {
+        (_, JobState::Succeeded) => Ok(()),
+        (Some(problem), _) => Err(Failure::problem(Some(&what), problem)),
+        (None, state) => Err(Failure::new(Exit::Error, format!("{what}: the job was {state}"))),
+    }
+}

@@ -1,0 +1,20 @@
+//! The guest agent (`qemu-ga`): a program inside the guest that answers over a serial channel, one client at a time.
+//!
+//! Nothing it says is trusted: lines are bounded, every command has a time limit, and a command that ran out of time
+//! ends the connection, because its late answer could be taken for that of the next one.
+
+mod base64;
+mod connection;
+mod error;
+mod exec;
+mod file;
+mod freeze;
+
+pub(crate) use connection::Agent;
+pub(crate) use error::{Error, ErrorKind, Result};
+#[allow(unused_imports)] // scripts inside the guest are its first callers
+pub(crate) use exec::ExecOutput;
+pub(crate) use freeze::FreezeState;
+
+#[cfg(test)]
+mod tests;

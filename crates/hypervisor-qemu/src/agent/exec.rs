@@ -1,0 +1,58 @@
+//! Programs inside the guest.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::{self, Instant};
+
+use super::{Agent, Error, ErrorKind, Result, base64};
+
+/// How often to ask whether a program has ended; the agent has no event for it.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What a program in the guest left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ExecOutput {
+    /// Its exit code; none when a signal ended it.
+    pub(crate) exit_code: Option<i64>,
+    /// What it wrote to standard output; the agent cuts it at 16 MiB.
+    pub(crate) stdout: Vec<u8>,
+    /// What it wrote to standard error.
+    pub(crate) stderr: Vec<u8>,
+}
+
+impl Agent {
+    /// Runs a program in the guest and waits for it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Silent`] when it has not ended within `timeout`; it goes on running. [`ErrorKind::Refused`] while the
+    /// file systems are frozen, and where the agent's administrator forbids it.
+    #[allow(dead_code)] // scripts inside the guest are its first callers
+    pub(crate) async fn exec(
+        &mut self,
+        program: &str,
+        arguments: &[&str],
+        timeout: Duration,
+    ) -> Result<ExecOutput> {
+        let deadline = Instant::now() + timeout;
+        let order = json!({"path": program, "arg": arguments, "capture-output": true});
+        let started = self.execute("guest-exec", order, timeout).await?;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::new(ErrorKind::Silent, format!("{program} has not ended within {timeout:?}")));
+            }
+            let status = self.execute("guest-exec-status", json!({"pid": started["pid"]}), left).await?;
+            if status["exited"] == true {
+                let output = |name: &str| status[name].as_str().map_or(Some(Vec::new()), base64::decode);
+                let bad = || Error::new(ErrorKind::Protocol, "guest-exec-status: not base 64");
+                return Ok(ExecOutput {
+                    exit_code: status["exitcode"].as_i64(),
+                    stdout: output("out-data").ok_or_else(bad)?,
+                    stderr: output("err-data").ok_or_else(bad)?,
+                });
+            }
+            time::sleep(POLL_INTERVAL.min(left)).await;
+        }
+    }
+}

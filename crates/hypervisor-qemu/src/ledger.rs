@@ -1,0 +1,60 @@
+//! What is being done to a VM right now, on disk: enough to undo it after the death of everybody who knew.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use model::CaptureId;
+use serde::{Deserialize, Serialize};
+
+/// The ledger of one VM. Written before something is done that must be undone. The entries are intentions: what they name
+/// may not have happened yet. Survives the death of processes; a reboot ends the VM and everything named here with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Ledger {
+    /// The capture that is being made or held.
+    pub(crate) capture_id: CaptureId,
+    /// The guest's file systems may be frozen.
+    pub(crate) frozen: bool,
+    /// The virtual CPUs may stand still.
+    pub(crate) paused: bool,
+    /// Files that are of no use once the capture is over.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+impl Ledger {
+    /// The ledger at this path; none when there is none, or none that can be read.
+    pub(crate) fn read(path: &Path) -> Option<Self> {
+        let text = fs::read(path).ok()?;
+        match serde_json::from_slice(&text) {
+            Ok(ledger) => Some(ledger),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "an unreadable ledger is ignored");
+                None
+            }
+        }
+    }
+
+    /// Replaces the ledger in one step.
+    pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
+        let fresh = path.with_extension("new");
+        fs::write(&fresh, serde_json::to_vec(self)?)?;
+        fs::rename(&fresh, path)
+    }
+
+    /// Notes that nothing is frozen or paused any more.
+    pub(crate) fn write_released(mut self, path: &Path) -> io::Result<()> {
+        (self.frozen, self.paused) = (false, false);
+        self.write(path)
+    }
+
+    /// Removes the ledger.
+    pub(crate) fn remove(path: &Path) {
+        if let Err(error) = fs::remove_file(path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %path.display(), %error, "a ledger cannot be removed");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! A VM's monitor: commands that fail with errors which name the VM, one connection for all who use it at once.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use hypervisor::{Error, ErrorKind, Result};
+use model::VmName;
+use serde_json::{Value, json};
+use tokio::{
+    sync::{OnceCell, broadcast},
+    time::{self, Instant},
+};
+
+use crate::qmp::{self, Capabilities, Event, Qmp, Version};
+
+/// The oldest QEMU with everything that a capture needs.
+pub(crate) const OLDEST_VERSION: Version = Version { major: 7, minor: 2, micro: 0 };
+/// How long a command may take. Commands that wait for the guest's I/O to drain take as long as the host's disks.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a condition is looked at again when no event announces it.
+const RECHECK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The monitor of one VM.
+#[derive(Debug)]
+pub(crate) struct Monitor {
+    vm: VmName,
+    qmp: Qmp,
+    capabilities: OnceCell<Capabilities>,
+}
+
+impl Monitor {
+    async fn connect(path: &Path, vm: &VmName) -> Result<Self> {
+        let qmp = Qmp::connect(path).await.map_err(|error| describe(vm, "cannot reach", error))?;
+        if qmp.version() < OLDEST_VERSION {
+            let context = format!(
+                "the VM {vm} runs on QEMU {}, and captures need {}.{} or newer",
+                qmp.version(),
+                OLDEST_VERSION.major,
+                OLDEST_VERSION.minor
+            );
+            return Err(Error::new(ErrorKind::Unsupported, context)
+                .with_guidance("install a newer QEMU, then power-cycle the VM"));
+        }
+        Ok(Self { vm: vm.clone(), qmp, capabilities: OnceCell::new() })
+    }
+
+    /// The connection itself.
+    pub(crate) fn qmp(&self) -> &Qmp {
+        &self.qmp
+    }
+
+    /// QEMU's version.
+    pub(crate) fn version(&self) -> Version {
+        self.qmp.version()
+    }
+
+    /// What this QEMU can do.
+    pub(crate) async fn capabilities(&self) -> Result<&Capabilities> {
+        let ask = || async { Ok(Capabilities::from_schema(&self.query("query-qmp-schema").await?)) };
+        self.capabilities.get_or_try_init(ask).await
+    }
+
+    /// Runs a command.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Failed`] with QEMU's words, [`ErrorKind::Gone`] when QEMU ended, [`ErrorKind::Unreachable`] when it hangs.
+    pub(crate) async fn execute(&self, command: &str, arguments: Value) -> Result<Value> {
+        let answer = self.qmp.execute(command, arguments, COMMAND_TIMEOUT).await;
+        answer.map_err(|error| describe(&self.vm, "QEMU failed for", error))
+    }
+
+    /// Runs a command without arguments.
+    pub(crate) async fn query(&self, command: &str) -> Result<Value> {
+        self.execute(command, json!({})).await
+    }
+
+    /// A property of QEMU's object tree; none where the object does not have it.
+    pub(crate) async fn property(&self, path: &str, name: &str) -> Result<Option<Value>> {
+        match self.qmp.execute("qom-get", json!({"path": path, "property": name}), COMMAND_TIMEOUT).await {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.kind() == qmp::ErrorKind::Refused => Ok(None),
+            Err(error) => Err(describe(&self.vm, "QEMU failed for", error)),
+        }
+    }
+
+    /// QEMU's own word for what the VM does: "running", "paused", "prelaunch" and others.
+    pub(crate) async fn status(&self) -> Result<String> {
+        let status = self.query("query-status").await?;
+        Ok(status["status"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Waits until `check` finds nothing left, looking again at each event and now and then without one. Returns what was
+    /// still left after `timeout`.
+    pub(crate) async fn wait_until_empty<T, F>(&self, timeout: Duration, mut check: F) -> Result<Vec<T>>
+    where
+        F: AsyncFnMut(&Self) -> Result<Vec<T>>,
+    {
+        let mut events = self.qmp.events();
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = check(self).await?;
+            if left.is_empty() || Instant::now() >= deadline {
+                return Ok(left);
+            }
+            wait_for_any(&mut events).await;
+        }
+    }
+}
+
+async fn wait_for_any(events: &mut broadcast::Receiver<Event>) {
+    let _ = time::timeout(RECHECK_INTERVAL, events.recv()).await; // an event, a gap or a moment: look again
+}
+
+fn describe(vm: &VmName, what: &str, error: qmp::Error) -> Error {
+    let kind = match error.kind() {
+        qmp::ErrorKind::Absent | qmp::ErrorKind::Silent | qmp::ErrorKind::Protocol => ErrorKind::Unreachable,
+        qmp::ErrorKind::Closed => ErrorKind::Gone,
+        qmp::ErrorKind::Refused => ErrorKind::Failed,
+    };
+    let described = Error::new(kind, format!("{what} the VM {vm}: {error}"));
+    let described = match error.kind() {
+        qmp::ErrorKind::Absent => described.with_guidance("check that the VM runs and that the socket's path is right"),
+        qmp::ErrorKind::Silent => {
+            described.with_guidance("give Holdfast a monitor of its own: QEMU serves one client on each")
+        }
+        _ => described,
+    };
+    described.with_source(error)
+}
+
+/// The monitors that are open now. A monitor takes one client at a time, so all users in this process share it.
+#[derive(Debug, Default)]
+pub(crate) struct Monitors {
+    open: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<Weak<Monitor>>>>>,
+}
+
+impl Monitors {
+    /// The open monitor at this path, or a new connection to it.
+    pub(crate) async fn attach(&self, path: &Path, vm: &VmName) -> Result<Arc<Monitor>> {
+        let slot = {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            open.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|slot| slot.strong_count() > 0));
+            open.entry(path.to_owned()).or_default().clone()
+        };
+        let mut slot = slot.lock().await;
+        if let Some(monitor) = slot.upgrade()
+            && !monitor.qmp.is_closed()
+        {
+            return Ok(monitor);
+        }
+        let monitor = Arc::new(Monitor::connect(path, vm).await?);
+        *slot = Arc::downgrade(&monitor);
+        Ok(monitor)
+    }
+}

@@ -1,0 +1,145 @@
+//! Errors of operations. The policy: an operation says what it was doing, keeps the engine's or adapter's error as its
+//! cause, and takes over its guidance.
+
+use std::{error, fmt};
+
+/// A result of an operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What callers act on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The monitor asked for it.
+    Cancelled,
+    /// The wanted consistency could not be reached.
+    Consistency,
+    /// There is no space left: in the vault, for scratch, or where a restore writes.
+    NoSpace,
+    /// Data was read that is not what was written.
+    Damaged,
+    /// The VM, the store or a peer does not answer, or went away in the middle.
+    Unreachable,
+    /// The key does not open the vault.
+    WrongKey,
+    /// What would be written exists.
+    Exists,
+    /// There is no such point or disk.
+    NotFound,
+    /// The VM or the file is in use.
+    Busy,
+    /// This hypervisor, VM or format cannot do it.
+    Unsupported,
+    /// Everything else.
+    Failed,
+}
+
+/// A failed operation.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    context: String,
+    guidance: Option<String>,
+    source: Option<Box<dyn error::Error + Send + Sync>>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, context: impl Into<String>) -> Self {
+        Self { kind, context: context.into(), guidance: None, source: None }
+    }
+
+    pub(crate) fn with_guidance(mut self, guidance: impl Into<String>) -> Self {
+        self.guidance = Some(guidance.into());
+        self
+    }
+
+    pub(crate) fn with_source(mut self, source: impl error::Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Box::new(source));
+        self
+    }
+
+    pub(crate) fn cancelled() -> Self {
+        Self::new(ErrorKind::Cancelled, "cancelled")
+    }
+
+    /// What callers act on.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// What the user can do about it.
+    #[must_use]
+    pub fn guidance(&self) -> Option<&str> {
+        self.guidance.as_deref()
+    }
+
+    /// Whether the same operation may succeed later without anybody doing anything.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.kind, ErrorKind::Unreachable | ErrorKind::Busy)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.context)
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn error::Error + 'static))
+    }
+}
+
+/// Says what was being done when something below failed.
+pub(crate) trait Context<T> {
+    fn context(self, context: impl Into<String>) -> Result<T>;
+}
+
+impl<T> Context<T> for hypervisor::Result<T> {
+    fn context(self, context: impl Into<String>) -> Result<T> {
+        self.map_err(|error| {
+            let kind = match error.kind() {
+                hypervisor::ErrorKind::Unreachable | hypervisor::ErrorKind::Gone => ErrorKind::Unreachable,
+                hypervisor::ErrorKind::Busy => ErrorKind::Busy,
+                hypervisor::ErrorKind::Consistency => ErrorKind::Consistency,
+                hypervisor::ErrorKind::Unsupported => ErrorKind::Unsupported,
+                hypervisor::ErrorKind::NoSpace => ErrorKind::NoSpace,
+                _ => ErrorKind::Failed,
+            };
+            let guidance = error.guidance().map(str::to_owned);
+            Error { kind, context: context.into(), guidance, source: Some(Box::new(error)) }
+        })
+    }
+}
+
+impl<T> Context<T> for image::Result<T> {
+    fn context(self, context: impl Into<String>) -> Result<T> {
+        self.map_err(|error| Error::new(kind_of_image_error(error.kind()), context).with_source(error))
+    }
+}
+
+fn kind_of_image_error(kind: image::ErrorKind) -> ErrorKind {
+    match kind {
+        image::ErrorKind::Gone => ErrorKind::Unreachable,
+        image::ErrorKind::Corrupt => ErrorKind::Damaged,
+        image::ErrorKind::NoSpace => ErrorKind::NoSpace,
+        _ => ErrorKind::Failed,
+    }
+}
+
+impl<T> Context<T> for std::io::Result<T> {
+    fn context(self, context: impl Into<String>) -> Result<T> {
+        self.map_err(|error| {
+            let kind = match error.kind() {
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+                std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+                std::io::ErrorKind::AlreadyExists => ErrorKind::Exists,
+                _ => ErrorKind::Failed,
+            };
+            Error::new(kind, context).with_source(error)
+        })
+    }
+}

@@ -1,0 +1,43 @@
+//! Finding recovery points.
+
+use model::{CaptureId, PointSelector, PointSummary, VmId};
+
+use crate::{Error, ErrorKind, Result};
+
+/// The newest of a VM's points.
+pub(crate) fn latest(points: &[PointSummary], vm_id: VmId) -> Option<&PointSummary> {
+    points.iter().filter(|point| point.vm_id == vm_id).max_by_key(|point| (point.captured_at, point.id))
+}
+
+/// The capture whose dirty bitmaps are to be trusted: that of the VM's newest point. There is no other record of it.
+#[must_use]
+pub fn latest_capture(points: &[PointSummary], vm_id: VmId) -> Option<CaptureId> {
+    latest(points, vm_id).map(|point| point.capture_id)
+}
+
+/// The one point of a VM that a selector names.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] when there is none, or when the start of an id fits several.
+pub fn select_point<'a>(points: &'a [PointSummary], vm_id: VmId, selector: &PointSelector) -> Result<&'a PointSummary> {
+    let of_vm = points.iter().filter(|point| point.vm_id == vm_id);
+    let found = match selector {
+        PointSelector::Latest => latest(points, vm_id),
+        PointSelector::At(moment) => {
+            of_vm.filter(|point| point.captured_at <= *moment).max_by_key(|point| (point.captured_at, point.id))
+        }
+        PointSelector::IdPrefix(prefix) => {
+            let fitting: Vec<_> = of_vm.filter(|point| point.id.as_str().starts_with(prefix.as_str())).collect();
+            if fitting.len() > 1 {
+                let ids: Vec<_> = fitting.iter().map(|point| point.id.as_str()).collect();
+                let context = format!("{prefix} is the start of {} points: {}", ids.len(), ids.join(", "));
+                return Err(Error::new(ErrorKind::NotFound, context).with_guidance("write more of the id"));
+            }
+            fitting.first().copied()
+        }
+    };
+    found.ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, format!("the VM has no recovery point {selector}"))
+            .with_guidance("see what there is with: holdfast point list")
+    })
+}

@@ -1,0 +1,112 @@
+//! The data directory of a site: what is where, and that one server at a time owns it.
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions},
+    io::{Read as _, Seek as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use api::Code;
+use model::{VaultName, VmId};
+use rustix::fs::FlockOperation;
+
+use crate::failure::{Failure, Result};
+
+/// The data directory. Owned by this process until dropped.
+#[derive(Debug)]
+pub(crate) struct DataDirectory {
+    path: PathBuf,
+    /// The kernel lets go of the lock when the process ends, however it ends.
+    _lock: File,
+}
+
+impl DataDirectory {
+    /// Creates what is missing, readable by the owner only, and takes the directory for this process.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let path = std::path::absolute(path)
+            .map_err(|error| Failure::from_io(format!("the data directory {}", path.display()), &error))?;
+        create_private(&path)?;
+        let lock = lock(&path)?;
+        let directory = Self { path, _lock: lock };
+        for part in [directory.keys(), directory.runtime(), directory.scratch()] {
+            create_private(&part)?;
+        }
+        Ok(directory)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn catalog(&self) -> PathBuf {
+        self.path.join("catalog.db")
+    }
+
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.path.join("keys")
+    }
+
+    /// Sockets and pid files. The path is short, for the sake of the kernel's limit on socket paths.
+    pub(crate) fn runtime(&self) -> PathBuf {
+        self.path.join("run")
+    }
+
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.path.join("scratch")
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        api::socket_path(&self.path)
+    }
+
+    /// Where a vault goes for which no place was named. A vault's name is a file name by its type, but for these two.
+    pub(crate) fn vault(&self, name: &VaultName) -> Result<PathBuf> {
+        if matches!(name.as_str(), "." | "..") {
+            return Err(Failure::invalid(format!("a vault cannot be called {name}")));
+        }
+        Ok(self.path.join("vaults").join(name.as_str()))
+    }
+
+    /// Where a VM's disks go for which no place was named.
+    pub(crate) fn disks(&self, vm_id: VmId) -> PathBuf {
+        self.path.join("disks").join(vm_id.as_str())
+    }
+}
+
+/// Creates a directory and its parents, readable by the owner only.
+pub(crate) fn create_private(path: &Path) -> Result<()> {
+    let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    created.map_err(|error| Failure::from_io(format!("creating the directory {}", path.display()), &error))
+}
+
+fn lock(directory: &Path) -> Result<File> {
+    let path = directory.join("lock");
+    let failed = |error: std::io::Error| Failure::from_io(format!("locking {}", path.display()), &error);
+    let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).clone();
+    let mut file = options.open(&path).map_err(failed)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => return Err(taken(directory, &mut file)),
+        Err(error) => return Err(failed(error.into())),
+    }
+    // For people and for the message above; the lock itself is the kernel's.
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(failed)?;
+    Ok(file)
+}
+
+fn taken(directory: &Path, lock: &mut File) -> Failure {
+    let mut holder = String::new();
+    let process = match lock.take(20).read_to_string(&mut holder) {
+        Ok(_) if !holder.trim().is_empty() => format!(" (process {})", holder.trim()),
+        _ => String::new(),
+    };
+    Failure::new(
+        Code::Conflict,
+        format!("another server{process} owns the data directory {}", directory.display()),
+    )
+    .with_hint("stop it first, or give this one a directory of its own with --data-dir")
+}

@@ -1,0 +1,90 @@
+//! The keys of vaults that this site may open unattended: files that only the server's user can read.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{ErrorKind, Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use model::VaultId;
+use vault::MasterKey;
+
+use crate::failure::{Failure, Result};
+
+/// No key file is longer than this, in bytes.
+const FILE_LIMIT_BYTES: u64 = 4096;
+
+/// The directory of keys.
+#[derive(Debug)]
+pub(crate) struct KeyStore {
+    directory: PathBuf,
+}
+
+impl KeyStore {
+    pub(crate) fn new(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    /// Keeps the master key of a vault. Durable when this returns.
+    pub(crate) fn save(&self, vault_id: VaultId, key: &MasterKey) -> Result<()> {
+        let digits: String = key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        self.write(&self.master_key(vault_id), &format!("{digits}\n"))
+    }
+
+    /// Keeps the key file that the site made for a vault, in case the copy that the user was given is lost.
+    pub(crate) fn save_key_file(&self, vault_id: VaultId, text: &str) -> Result<()> {
+        self.write(&self.directory.join(format!("{vault_id}.key-file")), text)
+    }
+
+    /// The master key of a vault; none when the site was never given it.
+    pub(crate) fn load(&self, vault_id: VaultId) -> Result<Option<MasterKey>> {
+        let path = self.master_key(vault_id);
+        let failed = |error: std::io::Error| Failure::from_io(format!("reading {}", path.display()), &error);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut text = String::new();
+        file.take(FILE_LIMIT_BYTES).read_to_string(&mut text).map_err(failed)?;
+        let bytes = parse(text.trim()).ok_or_else(|| {
+            Failure::new(api::Code::WrongKey, format!("{} does not hold a key", path.display()))
+                .with_hint("attach the vault again with its passphrase or key file")
+        })?;
+        Ok(Some(MasterKey::from_bytes(bytes)))
+    }
+
+    fn master_key(&self, vault_id: VaultId) -> PathBuf {
+        self.directory.join(format!("{vault_id}.key"))
+    }
+
+    /// Writes a file as a whole or not at all.
+    fn write(&self, path: &Path, text: &str) -> Result<()> {
+        let partial = path.with_extension("partial");
+        let written = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&partial)
+            .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+            .and_then(|()| std::fs::rename(&partial, path))
+            .and_then(|()| File::open(&self.directory)?.sync_all());
+        written.map_err(|error| Failure::from_io(format!("writing {}", path.display()), &error))
+    }
+}
+
+fn parse(digits: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if digits.len() != 2 * bytes.len() || !digits.is_ascii() {
+        return None;
+    }
+    for (place, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(digits.get(2 * place..2 * place + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests;

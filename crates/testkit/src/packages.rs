@@ -1,0 +1,109 @@
+//! The distribution's packages that tests need, and their installation.
+
+use std::{os::unix::fs::MetadataExt, path::Path, process::Command};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::command::run;
+
+/// QEMU, and the tools that build and check the guest's disks.
+const NEEDED: [&str; 6] = ["cpio", "e2fsprogs", "perl-base", "qemu-system-x86", "qemu-utils", "sqlite3"];
+
+/// Packages of one source that must have one version.
+const OF_ONE_VERSION: [&str; 2] = ["qemu-system-x86", "qemu-utils"];
+
+/// The packages that are needed and not installed.
+///
+/// # Errors
+/// On a distribution without apt, with the list of what to install by hand.
+pub fn missing() -> Result<Vec<&'static str>> {
+    ensure!(
+        Path::new("/usr/bin/apt-get").exists(),
+        "this is neither Debian nor Ubuntu: install what they call {}, then run this again",
+        NEEDED.join(", ")
+    );
+    let mut query = Command::new("dpkg-query");
+    query.args(["--show", "--showformat=${Package} ${db:Status-Status}\n"]).args(NEEDED);
+    // Fails when it knows nothing of a package, and still lists the others.
+    let output = query.output().context("running dpkg-query")?;
+    let listing = String::from_utf8_lossy(&output.stdout);
+    let installed = |package: &str| listing.lines().any(|line| line == format!("{package} installed"));
+    Ok(NEEDED.into_iter().filter(|package| !installed(package)).collect())
+}
+
+/// Installs what is missing in one call of apt, with sudo where this is not root; does nothing where all is there.
+///
+/// # Errors
+/// As [`missing`], and when apt fails.
+pub fn install_missing() -> Result<()> {
+    let missing = missing()?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    eprintln!("installing {}", missing.join(", "));
+    with_fresh_lists(|| {
+        let arguments = plan(&missing)?;
+        apt_get_as_root(&arguments)
+    })
+}
+
+/// Tries something that asks apt; if it fails, updates apt's lists, which may be empty or old, and tries once more.
+pub(crate) fn with_fresh_lists<T>(attempt: impl Fn() -> Result<T>) -> Result<T> {
+    attempt().or_else(|error| {
+        eprintln!("updating the package lists, because: {error}");
+        apt_get_as_root(&["update".to_owned()])?;
+        attempt()
+    })
+}
+
+/// The arguments with which apt will succeed.
+///
+/// Where one package of QEMU is newer than the distribution's, from a backport or a vendor, the others conflict with it;
+/// then all of them get the distribution's version.
+fn plan(missing: &[&str]) -> Result<Vec<String>> {
+    let install = |packages: Vec<String>| -> Vec<String> {
+        ["install", "-y", "-q", "--no-install-recommends"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(packages)
+            .collect()
+    };
+    let simulate = |arguments: &[String]| run(Command::new("apt-get").arg("--simulate").args(arguments));
+
+    let plain = install(missing.iter().map(|&package| package.to_owned()).collect());
+    let Err(error) = simulate(&plain) else { return Ok(plain) };
+    if !missing.iter().any(|package| OF_ONE_VERSION.contains(package)) {
+        return Err(error);
+    }
+    let Some(version) = candidate(OF_ONE_VERSION[0])? else { return Err(error) };
+    let others =
+        missing.iter().filter(|package| !OF_ONE_VERSION.contains(package)).map(|&package| package.to_owned());
+    let pinned = OF_ONE_VERSION.map(|package| format!("{package}={version}"));
+    let mut matched = install(others.chain(pinned).collect());
+    matched.push("--allow-downgrades".to_owned());
+    simulate(&matched)?;
+    Ok(matched)
+}
+
+/// The version of a package that apt would install; none where it knows of none.
+fn candidate(package: &str) -> Result<Option<String>> {
+    let policy = run(Command::new("apt-cache").args(["policy", package]).env("LC_ALL", "C"))?;
+    let version = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: "));
+    Ok(version.filter(|&version| version != "(none)").map(str::to_owned))
+}
+
+fn apt_get_as_root(arguments: &[String]) -> Result<()> {
+    let is_root = std::fs::metadata("/proc/self")?.uid() == 0;
+    let mut command = if is_root { Command::new("env") } else { Command::new("sudo") };
+    // Standard output is kept for results.
+    let status = command
+        .args(["DEBIAN_FRONTEND=noninteractive", "apt-get"])
+        .args(arguments)
+        .stdout(std::io::stderr())
+        .status()
+        .with_context(|| format!("running {command:?}"))?;
+    if !status.success() {
+        bail!("{command:?} ended with {status}");
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Frames: whole chunks, compressed together. Larger than a chunk, because small pieces compress badly.
+
+use crate::{ChunkId, Error, Result, codec::Reader, pool::Pool, seal::TAG_BYTES};
+
+/// The most bytes that a frame may expand to; larger ones are refused before any memory is taken.
+pub(crate) const FRAME_BYTES_MAX: u32 = 4 << 20;
+
+/// What a frame holds. Data and tree nodes never share a frame or a pack: nodes are read again and again, data rarely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FrameKind {
+    /// Bytes of disks.
+    Data,
+    /// Nodes of disk maps.
+    Tree,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Raw,
+    Zstd,
+}
+
+/// What must be known of a frame to read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FrameHead {
+    pub(crate) kind: FrameKind,
+    pub(crate) encoding: Encoding,
+    /// Bytes in the pack, with the seal's tag.
+    pub(crate) stored_bytes: u32,
+    /// Bytes of the chunks.
+    pub(crate) raw_bytes: u32,
+}
+
+impl FrameHead {
+    /// Bytes of a head's layout.
+    pub(crate) const BYTES: usize = 10;
+
+    pub(crate) fn encode(&self, bytes: &mut Vec<u8>) {
+        let kind = match self.kind {
+            FrameKind::Data => 0,
+            FrameKind::Tree => 1,
+        };
+        let encoding = match self.encoding {
+            Encoding::Raw => 0,
+            Encoding::Zstd => 1,
+        };
+        bytes.extend([kind, encoding]);
+        bytes.extend(self.stored_bytes.to_le_bytes());
+        bytes.extend(self.raw_bytes.to_le_bytes());
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self> {
+        let kind = match reader.u8()? {
+            0 => FrameKind::Data,
+            1 => FrameKind::Tree,
+            _ => return Err(reader.error("holds a frame of an unknown kind")),
+        };
+        let encoding = match reader.u8()? {
+            0 => Encoding::Raw,
+            1 => Encoding::Zstd,
+            _ => return Err(reader.error("holds a frame of an unknown encoding")),
+        };
+        let (stored_bytes, raw_bytes) = (reader.u32()?, reader.u32()?);
+        if !(1..=FRAME_BYTES_MAX).contains(&raw_bytes) || stored_bytes > raw_bytes + TAG_BYTES as u32 {
+            return Err(reader.error("holds a frame of an impossible length"));
+        }
+        Ok(Self { kind, encoding, stored_bytes, raw_bytes })
+    }
+}
+
+/// Chunks on their way into a frame.
+#[derive(Debug)]
+pub(crate) struct RawFrame {
+    pub(crate) kind: FrameKind,
+    pub(crate) bytes: Vec<u8>,
+    /// The chunks and their lengths, in order.
+    pub(crate) chunks: Vec<(ChunkId, u32)>,
+}
+
+impl RawFrame {
+    pub(crate) fn new(kind: FrameKind) -> Self {
+        Self { kind, bytes: Vec::new(), chunks: Vec::new() }
+    }
+
+    pub(crate) fn push(&mut self, id: ChunkId, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.chunks.push((id, bytes.len() as u32));
+    }
+}
+
+/// A frame ready to be sealed.
+#[derive(Debug)]
+pub(crate) struct CompressedFrame {
+    pub(crate) kind: FrameKind,
+    pub(crate) encoding: Encoding,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) raw_bytes: u32,
+    pub(crate) chunks: Vec<(ChunkId, u32)>,
+}
+
+/// Compressors that keep their tables between frames.
+pub(crate) struct Compressors(Pool<zstd::bulk::Compressor<'static>>);
+
+impl Compressors {
+    pub(crate) fn new(level: u32) -> Self {
+        let make = move || zstd::bulk::Compressor::new(level.cast_signed()).expect("zstd has memory for its tables");
+        Self(Pool::new(make))
+    }
+
+    /// Compresses a frame, or leaves it as it is where that is not smaller. Keeps the processor busy: call it on a
+    /// blocking thread.
+    pub(crate) fn compress(&self, frame: RawFrame) -> Result<CompressedFrame> {
+        let RawFrame { kind, bytes, chunks } = frame;
+        let raw_bytes = bytes.len() as u32;
+        let compressed = self.0.take().compress(&bytes);
+        let compressed = compressed.map_err(|error| Error::invalid("a frame cannot be compressed").with_source(error))?;
+        let (encoding, bytes) =
+            if compressed.len() < bytes.len() { (Encoding::Zstd, compressed) } else { (Encoding::Raw, bytes) };
+        Ok(CompressedFrame { kind, encoding, bytes, raw_bytes, chunks })
+    }
+}
+
+/// Decompressors that keep their tables between frames.
+pub(crate) struct Decompressors(Pool<zstd::bulk::Decompressor<'static>>);
+
+impl Decompressors {
+    pub(crate) fn new() -> Self {
+        Self(Pool::new(|| zstd::bulk::Decompressor::new().expect("zstd has memory for its tables")))
+    }
+
+    /// The chunks' bytes. Takes no more memory than the head says, whatever the frame holds.
+    pub(crate) fn expand(&self, head: &FrameHead, bytes: Vec<u8>) -> Result<Vec<u8>> {
+        let expanded = match head.encoding {
+            Encoding::Raw => bytes,
+            Encoding::Zstd => self
+                .0
+                .take()
+                .decompress(&bytes, head.raw_bytes as usize)
+                .map_err(|error| Error::corrupt("a frame does not decompress").with_source(error))?,
+        };
+        if expanded.len() == head.raw_bytes as usize {
+            Ok(expanded)
+        } else {
+            Err(Error::corrupt("a frame has another length than its directory says"))
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Recovery points: the only commit of a vault.
+
+mod document;
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures::{StreamExt, stream};
+use model::{DiskName, DiskSummary, PointId, PointSummary, VmDefinition};
+
+pub(crate) use document::decode_body;
+
+use crate::{Digest, DiskMap, Error, ErrorKind, Result, Vault, store::ObjectKind, sync, vault::Shared};
+
+/// The largest recovery point that is read.
+const POINT_BYTES_MAX: u64 = 16 << 20;
+
+/// Points that are read side by side.
+const POINTS_AT_ONCE: usize = 16;
+
+/// A recovery point: what people see of it, what the VM was made of, and where its disks are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PointRecord {
+    /// What people see.
+    pub summary: PointSummary,
+    /// What the VM was made of.
+    pub definition: VmDefinition,
+    /// The disks' maps, in the order of the summary's disks.
+    pub maps: Vec<DiskMap>,
+}
+
+impl PointRecord {
+    /// The disks with their maps.
+    pub fn disks(&self) -> impl Iterator<Item = (&DiskSummary, &DiskMap)> {
+        self.summary.disks.iter().zip(&self.maps)
+    }
+
+    /// The map of one disk.
+    #[must_use]
+    pub fn map(&self, disk: &DiskName) -> Option<&DiskMap> {
+        self.disks().find(|(summary, _)| summary.name == *disk).map(|(_, map)| map)
+    }
+}
+
+/// The recovery points of a vault.
+#[derive(Debug, Default)]
+pub struct PointList {
+    /// Those that can be read, oldest first.
+    pub points: Vec<PointRecord>,
+    /// Those that cannot, and why.
+    pub unreadable: Vec<(Digest, Error)>,
+}
+
+impl Vault {
+    /// All recovery points. One that cannot be read does not hide the others.
+    ///
+    /// # Errors
+    /// Whatever keeps the vault from being listed.
+    pub async fn points(&self) -> Result<PointList> {
+        let listed = self.shared.store.list(ObjectKind::Point).await?;
+        let mut reads = stream::iter(listed)
+            .map(|(digest, _)| async move { (digest, self.shared.read_point(digest).await) })
+            .buffer_unordered(POINTS_AT_ONCE);
+        let mut list = PointList::default();
+        let mut seen: HashMap<PointId, Digest> = HashMap::new();
+        while let Some((digest, point)) = reads.next().await {
+            match point {
+                // A commit that was repeated after a lost reply may have left the point twice.
+                Ok(point) if seen.insert(point.summary.id, digest).is_none() => list.points.push((*point).clone()),
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::UnsupportedVersion) => {
+                    list.unreadable.push((digest, error));
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        list.points.sort_by_key(|point| (point.summary.captured_at, point.summary.id));
+        list.unreadable.sort_by_key(|(digest, _)| *digest);
+        Ok(list)
+    }
+
+    /// One recovery point.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is none with this id.
+    pub async fn point(&self, id: PointId) -> Result<PointRecord> {
+        let PointList { points, unreadable } = self.points().await?;
+        let found = points.into_iter().find(|point| point.summary.id == id);
+        found.ok_or_else(|| {
+            let error = Error::new(ErrorKind::NotFound, format!("there is no recovery point {id} in this vault"));
+            match unreadable.len() {
+                0 => error,
+                count => error.with_guidance(format!("{count} points cannot be read, and it may be one of them: verify the vault")),
+            }
+        })
+    }
+}
+
+impl Shared {
+    /// Commits a point. Everything that it needs must be in the store already.
+    pub(crate) async fn write_point(&self, point: &PointRecord) -> Result<()> {
+        let bytes = document::encode(point, &self.keys, env::random(&*self.env.entropy))?;
+        let digest = self.store.put(ObjectKind::Point, bytes).await?;
+        sync::lock(&self.points).insert(digest, Arc::new(point.clone()));
+        Ok(())
+    }
+
+    async fn read_point(&self, digest: Digest) -> Result<Arc<PointRecord>> {
+        let known = sync::lock(&self.points).get(&digest).cloned();
+        if let Some(point) = known {
+            return Ok(point);
+        }
+        let bytes = self.store.get(ObjectKind::Point, &digest, POINT_BYTES_MAX).await?;
+        let point = Arc::new(document::decode(&bytes, &self.keys)?);
+        sync::lock(&self.points).insert(digest, Arc::clone(&point));
+        Ok(point)
+    }
+}
+
+#[cfg(test)]
+mod tests;

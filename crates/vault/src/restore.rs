@@ -1,0 +1,193 @@
+//! Writing a disk of a vault to a target: in the image's order, several regions at once, every chunk checked.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use image::{ByteRange, DiskTarget};
+
+use crate::{
+    DiskMap, Error, Monitor, Result, Vault,
+    frame::FrameKind,
+    index::{ChunkPlace, FramePlace},
+    pool::Pool,
+    tree::{ChunkRef, Leaf, Located, REGION_BYTES, TreeReader},
+    vault::Shared,
+};
+
+/// Regions on their way at once.
+const REGIONS_AT_ONCE: usize = 3;
+
+/// Frames of one region that are fetched and expanded side by side.
+const FRAMES_AT_ONCE: usize = 3;
+
+/// What a restore did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RestoredDisk {
+    /// Bytes of data that were written, holes not counted.
+    pub written_bytes: u64,
+}
+
+impl Vault {
+    /// Writes a disk to a target of the same size or larger and flushes it. Nothing is written that does not match its
+    /// digest. Progress counts bytes of the disk.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Corrupt`] names the damaged chunk and the bytes of the disk that it holds;
+    /// [`crate::ErrorKind::Disk`] when the target fails. The target is incomplete after any error.
+    pub async fn restore_disk(&self, map: &DiskMap, target: &dyn DiskTarget, monitor: &Monitor) -> Result<RestoredDisk> {
+        if target.size_bytes() < map.size_bytes {
+            let (has, needs) = (target.size_bytes(), map.size_bytes);
+            return Err(Error::invalid(format!("the target has {has} bytes, and the disk needs {needs}")));
+        }
+        self.shared.refresh_index().await?;
+        let restore = Restore {
+            shared: Arc::clone(&self.shared),
+            tree: TreeReader::new(Arc::clone(&self.shared), *map),
+            target,
+            buffers: Pool::new(|| vec![0; REGION_BYTES as usize]),
+        };
+        monitor.unless_cancelled(restore.run(monitor)).await
+    }
+}
+
+struct Restore<'a> {
+    shared: Arc<Shared>,
+    tree: TreeReader,
+    target: &'a dyn DiskTarget,
+    buffers: Pool<Vec<u8>>,
+}
+
+impl Restore<'_> {
+    async fn run(&self, monitor: &Monitor) -> Result<RestoredDisk> {
+        monitor.begin(self.tree.map().size_bytes);
+        let parts = stream::try_unfold(0, |region| self.next_part(region));
+        let mut restored = parts
+            .map_ok(|part| async move {
+                let (covered, written_bytes) = match part {
+                    Part::Hole(range) => (range, self.write_hole(range).await?),
+                    Part::Region(region, leaf) => (self.tree.map().region_range(region), self.write_region(region, &leaf).await?),
+                };
+                Ok((covered.length_bytes, written_bytes))
+            })
+            .try_buffer_unordered(REGIONS_AT_ONCE);
+        let mut total = RestoredDisk::default();
+        while let Some((covered_bytes, written_bytes)) = restored.try_next().await? {
+            total.written_bytes += written_bytes;
+            monitor.advance(covered_bytes);
+        }
+        let beyond = ByteRange::between(self.tree.map().size_bytes, self.target.size_bytes());
+        self.write_hole(beyond).await?;
+        self.target.flush().await.map_err(|source| Error::disk("the restored disk cannot be made durable", source))?;
+        Ok(total)
+    }
+
+    /// What comes at a region, and the region after it.
+    async fn next_part(&self, region: u64) -> Result<Option<(Part, u64)>> {
+        if region >= self.tree.map().region_count() {
+            return Ok(None);
+        }
+        Ok(Some(match self.tree.locate(region).await? {
+            Located::Leaf(id) => (Part::Region(region, self.tree.load_leaf(region, id).await?), region + 1),
+            Located::HoleUntil(next) => {
+                let start_bytes = self.tree.map().region_range(region).offset_bytes;
+                let end_bytes = self.tree.map().region_range(next.saturating_sub(1)).end_bytes();
+                (Part::Hole(ByteRange::between(start_bytes, end_bytes)), next)
+            }
+        }))
+    }
+
+    async fn write_hole(&self, range: ByteRange) -> Result<u64> {
+        if !range.is_empty() && !self.target.starts_zeroed() {
+            let zeroed = self.target.write_zeroes(range).await;
+            zeroed.map_err(|source| Error::disk(format!("zeros at {} cannot be written", range.offset_bytes), source))?;
+        }
+        Ok(0)
+    }
+
+    /// Writes one region: its chunks gathered in a buffer first, so that the target sees few, large writes.
+    async fn write_region(&self, region: u64, leaf: &Leaf) -> Result<u64> {
+        let range = self.tree.map().region_range(region);
+        let mut buffer = self.buffers.take();
+        let mut pieces = stream::iter(self.by_frame(range, leaf)?)
+            .map(|wanted| self.fetch(range, wanted))
+            .buffer_unordered(FRAMES_AT_ONCE);
+        while let Some(pieces) = pieces.try_next().await? {
+            for (chunk, bytes) in pieces {
+                buffer[chunk.offset_bytes as usize..chunk.end_bytes() as usize].copy_from_slice(&bytes);
+            }
+        }
+        let mut written_bytes = 0;
+        let mut next_bytes = 0;
+        for run in runs(leaf) {
+            let hole = ByteRange::between(range.offset_bytes + next_bytes, range.offset_bytes + run.offset_bytes);
+            self.write_hole(hole).await?;
+            let offset_bytes = range.offset_bytes + run.offset_bytes;
+            let data = &buffer[run.offset_bytes as usize..run.end_bytes() as usize];
+            let written = self.target.write_at(offset_bytes, data).await;
+            written.map_err(|source| Error::disk(format!("data at {offset_bytes} cannot be written"), source))?;
+            written_bytes += run.length_bytes;
+            next_bytes = run.end_bytes();
+        }
+        self.write_hole(ByteRange::between(range.offset_bytes + next_bytes, range.end_bytes())).await?;
+        Ok(written_bytes)
+    }
+
+    /// The chunks of a leaf, grouped by the frame that holds them.
+    fn by_frame(&self, range: ByteRange, leaf: &Leaf) -> Result<Vec<WantedFrame>> {
+        let located = |chunk: &ChunkRef| {
+            let found = self.shared.find_chunk(&chunk.id);
+            found.map(|(place, frame)| (*chunk, place, frame)).map_err(|error| lost(range, chunk, error))
+        };
+        let mut chunks = leaf.chunks.iter().map(located).collect::<Result<Vec<_>>>()?;
+        chunks.sort_by_key(|(_, place, _)| (place.frame, place.offset_bytes));
+        let groups = chunks.chunk_by(|(_, a, _), (_, b, _)| a.frame == b.frame);
+        Ok(groups
+            .filter_map(|group| {
+                let (_, _, frame) = *group.first()?;
+                Some(WantedFrame { frame, chunks: group.iter().map(|&(chunk, place, _)| (chunk, place)).collect() })
+            })
+            .collect())
+    }
+
+    /// The wanted chunks of one frame, checked on a blocking thread.
+    async fn fetch(&self, range: ByteRange, wanted: WantedFrame) -> Result<Vec<(ChunkRef, Bytes)>> {
+        let WantedFrame { frame, chunks } = wanted;
+        let expanded = match (self.shared.read_frame(&frame).await, chunks.first()) {
+            (Err(error), Some((chunk, _))) => return Err(lost(range, chunk, error)),
+            (expanded, _) => expanded?,
+        };
+        let shared = Arc::clone(&self.shared);
+        let checked = tokio::task::spawn_blocking(move || {
+            let check = |(chunk, place): (ChunkRef, ChunkPlace)| {
+                let length_bytes = Some(chunk.length_bytes);
+                let bytes = shared.chunk_of_frame(FrameKind::Data, chunk.id, length_bytes, &place, &frame, &expanded);
+                bytes.map(|bytes| (chunk, bytes)).map_err(|error| lost(range, &chunk, error))
+            };
+            chunks.into_iter().map(check).collect::<Result<Vec<_>>>()
+        });
+        checked.await?
+    }
+}
+
+enum Part {
+    Hole(ByteRange),
+    Region(u64, Arc<Leaf>),
+}
+
+struct WantedFrame {
+    frame: FramePlace,
+    chunks: Vec<(ChunkRef, ChunkPlace)>,
+}
+
+/// The bytes of a region that its chunks cover, from the region's start, joined where they touch.
+fn runs(leaf: &Leaf) -> Vec<ByteRange> {
+    let ranges = leaf.chunks.iter().map(|chunk| ByteRange::new(chunk.offset_bytes.into(), chunk.length_bytes.into()));
+    image::coalesce(ranges.collect())
+}
+
+fn lost(range: ByteRange, chunk: &ChunkRef, error: Error) -> Error {
+    let start_bytes = range.offset_bytes + u64::from(chunk.offset_bytes);
+    let context = format!("{} bytes at {start_bytes} of the disk cannot be restored: {error}", chunk.length_bytes);
+    Error::new(error.kind(), context).with_source(error)
+}

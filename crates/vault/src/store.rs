@@ -1,0 +1,241 @@
+//! The object store as a vault sees it: a few kinds of objects, named by their own digests.
+
+use std::{ops::Range, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, path::Path};
+
+use crate::{Digest, Error, ErrorKind, Result, StoreLocation, config::CONFIG_BYTES};
+
+/// Tries of one request, above those that the store's own client makes.
+const TRIES: u32 = 4;
+
+/// The wait before the second try; doubled before each further one.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+
+/// A kind of object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ObjectKind {
+    KeySlot,
+    Pack,
+    IndexSegment,
+    Point,
+}
+
+impl ObjectKind {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::KeySlot => "keys",
+            Self::Pack => "packs",
+            Self::IndexSegment => "index",
+            Self::Point => "points",
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::KeySlot => "key slot",
+            Self::Pack => "pack",
+            Self::IndexSegment => "index segment",
+            Self::Point => "recovery point",
+        }
+    }
+}
+
+/// The objects of one vault.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    inner: Arc<dyn ObjectStore>,
+    prefix: Path,
+    /// For messages.
+    place: String,
+}
+
+impl Store {
+    /// Makes the place where it does not exist, and opens it.
+    pub(crate) async fn create(location: &StoreLocation) -> Result<Self> {
+        let (inner, prefix) = location.create().await?;
+        Ok(Self { inner, prefix, place: location.to_string() })
+    }
+
+    pub(crate) async fn open(location: &StoreLocation) -> Result<Self> {
+        let (inner, prefix) = location.open().await?;
+        Ok(Self { inner, prefix, place: location.to_string() })
+    }
+
+    pub(crate) fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Writes the config; fails with [`ErrorKind::AlreadyExists`] when there is one. Durable when it returns.
+    pub(crate) async fn create_config(&self, bytes: Vec<u8>) -> Result<()> {
+        let (path, payload) = (self.config_path(), PutPayload::from(bytes));
+        // Not tried again: the first try may have succeeded, and then the second would call it a stranger's.
+        self.inner
+            .put_opts(&path, payload, PutMode::Create.into())
+            .await
+            .map(|_| ())
+            .map_err(|source| self.error("the vault's config cannot be written", source))
+    }
+
+    /// The config's bytes; [`ErrorKind::NotFound`] where there is no vault.
+    pub(crate) async fn read_config(&self) -> Result<Bytes> {
+        self.read(&self.config_path(), CONFIG_BYTES as u64, "the vault's config").await
+    }
+
+    /// Puts an object under its digest. Durable when it returns. Putting the same bytes again changes nothing, or heals
+    /// a damaged object.
+    pub(crate) async fn put(&self, kind: ObjectKind, bytes: Vec<u8>) -> Result<Digest> {
+        let (digest, bytes) = tokio::task::spawn_blocking(move || (Digest::of(&bytes), Bytes::from(bytes))).await?;
+        let path = self.path(kind, &digest);
+        let what = || format!("{} {digest} cannot be written", kind.as_str());
+        self.persist(what, || async { self.inner.put(&path, bytes.clone().into()).await.map(|_| ()) }).await?;
+        Ok(digest)
+    }
+
+    /// The bytes of an object of at most `limit_bytes`, as they are in the store.
+    pub(crate) async fn get_unchecked(&self, kind: ObjectKind, digest: &Digest, limit_bytes: u64) -> Result<Bytes> {
+        let what = format!("{} {digest}", kind.as_str());
+        self.read(&self.path(kind, digest), limit_bytes, &what).await
+    }
+
+    /// The bytes of an object, which are those that its name says.
+    pub(crate) async fn get(&self, kind: ObjectKind, digest: &Digest, limit_bytes: u64) -> Result<Bytes> {
+        let bytes = self.get_unchecked(kind, digest, limit_bytes).await?;
+        if Digest::of(&bytes) == *digest {
+            return Ok(bytes);
+        }
+        Err(Error::corrupt(format!("{} {digest} of {} is damaged", kind.as_str(), self.place)))
+    }
+
+    /// A part of a pack, exactly as long as asked for.
+    pub(crate) async fn get_pack_range(&self, digest: &Digest, range: Range<u64>) -> Result<Bytes> {
+        let path = self.path(ObjectKind::Pack, digest);
+        let what = || format!("pack {digest} cannot be read");
+        let bytes = self.persist(what, || self.inner.get_range(&path, range.clone())).await;
+        match bytes {
+            Ok(bytes) if bytes.len() as u64 == range.end - range.start => Ok(bytes),
+            Ok(_) => Err(Error::corrupt(format!("pack {digest} of {} is too short", self.place))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The objects of a kind and their sizes in bytes. Fails rather than leave one out; names that are no digest are not
+    /// the vault's.
+    pub(crate) async fn list(&self, kind: ObjectKind) -> Result<Vec<(Digest, u64)>> {
+        let folder = self.prefix.clone().join(kind.folder());
+        let what = || format!("the {}s cannot be listed", kind.as_str());
+        let found: Vec<ObjectMeta> = self.persist(what, || self.inner.list(Some(&folder)).try_collect()).await?;
+        let named = |meta: ObjectMeta| Some((meta.location.filename()?.parse().ok()?, meta.size));
+        Ok(found.into_iter().filter_map(named).collect())
+    }
+
+    async fn read(&self, path: &Path, limit_bytes: u64, what: &str) -> Result<Bytes> {
+        let failed = || format!("{what} cannot be read");
+        let (bytes, size_bytes) = self
+            .persist(failed, || async {
+                let found = self.inner.get(path).await?;
+                let size_bytes = found.meta.size;
+                let bytes = if size_bytes <= limit_bytes { found.bytes().await? } else { Bytes::new() };
+                Ok((bytes, size_bytes))
+            })
+            .await?;
+        if size_bytes > limit_bytes {
+            return Err(Error::corrupt(format!("{what} of {} has {size_bytes} bytes, more than any has", self.place)));
+        }
+        Ok(bytes)
+    }
+
+    /// Tries a request again while it fails in a way that may pass.
+    async fn persist<T, F>(&self, what: impl Fn() -> String, request: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = object_store::Result<T>>,
+    {
+        let mut wait = FIRST_WAIT;
+        for _ in 1..TRIES {
+            match request().await {
+                Ok(value) => return Ok(value),
+                Err(source) if classify(&source) == ErrorKind::Unreachable => {
+                    tracing::debug!(error = &source as &dyn std::error::Error, "{}; trying again", what());
+                }
+                Err(source) => return Err(self.error(&what(), source)),
+            }
+            tokio::time::sleep(wait).await;
+            wait *= 2;
+        }
+        request().await.map_err(|source| self.error(&what(), source))
+    }
+
+    fn error(&self, what: &str, source: object_store::Error) -> Error {
+        let kind = classify(&source);
+        let error = Error::new(kind, format!("{what} in {}", self.place)).with_source(source);
+        match guidance(kind) {
+            Some(guidance) => error.with_guidance(guidance),
+            None => error,
+        }
+    }
+
+    fn config_path(&self) -> Path {
+        self.prefix.clone().join("config")
+    }
+
+    fn path(&self, kind: ObjectKind, digest: &Digest) -> Path {
+        let name = digest.to_string();
+        let folder = self.prefix.clone().join(kind.folder());
+        match kind {
+            ObjectKind::Pack => folder.join(name.get(..2).unwrap_or_default()).join(name),
+            _ => folder.join(name),
+        }
+    }
+}
+
+/// An error of a directory that is asked for outside the object store.
+pub(crate) fn io_error(context: String, source: std::io::Error) -> Error {
+    let kind = classify_io(&source).unwrap_or(ErrorKind::Unreachable);
+    Error::new(kind, context).with_source(source)
+}
+
+fn guidance(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::NoSpace => Some("make room in the store or raise its quota, then run the same again"),
+        ErrorKind::Denied => Some("check the store's credentials and permissions"),
+        ErrorKind::Unreachable => Some("check that the store can be reached"),
+        _ => None,
+    }
+}
+
+fn classify(error: &object_store::Error) -> ErrorKind {
+    use object_store::Error as Store;
+    match error {
+        Store::NotFound { .. } => return ErrorKind::NotFound,
+        Store::AlreadyExists { .. } | Store::Precondition { .. } => return ErrorKind::AlreadyExists,
+        Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => return ErrorKind::Denied,
+        Store::InvalidPath { .. } | Store::UnknownConfigurationKey { .. } => return ErrorKind::Invalid,
+        _ => {}
+    }
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(kind) = error.downcast_ref().and_then(classify_io) {
+            return kind;
+        }
+        cause = error.source();
+    }
+    // Stores over HTTP have no common code for a full store, only these words and the status 507.
+    let text = error.to_string();
+    let full = ["InsufficientStorage", "QuotaExceeded", "StorageFull", "507 Insufficient Storage"];
+    if full.iter().any(|word| text.contains(word)) { ErrorKind::NoSpace } else { ErrorKind::Unreachable }
+}
+
+fn classify_io(error: &std::io::Error) -> Option<ErrorKind> {
+    use std::io::ErrorKind as Io;
+    match error.kind() {
+        Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => Some(ErrorKind::NoSpace),
+        Io::PermissionDenied | Io::ReadOnlyFilesystem => Some(ErrorKind::Denied),
+        Io::NotFound | Io::NotADirectory => Some(ErrorKind::NotFound),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

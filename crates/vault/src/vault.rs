@@ -1,0 +1,219 @@
+//! Creating and opening vaults.
+
+mod chunks;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, RwLock},
+};
+
+use env::Env;
+use futures::{StreamExt, TryStreamExt, stream};
+use model::VaultId;
+
+use crate::{
+    Digest, Error, ErrorKind, NewSlot, PointRecord, Result, StoreLocation, Unlock,
+    config::Config,
+    frame::Decompressors,
+    index::{Index, SEGMENT_BYTES_MAX, Segment},
+    keys::{Keys, MasterKey, slot::{SLOT_BYTES, Slot}},
+    store::{ObjectKind, Store},
+};
+use chunks::FrameCache;
+
+/// Index segments that are loaded side by side.
+const SEGMENTS_AT_ONCE: usize = 8;
+
+/// Key slots that are tried; a stranger who can write to the store could add any number.
+const SLOTS_MAX: usize = 64;
+
+/// An open vault. Cheap to clone; clones share one index and one cache.
+#[derive(Clone)]
+pub struct Vault {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What all users of an open vault share.
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) keys: Keys,
+    pub(crate) config: Config,
+    pub(crate) env: Env,
+    pub(crate) index: RwLock<Index>,
+    pub(crate) frames: FrameCache,
+    pub(crate) decompressors: Decompressors,
+    /// Points that were read before: they never change.
+    pub(crate) points: Mutex<HashMap<Digest, Arc<PointRecord>>>,
+}
+
+impl Vault {
+    /// Creates a vault that the given slots open. The config is written last: without it there is no vault.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`] when there is a vault at the place; it is not touched.
+    pub async fn create(location: &StoreLocation, slots: &[NewSlot], env: Env) -> Result<Self> {
+        if slots.is_empty() {
+            return Err(Error::invalid("a vault without a passphrase or key file could not be opened again"));
+        }
+        let store = Store::create(location).await?;
+        match store.read_config().await {
+            Ok(_) => return Err(already_exists(&store)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) if error.kind() == ErrorKind::Corrupt => return Err(already_exists(&store).with_source(error)),
+            Err(error) => return Err(error),
+        }
+        let vault_id = VaultId::from_random(env::random(&*env.entropy));
+        let config = Config::new(vault_id, env.clock.now());
+        let master = MasterKey::from_bytes(env::random(&*env.entropy));
+        for slot in slots {
+            let (slot, master, env) = (slot.clone(), master.clone(), env.clone());
+            let wrapped = tokio::task::spawn_blocking(move || Slot::wrap(&master, vault_id, &slot, &env)).await??;
+            store.put(ObjectKind::KeySlot, wrapped.encode()).await?;
+        }
+        let keys = Keys::new(master, vault_id);
+        let created = store.create_config(config.encode(&keys)).await;
+        created.map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => already_exists(&store).with_source(error),
+            _ => error,
+        })?;
+        Ok(Self::assemble(store, keys, config, env))
+    }
+
+    /// Opens a vault.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is no vault, [`ErrorKind::WrongKey`] when the key is not the vault's; both
+    /// before anything else is read.
+    pub async fn open(location: &StoreLocation, unlock: &Unlock, env: Env) -> Result<Self> {
+        let absent = |place: &dyn fmt::Display| {
+            Error::new(ErrorKind::NotFound, format!("there is no vault in {place}")).with_guidance("check the place, or create a vault there")
+        };
+        let store = match Store::open(location).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(absent(location).with_source(error)),
+            opened => opened?,
+        };
+        let config = match store.read_config().await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(absent(&store.place()).with_source(error)),
+            read => read?,
+        };
+        let (config, proof) = Config::decode(&config)?;
+        let keys = Keys::new(unlock_master(&store, config.vault_id, unlock).await?, config.vault_id);
+        if keys.config_proof(&config) != proof {
+            return Err(match unlock {
+                Unlock::MasterKey(_) => wrong_key(&store),
+                _ => Error::corrupt(format!("the vault's config in {} was altered", store.place())),
+            });
+        }
+        Ok(Self::assemble(store, keys, config, env))
+    }
+
+    /// The vault's id.
+    #[must_use]
+    pub fn id(&self) -> VaultId {
+        self.shared.config.vault_id
+    }
+
+    /// What the vault was created with.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// The key that opens everything in the vault, for a server's key store.
+    #[must_use]
+    pub fn master_key(&self) -> MasterKey {
+        self.shared.keys.master().clone()
+    }
+
+    fn assemble(store: Store, keys: Keys, config: Config, env: Env) -> Self {
+        let shared = Shared {
+            store,
+            keys,
+            config,
+            env,
+            index: RwLock::default(),
+            frames: FrameCache::new(),
+            decompressors: Decompressors::new(),
+            points: Mutex::default(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Vault").field("id", &self.id()).field("place", &self.shared.store.place()).finish()
+    }
+}
+
+impl Shared {
+    /// Takes in the index segments that were added since the last time. Returns those that cannot be read, and why: what
+    /// is only in them counts as absent, so a writer stores it again, and a reader misses it.
+    pub(crate) async fn refresh_index(&self) -> Result<Vec<(Digest, Error)>> {
+        let listed = self.store.list(ObjectKind::IndexSegment).await?;
+        let unseen: Vec<Digest> = {
+            let index = crate::sync::read(&self.index);
+            listed.into_iter().map(|(digest, _)| digest).filter(|digest| !index.holds_segment(digest)).collect()
+        };
+        let loaded = stream::iter(unseen).map(|digest| async move { Ok((digest, self.load_segment(&digest).await)) });
+        let mut loaded = loaded.buffer_unordered(SEGMENTS_AT_ONCE);
+        let mut unreadable = Vec::new();
+        while let Some((digest, segment)) = loaded.try_next().await? {
+            match segment {
+                Ok(segment) => crate::sync::write(&self.index).add(digest, segment),
+                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
+                    tracing::warn!(%digest, %error, "an index segment cannot be read");
+                    unreadable.push((digest, error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(unreadable)
+    }
+
+    async fn load_segment(&self, digest: &Digest) -> Result<Segment> {
+        let bytes = self.store.get(ObjectKind::IndexSegment, digest, SEGMENT_BYTES_MAX).await?;
+        Segment::decode(&self.keys, &bytes)
+    }
+}
+
+async fn unlock_master(store: &Store, vault_id: VaultId, unlock: &Unlock) -> Result<MasterKey> {
+    if let Unlock::MasterKey(master) = unlock {
+        return Ok(master.clone());
+    }
+    let listed = store.list(ObjectKind::KeySlot).await?;
+    for (digest, _) in listed.into_iter().take(SLOTS_MAX) {
+        let slot = match store.get(ObjectKind::KeySlot, &digest, SLOT_BYTES as u64).await {
+            Ok(bytes) => Slot::decode(&bytes),
+            Err(error) => Err(error),
+        };
+        let slot = match slot {
+            Ok(slot) if slot.vault_id() == vault_id => slot,
+            Ok(_) => continue,
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::UnsupportedVersion) => {
+                tracing::warn!(%digest, %error, "a key slot cannot be used");
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let unlock = unlock.clone();
+        if let Some(master) = tokio::task::spawn_blocking(move || slot.unwrap(&unlock)).await?? {
+            return Ok(master);
+        }
+    }
+    Err(wrong_key(store))
+}
+
+fn wrong_key(store: &Store) -> Error {
+    Error::new(ErrorKind::WrongKey, format!("this key does not open the vault in {}", store.place()))
+        .with_guidance("use the passphrase or key file that was given when the vault was created")
+}
+
+fn already_exists(store: &Store) -> Error {
+    Error::new(ErrorKind::AlreadyExists, format!("there is a vault in {} already", store.place()))
+        .with_guidance("choose an empty place, or open the vault that is there")
+}
+
+#[cfg(test)]
+mod tests;

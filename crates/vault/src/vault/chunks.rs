@@ -1,0 +1,111 @@
+//! Reading chunks: find the frame, fetch it once, check every chunk that is taken out of it.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::sync::OnceCell;
+
+use super::Shared;
+use crate::{
+    ChunkId, Error, ErrorKind, Result,
+    frame::FrameKind,
+    index::{ChunkPlace, FramePlace},
+    lru::Lru,
+    pack,
+    seal::Role,
+    sync,
+};
+
+/// Expanded frames that are kept, of about 1 MiB each.
+const FRAMES_KEPT: usize = 16;
+
+/// Expanded frames, each fetched once however many ask for it at the same time.
+pub(crate) struct FrameCache(Mutex<Lru<u32, Arc<OnceCell<Bytes>>>>);
+
+impl FrameCache {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Lru::new(FRAMES_KEPT)))
+    }
+
+    fn cell(&self, number: u32) -> Arc<OnceCell<Bytes>> {
+        let mut cells = sync::lock(&self.0);
+        if let Some(cell) = cells.get(&number) {
+            return Arc::clone(cell);
+        }
+        let cell = Arc::<OnceCell<Bytes>>::default();
+        cells.put(number, Arc::clone(&cell));
+        cell
+    }
+}
+
+impl Shared {
+    /// The bytes of a chunk, checked against its id. `length_bytes` is what the asker expects, where it expects any.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] naming the chunk and the pack.
+    pub(crate) async fn read_chunk(
+        self: &Arc<Self>,
+        kind: FrameKind,
+        id: ChunkId,
+        length_bytes: Option<u32>,
+    ) -> Result<Bytes> {
+        let (place, frame) = self.find_chunk(&id)?;
+        let expanded = self.read_frame(&frame).await?;
+        self.chunk_of_frame(kind, id, length_bytes, &place, &frame, &expanded)
+    }
+
+    /// Where a chunk is.
+    pub(crate) fn find_chunk(&self, id: &ChunkId) -> Result<(ChunkPlace, FramePlace)> {
+        let index = sync::read(&self.index);
+        let found = index.find(id).and_then(|place| Some((place, index.frame(place.frame)?)));
+        found.ok_or_else(|| Error::corrupt(format!("chunk {id} is in no index segment of {}", self.store.place())))
+    }
+
+    /// A frame's expanded bytes, in which nothing has been checked against chunk ids yet.
+    pub(crate) async fn read_frame(self: &Arc<Self>, frame: &FramePlace) -> Result<Bytes> {
+        let cell = self.frames.cell(frame.number);
+        cell.get_or_try_init(|| self.fetch_frame(frame)).await.cloned()
+    }
+
+    /// Takes a chunk out of its expanded frame and checks it.
+    pub(crate) fn chunk_of_frame(
+        &self,
+        kind: FrameKind,
+        id: ChunkId,
+        length_bytes: Option<u32>,
+        place: &ChunkPlace,
+        frame: &FramePlace,
+        expanded: &Bytes,
+    ) -> Result<Bytes> {
+        let start = place.offset_bytes as usize;
+        let end = start + place.length_bytes as usize;
+        let sound = end <= expanded.len()
+            && length_bytes.is_none_or(|length_bytes| length_bytes == place.length_bytes)
+            && self.keys.chunk_id(kind, &expanded[start..end]) == id;
+        if sound {
+            Ok(expanded.slice(start..end))
+        } else {
+            Err(Error::corrupt(format!("chunk {id} in pack {} of {} is damaged", frame.pack, self.store.place())))
+        }
+    }
+
+    async fn fetch_frame(self: &Arc<Self>, frame: &FramePlace) -> Result<Bytes> {
+        let start = u64::from(frame.offset_bytes);
+        let range = start..start + u64::from(frame.head.stored_bytes);
+        let missing = |error: Error| match error.kind() {
+            ErrorKind::NotFound => Error::corrupt(format!("pack {} is missing", frame.pack)).with_source(error),
+            _ => error,
+        };
+        let sealed = self.store.get_pack_range(&frame.pack, range).await.map_err(missing)?;
+        let (shared, frame) = (Arc::clone(self), *frame);
+        let expanded = tokio::task::spawn_blocking(move || {
+            let mut bytes = Vec::from(sealed);
+            let seal = pack::seal(&shared.keys, &frame.salt);
+            let number = u64::from(frame.number_in_pack);
+            let damaged = || Error::corrupt(format!("frame {number} of pack {} is damaged", frame.pack));
+            seal.open(Role::Frame, number, &mut bytes).map_err(|_| damaged())?;
+            shared.decompressors.expand(&frame.head, bytes).map_err(|error| damaged().with_source(error))
+        });
+        Ok(Bytes::from(expanded.await??))
+    }
+}
