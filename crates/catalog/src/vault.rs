@@ -47,6 +47,16 @@ impl Catalog {
         let found = found.map_err(|error| Error::from_database("looking for a vault", error))?;
         found.as_ref().map(read).transpose()
     }
+
+    /// Keeps that a vault has moved.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`].
+    pub async fn set_vault_url(&self, id: VaultId, url: &str) -> Result<()> {
+        let query =
+            sqlx::query("UPDATE vaults SET url = $2 WHERE id = $1").bind(id.to_string()).bind(url.to_owned());
+        self.change(&format!("moving the vault {id}"), query).await
+    }
 }
 
 fn read(row: &AnyRow) -> Result<KnownVault> {

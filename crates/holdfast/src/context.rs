@@ -6,6 +6,7 @@ use std::{
 };
 
 use api::Client;
+use model::VaultId;
 
 use crate::{
     arguments::GlobalArguments,
@@ -48,9 +49,9 @@ impl Context {
         format!("holdfast {arguments} --data-dir {directory}")
     }
 
-    /// Where the server keeps the key file of a vault of its own making.
-    pub fn key_file(&self, vault: &str) -> PathBuf {
-        self.data_directory.join("keys").join(format!("{vault}.key"))
+    /// Where the server keeps the key file that it made for a vault.
+    pub fn kept_key_file(&self, vault: VaultId) -> PathBuf {
+        self.data_directory.join("keys").join(format!("{vault}.key-file"))
     }
 
     /// Asks on a terminal whether to go on. Elsewhere, or with `--yes`, goes on.

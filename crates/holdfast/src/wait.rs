@@ -22,7 +22,7 @@ pub struct WaitArguments {
     #[arg(long, overrides_with = "no_wait")]
     wait: bool,
     /// Print the job and end; the server goes on with it.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "timeout")]
     no_wait: bool,
     #[command(flatten)]
     timeout: TimeoutArgument,

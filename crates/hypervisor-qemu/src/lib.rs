@@ -1,7 +1,11 @@
 //! QEMU as a hypervisor: its monitor (QMP), the guest agent, captures of VMs, and VMs that Holdfast starts itself.
+
 mod agent;
+mod capture;
 mod config;
 pub mod guard;
+mod hypervisor;
+mod inspect;
 mod launch;
 mod ledger;
 mod lines;
@@ -9,5 +13,7 @@ mod monitor;
 mod names;
 mod power;
 mod qmp;
+mod session;
 mod topology;
-pub use config::QemuConfig;
+
+pub use crate::{config::QemuConfig, hypervisor::QemuHypervisor};

@@ -9,6 +9,7 @@ use crate::{
     agent::Agent,
     config::{QemuConfig, Sockets},
     monitor::{Monitor, Monitors},
+    session::make_private_dir,
 };
 
 /// How long a guest may take to shut down.
@@ -92,7 +93,7 @@ fn clean_shutdown_note(dir: &Path) -> std::path::PathBuf {
 }
 
 fn note_clean_shutdown(dir: &Path) {
-    if let Err(error) = fs::write(clean_shutdown_note(dir), "") {
+    if let Err(error) = make_private_dir(dir).and_then(|()| fs::write(clean_shutdown_note(dir), "")) {
         tracing::warn!(%error, "a clean shutdown cannot be noted");
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use image::{ByteRange, FixedChanges, MemoryImage};
+use image::{ByteRange, FaultyImage, FixedChanges, MemoryImage};
 use model::{
     CaptureCost, CaptureId, Consistency, ConsistencyReached, DiskFormat, DiskName, Timestamp, VmDefinition,
     VmId,
@@ -35,6 +35,8 @@ pub struct FakeVm {
 pub struct FakeDisk {
     /// Its bytes.
     pub bytes: Vec<u8>,
+    /// After how many reads a capture of it is lost; none never loses it.
+    pub reads_until_lost: Option<u64>,
     dirty: BTreeMap<CaptureId, Vec<ByteRange>>,
 }
 
@@ -42,7 +44,7 @@ impl FakeDisk {
     /// A disk of these bytes.
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes, dirty: BTreeMap::new() }
+        Self { bytes, reads_until_lost: None, dirty: BTreeMap::new() }
     }
 
     /// Writes as the guest would.
@@ -129,11 +131,10 @@ impl Hypervisor for FakeHypervisor {
                     |ranges| DiskChanges::Since(Arc::new(FixedChanges::new(ranges.clone()))),
                 );
                 disk.dirty.insert(request.capture_id, Vec::new());
-                CapturedDisk {
-                    name: name.clone(),
-                    image: Arc::new(MemoryImage::new(disk.bytes.clone())),
-                    changes,
-                }
+                let reads = disk.reads_until_lost.unwrap_or(u64::MAX);
+                let image = MemoryImage::new(disk.bytes.clone());
+                let image = FaultyImage::after_reads(image, reads, image::ErrorKind::Gone);
+                CapturedDisk { name: name.clone(), image: Arc::new(image), changes }
             });
             let disks = disks.collect();
             let shortfall =

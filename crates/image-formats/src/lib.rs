@@ -1,1 +1,23 @@
-//! Image files as images and targets: raw natively, other formats through qemu-nbd
+//! Image files as images and targets.
+//!
+//! Raw files and block devices are read and written natively ([`RawImage`], [`RawTarget`]); qcow2 files through a
+//! `qemu-nbd` of their own ([`QemuNbdImage`], [`Qcow2Target`]), and described and edited by `qemu-img`. Which is which is
+//! decided by [`detect`] from the first bytes alone, never by QEMU, and only for files that no guest could have written.
+
+pub mod bitmap;
+mod create;
+mod error;
+mod info;
+mod magic;
+mod new_file;
+mod qcow2;
+mod qemu_img;
+mod qemu_nbd;
+mod raw;
+
+pub use create::{FileTarget, create_target};
+pub use error::{Error, ErrorKind, Result};
+pub use info::{BitmapInfo, ImageInfo, Usage, detect, info};
+pub use qcow2::Qcow2Target;
+pub use qemu_nbd::QemuNbdImage;
+pub use raw::{RawImage, RawTarget};

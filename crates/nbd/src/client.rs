@@ -187,19 +187,15 @@ impl Client {
     /// # Errors
     /// `Io` when the server does not close it within 5 s.
     pub async fn disconnect(&self) -> Result<()> {
-        let cookie = self.pending.next_cookie();
-        let request =
-            Request { flags: 0, command: Command::DISCONNECT, cookie, offset_bytes: 0, length_bytes: 0 };
+        let request = self.request(Command::DISCONNECT, 0, 0, 0);
         let ending = async {
             // A queue without a reader belongs to a connection that has ended already.
             let _ = self.outgoing.send(Outgoing { request, payload: Vec::new() }).await;
             self.pending.closed().await;
         };
         timeout(DISCONNECT_TIMEOUT, ending).await.map_err(|_| {
-            Error::new(
-                ErrorKind::Io,
-                format!("the server kept the connection open for {DISCONNECT_TIMEOUT:?}"),
-            )
+            let context = format!("the server kept the connection open for {DISCONNECT_TIMEOUT:?}");
+            Error::new(ErrorKind::Io, context)
         })
     }
 
@@ -208,10 +204,12 @@ impl Client {
     }
 
     async fn ask(&self, request: Request, payload: Vec<u8>, expectation: Expectation) -> Result<Reply> {
-        let answer = self.pending.register(request, expectation)?;
-        if self.outgoing.send(Outgoing { request, payload }).await.is_err() {
+        // The place comes first: a future that is dropped must not leave a request waiting that was never sent.
+        let Ok(place) = self.outgoing.reserve().await else {
             return Err(self.pending.closed().await);
-        }
+        };
+        let answer = self.pending.register(request, expectation)?;
+        place.send(Outgoing { request, payload });
         match answer.await {
             Ok(reply) => reply,
             Err(_) => Err(self.pending.closed().await),

@@ -1,4 +1,4 @@
-//! The client against a real `qemu-nbd`.
+//! The client against a real `qemu-nbd` and `qemu-storage-daemon`.
 
 use std::{fs, path::PathBuf, process::Command, sync::Arc};
 
@@ -17,7 +17,7 @@ struct Server {
 
 impl Server {
     fn new() -> Self {
-        Self { folder: TempDir::new().unwrap() }
+        Self { folder: TempDir::new().expect("a temporary folder") }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -29,7 +29,7 @@ impl Server {
         let common = ["--fork", "--persistent", "--shared=8", "--pid-file=pid", "--socket"];
         let mut command = Command::new("qemu-nbd");
         command.args(common).arg(self.path("socket")).args(arguments).current_dir(self.folder.path());
-        assert!(command.status().unwrap().success());
+        assert!(command.status().expect("qemu-nbd starts").success());
         Endpoint::Unix(self.path("socket"))
     }
 
@@ -42,15 +42,16 @@ impl Server {
     }
 
     fn run(&self, program: &str, arguments: &[&str]) {
-        let output = Command::new(program).args(arguments).current_dir(self.folder.path()).output().unwrap();
+        let output = Command::new(program).args(arguments).current_dir(self.folder.path()).output();
+        let output = output.expect("the program starts");
         assert!(output.status.success(), "{output:?}");
     }
 
     fn kill(&self, signal: Signal) {
         let Ok(pid) = fs::read_to_string(self.path("pid")) else { return };
-        let pid = pid.trim().parse().ok().and_then(Pid::from_raw).unwrap();
-        kill_process(pid, signal).unwrap();
-        fs::remove_file(self.path("pid")).unwrap();
+        let pid = pid.trim().parse().ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(pid, signal).expect("the server runs");
+        fs::remove_file(self.path("pid")).expect("the file is there");
     }
 }
 
@@ -212,6 +213,34 @@ async fn read_errors_are_told_apart_from_a_lost_server() {
     let error = image.read_at(4096, &mut [0; 512]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io, "{error}");
     image.read_at(0, &mut [0; 512]).await.expect("other sectors are sound");
+}
+
+#[tokio::test]
+async fn a_broken_snapshot_is_gone() {
+    let server = Server::new();
+    fs::write(server.path("disk.raw"), pattern()).unwrap();
+    fs::File::create(server.path("scratch.raw")).unwrap().set_len(SIZE_BYTES).unwrap();
+    let nodes = [
+        "driver=file,node-name=disk,filename=disk.raw",
+        "driver=blkdebug,node-name=scratch,image.driver=file,image.filename=scratch.raw,\
+         inject-error.0.event=none,inject-error.0.iotype=write,inject-error.0.errno=28",
+        "driver=copy-before-write,node-name=filter,file=disk,target=scratch,on-cbw-error=break-snapshot",
+        "driver=snapshot-access,node-name=snapshot,file=filter",
+    ];
+    let exports = ["id=guest,node-name=filter,writable=on", "id=backup,node-name=snapshot"];
+    let mut arguments = vec!["--daemonize".to_owned(), "--pidfile=pid".to_owned()];
+    arguments.extend(nodes.map(|node| format!("--blockdev={node}")));
+    arguments.push("--nbd-server=addr.type=unix,addr.path=socket".to_owned());
+    arguments.extend(exports.map(|export| format!("--export=type=nbd,{export}")));
+    server.run("qemu-storage-daemon", &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let endpoint = Endpoint::Unix(server.path("socket"));
+
+    let image = connect(endpoint.clone(), "snapshot").await;
+    conformance::check_image(&image, &pattern()).await;
+    let guest = NbdTarget::connect(endpoint, "filter", false).await.unwrap();
+    guest.write_at(0, &[1; 512]).await.expect("the guest never sees that the scratch file is full");
+    assert_eq!(image.read_at(0, &mut [0; 512]).await.unwrap_err().kind(), ErrorKind::Gone);
+    assert_eq!(image.extents(ByteRange::new(0, 512)).await.unwrap_err().kind(), ErrorKind::Gone);
 }
 
 #[tokio::test]

@@ -7,20 +7,22 @@
 mod paced;
 mod script;
 
-
 use std::{sync::Arc, time::Duration};
 
 use env::Env;
-use hypervisor::{Capture, CaptureOutcome, CaptureRequest, CapturedDisk, DiskChanges, Hypervisor, VmAccess};
+use hypervisor::{
+    Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, DiskChanges, Hypervisor, VmAccess,
+};
 use image::{ChangeMap, DiskImage};
-use model::{ByteCount, CaptureId, ChangeSource, DiskSummary, PointSummary, ProtectionSettings};
-use vault::{PointDisk, PointDraft, PointRecord, Vault, Writer};
+use image_formats::RawImage;
+use model::{ByteCount, CaptureId, ChangeSource, DiskSummary, PointId, PointSummary, ProtectionSettings};
+use vault::{DiskMap, DiskSource, PointRecord, Vault, Writer};
 
 use self::{
     paced::{Pace, PacedImage},
     script::ScriptMoment,
 };
-use crate::{Error, ErrorKind, Monitor, Result, error::Context as _, points};
+use crate::{Error, Monitor, Result, error::Context as _, monitor::vault_monitor, uefi};
 
 /// What to back up, and how.
 #[derive(Debug, Clone)]
@@ -43,26 +45,20 @@ pub async fn backup(
     hypervisor: &dyn Hypervisor,
     vault: &Vault,
     order: &BackupOrder,
-    monitor: &dyn Monitor,
+    monitor: &Arc<dyn Monitor>,
 ) -> Result<PointSummary> {
     monitor.phase("reading the vault's points");
-    let parent = newest_point(vault, order, monitor).await?;
-    let capture_id = CaptureId::from_random(env::random(&*env.entropy));
-
-    if let Some(program) = &order.settings.pre_script {
-        monitor.phase("running the pre-script");
-        script::run(program, ScriptMoment::Pre, &order.vm).await?;
-    }
-    let captured = capture(hypervisor, order, capture_id, parent.as_ref(), monitor).await;
-    if let Some(program) = &order.settings.post_script {
-        monitor.phase("running the post-script");
-        if let Err(error) = script::run(program, ScriptMoment::Post, &order.vm).await {
-            monitor.warn(error.to_string());
-        }
-    }
-    let capture = captured?;
-
-    let stored = store(env, vault, order, capture_id, parent.as_ref(), &*capture, monitor).await;
+    let run = Backup {
+        vault,
+        order,
+        monitor,
+        parent: newest_point(vault, order, monitor).await?,
+        capture_id: CaptureId::from_random(env::random(&*env.entropy)),
+        point_id: PointId::from_random(env::random(&*env.entropy)),
+        pace: order.settings.read_limit_bytes_per_second.map(|limit| Arc::new(Pace::new(limit.0))),
+    };
+    let capture = run.capture(hypervisor).await?;
+    let stored = run.store(&*capture).await;
     let outcome = if stored.is_ok() { CaptureOutcome::Kept } else { CaptureOutcome::Abandoned };
     monitor.phase("letting go of the moment");
     if let Err(error) = capture.finish(outcome).await {
@@ -70,4 +66,153 @@ pub async fn backup(
         monitor.warn(format!("the capture was not cleaned up and will be before the next one: {error}"));
     }
     stored
+}
+
+struct Backup<'a> {
+    vault: &'a Vault,
+    order: &'a BackupOrder,
+    monitor: &'a Arc<dyn Monitor>,
+    parent: Option<PointRecord>,
+    capture_id: CaptureId,
+    point_id: PointId,
+    pace: Option<Arc<Pace>>,
+}
+
+impl Backup<'_> {
+    /// Fixes the moment, between the host's scripts. Cancellation is honoured before and after, never in the middle.
+    async fn capture(&self, hypervisor: &dyn Hypervisor) -> Result<Box<dyn Capture>> {
+        let (settings, vm) = (&self.order.settings, &self.order.vm);
+        if self.monitor.cancellation().is_cancelled() {
+            return Err(Error::cancelled());
+        }
+        if let Some(program) = &settings.pre_script {
+            self.monitor.phase("running the pre-script");
+            script::run(program, ScriptMoment::Pre, vm).await?;
+        }
+        let monitor = Arc::clone(self.monitor);
+        let captured = hypervisor
+            .capture(CaptureRequest {
+                vm: vm.clone(),
+                capture_id: self.capture_id,
+                baseline: self.parent.as_ref().map(|parent| parent.summary.capture_id),
+                consistency: settings.consistency,
+                strict: settings.strict,
+                freeze_limit: Duration::from_millis(settings.freeze_limit_ms.into()),
+                on_phase: Arc::new(move |phase| monitor.phase(phase.as_str())),
+            })
+            .await;
+        if let Some(program) = &settings.post_script {
+            self.monitor.phase("running the post-script");
+            if let Err(error) = script::run(program, ScriptMoment::Post, vm).await {
+                self.monitor.warn(error.to_string());
+            }
+        }
+        captured.context(format!("the VM {:?} could not be captured", vm.name.as_str()))
+    }
+
+    /// Stores every disk of the capture and commits the point.
+    async fn store(&self, capture: &dyn Capture) -> Result<PointSummary> {
+        let facts = capture.facts();
+        if let Some(shortfall) = &facts.consistency.shortfall {
+            let (asked, reached) = (facts.consistency.asked, facts.consistency.reached);
+            self.monitor.warn(format!("{reached} consistency instead of {asked}: {shortfall}"));
+        }
+        let mut writer = self.vault.writer().await.context("the vault cannot be written to")?;
+        let mut stored = Vec::with_capacity(capture.disks().len() + 1);
+        for disk in capture.disks() {
+            stored.push(self.store_disk(&mut writer, disk).await?);
+        }
+        if let Some((name, path)) = uefi::variable_store(&facts.definition) {
+            let image = RawImage::open(&path)
+                .await
+                .context(format!("the UEFI variables in {} cannot be read", path.display()))?;
+            let changes = DiskChanges::Unknown { reason: "firmware has no change tracking".to_owned() };
+            stored.push(
+                self.store_disk(&mut writer, &CapturedDisk { name, image: Arc::new(image), changes }).await?,
+            );
+        }
+        self.monitor.phase("committing the point");
+        let point = self.point(facts, capture.cost().await, stored);
+        let summary = point.summary.clone();
+        writer.commit(point).await.context("the recovery point could not be committed")?;
+        Ok(summary)
+    }
+
+    async fn store_disk(&self, writer: &mut Writer, disk: &CapturedDisk) -> Result<(DiskSummary, DiskMap)> {
+        let (source, baseline) = self.changes_of(disk);
+        let (parent, changes) = baseline.unzip();
+        let image = match &self.pace {
+            Some(pace) => Arc::new(PacedImage::new(Arc::clone(&disk.image), Arc::clone(pace))),
+            None => Arc::clone(&disk.image),
+        };
+        let verb = if parent.is_some() { "reading the changes of" } else { "reading" };
+        let phase = format!("{verb} {}", disk.name);
+        let stored = writer
+            .store_disk(DiskSource { image, parent, changes }, &vault_monitor(self.monitor, phase))
+            .await
+            .context(format!("the disk {} could not be stored", disk.name))?;
+        let summary = DiskSummary {
+            name: disk.name.clone(),
+            size_bytes: ByteCount(stored.map.size_bytes),
+            read_bytes: ByteCount(stored.read_bytes),
+            stored_bytes: ByteCount(stored.stored_bytes),
+            source,
+        };
+        Ok((summary, stored.map))
+    }
+
+    /// How the bytes to read of a disk are found; with a trustworthy bitmap, the map it starts from and what changed.
+    fn changes_of(&self, disk: &CapturedDisk) -> (ChangeSource, Option<(DiskMap, Arc<dyn ChangeMap>)>) {
+        let Some(parent) = self.parent.as_ref().and_then(|parent| parent.map(&disk.name)) else {
+            return (ChangeSource::Full, None);
+        };
+        let (was, is) = (parent.size_bytes, disk.image.size_bytes());
+        match &disk.changes {
+            _ if was != is => {
+                let (was, is) = (ByteCount(was), ByteCount(is));
+                (ChangeSource::Compared { reason: format!("the disk was resized from {was} to {is}") }, None)
+            }
+            DiskChanges::Since(changes) => (ChangeSource::Bitmap, Some((*parent, Arc::clone(changes)))),
+            DiskChanges::Unknown { reason } => (ChangeSource::Compared { reason: reason.clone() }, None),
+        }
+    }
+
+    fn point(
+        &self,
+        facts: &CaptureFacts,
+        cost: model::CaptureCost,
+        stored: Vec<(DiskSummary, DiskMap)>,
+    ) -> PointRecord {
+        let (disks, maps) = stored.into_iter().unzip();
+        PointRecord {
+            summary: PointSummary {
+                id: self.point_id,
+                vm_id: self.order.vm.vm_id,
+                vm_name: self.order.vm.name.clone(),
+                captured_at: facts.captured_at,
+                capture_id: self.capture_id,
+                parent: self.parent.as_ref().map(|parent| parent.summary.id),
+                consistency: facts.consistency.clone(),
+                disks,
+                cost,
+                label: self.order.label.clone(),
+            },
+            definition: facts.definition.clone(),
+            maps,
+        }
+    }
+}
+
+/// The VM's newest point in the vault. A point that cannot be read is not the parent of anything.
+async fn newest_point(
+    vault: &Vault,
+    order: &BackupOrder,
+    monitor: &Arc<dyn Monitor>,
+) -> Result<Option<PointRecord>> {
+    let list = vault.points().await.context("the vault's points cannot be listed")?;
+    for (object, error) in &list.unreadable {
+        monitor.warn(format!("the recovery point in points/{object} cannot be read: {error}"));
+    }
+    let of_vm = list.points.into_iter().filter(|point| point.summary.vm_id == order.vm.vm_id);
+    Ok(of_vm.max_by_key(|point| (point.summary.captured_at, point.summary.id)))
 }

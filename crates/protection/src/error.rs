@@ -53,11 +53,6 @@ impl Error {
         self
     }
 
-    pub(crate) fn with_source(mut self, source: impl error::Error + Send + Sync + 'static) -> Self {
-        self.source = Some(Box::new(source));
-        self
-    }
-
     pub(crate) fn cancelled() -> Self {
         Self::new(ErrorKind::Cancelled, "cancelled")
     }
@@ -98,48 +93,100 @@ pub(crate) trait Context<T> {
     fn context(self, context: impl Into<String>) -> Result<T>;
 }
 
-impl<T> Context<T> for hypervisor::Result<T> {
+impl<T, E: Cause> Context<T> for std::result::Result<T, E> {
     fn context(self, context: impl Into<String>) -> Result<T> {
         self.map_err(|error| {
-            let kind = match error.kind() {
-                hypervisor::ErrorKind::Unreachable | hypervisor::ErrorKind::Gone => ErrorKind::Unreachable,
-                hypervisor::ErrorKind::Busy => ErrorKind::Busy,
-                hypervisor::ErrorKind::Consistency => ErrorKind::Consistency,
-                hypervisor::ErrorKind::Unsupported => ErrorKind::Unsupported,
-                hypervisor::ErrorKind::NoSpace => ErrorKind::NoSpace,
-                _ => ErrorKind::Failed,
-            };
-            let guidance = error.guidance().map(str::to_owned);
-            Error { kind, context: context.into(), guidance, source: Some(Box::new(error)) }
+            let guidance = error.advice().map(str::to_owned);
+            Error { kind: error.means(), context: context.into(), guidance, source: Some(Box::new(error)) }
         })
     }
 }
 
-impl<T> Context<T> for image::Result<T> {
-    fn context(self, context: impl Into<String>) -> Result<T> {
-        self.map_err(|error| Error::new(kind_of_image_error(error.kind()), context).with_source(error))
+/// What an error from below means for the operation.
+pub(crate) trait Cause: error::Error + Send + Sync + 'static {
+    fn means(&self) -> ErrorKind;
+
+    fn advice(&self) -> Option<&str> {
+        None
     }
 }
 
-fn kind_of_image_error(kind: image::ErrorKind) -> ErrorKind {
+impl Cause for hypervisor::Error {
+    fn means(&self) -> ErrorKind {
+        match self.kind() {
+            hypervisor::ErrorKind::Unreachable | hypervisor::ErrorKind::Gone => ErrorKind::Unreachable,
+            hypervisor::ErrorKind::Busy => ErrorKind::Busy,
+            hypervisor::ErrorKind::Consistency => ErrorKind::Consistency,
+            hypervisor::ErrorKind::Unsupported => ErrorKind::Unsupported,
+            hypervisor::ErrorKind::NoSpace => ErrorKind::NoSpace,
+            _ => ErrorKind::Failed,
+        }
+    }
+
+    fn advice(&self) -> Option<&str> {
+        self.guidance()
+    }
+}
+
+impl Cause for vault::Error {
+    fn means(&self) -> ErrorKind {
+        match self.kind() {
+            vault::ErrorKind::NotFound => ErrorKind::NotFound,
+            vault::ErrorKind::WrongKey => ErrorKind::WrongKey,
+            vault::ErrorKind::Corrupt => ErrorKind::Damaged,
+            vault::ErrorKind::UnsupportedVersion => ErrorKind::Unsupported,
+            vault::ErrorKind::NoSpace => ErrorKind::NoSpace,
+            vault::ErrorKind::Unreachable => ErrorKind::Unreachable,
+            vault::ErrorKind::Disk(kind) => of_image(kind),
+            vault::ErrorKind::Cancelled => ErrorKind::Cancelled,
+            _ => ErrorKind::Failed,
+        }
+    }
+
+    fn advice(&self) -> Option<&str> {
+        self.guidance()
+    }
+}
+
+impl Cause for image_formats::Error {
+    fn means(&self) -> ErrorKind {
+        match self.kind() {
+            image_formats::ErrorKind::NotFound => ErrorKind::NotFound,
+            image_formats::ErrorKind::AlreadyExists => ErrorKind::Exists,
+            image_formats::ErrorKind::InUse => ErrorKind::Busy,
+            image_formats::ErrorKind::Unsupported => ErrorKind::Unsupported,
+            image_formats::ErrorKind::NoSpace => ErrorKind::NoSpace,
+            _ => ErrorKind::Failed,
+        }
+    }
+
+    fn advice(&self) -> Option<&str> {
+        self.guidance()
+    }
+}
+
+impl Cause for image::Error {
+    fn means(&self) -> ErrorKind {
+        of_image(self.kind())
+    }
+}
+
+impl Cause for std::io::Error {
+    fn means(&self) -> ErrorKind {
+        match self.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+            std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+            std::io::ErrorKind::AlreadyExists => ErrorKind::Exists,
+            _ => ErrorKind::Failed,
+        }
+    }
+}
+
+fn of_image(kind: image::ErrorKind) -> ErrorKind {
     match kind {
         image::ErrorKind::Gone => ErrorKind::Unreachable,
         image::ErrorKind::Corrupt => ErrorKind::Damaged,
         image::ErrorKind::NoSpace => ErrorKind::NoSpace,
         _ => ErrorKind::Failed,
-    }
-}
-
-impl<T> Context<T> for std::io::Result<T> {
-    fn context(self, context: impl Into<String>) -> Result<T> {
-        self.map_err(|error| {
-            let kind = match error.kind() {
-                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
-                std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-                std::io::ErrorKind::AlreadyExists => ErrorKind::Exists,
-                _ => ErrorKind::Failed,
-            };
-            Error::new(kind, context).with_source(error)
-        })
     }
 }

@@ -1,5 +1,7 @@
 //! Who watches an operation.
 
+use std::sync::Arc;
+
 use model::Progress;
 use tokio_util::sync::CancellationToken;
 
@@ -20,4 +22,14 @@ impl dyn Monitor + '_ {
     pub(crate) fn phase(&self, phase: impl Into<String>) {
         self.progress(Progress { phase: phase.into(), done_bytes: 0, total_bytes: None });
     }
+}
+
+/// The vault's monitor for one step of an operation, which reports as the phase of that name.
+pub(crate) fn vault_monitor(monitor: &Arc<dyn Monitor>, phase: String) -> vault::Monitor {
+    let cancellation = monitor.cancellation().clone();
+    let monitor = Arc::clone(monitor);
+    let listener = move |done_bytes, total_bytes| {
+        monitor.progress(Progress { phase: phase.clone(), done_bytes, total_bytes: Some(total_bytes) });
+    };
+    vault::Monitor::new(cancellation, Arc::new(listener))
 }

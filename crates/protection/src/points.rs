@@ -15,19 +15,20 @@ pub fn latest_capture(points: &[PointSummary], vm_id: VmId) -> Option<CaptureId>
     latest(points, vm_id).map(|point| point.capture_id)
 }
 
-/// The one point of a VM that a selector names.
+/// The one of these points that a selector names. The points are those of one VM, under whatever ids it was known.
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`] when there is none, or when the start of an id fits several.
-pub fn select_point<'a>(points: &'a [PointSummary], vm_id: VmId, selector: &PointSelector) -> Result<&'a PointSummary> {
-    let of_vm = points.iter().filter(|point| point.vm_id == vm_id);
+pub fn select_point<'a>(points: &'a [PointSummary], selector: &PointSelector) -> Result<&'a PointSummary> {
+    let age = |point: &&PointSummary| (point.captured_at, point.id);
     let found = match selector {
-        PointSelector::Latest => latest(points, vm_id),
+        PointSelector::Latest => points.iter().max_by_key(age),
         PointSelector::At(moment) => {
-            of_vm.filter(|point| point.captured_at <= *moment).max_by_key(|point| (point.captured_at, point.id))
+            points.iter().filter(|point| point.captured_at <= *moment).max_by_key(age)
         }
         PointSelector::IdPrefix(prefix) => {
-            let fitting: Vec<_> = of_vm.filter(|point| point.id.as_str().starts_with(prefix.as_str())).collect();
+            let fitting: Vec<_> =
+                points.iter().filter(|point| point.id.as_str().starts_with(prefix.as_str())).collect();
             if fitting.len() > 1 {
                 let ids: Vec<_> = fitting.iter().map(|point| point.id.as_str()).collect();
                 let context = format!("{prefix} is the start of {} points: {}", ids.len(), ids.join(", "));

@@ -44,6 +44,12 @@ impl Failure {
         self
     }
 
+    /// The same failure under another code.
+    pub(crate) fn with_code(self, code: Code) -> Self {
+        let Problem { detail, hint, .. } = *self.0;
+        Self(Box::new(Problem { hint, ..Problem::new(code, detail) }))
+    }
+
     pub(crate) fn code(&self) -> Code {
         self.0.code
     }

@@ -1,1 +1,23 @@
-//! The HTTP API, the job runner, and the wiring of engines to adapters
+//! A site's server: the HTTP API, the job runner, and the wiring of engines to adapters.
+//!
+//! The only crate besides the binary that knows engines and adapters at once, and the only one that speaks HTTP. It holds
+//! no logic of backup, of vaults or of hypervisors: a route checks what was asked for and hands it to a job or an engine,
+//! and every error on the way becomes a problem document in one place, [`failure`].
+
+mod directory;
+mod doctor;
+mod failure;
+mod jobs;
+mod keystore;
+mod points;
+mod routes;
+mod serve;
+mod site;
+mod startup;
+mod vaults;
+mod vms;
+mod work;
+
+pub use routes::openapi;
+pub use serve::serve;
+pub use site::{Site, SiteConfig};

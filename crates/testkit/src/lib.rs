@@ -3,11 +3,14 @@
 //! Nothing here needs root, a mount or a loop device, and nothing outlives the value that stands for it.
 
 pub mod agent;
+pub mod binary;
 pub mod command;
 pub mod guest;
 mod json_lines;
 pub mod offline;
 pub mod packages;
 pub mod qemu;
+pub mod site;
 mod target;
+mod transcript;
 pub mod workload;

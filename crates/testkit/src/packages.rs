@@ -42,8 +42,11 @@ pub fn install_missing() -> Result<()> {
     }
     eprintln!("installing {}", missing.join(", "));
     with_fresh_lists(|| {
-        let arguments = plan(&missing)?;
-        apt_get_as_root(&arguments)
+        let names = missing.iter().map(|&package| package.to_owned()).collect();
+        install(names).or_else(|error| match in_one_version(&missing)? {
+            Some(matched) => install(matched),
+            None => Err(error),
+        })
     })
 }
 
@@ -56,33 +59,22 @@ pub(crate) fn with_fresh_lists<T>(attempt: impl Fn() -> Result<T>) -> Result<T> 
     })
 }
 
-/// The arguments with which apt will succeed.
-///
-/// Where one package of QEMU is newer than the distribution's, from a backport or a vendor, the others conflict with it;
-/// then all of them get the distribution's version.
-fn plan(missing: &[&str]) -> Result<Vec<String>> {
-    let install = |packages: Vec<String>| -> Vec<String> {
-        ["install", "-y", "-q", "--no-install-recommends"]
-            .map(str::to_owned)
-            .into_iter()
-            .chain(packages)
-            .collect()
-    };
-    let simulate = |arguments: &[String]| run(Command::new("apt-get").arg("--simulate").args(arguments));
+/// Installs packages, but only once apt has found out that it can.
+fn install(packages: Vec<String>) -> Result<()> {
+    let options = ["install", "-y", "-q", "--no-install-recommends", "--allow-downgrades"].map(str::to_owned);
+    let arguments: Vec<String> = options.into_iter().chain(packages).collect();
+    run(Command::new("apt-get").arg("--simulate").args(&arguments))?;
+    apt_get_as_root(&arguments)
+}
 
-    let plain = install(missing.iter().map(|&package| package.to_owned()).collect());
-    let Err(error) = simulate(&plain) else { return Ok(plain) };
-    if !missing.iter().any(|package| OF_ONE_VERSION.contains(package)) {
-        return Err(error);
-    }
-    let Some(version) = candidate(OF_ONE_VERSION[0])? else { return Err(error) };
-    let others =
-        missing.iter().filter(|package| !OF_ONE_VERSION.contains(package)).map(|&package| package.to_owned());
+/// The packages with all of QEMU in the distribution's version. Where one package of QEMU is newer than that, from a
+/// backport or a vendor, the others conflict with it. None where QEMU is not missing.
+fn in_one_version(missing: &[&str]) -> Result<Option<Vec<String>>> {
+    let (qemu, others): (Vec<&str>, Vec<&str>) =
+        missing.iter().partition(|package| OF_ONE_VERSION.contains(package));
+    let Some(version) = candidate(OF_ONE_VERSION[0])?.filter(|_| !qemu.is_empty()) else { return Ok(None) };
     let pinned = OF_ONE_VERSION.map(|package| format!("{package}={version}"));
-    let mut matched = install(others.chain(pinned).collect());
-    matched.push("--allow-downgrades".to_owned());
-    simulate(&matched)?;
-    Ok(matched)
+    Ok(Some(others.into_iter().map(str::to_owned).chain(pinned).collect()))
 }
 
 /// The version of a package that apt would install; none where it knows of none.

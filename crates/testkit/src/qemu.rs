@@ -11,8 +11,8 @@ use model::ByteCount;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
-    process::{Child, ChildStdout, Command},
+    io::AsyncReadExt,
+    process::{Child, Command},
     sync::watch,
     time::timeout,
 };
@@ -21,6 +21,7 @@ use crate::{
     agent::GuestAgent,
     guest::{GuestDisks, GuestImage},
     json_lines::JsonLines,
+    transcript,
 };
 
 pub use arguments::acceleration;
@@ -90,7 +91,7 @@ impl GuestVm {
             .spawn()
             .context("starting QEMU")?;
         let console = process.stdout.take().context("QEMU has no output")?;
-        let mut vm = Self { process, serial: follow(console), sockets };
+        let mut vm = Self { process, serial: transcript::follow(console), sockets };
         vm.wait_until_ready().await?;
         Ok(vm)
     }
@@ -175,18 +176,4 @@ impl GuestVm {
         }
         bail!("{failure}: {complaint}\n{}", self.serial_log())
     }
-}
-
-/// Collects the serial console's lines until QEMU ends.
-fn follow(console: ChildStdout) -> watch::Receiver<String> {
-    let (sender, receiver) = watch::channel(String::new());
-    tokio::spawn(async move {
-        let mut console = BufReader::new(console);
-        let mut line = Vec::new();
-        while matches!(console.read_until(b'\n', &mut line).await, Ok(length) if length > 0) {
-            sender.send_modify(|log| log.push_str(&String::from_utf8_lossy(&line)));
-            line.clear();
-        }
-    });
-    receiver
 }

@@ -1,6 +1,6 @@
 //! Writing a disk of a vault to a target: in the image's order, several regions at once, every chunk checked.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -62,15 +62,16 @@ impl Restore<'_> {
     async fn run(&self, monitor: &Monitor) -> Result<RestoredDisk> {
         monitor.begin(self.tree.map().size_bytes);
         let parts = stream::try_unfold(0, |region| self.next_part(region));
-        let mut restored = parts
-            .map_ok(|part| async move {
-                let (covered, written_bytes) = match part {
-                    Part::Hole(range) => (range, self.write_hole(range).await?),
-                    Part::Region(region, leaf) => (self.tree.map().region_range(region), self.write_region(region, &leaf).await?),
-                };
-                Ok((covered.length_bytes, written_bytes))
-            })
-            .try_buffer_unordered(REGIONS_AT_ONCE);
+        let restored = parts.map_ok(|part| async move {
+            let (covered, written_bytes) = match part {
+                Part::Hole(range) => (range, self.write_hole(range).await?),
+                Part::Region(region, leaf) => {
+                    (self.tree.map().region_range(region), self.write_region(region, &leaf).await?)
+                }
+            };
+            Ok((covered.length_bytes, written_bytes))
+        });
+        let mut restored = pin!(restored.try_buffer_unordered(REGIONS_AT_ONCE));
         let mut total = RestoredDisk::default();
         while let Some((covered_bytes, written_bytes)) = restored.try_next().await? {
             total.written_bytes += written_bytes;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use env::Env;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use model::VaultId;
 
 use crate::{
@@ -156,10 +156,11 @@ impl Shared {
             let index = crate::sync::read(&self.index);
             listed.into_iter().map(|(digest, _)| digest).filter(|digest| !index.holds_segment(digest)).collect()
         };
-        let loaded = stream::iter(unseen).map(|digest| async move { Ok((digest, self.load_segment(&digest).await)) });
-        let mut loaded = loaded.buffer_unordered(SEGMENTS_AT_ONCE);
+        let mut loaded = stream::iter(unseen)
+            .map(|digest| async move { (digest, self.load_segment(&digest).await) })
+            .buffer_unordered(SEGMENTS_AT_ONCE);
         let mut unreadable = Vec::new();
-        while let Some((digest, segment)) = loaded.try_next().await? {
+        while let Some((digest, segment)) = loaded.next().await {
             match segment {
                 Ok(segment) => crate::sync::write(&self.index).add(digest, segment),
                 Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {

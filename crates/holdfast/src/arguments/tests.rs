@@ -1,6 +1,6 @@
 use std::{fmt::Write as _, path::Path, time::Duration};
 
-use clap::{Command, CommandFactory as _};
+use clap::{Arg, Command, CommandFactory as _};
 use model::ByteCount;
 
 use super::{Arguments, duration, rate};
@@ -33,7 +33,11 @@ fn every_help_page_is_in_the_documentation() {
 
 fn add_pages(pages: &mut String, command: &mut Command) {
     let name = command.get_bin_name().unwrap_or("holdfast").to_owned();
-    let help = command.render_long_help().to_string();
+    // What every command understands is told once, on the first page.
+    let is_first = !name.contains(' ');
+    let hide = |argument: Arg| if argument.is_global_set() { argument.hide(true) } else { argument };
+    let mut page = if is_first { command.clone() } else { command.clone().mut_args(hide) };
+    let help = page.render_long_help().to_string();
     let help: String = help.lines().map(|line| format!("{}\n", line.trim_end())).collect();
     write!(pages, "\n## {name}\n\n```text\n{help}```\n").unwrap();
     let shown = |command: &&mut Command| !command.is_hide_set() && command.get_name() != "help";

@@ -129,12 +129,12 @@ impl Create {
                 tell(Tone::Warning, "keep that file elsewhere too: without it nobody ever reads the vault");
             }
             (Some(_), ..) => {
-                let keys = context.key_file(&created.vault.name);
+                let kept = context.kept_key_file(created.vault.id);
                 tell(
                     Tone::Warning,
                     &format!(
                         "without its key nobody ever reads the vault, and the only one is {}: copy it to another place",
-                        keys.display()
+                        kept.display()
                     ),
                 );
             }

@@ -42,7 +42,7 @@ A definition, with everything but name and memory optional:
   memory = "2GiB"
   cpus = 2
   machine = "q35"
-  firmware = { kind = "bios" }    # or kind = "uefi", or kind = "kernel" with kernel, initrd, arguments
+  firmware = { kind = "bios" }    # or uefi, or kernel with kernel = "…", initrd, arguments
   agent = true                    # a channel for the guest agent
 
   [[disk]]
@@ -52,7 +52,7 @@ A definition, with everything but name and memory optional:
 
   [[network]]
   mac = "52:54:00:12:34:56"
-  kind = "user"                   # or isolated, disconnected, bridge with bridge = "br0""#;
+  kind = "user"                   # or isolated, disconnected, or bridge with bridge = "br0""#;
 
 /// The VM that a command is about.
 #[derive(Debug, Args)]
@@ -63,13 +63,12 @@ pub struct Vm {
 
 /// Makes a VM known.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false, args = ["definition", "qmp"])]
 pub struct Add {
     /// The VM's name on this site; the definition's or QEMU's own name where it is left out.
     #[arg(long)]
     name: Option<VmName>,
     /// A VM that Holdfast starts and stops, described by this TOML file.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", required_unless_present = "qmp", conflicts_with = "qmp")]
     definition: Option<PathBuf>,
     /// A VM that somebody else started: its QMP socket.
     #[arg(long, value_name = "SOCKET")]

@@ -21,7 +21,7 @@ fn ages_are_short() {
         ("2026-03-01T13:04:10Z", "1 min ago"),
         ("2026-02-28T13:05:10Z", "24 h ago"),
         ("2026-02-27T13:05:10Z", "2 days ago"),
-        ("1066-10-14T09:00:00Z", "350567 days ago"),
+        ("2026-01-30T13:05:10Z", "30 days ago"),
     ] {
         assert_eq!(times().age(moment.parse().unwrap()), age, "{moment}");
     }

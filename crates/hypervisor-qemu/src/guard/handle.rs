@@ -33,8 +33,8 @@ pub(crate) struct Guard {
 pub(crate) struct Thaw {
     /// How long the file systems were frozen.
     pub(crate) frozen_us: u64,
-    /// Why it ended before the order to thaw, or has not ended yet.
-    pub(crate) trouble: Option<String>,
+    /// Why it may have ended before the order to thaw.
+    pub(crate) early: Option<String>,
     /// Whether the applications were quiesced.
     pub(crate) quiescence: Quiescence,
 }
@@ -96,12 +96,12 @@ impl Guard {
 
     /// Thaws the guest.
     pub(crate) async fn thaw(&mut self) -> Thaw {
-        if let Ok(Report::Thawed { frozen_us, trouble, quiescence }) = self.exchange(&Order::Thaw, ANSWER_TIMEOUT).await {
-            return Thaw { frozen_us, trouble, quiescence };
+        if let Ok(Report::Thawed { frozen_us, early, quiescence }) = self.exchange(&Order::Thaw, ANSWER_TIMEOUT).await {
+            return Thaw { frozen_us, early, quiescence };
         }
         self.thaw_without_guard().await;
         let reason = "the guard that was to thaw the guest has died".to_owned();
-        Thaw { frozen_us: 0, trouble: Some(reason.clone()), quiescence: Quiescence::Unproven { reason } }
+        Thaw { frozen_us: 0, early: Some(reason.clone()), quiescence: Quiescence::Unproven { reason } }
     }
 
     async fn thaw_without_guard(&self) {

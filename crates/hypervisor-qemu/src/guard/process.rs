@@ -161,7 +161,7 @@ impl<W: AsyncWrite + Unpin> Watch<W> {
     async fn thaw(&mut self, early: Option<String>) -> Report {
         let Some(mut freeze) = self.freeze.take() else {
             let quiescence = Quiescence::Unproven { reason: "nothing was frozen".to_owned() };
-            let nothing = Report::Thawed { frozen_us: 0, trouble: None, quiescence };
+            let nothing = Report::Thawed { frozen_us: 0, early: None, quiescence };
             return self.thawed_early.take().unwrap_or(nothing);
         };
         let thawed = freeze.agent.thaw(COMMAND_TIMEOUT).await;
@@ -169,13 +169,13 @@ impl<W: AsyncWrite + Unpin> Watch<W> {
         match thawed {
             Ok(()) => {
                 note_released(&self.setup);
-                Report::Thawed { frozen_us, trouble: early, quiescence: freeze.quiescence().await }
+                Report::Thawed { frozen_us, early, quiescence: freeze.quiescence().await }
             }
             Err(error) => {
                 drop(freeze);
                 self.thaw_later();
-                let quiescence = Quiescence::Unproven { reason: "the guest agent hangs since the freeze".to_owned() };
-                Report::Thawed { frozen_us, trouble: early.or_else(|| Some(error.to_string())), quiescence }
+                let reason = format!("the guest agent has not answered since the freeze: {error}");
+                Report::Thawed { frozen_us, early, quiescence: Quiescence::Unproven { reason } }
             }
         }
     }

@@ -46,8 +46,8 @@ pub(super) enum Report {
     Thawed {
         /// How long it took from the order to freeze on.
         frozen_us: u64,
-        /// Why it ended before the order to thaw, or has not ended yet.
-        trouble: Option<String>,
+        /// Why it ended before the order to thaw, when it did.
+        early: Option<String>,
         /// Whether the applications were quiesced.
         quiescence: Quiescence,
     },

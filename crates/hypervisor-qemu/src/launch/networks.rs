@@ -1,6 +1,6 @@
 //! Network interfaces on the command line.
 
-use model::{NetworkDefinition, NetworkKind, VmId};
+use model::{NetworkDefinition, NetworkKind, VmDefinition, VmId};
 use serde_json::json;
 
 use super::arguments::{Arguments, escaped};
@@ -23,6 +23,15 @@ pub(super) fn add(arguments: &mut Arguments, vm_id: VmId, networks: &[NetworkDef
         let mac = network.mac.clone().unwrap_or_else(|| stable_mac(vm_id, index));
         arguments.json("-device", &json!({"driver": network.model, "id": format!("vm.nic{index}"), "netdev": id, "mac": mac}));
     }
+}
+
+/// The definition with the MAC addresses that its interfaces have when the VM runs.
+pub(crate) fn with_stable_macs(vm_id: VmId, definition: &VmDefinition) -> VmDefinition {
+    let mut completed = definition.clone();
+    for (index, network) in completed.networks.iter_mut().enumerate() {
+        network.mac.get_or_insert_with(|| stable_mac(vm_id, index));
+    }
+    completed
 }
 
 /// A MAC address of QEMU's range that a VM keeps: FNV-1a over its id and the interface's place.

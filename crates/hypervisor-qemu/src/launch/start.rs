@@ -2,7 +2,6 @@
 
 use std::{
     fs, io,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -16,6 +15,7 @@ use crate::{
     config::{QemuConfig, Sockets},
     monitor::Monitors,
     power,
+    session::make_private_dir,
 };
 
 /// How long a QEMU may take from its start until it is a daemon.
@@ -64,7 +64,7 @@ pub(crate) async fn is_socket_alive(path: &Path) -> bool {
 }
 
 fn prepare_dir(dir: &Path, sockets: &Sockets) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    make_private_dir(dir)?;
     for socket in [Some(&sockets.monitor), sockets.second_monitor.as_ref(), sockets.agent.as_ref()].into_iter().flatten() {
         match fs::remove_file(socket) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use hypervisor::{Error, ErrorKind, Result};
-use model::DiskName;
+use hypervisor::{Error, ErrorKind, Result, VmAccess, VmOrigin};
+use model::{DiskDefinition, DiskName};
 use serde_json::{Value, json};
 
 use super::{
     Bitmap,
     nodes::{Nodes, entries, file_path, is_disk_size},
 };
-use crate::monitor::Monitor;
+use crate::{launch, monitor::Monitor};
 
 /// The storage of a running VM.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +39,8 @@ pub(crate) struct GuestDisk {
     pub(crate) device: Device,
     /// The node that the device is attached to now.
     pub(crate) root_node: String,
+    /// The node that the root stands on, if any.
+    pub(crate) below_root: Option<String>,
     /// The node below all filters; bitmaps live here.
     pub(crate) format_node: String,
     /// The format node's driver.
@@ -70,8 +72,25 @@ pub(crate) struct Device {
 }
 
 impl Topology {
-    /// Reads the topology. Changes nothing.
-    pub(crate) async fn read(monitor: &Monitor) -> Result<Self> {
+    /// Reads the topology of a VM. Changes nothing.
+    pub(crate) async fn read(monitor: &Monitor, vm: &VmAccess) -> Result<Self> {
+        let mut topology = Self::ask(monitor).await?;
+        if let VmOrigin::Managed { definition } = &vm.origin {
+            topology.rename(&definition.disks);
+        }
+        Ok(topology)
+    }
+
+    /// Gives disks that Holdfast started under a made-up id their names back.
+    fn rename(&mut self, definitions: &[DiskDefinition]) {
+        for (definition, id) in definitions.iter().zip(launch::device_ids(definitions)) {
+            if let Some(disk) = self.disks.iter_mut().find(|disk| disk.name.as_str() == id) {
+                disk.name = definition.name.clone();
+            }
+        }
+    }
+
+    async fn ask(monitor: &Monitor) -> Result<Self> {
         let blocks = monitor.query("query-block").await?;
         let stats = monitor.query("query-blockstats").await?;
         let nodes = monitor.execute("query-named-block-nodes", json!({"flat": true})).await?;
@@ -139,6 +158,7 @@ impl Topology {
         self.disks.push(GuestDisk {
             name: valid_name,
             root_node: root_node(monitor, block, &device).await?.ok_or_else(|| broken("its root"))?,
+            below_root: stats.and_then(|stats| stats["parent"]["node-name"].as_str()).map(str::to_owned),
             format_node: format_node.to_owned(),
             driver: driver.to_owned(),
             path: file_path(node["file"].as_str().unwrap_or_default()),

@@ -59,7 +59,10 @@ pub(super) async fn run(program: &str, moment: ScriptMoment, vm: &VmAccess) -> R
             // The group is the script's own; it may be gone already.
             group.map(|group| rustix::process::kill_process_group(group, rustix::process::Signal::KILL));
             let limit = TIME_LIMIT.as_secs();
-            return Err(Error::new(ErrorKind::Failed, format!("{what} did not end within {limit} seconds and was killed")));
+            return Err(Error::new(
+                ErrorKind::Failed,
+                format!("{what} did not end within {limit} seconds and was killed"),
+            ));
         }
     };
     if status.success() {

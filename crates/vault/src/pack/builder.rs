@@ -2,7 +2,6 @@
 
 use super::{CHUNK_ENTRY_BYTES, FRAME_ENTRY_BYTES, FrameEntry, HEADER_BYTES, Salt, encode_directory, encode_trailer, header, seal};
 use crate::{
-    Digest,
     frame::{CompressedFrame, FrameHead},
     keys::Keys,
     seal::{Role, Seal, TAG_BYTES},
@@ -63,12 +62,5 @@ impl PackBuilder {
         self.seal.close(Role::Directory, 0, &mut self.bytes, start);
         self.bytes.extend(encode_trailer(self.bytes.len() - start));
         SealedPack { salt: self.salt, bytes: self.bytes, frames: self.frames }
-    }
-}
-
-impl SealedPack {
-    /// The pack's name.
-    pub(crate) fn digest(&self) -> Digest {
-        Digest::of(&self.bytes)
     }
 }

@@ -21,6 +21,8 @@ fn findings(page: &str) -> Vec<String> {
 fn a_list_that_fits_has_no_findings() {
     let page = "text\n```arrows\nmodel ->\nvault -> model\n\ntestkit ->\n```\nother -> text\n";
     assert_eq!(findings(page), [""; 0]);
+    let with_a_test_dependency = page.replace("vault -> model", "vault -> model testkit");
+    assert_eq!(findings(&with_a_test_dependency), [""; 0]);
 }
 
 #[test]

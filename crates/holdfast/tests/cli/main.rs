@@ -1,0 +1,11 @@
+//! The command line from the outside: the built program against a site whose answers are scripted.
+
+#![allow(clippy::unwrap_used)] // clippy knows a test's helpers only where they are in a test module
+
+mod data;
+mod program;
+mod scripted;
+mod secrets;
+mod usage;
+mod views;
+mod waiting;

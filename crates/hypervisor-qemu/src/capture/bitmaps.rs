@@ -1,0 +1,135 @@
+//! Change tracking: which bitmap can be trusted, and how tracking goes on after a capture.
+//!
+//! At the moment of a capture, one transaction starts its bitmap and stops the baseline's, which then is exactly what has
+//! changed in between. Afterwards there is one committed capture, and its bitmap must record everything since:
+//! - the new capture was kept: its bitmap has recorded since its moment; the others go;
+//! - it was abandoned: the stopped baseline takes in what the new one recorded, and records again.
+//!
+//! Both follow from one rule that needs no history, so that it also holds after a crash between any two steps: a committed
+//! bitmap that records is complete; one that is stopped becomes complete by merging in those that record.
+
+use hypervisor::Result;
+use model::CaptureId;
+use serde_json::{Value, json};
+
+use crate::{
+    monitor::Monitor,
+    names,
+    topology::{Bitmap, GuestDisk, Topology},
+};
+
+/// Bytes of disk behind one bit.
+const GRANULARITY_BYTES: u64 = 64 << 10;
+
+/// The name of the bitmap that says what has changed since the baseline, or why none does, as a clause.
+pub(super) fn usable_baseline(disk: &GuestDisk, baseline: Option<CaptureId>) -> std::result::Result<String, String> {
+    usable(&disk.bitmaps, disk.keeps_bitmaps, baseline)
+}
+
+/// The same for bitmaps wherever they are.
+pub(super) fn usable(
+    bitmaps: &[Bitmap],
+    keeps_bitmaps: bool,
+    baseline: Option<CaptureId>,
+) -> std::result::Result<String, String> {
+    let baseline = baseline.ok_or("there is no earlier backup of the VM")?;
+    let Some(bitmap) = bitmaps.iter().find(|bitmap| bitmap.capture_id == baseline) else {
+        return Err(if keeps_bitmaps {
+            "the disk does not carry the last backup's bitmap: it is new, or its image was replaced"
+        } else {
+            "a disk that is not qcow2 loses its change tracking when the VM stops"
+        }
+        .to_owned());
+    };
+    if bitmap.inconsistent {
+        Err("the VM was powered off without closing its disks, so the bitmap may miss changes".to_owned())
+    } else if !bitmap.recording {
+        Err("recording of changes was stopped since the last backup".to_owned())
+    } else {
+        Ok(bitmap.name.clone())
+    }
+}
+
+/// The actions that, in one transaction, start tracking at a new capture and stop it for the baseline.
+pub(super) fn turn_over(disk: &GuestDisk, capture_id: CaptureId, baseline: Option<&str>) -> Vec<Value> {
+    let mut actions = vec![json!({
+        "type": "block-dirty-bitmap-add",
+        "data": {
+            "node": disk.format_node,
+            "name": names::bitmap(capture_id),
+            "persistent": disk.keeps_bitmaps,
+            "granularity": GRANULARITY_BYTES,
+        },
+    })];
+    actions.extend(baseline.map(|name| action("disable", disk, name)));
+    actions
+}
+
+fn action(verb: &str, disk: &GuestDisk, name: &str) -> Value {
+    json!({"type": format!("block-dirty-bitmap-{verb}"), "data": {"node": disk.format_node, "name": name}})
+}
+
+/// What settling does to the bitmaps of one disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Settlement {
+    /// The committed bitmap, when it must take in the others and record again.
+    pub(super) revived: Option<String>,
+    /// Sound bitmaps that go, after they were taken in.
+    pub(super) retired: Vec<String>,
+    /// Inconsistent bitmaps that go.
+    pub(super) discarded: Vec<String>,
+}
+
+impl Settlement {
+    /// What to do with a disk's bitmaps, given the newest capture that became a point. A committed bitmap that cannot be
+    /// made whole stays: it tells the next capture why there is no map.
+    pub(super) fn of(bitmaps: &[Bitmap], committed: Option<CaptureId>) -> Self {
+        let (kept, others): (Vec<_>, Vec<_>) = bitmaps.iter().partition(|bitmap| Some(bitmap.capture_id) == committed);
+        let (discarded, retired): (Vec<_>, Vec<_>) = others.into_iter().partition(|bitmap| bitmap.inconsistent);
+        let continued = retired.iter().any(|bitmap| bitmap.recording);
+        let stopped = kept.first().filter(|bitmap| !bitmap.recording && !bitmap.inconsistent);
+        let names = |bitmaps: Vec<&Bitmap>| bitmaps.into_iter().map(|bitmap| bitmap.name.clone()).collect();
+        Self {
+            revived: stopped.filter(|_| continued).map(|bitmap| bitmap.name.clone()),
+            retired: names(retired),
+            discarded: names(discarded),
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.revived.is_none() && self.retired.is_empty() && self.discarded.is_empty()
+    }
+}
+
+/// Settles the bitmaps of a running VM. Each disk in one transaction, so that no write falls between two bitmaps.
+pub(super) async fn settle(
+    monitor: &Monitor,
+    topology: &Topology,
+    committed: Option<CaptureId>,
+) -> Result<Vec<String>> {
+    let mut done = Vec::new();
+    for disk in &topology.disks {
+        let settlement = Settlement::of(&disk.bitmaps, committed);
+        if settlement.is_nothing() {
+            continue;
+        }
+        let mut actions = Vec::new();
+        if let Some(name) = &settlement.revived {
+            let merge = json!({"node": disk.format_node, "target": name, "bitmaps": settlement.retired});
+            actions.push(action("enable", disk, name));
+            actions.push(json!({"type": "block-dirty-bitmap-merge", "data": merge}));
+            done.push(format!("took up change tracking of the disk {} again", disk.name));
+        }
+        actions.extend(settlement.retired.iter().map(|name| action("remove", disk, name)));
+        if !actions.is_empty() {
+            monitor.execute("transaction", json!({"actions": actions})).await?;
+        }
+        for name in &settlement.discarded {
+            let bitmap = json!({"node": disk.format_node, "name": name});
+            monitor.execute("block-dirty-bitmap-remove", bitmap).await?;
+        }
+        let removed = settlement.retired.len() + settlement.discarded.len();
+        done.push(format!("removed {removed} old bitmaps of the disk {}", disk.name));
+    }
+    Ok(done)
+}

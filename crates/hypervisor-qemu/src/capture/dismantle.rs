@@ -1,0 +1,169 @@
+//! Takes down what a capture has put into a QEMU, found by name, from the top of the graph to its bottom.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use hypervisor::{Error, ErrorKind, Result};
+use serde_json::{Value, json};
+
+use super::moment;
+use crate::{
+    config::QemuConfig,
+    launch,
+    ledger::Ledger,
+    monitor::Monitor,
+    names::{self, PREFIX},
+    session::Session,
+    topology::Topology,
+};
+
+/// How long QEMU may take to let go of something.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Takes everything down and returns what was there, a sentence each. The device goes back to the node that is below the
+/// filter *now*: another program may have put an overlay there meanwhile.
+pub(super) async fn dismantle(session: &Session) -> Result<Vec<String>> {
+    let monitor = &session.monitor;
+    let mut done = Vec::new();
+    let exports = remove_exports(monitor).await?;
+    note(&mut done, exports, "exports");
+    stop_own_server(session).await?;
+    note(&mut done, cancel_jobs(monitor).await?, "block jobs");
+    note(&mut done, remove_nodes(monitor, names::view).await?, "views");
+    note(&mut done, detach_filters(session).await?, "filters");
+    remove_nodes(monitor, names::filter).await?;
+    note(&mut done, remove_nodes(monitor, names::scratch).await?, "scratch nodes");
+    Ok(done)
+}
+
+fn note(done: &mut Vec<String>, count: usize, what: &str) {
+    if count > 0 {
+        done.push(format!("removed {count} {what} of a capture"));
+    }
+}
+
+fn field<'a>(list: &'a Value, name: &'static str) -> impl Iterator<Item = &'a str> {
+    list.as_array().into_iter().flatten().filter_map(move |entry| entry[name].as_str())
+}
+
+async fn list(monitor: &Monitor, query: &str, id: &'static str) -> Result<Vec<String>> {
+    let all = monitor.query(query).await?;
+    Ok(field(&all, id).filter(|id| id.starts_with(PREFIX)).map(str::to_owned).collect())
+}
+
+async fn remove_exports(monitor: &Monitor) -> Result<usize> {
+    let exports = list(monitor, "query-block-exports", "id").await?;
+    for id in &exports {
+        monitor.execute("block-export-del", json!({"id": id, "mode": "hard"})).await?;
+    }
+    let left = monitor.wait_until_empty(RELEASE_TIMEOUT, async |monitor| list(monitor, "query-block-exports", "id").await);
+    insist_on_none(left.await?, "exports")?;
+    Ok(exports.len())
+}
+
+/// Stops the NBD server that listens on our socket; one of somebody else listens elsewhere.
+async fn stop_own_server(session: &Session) -> Result<()> {
+    let socket = session.config.export_socket(session.vm.vm_id)?;
+    if launch::is_socket_alive(&socket).await {
+        session.monitor.query("nbd-server-stop").await?;
+    }
+    remove_file(&socket).map(|_| ())
+}
+
+async fn cancel_jobs(monitor: &Monitor) -> Result<usize> {
+    let jobs = list(monitor, "query-block-jobs", "device").await?;
+    for id in &jobs {
+        let cancelled = monitor.execute("block-job-cancel", json!({"device": id, "force": true})).await;
+        if let Err(error) = cancelled
+            && error.kind() != ErrorKind::Failed
+        {
+            return Err(error); // else it has ended by itself
+        }
+    }
+    let left = monitor.wait_until_empty(RELEASE_TIMEOUT, async |monitor| list(monitor, "query-block-jobs", "device").await);
+    insist_on_none(left.await?, "block jobs")?;
+    Ok(jobs.len())
+}
+
+async fn nodes(monitor: &Monitor, kind: fn(usize) -> String) -> Result<Vec<String>> {
+    let all = monitor.execute("query-named-block-nodes", json!({"flat": true})).await?;
+    Ok(field(&all, "node-name").filter(|node| names::is(kind, node)).map(str::to_owned).collect())
+}
+
+/// Removes the nodes of one kind. QEMU may still be letting go of one: tries again until it has.
+async fn remove_nodes(monitor: &Monitor, kind: fn(usize) -> String) -> Result<usize> {
+    let mut refusal = None;
+    let mut count = 0;
+    let left = monitor.wait_until_empty(RELEASE_TIMEOUT, async |monitor| {
+        for node in nodes(monitor, kind).await? {
+            match monitor.execute("blockdev-del", json!({"node-name": node})).await {
+                Ok(_) => count += 1,
+                Err(error) if error.kind() == ErrorKind::Failed => refusal = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        nodes(monitor, kind).await
+    });
+    let left = left.await?;
+    match refusal {
+        Some(error) if !left.is_empty() => Err(error),
+        _ => Ok(count),
+    }
+}
+
+async fn detach_filters(session: &Session) -> Result<usize> {
+    let topology = Topology::read(&session.monitor, &session.vm).await?;
+    let mut count = 0;
+    for disk in &topology.disks {
+        if !names::is(names::filter, &disk.root_node) {
+            continue;
+        }
+        let below = disk.below_root.as_deref().ok_or_else(|| {
+            let context = format!("QEMU does not say what the filter of the disk {} stands on", disk.name);
+            Error::new(ErrorKind::Failed, context)
+        })?;
+        moment::attach(&session.monitor, &disk.device, below).await?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+fn insist_on_none(left: Vec<String>, what: &str) -> Result<()> {
+    if left.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Failed, format!("QEMU does not let go of the {what} {}", left.join(", "))))
+}
+
+/// Removes the files of captures: those that the ledger names, and those in the scratch directory that are named so.
+pub(super) fn remove_files(config: &QemuConfig, vm: &hypervisor::VmAccess) -> Result<Vec<String>> {
+    let ledger = Ledger::read(&config.ledger(vm.vm_id));
+    let mut files: Vec<PathBuf> = ledger.map(|ledger| ledger.files).unwrap_or_default();
+    let prefix = QemuConfig::scratch_prefix(vm.vm_id);
+    for entry in fs::read_dir(&config.scratch_dir).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)) {
+            files.push(entry.path());
+        }
+    }
+    let mut count = 0;
+    for file in files {
+        count += usize::from(remove_file(&file)?);
+    }
+    let mut done = Vec::new();
+    note(&mut done, count, "scratch files");
+    Ok(done)
+}
+
+/// Removes a file; returns whether there was one.
+fn remove_file(path: &Path) -> Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => {
+            Err(Error::new(ErrorKind::Failed, format!("cannot remove {}", path.display())).with_source(source))
+        }
+    }
+}

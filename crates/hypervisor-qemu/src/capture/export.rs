@@ -1,0 +1,134 @@
+//! Shows held moments as images.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use hypervisor::{CapturedDisk, DiskChanges, Error, ErrorKind, Result};
+use image::DiskImage;
+use image_formats::RawImage;
+use nbd::{Endpoint, NbdImage};
+use serde_json::json;
+use tokio::time::{self, Instant};
+
+use super::plan::{Method, PlannedDisk, Reading};
+use crate::{names, session::Session};
+
+/// How long to wait for somebody else's NBD server to stop: a QEMU has room for one.
+const SERVER_PATIENCE: Duration = Duration::from_secs(3);
+/// Pause between two tries.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+
+/// The images of a capture.
+#[derive(Default)]
+pub(super) struct Exports {
+    pub(super) disks: Vec<CapturedDisk>,
+    connections: Vec<Arc<NbdImage>>,
+}
+
+impl Exports {
+    /// Exports all disks of a fixed moment and connects to them.
+    pub(super) async fn open(session: &Session, disks: &[PlannedDisk]) -> Result<Self> {
+        let mut exports = Self::default();
+        if disks.iter().any(|planned| planned.reading == Reading::Nbd) {
+            start_server(session).await?;
+        }
+        for (index, planned) in disks.iter().enumerate() {
+            exports.open_disk(session, index, planned).await?;
+        }
+        Ok(exports)
+    }
+
+    async fn open_disk(&mut self, session: &Session, index: usize, planned: &PlannedDisk) -> Result<()> {
+        if planned.method == Method::Filter {
+            let view =
+                json!({"driver": "snapshot-access", "node-name": names::view(index), "file": names::filter(index)});
+            session.monitor.execute("blockdev-add", view).await?;
+        }
+        let (image, changes) = match planned.reading {
+            Reading::Nbd => self.open_nbd(session, index, planned).await?,
+            Reading::Fuse => (open_fuse(session, index).await?, None),
+        };
+        let unknown = || planned.baseline.clone().err().unwrap_or_else(|| "QEMU does not show the bitmap".to_owned());
+        let changes = changes.map_or_else(|| DiskChanges::Unknown { reason: unknown() }, DiskChanges::Since);
+        self.disks.push(CapturedDisk { name: planned.disk.name.clone(), image, changes });
+        Ok(())
+    }
+
+    async fn open_nbd(
+        &mut self,
+        session: &Session,
+        index: usize,
+        planned: &PlannedDisk,
+    ) -> Result<(Arc<dyn DiskImage>, Option<Arc<dyn image::ChangeMap>>)> {
+        let name = names::export(index);
+        let bitmap = planned.baseline.as_ref().ok();
+        let mut export = json!({"type": "nbd", "id": name, "name": name, "node-name": names::view(index)});
+        if let Some(bitmap) = bitmap {
+            export["bitmaps"] = json!([{"node": planned.disk.format_node, "name": bitmap}]);
+        }
+        session.monitor.execute("block-export-add", export).await?;
+        let endpoint = Endpoint::Unix(session.config.export_socket(session.vm.vm_id)?);
+        let contexts: Vec<String> = bitmap.map(|bitmap| nbd::dirty_bitmap_context(bitmap)).into_iter().collect();
+        let image = NbdImage::connect(endpoint, &name, &contexts, NbdImage::CONNECTIONS_DEFAULT).await;
+        let image = Arc::new(image.map_err(|source| unreadable(planned, source))?);
+        let changes = bitmap.and_then(|bitmap| image.changes(bitmap));
+        self.connections.push(image.clone());
+        Ok((image, changes))
+    }
+
+    /// Ends the connections. Readers that still hold an image find it gone.
+    pub(super) async fn close(&mut self) {
+        self.disks.clear();
+        for image in self.connections.drain(..) {
+            let _ = image.disconnect().await; // QEMU may have gone first
+        }
+    }
+}
+
+fn unreadable(planned: &PlannedDisk, source: image::Error) -> Error {
+    let context = format!("the held moment of the disk {} cannot be read", planned.disk.name);
+    Error::new(ErrorKind::Failed, context).with_source(source)
+}
+
+async fn start_server(session: &Session) -> Result<()> {
+    let path = session.config.export_socket(session.vm.vm_id)?;
+    let filename = path.to_str().ok_or_else(|| {
+        Error::new(ErrorKind::Unsupported, format!("the path {} is not UTF-8", path.display()))
+            .with_guidance("choose another runtime directory")
+    })?;
+    let address = json!({"addr": {"type": "unix", "data": {"path": filename}}});
+    let deadline = Instant::now() + SERVER_PATIENCE;
+    loop {
+        let error = match session.monitor.execute("nbd-server-start", address.clone()).await {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        if !error.to_string().contains("already running") {
+            return Err(error);
+        }
+        if Instant::now() >= deadline {
+            let context = format!("another program uses the NBD server of the VM {}", session.vm.name);
+            return Err(Error::new(ErrorKind::Busy, context)
+                .with_guidance("a QEMU has one: try again when the other backup or migration has ended")
+                .with_source(error));
+        }
+        time::sleep(RETRY_INTERVAL).await;
+    }
+}
+
+/// The file through which a disk is shown by FUSE.
+pub(super) fn fuse_file(session: &Session, index: usize) -> PathBuf {
+    session.config.vm_dir(session.vm.vm_id).join(format!("export-{index}"))
+}
+
+async fn open_fuse(session: &Session, index: usize) -> Result<Arc<dyn DiskImage>> {
+    let path = fuse_file(session, index);
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| {
+        Error::new(ErrorKind::Failed, format!("cannot show a disk as {}", path.display())).with_source(source)
+    };
+    std::fs::write(&path, "").map_err(|source| failed(source.into()))?;
+    let mountpoint = path.to_string_lossy();
+    let export = json!({"type": "fuse", "id": names::export(index), "node-name": names::view(index), "mountpoint": mountpoint});
+    session.monitor.execute("block-export-add", export).await?;
+    let image = RawImage::open(&path).await.map_err(|source| failed(source.into()))?;
+    Ok(Arc::new(image))
+}

@@ -1,0 +1,73 @@
+//! Cleans up after a capture, whoever made it and however it ended.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use hypervisor::{Result, VmAccess};
+use model::CaptureId;
+
+use super::{bitmaps, dismantle, stopped};
+use crate::{
+    config::QemuConfig,
+    guard,
+    inspect::known_definition,
+    ledger::Ledger,
+    monitor::Monitors,
+    session::Session,
+    topology::Topology,
+};
+
+/// How long to wait for an agent that must thaw.
+const THAW_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Cleans up, in a running VM or a stopped one; see [`hypervisor::Hypervisor::recover`].
+pub(crate) async fn recover(
+    config: &Arc<QemuConfig>,
+    monitors: &Monitors,
+    vm: &VmAccess,
+    committed: Option<CaptureId>,
+) -> Result<Vec<String>> {
+    match Session::open(config, monitors, vm).await? {
+        Some(session) => recover_running(&session, committed).await,
+        None => {
+            let mut done = dismantle::remove_files(config, vm)?;
+            Ledger::remove(&config.ledger(vm.vm_id));
+            if let Some(definition) = known_definition(vm) {
+                done.extend(stopped::settle(definition, committed).await);
+            }
+            Ok(done)
+        }
+    }
+}
+
+/// Cleans up in a VM that answers. Also the end of every capture: a second time there is nothing left to do.
+pub(super) async fn recover_running(session: &Session, committed: Option<CaptureId>) -> Result<Vec<String>> {
+    let path = session.config.ledger(session.vm.vm_id);
+    let mut done = release(session, &path).await?;
+    done.extend(dismantle::dismantle(session).await?);
+    let topology = Topology::read(&session.monitor, &session.vm).await?;
+    done.extend(bitmaps::settle(&session.monitor, &topology, committed).await?);
+    done.extend(dismantle::remove_files(&session.config, &session.vm)?);
+    Ledger::remove(&path);
+    Ok(done)
+}
+
+/// Resumes and thaws what the ledger says that we may have paused and frozen, and nothing else: a VM that its owner has
+/// paused stays so. In this order, because a guest that stands still cannot thaw.
+async fn release(session: &Session, path: &Path) -> Result<Vec<String>> {
+    let mut done = Vec::new();
+    let Some(ledger) = Ledger::read(path) else { return Ok(done) };
+    if ledger.paused && session.monitor.status().await? == "paused" {
+        session.monitor.query("cont").await?;
+        done.push("resumed the VM, which an interrupted capture had paused".to_owned());
+    }
+    if ledger.frozen
+        && let Some(agent) = &session.sockets.agent
+    {
+        match guard::thaw(agent, THAW_PATIENCE).await {
+            Ok(true) => done.push("thawed the guest, which an interrupted capture had frozen".to_owned()),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, vm = %session.vm.name, "cannot tell whether the guest is frozen"),
+        }
+    }
+    Ok(done)
+}

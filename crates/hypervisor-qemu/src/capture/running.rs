@@ -1,0 +1,130 @@
+//! A capture of a VM that runs, from its start to its end.
+
+use async_trait::async_trait;
+use hypervisor::{
+    Capture, CaptureFacts, CaptureOutcome, CapturePhase, CaptureRequest, CapturedDisk, Error, ErrorKind, Result,
+};
+use model::{CaptureCost, CaptureId};
+
+use super::{
+    export::{self, Exports},
+    hold, latency, moment,
+    plan::{self, PlannedDisk, Reading},
+    recover::recover_running,
+};
+use crate::{inspect, ledger::Ledger, session::Session, topology::Topology};
+
+/// A running VM held at one moment.
+struct RunningCapture {
+    session: Session,
+    capture_id: CaptureId,
+    baseline: Option<CaptureId>,
+    disks: Vec<PlannedDisk>,
+    exports: Exports,
+    facts: CaptureFacts,
+}
+
+/// Captures a VM that answers.
+pub(super) async fn capture(session: Session, request: CaptureRequest) -> Result<Box<dyn Capture>> {
+    (request.on_phase)(CapturePhase::CleaningUp);
+    recover_running(&session, request.baseline).await?;
+    (request.on_phase)(CapturePhase::Preparing);
+    let topology = Topology::read(&session.monitor, &session.vm).await?;
+    let disks = plan::plan(&session, &topology, request.baseline).await?;
+    match Box::pin(make(&session, &request, &topology, disks)).await {
+        Ok(capture) => Ok(Box::new(capture)),
+        Err(error) => {
+            if error.kind() != ErrorKind::Gone
+                && let Err(second) = recover_running(&session, request.baseline).await
+            {
+                tracing::warn!(error = %second, vm = %session.vm.name, "cleaning up after a failed capture failed too");
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn make(
+    session: &Session,
+    request: &CaptureRequest,
+    topology: &Topology,
+    disks: Vec<PlannedDisk>,
+) -> Result<RunningCapture> {
+    let definition = inspect::discover_definition(&session.monitor, &session.vm, topology).await?;
+    let ledger = open_ledger(session, request.capture_id, &disks)?;
+    for (index, planned) in disks.iter().enumerate() {
+        let scratch = session.config.scratch_file(session.vm.vm_id, request.capture_id, index);
+        hold::prepare(session, index, planned, &scratch).await?;
+    }
+    let write_p99_before_us = latency::write_p99_us(&session.monitor).await?;
+    latency::arm(&session.monitor, disks.iter().map(|planned| &planned.disk)).await?;
+    let moment = moment::fix(session, request, &disks, ledger).await?;
+    let exports = Exports::open(session, &disks).await?;
+    Ok(RunningCapture {
+        session: session.clone(),
+        capture_id: request.capture_id,
+        baseline: request.baseline,
+        disks,
+        exports,
+        facts: CaptureFacts {
+            captured_at: moment.captured_at,
+            consistency: moment.consistency,
+            definition,
+            cost: CaptureCost {
+                pause_us: moment.pause_us,
+                freeze_us: moment.freeze_us,
+                write_p99_before_us,
+                write_p99_during_us: None,
+            },
+        },
+    })
+}
+
+/// Writes down which files the capture will make, before it makes them.
+fn open_ledger(session: &Session, capture_id: CaptureId, disks: &[PlannedDisk]) -> Result<Ledger> {
+    let mut files = hold::scratch_files(session, capture_id, disks);
+    let fuse = disks.iter().enumerate().filter(|(_, planned)| planned.reading == Reading::Fuse);
+    files.extend(fuse.map(|(index, _)| export::fuse_file(session, index)));
+    let ledger = Ledger { capture_id, frozen: false, paused: false, files };
+    let written = ledger.write(&session.ledger()?);
+    written.map_err(|source| Error::new(ErrorKind::Failed, "cannot write the ledger").with_source(source))?;
+    Ok(ledger)
+}
+
+#[async_trait]
+impl Capture for RunningCapture {
+    fn facts(&self) -> &CaptureFacts {
+        &self.facts
+    }
+
+    fn disks(&self) -> &[CapturedDisk] {
+        &self.exports.disks
+    }
+
+    async fn finish(mut self: Box<Self>, outcome: CaptureOutcome) -> Result<CaptureCost> {
+        self.exports.close().await;
+        let mut cost = self.facts.cost.clone();
+        let committed = match outcome {
+            CaptureOutcome::Kept => Some(self.capture_id),
+            CaptureOutcome::Abandoned => self.baseline,
+        };
+        match self.let_go(&mut cost, committed).await {
+            // The VM has ended: what it held went with it, and change tracking is settled in its images.
+            Err(error) if error.kind() == ErrorKind::Gone => {
+                super::dismantle::remove_files(&self.session.config, &self.session.vm)?;
+                Ledger::remove(&self.session.config.ledger(self.session.vm.vm_id));
+            }
+            other => other?,
+        }
+        Ok(cost)
+    }
+}
+
+impl RunningCapture {
+    async fn let_go(&self, cost: &mut CaptureCost, committed: Option<CaptureId>) -> Result<()> {
+        let monitor = &self.session.monitor;
+        cost.write_p99_during_us = latency::write_p99_us(monitor).await?;
+        recover_running(&self.session, committed).await?;
+        latency::arm(monitor, self.disks.iter().map(|planned| &planned.disk)).await
+    }
+}

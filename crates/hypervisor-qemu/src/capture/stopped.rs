@@ -1,0 +1,208 @@
+//! A VM that does not run: its images at rest, locked against writers while they are read.
+//!
+//! The new bitmap is added *before* the images are read, and both go on recording when the VM starts: whatever happens in
+//! between, nothing is written that the next backup does not know of.
+
+use std::{path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use hypervisor::{
+    Capture, CaptureFacts, CaptureOutcome, CapturePhase, CaptureRequest, CapturedDisk, DiskChanges, Error, ErrorKind,
+    Result,
+};
+use image_formats::{QemuNbdImage, Usage, bitmap};
+use model::{CaptureCost, CaptureId, Consistency, ConsistencyReached, DiskDefinition, DiskFormat, VmDefinition};
+
+use super::{
+    bitmaps::{self, Settlement},
+    consistency, dismantle,
+};
+use crate::{config::QemuConfig, inspect, launch, ledger::Ledger, names, power, topology::Bitmap};
+
+/// Bytes of disk behind one bit.
+const GRANULARITY_BYTES: u32 = 64 << 10;
+
+/// A stopped VM held by the locks on its images.
+struct StoppedCapture {
+    definition: VmDefinition,
+    capture_id: CaptureId,
+    baseline: Option<CaptureId>,
+    disks: Vec<CapturedDisk>,
+    images: Vec<Arc<QemuNbdImage>>,
+    facts: CaptureFacts,
+}
+
+/// Captures a VM without a process.
+pub(super) async fn capture(config: &Arc<QemuConfig>, request: CaptureRequest) -> Result<Box<dyn Capture>> {
+    let definition = launch::with_stable_macs(request.vm.vm_id, inspect::require_definition(&request.vm)?);
+    let consistency = what_is_known(config, &request);
+    consistency::insist(request.strict, &consistency, &request.vm.name)?;
+    (request.on_phase)(CapturePhase::CleaningUp);
+    dismantle::remove_files(config, &request.vm)?;
+    Ledger::remove(&config.ledger(request.vm.vm_id));
+    settle(&definition, request.baseline).await;
+    (request.on_phase)(CapturePhase::Preparing);
+    let mut capture = StoppedCapture {
+        capture_id: request.capture_id,
+        baseline: request.baseline,
+        disks: Vec::new(),
+        images: Vec::new(),
+        facts: CaptureFacts {
+            captured_at: config.env.clock.now(),
+            consistency,
+            definition: definition.clone(),
+            cost: CaptureCost::default(),
+        },
+        definition,
+    };
+    match capture.open().await {
+        Ok(()) => Ok(Box::new(capture)),
+        Err(error) => {
+            capture.let_go(capture.baseline).await;
+            Err(error)
+        }
+    }
+}
+
+/// A guest that was seen to shut itself down has stopped its applications and unmounted its file systems. Of any other, only
+/// the disks are known.
+fn what_is_known(config: &QemuConfig, request: &CaptureRequest) -> ConsistencyReached {
+    let asked = request.consistency;
+    if asked == Consistency::Crash || power::was_shut_down_cleanly(&config.vm_dir(request.vm.vm_id)) {
+        return ConsistencyReached { asked, reached: asked, shortfall: None };
+    }
+    let shortfall = "the VM is powered off, and nobody saw its guest shut down".to_owned();
+    ConsistencyReached { asked, reached: Consistency::Crash, shortfall: Some(shortfall) }
+}
+
+impl StoppedCapture {
+    async fn open(&mut self) -> Result<()> {
+        for disk in self.definition.disks.clone() {
+            let (path, format) = place(&disk)?;
+            let known = image_formats::info(path, format, Usage::AtRest).await.map_err(|error| of_image(&disk, error))?;
+            let found = bitmaps_of(&known);
+            let baseline = bitmaps::usable(&found, format == DiskFormat::Qcow2, self.baseline);
+            if format == DiskFormat::Qcow2 {
+                let name = names::bitmap(self.capture_id);
+                if let Err(error) = bitmap::add(path, &name, GRANULARITY_BYTES).await {
+                    tracing::warn!(%error, disk = %disk.name, "the changes of a disk cannot be tracked");
+                }
+            }
+            let contexts: Vec<String> = baseline.iter().cloned().collect();
+            let image = QemuNbdImage::open(path, format, &contexts).await.map_err(|error| of_image(&disk, error))?;
+            let image = Arc::new(image);
+            let changes = match baseline {
+                Ok(name) => image.changes(&name).ok_or_else(|| "qemu-nbd does not show the bitmap".to_owned()),
+                Err(reason) => Err(reason),
+            };
+            let changes = changes.map_or_else(|reason| DiskChanges::Unknown { reason }, DiskChanges::Since);
+            self.images.push(image.clone());
+            self.disks.push(CapturedDisk { name: disk.name.clone(), image, changes });
+        }
+        Ok(())
+    }
+
+    async fn let_go(&mut self, committed: Option<CaptureId>) {
+        self.disks.clear();
+        for image in self.images.drain(..) {
+            // A reader that still holds an image keeps its lock; the bitmaps are then settled by the next capture.
+            if let Some(image) = Arc::into_inner(image)
+                && let Err(error) = image.close().await
+            {
+                tracing::warn!(%error, "an image does not close");
+            }
+        }
+        settle(&self.definition, committed).await;
+    }
+}
+
+#[async_trait]
+impl Capture for StoppedCapture {
+    fn facts(&self) -> &CaptureFacts {
+        &self.facts
+    }
+
+    fn disks(&self) -> &[CapturedDisk] {
+        &self.disks
+    }
+
+    async fn finish(mut self: Box<Self>, outcome: CaptureOutcome) -> Result<CaptureCost> {
+        let committed = match outcome {
+            CaptureOutcome::Kept => Some(self.capture_id),
+            CaptureOutcome::Abandoned => self.baseline,
+        };
+        self.let_go(committed).await;
+        Ok(self.facts.cost.clone())
+    }
+}
+
+/// Settles the bitmaps of images at rest and returns what was done. An image that is in use, or gone, is left for later.
+pub(super) async fn settle(definition: &VmDefinition, committed: Option<CaptureId>) -> Vec<String> {
+    let mut done = Vec::new();
+    for disk in &definition.disks {
+        let Ok((path, DiskFormat::Qcow2)) = place(disk) else { continue };
+        match settle_image(path, committed).await {
+            Ok(0) => {}
+            Ok(removed) => done.push(format!("removed {removed} old bitmaps of the disk {}", disk.name)),
+            Err(error) => tracing::warn!(%error, disk = %disk.name, "the bitmaps of an image are not settled"),
+        }
+    }
+    done
+}
+
+/// Each step leaves bitmaps that the same rule settles again: taken in first, then recording, and only then removed.
+async fn settle_image(path: &Path, committed: Option<CaptureId>) -> image_formats::Result<usize> {
+    let known = image_formats::info(path, DiskFormat::Qcow2, Usage::AtRest).await?;
+    let settlement = Settlement::of(&bitmaps_of(&known), committed);
+    if let Some(name) = &settlement.revived {
+        for source in &settlement.retired {
+            bitmap::merge(path, source, name).await?;
+        }
+        bitmap::enable(path, name).await?;
+    }
+    for name in settlement.retired.iter().chain(&settlement.discarded) {
+        bitmap::remove(path, name).await?;
+    }
+    Ok(settlement.retired.len() + settlement.discarded.len())
+}
+
+/// Holdfast's bitmaps in an image at rest.
+pub(crate) fn bitmaps_of(known: &image_formats::ImageInfo) -> Vec<Bitmap> {
+    let ours = known.bitmaps.iter().filter_map(|bitmap| {
+        Some(Bitmap {
+            name: bitmap.name.clone(),
+            capture_id: names::capture_of_bitmap(&bitmap.name)?,
+            recording: bitmap.recording,
+            inconsistent: bitmap.inconsistent,
+        })
+    });
+    ours.collect()
+}
+
+/// Where a disk of a stopped VM is, and what it is.
+pub(crate) fn place(disk: &DiskDefinition) -> Result<(&Path, DiskFormat)> {
+    let unknown = |what: &str| {
+        Error::new(ErrorKind::Unsupported, format!("the {what} of the disk {} is not known", disk.name))
+            .with_guidance("start the VM, so that it can be found out")
+    };
+    let path = disk.path.as_deref().ok_or_else(|| unknown("path"))?;
+    Ok((path, disk.format.ok_or_else(|| unknown("format"))?))
+}
+
+/// An error of an image, as one of its VM.
+pub(crate) fn of_image(disk: &DiskDefinition, error: image_formats::Error) -> Error {
+    let kind = match error.kind() {
+        image_formats::ErrorKind::InUse => ErrorKind::Busy,
+        image_formats::ErrorKind::NotFound => ErrorKind::Gone,
+        image_formats::ErrorKind::NoSpace => ErrorKind::NoSpace,
+        image_formats::ErrorKind::Unsupported => ErrorKind::Unsupported,
+        _ => ErrorKind::Failed,
+    };
+    let described = Error::new(kind, format!("the disk {} of the stopped VM: {error}", disk.name));
+    let guidance = error.guidance().map(str::to_owned);
+    let described = match guidance {
+        Some(guidance) => described.with_guidance(guidance),
+        None => described,
+    };
+    described.with_source(error)
+}

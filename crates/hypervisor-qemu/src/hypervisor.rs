@@ -1,0 +1,52 @@
+//! The seam's implementation: hands each request to the folder that knows.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use hypervisor::{Capture, CaptureRequest, Hypervisor, Inspection, Result, VmAccess};
+use model::CaptureId;
+
+use crate::{capture, config::QemuConfig, inspect, launch, monitor::Monitors, power};
+
+/// QEMU on this host.
+pub struct QemuHypervisor {
+    config: Arc<QemuConfig>,
+    monitors: Monitors,
+}
+
+impl QemuHypervisor {
+    /// Touches nothing yet.
+    #[must_use]
+    pub fn new(config: QemuConfig) -> Self {
+        Self { config: Arc::new(config), monitors: Monitors::default() }
+    }
+}
+
+impl fmt::Debug for QemuHypervisor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("QemuHypervisor").field("runtime_dir", &self.config.runtime_dir).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Hypervisor for QemuHypervisor {
+    async fn inspect(&self, vm: &VmAccess) -> Result<Inspection> {
+        inspect::inspect(&self.config, &self.monitors, vm).await
+    }
+
+    async fn capture(&self, request: CaptureRequest) -> Result<Box<dyn Capture>> {
+        Box::pin(capture::capture(&self.config, &self.monitors, request)).await
+    }
+
+    async fn recover(&self, vm: &VmAccess, committed: Option<CaptureId>) -> Result<Vec<String>> {
+        Box::pin(capture::recover(&self.config, &self.monitors, vm, committed)).await
+    }
+
+    async fn start(&self, vm: &VmAccess) -> Result<()> {
+        launch::start(&self.config, &self.monitors, vm).await
+    }
+
+    async fn stop(&self, vm: &VmAccess, force: bool) -> Result<()> {
+        power::stop(&self.config, &self.monitors, vm, force).await
+    }
+}

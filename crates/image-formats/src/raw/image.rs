@@ -1,0 +1,106 @@
+//! Raw files and block devices that are read.
+
+use std::{fs::File, io, os::unix::fs::FileExt, path::Path, sync::Arc};
+
+use ::image::{ByteRange, DiskImage, Extent, ExtentKind};
+use async_trait::async_trait;
+use rustix::{
+    fs::{SeekFrom, seek},
+    io::Errno,
+};
+
+use super::{blocking, length_bytes, open, read_only};
+use crate::{Error, Result};
+
+/// A raw file or block device that is read. Its size is rounded up to a multiple of 512; the bytes added are zeros.
+///
+/// No lock is taken: the disk of a VM that might be started meanwhile is safer read through [`crate::QemuNbdImage`].
+#[derive(Debug)]
+pub struct RawImage {
+    file: Arc<File>,
+    size_bytes: u64,
+}
+
+impl RawImage {
+    /// Opens a file or block device.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Denied`], and [`crate::ErrorKind::Unsupported`] for what is
+    /// neither a file nor a block device.
+    pub async fn open(path: &Path) -> Result<Self> {
+        let file = Arc::new(open(path, &read_only()).await?);
+        let measured = Arc::clone(&file);
+        let length = blocking(move || length_bytes(&measured)).await;
+        let length =
+            length.map_err(|error| Error::from_io(format!("measuring {}", path.display()), error))?;
+        Ok(Self { file, size_bytes: length.next_multiple_of(512) })
+    }
+}
+
+#[async_trait]
+impl DiskImage for RawImage {
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    async fn extents(&self, range: ByteRange) -> ::image::Result<Vec<Extent>> {
+        range.check_within(self.size_bytes)?;
+        let file = Arc::clone(&self.file);
+        let extents = blocking(move || map(&file, range)).await;
+        extents.map_err(|error| ::image::Error::from_io("mapping a raw image", error))
+    }
+
+    async fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> ::image::Result<()> {
+        let range = ByteRange { offset_bytes, length_bytes: buffer.len() as u64 };
+        range.check_within(self.size_bytes)?;
+        let file = Arc::clone(&self.file);
+        let data = blocking(move || read(&file, range)).await;
+        buffer.copy_from_slice(&data.map_err(|error| ::image::Error::from_io("reading a raw image", error))?);
+        Ok(())
+    }
+}
+
+/// Reads a range; what lies behind the end of the file is zeros.
+fn read(file: &File, range: ByteRange) -> io::Result<Vec<u8>> {
+    let mut data = vec![0; range.length_bytes as usize];
+    let mut filled = 0;
+    while filled < data.len() {
+        match file.read_at(&mut data[filled..], range.offset_bytes + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(data)
+}
+
+/// Tells data from holes as the file system does; what it cannot tell is data.
+fn map(file: &File, range: ByteRange) -> io::Result<Vec<Extent>> {
+    let mut extents: Vec<Extent> = Vec::new();
+    let mut position_bytes = range.offset_bytes;
+    while position_bytes < range.end_bytes() {
+        let data_bytes = match seek(file, SeekFrom::Data(position_bytes)) {
+            Ok(data_bytes) => data_bytes,
+            Err(Errno::NXIO) => range.end_bytes(),
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => position_bytes,
+            Err(error) => return Err(error.into()),
+        };
+        if data_bytes > position_bytes {
+            let hole = ByteRange::between(position_bytes, data_bytes.min(range.end_bytes()));
+            extents.push(Extent { range: hole, kind: ExtentKind::Zero });
+            position_bytes = hole.end_bytes();
+            continue;
+        }
+        let hole_bytes = match seek(file, SeekFrom::Hole(position_bytes)) {
+            Ok(hole_bytes) => hole_bytes,
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NXIO) => range.end_bytes(),
+            Err(error) => return Err(error.into()),
+        };
+        // A file that changes meanwhile must not make this stand still.
+        let end_bytes = hole_bytes.clamp(position_bytes + 1, range.end_bytes());
+        extents.push(Extent { range: ByteRange::between(position_bytes, end_bytes), kind: ExtentKind::Data });
+        position_bytes = end_bytes;
+    }
+    Ok(extents)
+}

@@ -1,0 +1,127 @@
+//! One disk of a recovery point becomes an image file.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use image_formats::{Usage, create_target, detect};
+use model::{ByteCount, DiskFormat, DiskName, PointId};
+use vault::{DiskMap, Vault};
+
+use super::{RestoredDisk, discard_partial, partial_path};
+use crate::{Error, ErrorKind, Monitor, Result, error::Context as _, monitor::vault_monitor};
+
+/// Which disk to restore, and where.
+#[derive(Debug, Clone)]
+pub struct DiskRestore {
+    /// The recovery point.
+    pub point_id: PointId,
+    /// The disk of it.
+    pub disk: DiskName,
+    /// The file to make.
+    pub path: PathBuf,
+    /// Its format.
+    pub format: DiskFormat,
+    /// Whether a file that exists may be replaced.
+    pub replace: bool,
+}
+
+/// Writes one disk of a recovery point to an image file. When this returns, the file is whole and durable.
+///
+/// # Errors
+/// [`ErrorKind::Exists`] before any work when the file exists and may not be replaced. Nothing is left after any error.
+pub async fn restore_disk(
+    vault: &Vault,
+    order: &DiskRestore,
+    monitor: &Arc<dyn Monitor>,
+) -> Result<RestoredDisk> {
+    let point = vault.point(order.point_id).await.context("the recovery point cannot be read")?;
+    let Some(map) = point.map(&order.disk) else {
+        let names: Vec<_> = point.summary.disks.iter().map(|disk| disk.name.as_str()).collect();
+        let context = format!("the recovery point has no disk {}; it has {}", order.disk, names.join(", "));
+        return Err(Error::new(ErrorKind::NotFound, context));
+    };
+    let partial = PartialDisk::prepare(&order.disk, map, &order.path, order.format, order.replace).await?;
+    let written = partial.write(vault, monitor).await;
+    let placed = match written {
+        Ok(written_bytes) => partial.place(written_bytes),
+        Err(error) => Err(error),
+    };
+    if placed.is_err() {
+        partial.discard();
+    }
+    placed
+}
+
+/// A disk on its way into a file.
+pub(super) struct PartialDisk {
+    name: DiskName,
+    map: DiskMap,
+    path: PathBuf,
+    format: DiskFormat,
+}
+
+impl PartialDisk {
+    /// Checks that the file may be made, and removes what a dead restore to the same place left.
+    pub(super) async fn prepare(
+        name: &DiskName,
+        map: &DiskMap,
+        path: &Path,
+        format: DiskFormat,
+        replace: bool,
+    ) -> Result<Self> {
+        let shown = path.display();
+        if std::fs::symlink_metadata(path).is_ok() {
+            if !replace {
+                return Err(Error::new(ErrorKind::Exists, format!("{shown} exists"))
+                    .with_guidance("name another file, or replace this one with --replace"));
+            }
+            let used = detect(path, Usage::AtRest).await;
+            if used.is_err_and(|error| error.kind() == image_formats::ErrorKind::InUse) {
+                return Err(Error::new(ErrorKind::Busy, format!("{shown} is in use by a running VM"))
+                    .with_guidance("stop the VM first, or name another file"));
+            }
+        }
+        discard_partial(path)
+            .context(format!("what an earlier restore to {shown} left cannot be removed"))?;
+        Ok(Self { name: name.clone(), map: *map, path: path.to_owned(), format })
+    }
+
+    /// Writes the disk beside its place. Returns the bytes of data written.
+    pub(super) async fn write(&self, vault: &Vault, monitor: &Arc<dyn Monitor>) -> Result<u64> {
+        let partial = partial_path(&self.path);
+        let shown = partial.display();
+        let target = create_target(&partial, self.format, self.map.size_bytes).await;
+        let target = target.context(format!("{shown} cannot be created"))?;
+        let step = vault_monitor(monitor, format!("restoring {}", self.name));
+        let restored = vault.restore_disk(&self.map, &*target, &step).await;
+        let restored = restored.context(format!("the disk {} could not be restored", self.name))?;
+        target.finish().await.context(format!("{shown} could not be made durable"))?;
+        Ok(restored.written_bytes)
+    }
+
+    /// Gives the finished file its name, durably.
+    pub(super) fn place(&self, written_bytes: u64) -> Result<RestoredDisk> {
+        let shown = self.path.display();
+        std::fs::rename(partial_path(&self.path), &self.path)
+            .context(format!("the finished file cannot become {shown}"))?;
+        let directory = self.path.parent().unwrap_or(Path::new("/"));
+        let synced = std::fs::File::open(directory).and_then(|directory| directory.sync_all());
+        synced.context(format!("the name {shown} could not be made durable"))?;
+        Ok(RestoredDisk {
+            name: self.name.clone(),
+            path: self.path.clone(),
+            format: self.format,
+            size_bytes: ByteCount(self.map.size_bytes),
+            written_bytes: ByteCount(written_bytes),
+        })
+    }
+
+    /// Removes what was written. What cannot be removed is named in the log; its name says what it is.
+    pub(super) fn discard(&self) {
+        if let Err(error) = discard_partial(&self.path) {
+            tracing::warn!(path = %partial_path(&self.path).display(), %error, "a partial file could not be removed");
+        }
+    }
+}

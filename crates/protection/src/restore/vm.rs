@@ -1,0 +1,112 @@
+//! A recovery point becomes a new VM.
+
+use std::{path::PathBuf, sync::Arc};
+
+use model::{DiskFormat, DiskName, PointId, VmDefinition, VmName};
+use vault::{PointRecord, Vault};
+
+use super::{RestoredDisk, disk::PartialDisk};
+use crate::{Monitor, Result, error::Context as _, uefi};
+
+/// Which VM to build, and where.
+#[derive(Debug, Clone)]
+pub struct VmRestore {
+    /// The recovery point.
+    pub point_id: PointId,
+    /// The new VM's name.
+    pub name: VmName,
+    /// The directory for its disks; made where it does not exist.
+    pub directory: PathBuf,
+    /// The format of its disks.
+    pub format: DiskFormat,
+    /// Keep the UUID and the MAC addresses, for a VM that takes the old one's place; otherwise both are new.
+    pub keep_identity: bool,
+    /// Whether disk files that exist may be replaced.
+    pub replace: bool,
+}
+
+/// A VM that was restored; not yet known to any hypervisor.
+#[derive(Debug, Clone)]
+pub struct RestoredVm {
+    /// Its definition, with the paths of its disks.
+    pub definition: VmDefinition,
+    /// Its disks.
+    pub disks: Vec<RestoredDisk>,
+}
+
+/// Writes all disks of a recovery point and makes the definition of a VM that uses them. When this returns, every file is
+/// whole and durable.
+///
+/// # Errors
+/// [`crate::ErrorKind::Exists`] before any work when a file exists and may not be replaced. No file is left after any
+/// error, and none that existed was replaced, unless the error came while the finished files were given their names.
+pub async fn restore_vm(vault: &Vault, order: &VmRestore, monitor: &Arc<dyn Monitor>) -> Result<RestoredVm> {
+    let point = vault.point(order.point_id).await.context("the recovery point cannot be read")?;
+    let is_new = !order.directory.exists();
+    let shown = order.directory.display();
+    std::fs::create_dir_all(&order.directory).context(format!("the directory {shown} cannot be made"))?;
+
+    let mut partials = Vec::with_capacity(point.maps.len());
+    let restored = restore_disks(vault, order, &point, &mut partials, monitor).await;
+    if restored.is_err() {
+        partials.iter().for_each(PartialDisk::discard);
+        if is_new {
+            // Fails, and rightly so, when somebody else has put something there.
+            let _ = std::fs::remove_dir(&order.directory);
+        }
+    }
+    let disks = restored?;
+    Ok(RestoredVm { definition: definition_of(order, point.definition, &disks), disks })
+}
+
+/// Writes all disks beside their places, then gives all of them their names.
+async fn restore_disks(
+    vault: &Vault,
+    order: &VmRestore,
+    point: &PointRecord,
+    partials: &mut Vec<PartialDisk>,
+    monitor: &Arc<dyn Monitor>,
+) -> Result<Vec<RestoredDisk>> {
+    for (place, (summary, map)) in point.disks().enumerate() {
+        let format = if uefi::is_variable_store(&summary.name) { DiskFormat::Raw } else { order.format };
+        let path = order.directory.join(file_name(place, &summary.name, format));
+        partials.push(PartialDisk::prepare(&summary.name, map, &path, format, order.replace).await?);
+    }
+    let mut written = Vec::with_capacity(partials.len());
+    for partial in &*partials {
+        written.push(partial.write(vault, monitor).await?);
+    }
+    partials.iter().zip(written).map(|(partial, written_bytes)| partial.place(written_bytes)).collect()
+}
+
+/// A file name for a disk: its place in the VM, and what of its name is plain.
+fn file_name(place: usize, disk: &DiskName, format: DiskFormat) -> String {
+    let plain = |character: char| {
+        if character.is_ascii_alphanumeric() || "_-".contains(character) { character } else { '_' }
+    };
+    let name: String = disk.as_str().chars().map(plain).take(60).collect();
+    let extension = match format {
+        DiskFormat::Raw => "img",
+        DiskFormat::Qcow2 => "qcow2",
+    };
+    format!("{place}-{name}.{extension}")
+}
+
+fn definition_of(order: &VmRestore, mut definition: VmDefinition, disks: &[RestoredDisk]) -> VmDefinition {
+    definition.name = order.name.clone();
+    for disk in &mut definition.disks {
+        let restored = disks.iter().find(|restored| restored.name == disk.name);
+        disk.path = restored.map(|restored| restored.path.clone());
+        disk.format = restored.map(|restored| restored.format);
+    }
+    // A disk that the capture did not hold, a CD-ROM say, has no bytes to come back with.
+    definition.disks.retain(|disk| disk.path.is_some());
+    if let Some(store) = disks.iter().find(|restored| uefi::is_variable_store(&restored.name)) {
+        uefi::set_variable_store(&mut definition, store.path.clone());
+    }
+    if !order.keep_identity {
+        definition.uuid = None;
+        definition.networks.iter_mut().for_each(|network| network.mac = None);
+    }
+    definition
+}

@@ -1,0 +1,70 @@
+//! Listening for clients until told to stop.
+
+use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+
+use api::{Code, Problem};
+use tokio::net::UnixListener;
+
+use crate::{
+    failure::{Failure, Result},
+    routes,
+    site::Site,
+};
+
+/// How long jobs have to end once the server is told to stop: long enough to thaw a guest and let go of a capture.
+const JOBS_STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long clients have to take their last answers.
+const CLIENTS_STOP_LIMIT: Duration = Duration::from_secs(3);
+
+/// Bytes that the kernel takes for the path of a unix socket, without the final zero.
+const SOCKET_PATH_LIMIT_BYTES: usize = 107;
+
+/// Serves the site's API on its unix socket until `shutdown` completes. Then jobs end as interrupted, clients get their
+/// last answers, and the socket is removed.
+///
+/// # Errors
+/// When the socket cannot be listened on.
+pub async fn serve(site: Site, shutdown: impl Future<Output = ()> + Send) -> std::result::Result<(), Problem> {
+    let socket = site.socket();
+    let listener = listen(&socket).map_err(Failure::into_problem)?;
+    tracing::info!(socket = %socket.display(), "listening");
+
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = axum::serve(listener, routes::router(site.clone())).with_graceful_shutdown(async {
+        stopped.await.ok(); // a sender that is gone means the same
+    });
+    let server = tokio::spawn(server.into_future());
+    shutdown.await;
+    tracing::info!("stopping");
+    site.stopping.cancel();
+    site.jobs.stop(JOBS_STOP_LIMIT).await;
+    drop(stop);
+    if tokio::time::timeout(CLIENTS_STOP_LIMIT, server).await.is_err() {
+        tracing::warn!("some clients did not take their last answers");
+    }
+    site.catalog.close().await;
+    std::fs::remove_file(&socket).ok(); // the next server removes it too
+    Ok(())
+}
+
+/// Listens where only the server's own user can connect. A socket that is there already is a dead server's: the living
+/// one owns the data directory.
+fn listen(socket: &Path) -> Result<UnixListener> {
+    if socket.as_os_str().len() > SOCKET_PATH_LIMIT_BYTES {
+        let detail = format!(
+            "the socket's path {} is too long: {} bytes, and the kernel takes {SOCKET_PATH_LIMIT_BYTES}",
+            socket.display(),
+            socket.as_os_str().len()
+        );
+        return Err(Failure::new(Code::Invalid, detail).with_hint("choose a data directory with a shorter path"));
+    }
+    let failed = |error: std::io::Error| Failure::from_io(format!("listening on {}", socket.display()), &error);
+    match std::fs::remove_file(socket) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(socket).map_err(failed)?;
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}

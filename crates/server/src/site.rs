@@ -1,0 +1,147 @@
+//! A site: everything that its requests and jobs share.
+
+use std::{ffi::OsString, path::PathBuf, sync::Arc};
+
+use api::Problem;
+use catalog::Catalog;
+use env::Env;
+use hypervisor::Hypervisor;
+use hypervisor_qemu::{QemuConfig, QemuHypervisor};
+use model::Timestamp;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    directory::DataDirectory,
+    failure::{Failure, Result},
+    jobs::Jobs,
+    keystore::KeyStore,
+    startup,
+    vaults::Vaults,
+};
+
+/// Jobs that run at once unless the configuration says otherwise.
+const RUNNING_LIMIT_DEFAULT: usize = 2;
+
+/// How a site is set up.
+#[derive(Clone)]
+pub struct SiteConfig {
+    /// Where it keeps everything. Created where it does not exist.
+    pub data_directory: PathBuf,
+    /// The command that runs the guard of captures: the program, and its hidden subcommand.
+    pub guard_command: Vec<OsString>,
+    /// The QEMU that starts managed VMs.
+    pub qemu_program: PathBuf,
+    /// How many jobs run at once.
+    pub running_limit: usize,
+    /// Clock and entropy.
+    pub env: Env,
+}
+
+impl SiteConfig {
+    /// The configuration with everything else at its default.
+    #[must_use]
+    pub fn new(data_directory: PathBuf, guard_command: Vec<OsString>) -> Self {
+        Self {
+            data_directory,
+            guard_command,
+            qemu_program: "qemu-system-x86_64".into(),
+            running_limit: RUNNING_LIMIT_DEFAULT,
+            env: Env::system(),
+        }
+    }
+}
+
+/// A site that is open. This process owns its data directory until the last clone is dropped.
+#[derive(Clone)]
+pub struct Site {
+    shared: Arc<Shared>,
+}
+
+/// What all clones of a site share.
+pub(crate) struct Shared {
+    pub(crate) directory: DataDirectory,
+    pub(crate) env: Env,
+    pub(crate) started_at: Timestamp,
+    pub(crate) qemu: QemuConfig,
+    pub(crate) hypervisor: Arc<dyn Hypervisor>,
+    pub(crate) catalog: Catalog,
+    pub(crate) vaults: Vaults,
+    pub(crate) jobs: Arc<Jobs>,
+    /// Held while a VM becomes known, so that a check of its name and disks stays true.
+    pub(crate) admission: Mutex<()>,
+    /// Cancelled when the server stops.
+    pub(crate) stopping: CancellationToken,
+}
+
+impl Site {
+    /// Opens the site with QEMU as its hypervisor: takes the data directory for this process, brings the catalog up to
+    /// date, ends what a dead server left unfinished, and begins to clean up in the VMs.
+    ///
+    /// # Errors
+    /// [`api::Code::Conflict`] when another server owns the directory.
+    pub async fn open(config: SiteConfig) -> std::result::Result<Self, Problem> {
+        Self::assemble(config, None).await.map_err(Failure::into_problem)
+    }
+
+    /// Opens the site with another hypervisor.
+    ///
+    /// # Errors
+    /// Those of [`Site::open`].
+    pub async fn open_with(
+        config: SiteConfig,
+        hypervisor: Arc<dyn Hypervisor>,
+    ) -> std::result::Result<Self, Problem> {
+        Self::assemble(config, Some(hypervisor)).await.map_err(Failure::into_problem)
+    }
+
+    async fn assemble(config: SiteConfig, hypervisor: Option<Arc<dyn Hypervisor>>) -> Result<Self> {
+        let directory = DataDirectory::open(&config.data_directory)?;
+        let catalog = Catalog::open(&directory.catalog()).await?;
+        let qemu = QemuConfig {
+            runtime_dir: directory.runtime(),
+            scratch_dir: directory.scratch(),
+            guard_command: config.guard_command,
+            qemu_program: config.qemu_program,
+            env: config.env.clone(),
+        };
+        let hypervisor = hypervisor.unwrap_or_else(|| Arc::new(QemuHypervisor::new(qemu.clone())));
+        let vaults = Vaults::new(catalog.clone(), KeyStore::new(directory.keys()), config.env.clone());
+        let jobs = Jobs::new(catalog.clone(), config.env.clone(), config.running_limit);
+        let shared = Shared {
+            started_at: config.env.clock.now(),
+            directory,
+            env: config.env,
+            qemu,
+            hypervisor,
+            catalog,
+            vaults,
+            jobs,
+            admission: Mutex::new(()),
+            stopping: CancellationToken::new(),
+        };
+        let site = Self { shared: Arc::new(shared) };
+        startup::clean_up(&site).await?;
+        Ok(site)
+    }
+
+    /// The unix socket that [`crate::serve`] listens on.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.directory.socket()
+    }
+}
+
+impl std::ops::Deref for Site {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl std::fmt::Debug for Site {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Site").field("directory", &self.directory.path()).finish_non_exhaustive()
+    }
+}

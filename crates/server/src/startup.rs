@@ -1,0 +1,96 @@
+//! Cleaning up after a server that died.
+
+use std::{path::Path, time::Duration};
+
+use catalog::{Job, KnownVm};
+use futures::{StreamExt as _, stream};
+use model::{CaptureId, JobKind, VmId};
+
+use crate::{
+    failure::{Failure, Result},
+    site::Site,
+    vms, work,
+};
+
+/// VMs that are cleaned up at once.
+const VMS_AT_ONCE: usize = 8;
+
+/// How long the clean-up of one VM may keep its backups waiting.
+const VM_LIMIT: Duration = Duration::from_secs(120);
+
+/// Ends unfinished jobs, removes what half-finished restores have written, and begins to clean up in all known VMs, which
+/// goes on in the background. A VM that cannot be reached now is cleaned up at its next backup.
+pub(crate) async fn clean_up(site: &Site) -> Result<()> {
+    let interrupted = site.jobs.end_interrupted().await?;
+    for job in interrupted.iter().filter(|job| matches!(job.kind, JobKind::RestoreDisk | JobKind::RestoreVm)) {
+        for path in work::written_paths(job) {
+            discard_partial(&path);
+        }
+    }
+    // Each VM is taken before the first request can line up for it.
+    let taken: Vec<_> = site
+        .catalog
+        .vms()
+        .await?
+        .into_iter()
+        .filter_map(|vm| Some((site.jobs.queue().claim(vm.id, "cleaning up in the VM").ok()?, vm)))
+        .collect();
+    let site = site.clone();
+    tokio::spawn(async move {
+        let all = stream::iter(taken).for_each_concurrent(VMS_AT_ONCE, |(ticket, vm)| {
+            let (site, interrupted) = (&site, &interrupted);
+            async move {
+                clean_up_vm(site, &vm, interrupted).await;
+                drop(ticket);
+            }
+        });
+        site.stopping.run_until_cancelled(all).await;
+    });
+    Ok(())
+}
+
+fn discard_partial(path: &Path) {
+    match protection::discard_partial(path) {
+        Ok(true) => tracing::info!(path = %path.display(), "removed what a dead restore had written"),
+        Ok(false) => {}
+        Err(error) => tracing::warn!(path = %path.display(), %error, "what a dead restore had written stays"),
+    }
+}
+
+async fn clean_up_vm(site: &Site, vm: &KnownVm, interrupted: &[Job]) {
+    let cleaned = async {
+        let committed = committed_capture(site, vm.id).await?;
+        Ok::<_, Failure>(site.hypervisor.recover(&vms::access(vm), committed).await?)
+    };
+    let done = match tokio::time::timeout(VM_LIMIT, cleaned).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(failure)) => {
+            tracing::warn!(vm = %vm.name, reason = failure.detail(), "not cleaned up before the VM's next backup");
+            return;
+        }
+        Err(_) => {
+            tracing::warn!(vm = %vm.name, "the clean-up took too long; the VM's next backup tries again");
+            return;
+        }
+    };
+    for step in &done {
+        tracing::info!(vm = %vm.name, step, "cleaned up");
+    }
+    // Whoever looks at the job that died should find what became of the guest.
+    let died = interrupted.iter().rev().find(|job| job.vm_id == Some(vm.id));
+    if let Some(mut job) = died.cloned().filter(|_| !done.is_empty()) {
+        job.warnings.extend(done.into_iter().map(|step| format!("after the server's restart: {step}")));
+        if let Err(error) = site.catalog.update_job(&job).await {
+            tracing::warn!(job = %job.id, %error, "the clean-up could not be noted with its job");
+        }
+    }
+}
+
+/// The capture of a VM's newest point. Not knowing it is an error: without it, good dirty bitmaps would be thrown away.
+async fn committed_capture(site: &Site, vm_id: VmId) -> Result<Option<CaptureId>> {
+    let Some(settings) = site.catalog.protection(vm_id).await? else { return Ok(None) };
+    let known = site.vaults.find(settings.vault_id.as_str()).await?;
+    let points = site.vaults.open(&known).await?.points().await?;
+    let summaries: Vec<_> = points.points.into_iter().map(|point| point.summary).collect();
+    Ok(protection::latest_capture(&summaries, vm_id))
+}

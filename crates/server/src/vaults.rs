@@ -1,0 +1,178 @@
+//! The vaults of a site: made known, opened once, and kept open.
+
+mod view;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use api::{AttachVault, Code, CreateVault, UnlockWith};
+use catalog::{Catalog, KnownVault};
+use env::Env;
+use model::{VaultId, VaultName};
+use tokio::sync::{Mutex, OnceCell};
+use url::Url;
+use vault::{KeyFile, NewSlot, Passphrase, StoreLocation, Unlock, Vault};
+
+pub(crate) use self::view::view;
+use crate::{
+    directory::DataDirectory,
+    failure::{Failure, Result},
+    keystore::KeyStore,
+};
+
+/// The vaults of a site.
+pub(crate) struct Vaults {
+    catalog: Catalog,
+    keys: KeyStore,
+    env: Env,
+    handles: std::sync::Mutex<BTreeMap<VaultId, Arc<OnceCell<Vault>>>>,
+    /// Held while a vault becomes known, so that a check of its name stays true.
+    admission: Mutex<()>,
+}
+
+impl Vaults {
+    pub(crate) fn new(catalog: Catalog, keys: KeyStore, env: Env) -> Self {
+        Self { catalog, keys, env, handles: std::sync::Mutex::default(), admission: Mutex::new(()) }
+    }
+
+    /// All known vaults, by name.
+    pub(crate) async fn list(&self) -> Result<Vec<KnownVault>> {
+        Ok(self.catalog.vaults().await?)
+    }
+
+    /// The vault with this name or id.
+    pub(crate) async fn find(&self, name_or_id: &str) -> Result<KnownVault> {
+        self.catalog.vault(name_or_id).await?.ok_or_else(|| {
+            Failure::not_found(format!("there is no vault {name_or_id}"))
+                .with_hint("see them with: holdfast vault list; make one with: holdfast vault create NAME")
+        })
+    }
+
+    /// The vault, opened now or before. A failure is not kept: the next call tries again.
+    pub(crate) async fn open(&self, known: &KnownVault) -> Result<Vault> {
+        let handle = self.lock().entry(known.id).or_default().clone();
+        handle.get_or_try_init(|| self.open_anew(known)).await.cloned()
+    }
+
+    /// The vault for a job: whatever has happened since it was opened, it is still there and the stored key still opens
+    /// it.
+    pub(crate) async fn open_checked(&self, known: &KnownVault) -> Result<Vault> {
+        let checked = self.open_anew(known).await.inspect_err(|_| self.forget(known.id))?;
+        let handle = self.lock().entry(known.id).or_default().clone();
+        Ok(handle.get_or_init(|| async { checked }).await.clone())
+    }
+
+    async fn open_anew(&self, known: &KnownVault) -> Result<Vault> {
+        let opening = format!("opening the vault {}", known.name);
+        let reattach = || format!("give the site its key: holdfast vault attach {} --url {}", known.name, known.url);
+        let key = self.keys.load(known.id).map_err(|failure| failure.during(&opening))?.ok_or_else(|| {
+            Failure::new(Code::WrongKey, format!("{opening}: the site does not have its key")).with_hint(reattach())
+        })?;
+        let location = StoreLocation::parse(&known.url)?;
+        let opened = Vault::open(&location, &Unlock::MasterKey(key), self.env.clone()).await;
+        let opened = opened.map_err(|error| match failure_of_open(error).during(&opening) {
+            failure if failure.code() == Code::WrongKey => failure.with_hint(reattach()),
+            failure => failure,
+        })?;
+        if opened.id() != known.id {
+            return Err(Failure::new(Code::WrongKey, format!("{opening}: another vault is at {} now", known.url)));
+        }
+        Ok(opened)
+    }
+
+    /// Creates a vault and makes it known. Returns the key file too where one was made for it.
+    pub(crate) async fn create(
+        &self,
+        request: CreateVault,
+        directory: &DataDirectory,
+    ) -> Result<(KnownVault, Option<String>)> {
+        let _admission = self.admission.lock().await;
+        let name = self.free_name(&request.name).await?;
+        let url = match request.url {
+            Some(url) => url,
+            None => Url::from_file_path(directory.vault(&name)?)
+                .map_err(|()| Failure::invalid("the data directory cannot be written as a URL"))?
+                .into(),
+        };
+        let location = StoreLocation::parse(&url)?;
+        let (slot, key_file) = match &request.unlock_with {
+            Some(UnlockWith::Passphrase(text)) => (NewSlot::Passphrase(passphrase(text)?), None),
+            Some(UnlockWith::KeyFile(text)) => (NewSlot::KeyFile(text.parse()?), None),
+            None => {
+                let made = KeyFile::generate(&*self.env.entropy);
+                let text = made.to_text();
+                (NewSlot::KeyFile(made), Some(text))
+            }
+        };
+        let vault = Vault::create(&location, &[slot], self.env.clone()).await?;
+        if let Some(text) = &key_file {
+            self.keys.save_key_file(vault.id(), text)?;
+        }
+        let known = self.admit(name, url, vault).await?;
+        Ok((known, key_file))
+    }
+
+    /// Makes an existing vault known; or takes in the key and the place of one that is known by this name.
+    pub(crate) async fn attach(&self, request: AttachVault) -> Result<KnownVault> {
+        let _admission = self.admission.lock().await;
+        let location = StoreLocation::parse(&request.url)?;
+        let unlock = match &request.unlock_with {
+            UnlockWith::Passphrase(text) => Unlock::Passphrase(passphrase(text)?),
+            UnlockWith::KeyFile(text) => Unlock::KeyFile(text.parse()?),
+        };
+        let vault = Vault::open(&location, &unlock, self.env.clone()).await.map_err(failure_of_open)?;
+        let Some(mut known) = self.catalog.vault(vault.id().as_str()).await?.filter(|known| known.id == vault.id())
+        else {
+            let name = self.free_name(&request.name).await?;
+            return self.admit(name, request.url, vault).await;
+        };
+        if known.name.as_str() != request.name {
+            return Err(Failure::conflict(format!("this vault is known already, as {}", known.name)));
+        }
+        self.keys.save(known.id, &vault.master_key())?;
+        if known.url != request.url {
+            self.catalog.set_vault_url(known.id, &request.url).await?;
+            known.url = request.url;
+        }
+        self.forget(known.id);
+        Ok(known)
+    }
+
+    /// The key first: a vault that is known but cannot be opened helps nobody.
+    async fn admit(&self, name: VaultName, url: String, vault: Vault) -> Result<KnownVault> {
+        let known = KnownVault { id: vault.id(), name, url, created_at: self.env.clock.now() };
+        self.keys.save(known.id, &vault.master_key())?;
+        self.catalog.add_vault(&known).await?;
+        self.lock().insert(known.id, Arc::new(OnceCell::new_with(Some(vault))));
+        Ok(known)
+    }
+
+    async fn free_name(&self, name: &str) -> Result<VaultName> {
+        let name: VaultName = name.parse().map_err(|error| Failure::invalid(format!("the vault's name: {error}")))?;
+        match self.catalog.vault(name.as_str()).await? {
+            Some(_) => Err(Failure::conflict(format!("there is a vault {name} already"))),
+            None => Ok(name),
+        }
+    }
+
+    fn forget(&self, id: VaultId) {
+        self.lock().remove(&id);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<VaultId, Arc<OnceCell<Vault>>>> {
+        self.handles.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn passphrase(text: &str) -> Result<Passphrase> {
+    if text.is_empty() {
+        return Err(Failure::invalid("a passphrase cannot be empty"));
+    }
+    Ok(Passphrase::new(text))
+}
+
+/// Where a vault should open, "not found" means that there is none.
+fn failure_of_open(error: vault::Error) -> Failure {
+    let is_absent = error.kind() == vault::ErrorKind::NotFound;
+    let failure = Failure::from(error);
+    if is_absent { failure.with_code(Code::NoVault) } else { failure }
+}

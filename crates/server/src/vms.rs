@@ -1,0 +1,53 @@
+//! The VMs of a site: made known, looked at, started and stopped.
+
+mod admit;
+mod definition;
+mod look;
+mod power;
+mod protect;
+mod remove;
+
+use catalog::{KnownVm, Origin};
+use hypervisor::{VmAccess, VmOrigin};
+
+pub(crate) use self::{
+    admit::{add, admit, check_name_free, check_paths_free},
+    look::{list, refresh, view},
+    power::{start, stop},
+    protect::{protect, unprotect},
+    remove::remove,
+};
+use crate::{
+    failure::{Failure, Result},
+    jobs::Ticket,
+    site::Site,
+};
+
+/// The VM with this name or id.
+pub(crate) async fn find(site: &Site, name_or_id: &str) -> Result<KnownVm> {
+    site.catalog.vm(name_or_id).await?.ok_or_else(|| {
+        Failure::not_found(format!("there is no VM {name_or_id}")).with_hint("see them with: holdfast vm list")
+    })
+}
+
+/// How the hypervisor reaches a VM.
+pub(crate) fn access(vm: &KnownVm) -> VmAccess {
+    let origin = match &vm.origin {
+        Origin::External { qmp, qmp_out_of_band, agent } => VmOrigin::External {
+            qmp: qmp.clone(),
+            qmp_out_of_band: qmp_out_of_band.clone(),
+            agent: agent.clone(),
+            last_seen: vm.last_seen.clone().map(Box::new),
+        },
+        Origin::Managed { definition } => VmOrigin::Managed { definition: Box::new(definition.clone()) },
+    };
+    VmAccess { vm_id: vm.id, name: vm.name.clone(), origin }
+}
+
+/// Takes a VM for something short that must not meet a job.
+fn claim(site: &Site, vm: &KnownVm, operation: &'static str) -> Result<Ticket> {
+    site.jobs.queue().claim(vm.id, operation).map_err(|holder| {
+        Failure::conflict(format!("the VM {} is busy with {holder}", vm.name))
+            .with_hint("wait until it has ended, or cancel it with: holdfast job cancel")
+    })
+}

@@ -1,0 +1,147 @@
+//! Reading a whole vault back and checking every byte.
+
+mod packs;
+mod points;
+
+use std::collections::HashSet;
+
+use image::ByteRange;
+use model::{DiskName, PointId, Timestamp, VmName};
+
+use crate::{ChunkId, Digest, Monitor, Result, Vault, sync};
+
+/// Findings that are listed one by one; the rest is only counted.
+const LISTED_MAX: usize = 10_000;
+
+/// What was found damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Damage {
+    /// A pack that the index names is not in the store.
+    MissingPack {
+        /// The pack.
+        pack: Digest,
+    },
+    /// A pack's bytes are not those that its name says. Those of its chunks that are lost follow one by one.
+    Pack {
+        /// The pack.
+        pack: Digest,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A chunk cannot be had from its pack.
+    Chunk {
+        /// The pack.
+        pack: Digest,
+        /// The chunk.
+        chunk: ChunkId,
+    },
+    /// An index segment cannot be read.
+    IndexSegment {
+        /// The segment.
+        segment: Digest,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A recovery point cannot be read.
+    Point {
+        /// The point's object.
+        object: Digest,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// What of a disk is lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskHealth {
+    /// The disk.
+    pub name: DiskName,
+    /// The lost ranges of the disk, at most 10,000 of them; holes among them may not be told from data.
+    pub lost: Vec<ByteRange>,
+    /// Bytes that are lost.
+    pub lost_bytes: u64,
+}
+
+/// Whether a recovery point can be restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PointHealth {
+    /// The point.
+    pub id: PointId,
+    /// The VM's name.
+    pub vm_name: VmName,
+    /// The moment that it shows.
+    pub captured_at: Timestamp,
+    /// The disks that have lost something; empty when the point is intact.
+    pub hurt: Vec<DiskHealth>,
+}
+
+impl PointHealth {
+    /// Whether every byte of every disk can be restored.
+    #[must_use]
+    pub fn is_intact(&self) -> bool {
+        self.hurt.is_empty()
+    }
+}
+
+/// What a verification found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// Packs that were read.
+    pub packs: u64,
+    /// Chunks that were checked.
+    pub chunks: u64,
+    /// Bytes that were read from packs.
+    pub checked_bytes: u64,
+    /// What is damaged, at most 10,000 findings.
+    pub damage: Vec<Damage>,
+    /// How many findings there are in all.
+    pub damage_count: u64,
+    /// Every point that can be read, oldest first.
+    pub points: Vec<PointHealth>,
+}
+
+impl VerifyReport {
+    /// Whether nothing at all is damaged.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.damage_count == 0 && self.points.iter().all(PointHealth::is_intact)
+    }
+
+    fn add(&mut self, damage: Damage) {
+        self.damage_count += 1;
+        if self.damage.len() < LISTED_MAX {
+            self.damage.push(damage);
+        }
+    }
+}
+
+impl Vault {
+    /// Reads every pack and checks it: its name, its seals, every chunk in it. Then walks every disk of every point and
+    /// says what of it is lost. Changes nothing. Progress counts bytes of packs.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from being read; damage is no error, it is in the report.
+    pub async fn verify(&self, monitor: &Monitor) -> Result<VerifyReport> {
+        monitor.unless_cancelled(self.verify_all(monitor)).await
+    }
+
+    async fn verify_all(&self, monitor: &Monitor) -> Result<VerifyReport> {
+        let mut report = VerifyReport::default();
+        // Points first: what a writer commits from now on is not in the list, so its packs need not be either.
+        let points = self.points().await?;
+        for (object, error) in points.unreadable {
+            report.add(Damage::Point { object, reason: error.to_string() });
+        }
+        for (segment, error) in self.shared.refresh_index().await? {
+            report.add(Damage::IndexSegment { segment, reason: error.to_string() });
+        }
+        let indexed: HashSet<Digest> = sync::read(&self.shared.index).packs().collect();
+        let suspect = packs::check(&self.shared, indexed, &mut report, monitor).await?;
+        report.points = points::check(&self.shared, &points.points, &suspect).await?;
+        Ok(report)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! Putting disks into a vault and committing recovery points.
+
+mod collector;
+mod packer;
+mod region;
+mod visit;
+
+use std::{fmt, pin::pin, sync::Arc};
+
+use futures::{SinkExt, TryStreamExt, channel::mpsc, stream};
+use image::{ChangeMap, DiskImage};
+
+use crate::{
+    DiskMap, Error, Monitor, PointRecord, Result, Vault,
+    frame::RawFrame,
+    sync,
+    tree::{FAN_OUT_BITS, TreeBuilder, TreeReader},
+    vault::Shared,
+};
+use collector::Collector;
+use packer::Packer;
+use region::RegionCutter;
+use visit::Visits;
+
+/// Regions that are read and cut at once: enough to keep a disk and two processors busy, within the memory goal.
+const REGIONS_AT_ONCE: usize = 3;
+
+/// Full frames that wait for a compressor.
+const FRAMES_WAITING: usize = 1;
+
+/// A disk to be put into a vault.
+#[derive(Clone)]
+pub struct DiskSource {
+    /// The disk's bytes.
+    pub image: Arc<dyn DiskImage>,
+    /// An earlier state of the disk in the same vault: its cuts are kept where its bytes still are.
+    pub parent: Option<DiskMap>,
+    /// What changed since the parent, and so the only part that is read. Needs a parent of the same size. Without it the
+    /// whole disk is read, and what equals the parent or anything else in the vault is not stored again.
+    pub changes: Option<Arc<dyn ChangeMap>>,
+}
+
+/// A disk that was put into a vault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredDisk {
+    /// Where it is; belongs into a point.
+    pub map: DiskMap,
+    /// Bytes read from the image.
+    pub read_bytes: u64,
+    /// Bytes added to packs: compressed, encrypted, with their directory entries.
+    pub stored_bytes: u64,
+    /// Chunks and tree nodes that the vault did not have yet.
+    pub new_chunks: u64,
+}
+
+/// Adds to a vault. Any number may work at once, in one process or in many; what two of them store at the same time may
+/// be stored twice.
+///
+/// Nothing that a writer stores can be seen before [`Writer::commit`]. One that is dropped leaves packs and index
+/// segments that no point refers to; the next writer uses them.
+pub struct Writer {
+    shared: Arc<Shared>,
+    collector: Collector,
+    packer: Packer,
+    cutter: Arc<RegionCutter>,
+    /// A disk was begun and not finished: chunks may be noted as stored that never were.
+    broken: bool,
+}
+
+impl Vault {
+    /// Starts a writer, which knows all chunks that are in the vault at this moment.
+    ///
+    /// # Errors
+    /// Whatever keeps the index from being read.
+    pub async fn writer(&self) -> Result<Writer> {
+        self.shared.refresh_index().await?;
+        let shared = Arc::clone(&self.shared);
+        Ok(Writer {
+            collector: Collector::new(Arc::clone(&shared)),
+            packer: Packer::new(Arc::clone(&shared)),
+            cutter: Arc::new(RegionCutter::new(Arc::clone(&shared))),
+            shared,
+            broken: false,
+        })
+    }
+}
+
+impl Writer {
+    /// Reads a disk and stores what the vault does not have. Progress counts bytes of the disk, in order. After an error,
+    /// and when the future is dropped, the writer is of no more use.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Disk`] when the image fails, [`crate::ErrorKind::NoSpace`] when the store is full.
+    pub async fn store_disk(&mut self, source: DiskSource, monitor: &Monitor) -> Result<StoredDisk> {
+        let size_bytes = source.image.size_bytes();
+        if source.changes.is_some() && source.parent.is_none_or(|parent| parent.size_bytes != size_bytes) {
+            return Err(Error::invalid("changes make sense only with a parent of the same size"));
+        }
+        self.check_unbroken()?;
+        self.broken = true;
+        let stored_bytes_before = self.packer.stored_bytes();
+        self.collector.begin();
+        monitor.begin(size_bytes);
+        let (frames, frames_to_pack) = mpsc::channel(FRAMES_WAITING);
+        let Self { shared, collector, packer, cutter, .. } = self;
+        let parent = source.parent.map(|map| TreeReader::new(Arc::clone(shared), map));
+        let storing = Storing { collector, cutter, frames, parent: parent.as_ref() };
+        let work = async { tokio::try_join!(storing.run(&source, monitor), packer.run(frames_to_pack)) };
+        let ((map, read_bytes), ()) = monitor.unless_cancelled(work).await?;
+        self.broken = false;
+        Ok(StoredDisk {
+            map,
+            read_bytes,
+            stored_bytes: self.packer.stored_bytes() - stored_bytes_before,
+            new_chunks: self.collector.new_chunks(),
+        })
+    }
+
+    /// Makes everything that was stored durable and then commits the point: packs, index, point, in this order. The
+    /// point exists when this returns, and after an error it may exist only if the store lost its answer.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] when the point's maps are not in this vault.
+    pub async fn commit(mut self, point: PointRecord) -> Result<PointRecord> {
+        self.check_unbroken()?;
+        self.packer.flush().await?;
+        for (disk, map) in point.disks() {
+            if map.root.is_some_and(|root| !sync::read(&self.shared.index).holds(&root)) {
+                return Err(Error::invalid(format!("disk {} of the point is not in this vault", disk.name)));
+            }
+        }
+        self.shared.write_point(&point).await?;
+        Ok(point)
+    }
+
+    fn check_unbroken(&self) -> Result<()> {
+        if self.broken { Err(Error::invalid("this writer failed before; start a new one")) } else { Ok(()) }
+    }
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Writer").field("place", &self.shared.store.place()).finish_non_exhaustive()
+    }
+}
+
+/// The front half of storing one disk, from the image to full frames.
+struct Storing<'a> {
+    collector: &'a mut Collector,
+    cutter: &'a Arc<RegionCutter>,
+    frames: mpsc::Sender<RawFrame>,
+    parent: Option<&'a TreeReader>,
+}
+
+impl Storing<'_> {
+    async fn run(mut self, source: &DiskSource, monitor: &Monitor) -> Result<(DiskMap, u64)> {
+        let size_bytes = source.image.size_bytes();
+        let (cutter, parent) = (self.cutter, self.parent);
+        let visits = Visits::new(source);
+        let visits = stream::try_unfold(visits, |mut visits| async { Ok(visits.next().await?.map(|visit| (visit, visits))) });
+        let cuts = visits.map_ok(|visit| cutter.read_and_cut(&source.image, parent, visit));
+        let mut regions = pin!(cuts.try_buffered(REGIONS_AT_ONCE));
+        let mut builder = TreeBuilder::new(size_bytes);
+        // Where only changes are read, what lies between them is the parent's.
+        let unread = parent.filter(|_| source.changes.is_some());
+        let (mut read_bytes, mut next_region) = (0, 0);
+        while let Some(cut) = regions.try_next().await? {
+            self.reuse(unread, next_region, cut.region, &mut builder).await?;
+            read_bytes += cut.read_bytes;
+            next_region = cut.region + 1;
+            let leaf = self.collector.put_region(&cut);
+            builder.put_leaf(cut.region, &leaf, self.collector);
+            self.send_full_frames().await?;
+            monitor.advance_to(cut.end_bytes);
+        }
+        let region_count = DiskMap { size_bytes, root: None }.region_count();
+        self.reuse(unread, next_region, region_count, &mut builder).await?;
+        let map = builder.finish(self.collector);
+        self.collector.close_frames();
+        self.send_full_frames().await?;
+        monitor.advance_to(size_bytes);
+        Ok((map, read_bytes))
+    }
+
+    /// Takes the regions from `from` up to `until` over from the parent, by whole subtrees where they fit.
+    async fn reuse(&mut self, parent: Option<&TreeReader>, from: u64, until: u64, builder: &mut TreeBuilder) -> Result<()> {
+        let Some(parent) = parent else { return Ok(()) };
+        let map = parent.map();
+        let mut region = from;
+        while region < until {
+            let mut level = 0;
+            let fits = |level: u32| {
+                let width = 1 << (level * FAN_OUT_BITS);
+                region % width == 0 && (region + width).min(map.region_count()) <= until
+            };
+            while level < map.root_level() && fits(level + 1) {
+                level += 1;
+            }
+            let place = region >> (level * FAN_OUT_BITS);
+            if let Some(id) = parent.node_id(level, place).await? {
+                builder.put_subtree(level, place, id, self.collector);
+            }
+            region += 1 << (level * FAN_OUT_BITS);
+        }
+        Ok(())
+    }
+
+    async fn send_full_frames(&mut self) -> Result<()> {
+        for frame in self.collector.take_full_frames() {
+            // The packer hangs up only when it failed, and then its error is the one that counts.
+            self.frames.send(frame).await.map_err(|_| Error::cancelled())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
