@@ -75,9 +75,24 @@ pub enum Command {
     ///
     /// The server keeps the catalog, runs the jobs and listens on a unix socket in the data directory, which only its own
     /// user may use. It logs to standard error; HOLDFAST_LOG sets what, as in HOLDFAST_LOG=debug. SIGTERM and SIGINT stop
-    /// it: guests are thawed and captures let go first.
+    /// it: guests are thawed and captures let go first. A second signal ends it at once.
     #[command(after_long_help = "Example:\n  holdfast serve --data-dir /srv/holdfast")]
     Serve,
+    #[command(flatten)]
+    Client(ClientCommand),
+    /// Writes a completion script for a shell.
+    Completion(Completion),
+    /// Shows the version of this program.
+    #[command(after_long_help = "Example:\n  holdfast version -o json")]
+    Version,
+    /// Thaws a guest should the server die while it is frozen; the server starts it.
+    #[command(hide = true)]
+    CaptureGuard,
+}
+
+/// Every command that asks a server.
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
     /// Shows the site in a few lines.
     #[command(after_long_help = "Example:\n  holdfast status")]
     Status,
@@ -107,14 +122,6 @@ pub enum Command {
     /// Jobs: backups, restores and verifications, running and ended.
     #[command(subcommand)]
     Job(JobCommand),
-    /// Writes a completion script for a shell.
-    Completion(Completion),
-    /// Shows the version of this program.
-    #[command(after_long_help = "Example:\n  holdfast version -o json")]
-    Version,
-    /// Thaws a guest should the server die while it is frozen; the server starts it.
-    #[command(hide = true)]
-    CaptureGuard,
 }
 
 /// Reads a duration as people write it.

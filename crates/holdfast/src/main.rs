@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         }
     };
     match commands::run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             failure.report();
             failure.exit.into()

@@ -28,7 +28,7 @@ use hypervisor::{Capture, CaptureRequest, Result};
 
 use crate::{config::QemuConfig, monitor::Monitors, session::Session};
 
-pub(crate) use plan::iothread_kills;
+pub(crate) use plan::{can_mount, iothread_kills};
 pub(crate) use recover::recover;
 pub(crate) use stopped::{bitmaps_of, of_image, place};
 

@@ -66,9 +66,11 @@ impl Sockets {
     /// The sockets of a VM of any origin.
     pub(crate) fn of(config: &QemuConfig, vm: &VmAccess) -> Result<Self> {
         match &vm.origin {
-            VmOrigin::External { qmp, qmp_out_of_band, agent, .. } => {
-                Ok(Self { monitor: qmp.clone(), second_monitor: qmp_out_of_band.clone(), agent: agent.clone() })
-            }
+            VmOrigin::External { qmp, qmp_out_of_band, agent, .. } => Ok(Self {
+                monitor: qmp.clone(),
+                second_monitor: qmp_out_of_band.clone(),
+                agent: agent.clone(),
+            }),
             VmOrigin::Managed { definition } => {
                 let dir = config.vm_dir(vm.vm_id);
                 Ok(Self {

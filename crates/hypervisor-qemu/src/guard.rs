@@ -19,7 +19,7 @@ mod release;
 pub(crate) use handle::{Guard, Thaw};
 pub use process::run;
 pub(crate) use protocol::{Quiescence, Setup};
-pub(crate) use release::{resume, thaw};
+pub(crate) use release::thaw;
 
 /// The file in the guest that a freeze hook changes when it has quiesced its applications.
 pub const MARKER: &str = "/run/holdfast/quiesced";

@@ -24,7 +24,10 @@ impl QemuHypervisor {
 
 impl fmt::Debug for QemuHypervisor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("QemuHypervisor").field("runtime_dir", &self.config.runtime_dir).finish_non_exhaustive()
+        formatter
+            .debug_struct("QemuHypervisor")
+            .field("runtime_dir", &self.config.runtime_dir)
+            .finish_non_exhaustive()
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     topology::Bitmap,
 };
 
-pub(crate) use definition::{discover as discover_definition, image_format};
+pub(crate) use definition::discover as discover_definition;
 
 /// Looks at a VM, running or not; see [`hypervisor::Hypervisor::inspect`].
 pub(crate) async fn inspect(config: &QemuConfig, monitors: &Monitors, vm: &VmAccess) -> Result<Inspection> {

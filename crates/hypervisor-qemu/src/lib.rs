@@ -4,6 +4,7 @@ mod agent;
 mod capture;
 mod config;
 pub mod guard;
+pub mod host;
 mod hypervisor;
 mod inspect;
 mod launch;

@@ -93,26 +93,25 @@ impl Monitor {
         Ok(status["status"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// Waits until `check` finds nothing left, looking again at each event and now and then without one. Returns what was
-    /// still left after `timeout`.
-    pub(crate) async fn wait_until_empty<T, F>(&self, timeout: Duration, mut check: F) -> Result<Vec<T>>
-    where
-        F: AsyncFnMut(&Self) -> Result<Vec<T>>,
-    {
-        let mut events = self.qmp.events();
-        let deadline = Instant::now() + timeout;
-        loop {
-            let left = check(self).await?;
-            if left.is_empty() || Instant::now() >= deadline {
-                return Ok(left);
-            }
-            wait_for_any(&mut events).await;
-        }
+    /// Starts to wait for something that QEMU does in its own time.
+    pub(crate) fn wait(&self, timeout: Duration) -> Wait {
+        Wait { events: self.qmp.events(), deadline: Instant::now() + timeout }
     }
 }
 
-async fn wait_for_any(events: &mut broadcast::Receiver<Event>) {
-    let _ = time::timeout(RECHECK_INTERVAL, events.recv()).await; // an event, a gap or a moment: look again
+/// Waiting for something that QEMU does in its own time: a look, [`Wait::again`], another look.
+#[derive(Debug)]
+pub(crate) struct Wait {
+    events: broadcast::Receiver<Event>,
+    deadline: Instant,
+}
+
+impl Wait {
+    /// Waits for an event, or a moment where none announces the change. Returns whether there is time for another look.
+    pub(crate) async fn again(&mut self) -> bool {
+        let _ = time::timeout(RECHECK_INTERVAL, self.events.recv()).await; // an event, a gap, or a moment: look again
+        Instant::now() < self.deadline
+    }
 }
 
 fn describe(vm: &VmName, what: &str, error: qmp::Error) -> Error {
@@ -123,7 +122,9 @@ fn describe(vm: &VmName, what: &str, error: qmp::Error) -> Error {
     };
     let described = Error::new(kind, format!("{what} the VM {vm}: {error}"));
     let described = match error.kind() {
-        qmp::ErrorKind::Absent => described.with_guidance("check that the VM runs and that the socket's path is right"),
+        qmp::ErrorKind::Absent => {
+            described.with_guidance("check that the VM runs and that the socket's path is right")
+        }
         qmp::ErrorKind::Silent => {
             described.with_guidance("give Holdfast a monitor of its own: QEMU serves one client on each")
         }
@@ -143,7 +144,9 @@ impl Monitors {
     pub(crate) async fn attach(&self, path: &Path, vm: &VmName) -> Result<Arc<Monitor>> {
         let slot = {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            open.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|slot| slot.strong_count() > 0));
+            open.retain(|_, slot| {
+                Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|slot| slot.strong_count() > 0)
+            });
             open.entry(path.to_owned()).or_default().clone()
         };
         let mut slot = slot.lock().await;

@@ -20,7 +20,11 @@ pub(crate) struct Session {
 
 impl Session {
     /// Attaches to a VM; none when nobody listens on its monitor.
-    pub(crate) async fn open(config: &Arc<QemuConfig>, monitors: &Monitors, vm: &VmAccess) -> Result<Option<Self>> {
+    pub(crate) async fn open(
+        config: &Arc<QemuConfig>,
+        monitors: &Monitors,
+        vm: &VmAccess,
+    ) -> Result<Option<Self>> {
         let sockets = Sockets::of(config, vm)?;
         let monitor = match monitors.attach(&sockets.monitor, &vm.name).await {
             Ok(monitor) => monitor,

@@ -5,5 +5,4 @@ mod discovery;
 mod nodes;
 
 pub(crate) use bitmap::Bitmap;
-pub(crate) use discovery::{Device, GuestDisk, Omission, Topology};
-pub(crate) use nodes::{file_path, is_disk_size};
+pub(crate) use discovery::{Device, GuestDisk, Topology};

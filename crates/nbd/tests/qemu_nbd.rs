@@ -70,7 +70,7 @@ fn pattern() -> Vec<u8> {
 }
 
 async fn connect(endpoint: Endpoint, export: &str) -> NbdImage {
-    NbdImage::connect(endpoint, export, &[], NbdImage::CONNECTIONS_DEFAULT).await.unwrap()
+    NbdImage::connect(endpoint, export, &[], NbdImage::CONNECTIONS_DEFAULT).await.expect("it connects")
 }
 
 #[tokio::test]

@@ -139,8 +139,7 @@ impl Backup<'_> {
     }
 
     async fn store_disk(&self, writer: &mut Writer, disk: &CapturedDisk) -> Result<(DiskSummary, DiskMap)> {
-        let (source, baseline) = self.changes_of(disk);
-        let (parent, changes) = baseline.unzip();
+        let Basis { source, parent, changes } = self.basis_of(disk);
         let image = match &self.pace {
             Some(pace) => Arc::new(PacedImage::new(Arc::clone(&disk.image), Arc::clone(pace))),
             None => Arc::clone(&disk.image),
@@ -161,19 +160,25 @@ impl Backup<'_> {
         Ok((summary, stored.map))
     }
 
-    /// How the bytes to read of a disk are found; with a trustworthy bitmap, the map it starts from and what changed.
-    fn changes_of(&self, disk: &CapturedDisk) -> (ChangeSource, Option<(DiskMap, Arc<dyn ChangeMap>)>) {
+    fn basis_of(&self, disk: &CapturedDisk) -> Basis {
+        let read_all = |source| Basis { source, parent: None, changes: None };
         let Some(parent) = self.parent.as_ref().and_then(|parent| parent.map(&disk.name)) else {
-            return (ChangeSource::Full, None);
+            return read_all(ChangeSource::Full);
         };
         let (was, is) = (parent.size_bytes, disk.image.size_bytes());
         match &disk.changes {
             _ if was != is => {
                 let (was, is) = (ByteCount(was), ByteCount(is));
-                (ChangeSource::Compared { reason: format!("the disk was resized from {was} to {is}") }, None)
+                read_all(ChangeSource::Compared {
+                    reason: format!("the disk was resized from {was} to {is}"),
+                })
             }
-            DiskChanges::Since(changes) => (ChangeSource::Bitmap, Some((*parent, Arc::clone(changes)))),
-            DiskChanges::Unknown { reason } => (ChangeSource::Compared { reason: reason.clone() }, None),
+            DiskChanges::Unknown { reason } => read_all(ChangeSource::Compared { reason: reason.clone() }),
+            DiskChanges::Since(changes) => Basis {
+                source: ChangeSource::Bitmap,
+                parent: Some(*parent),
+                changes: Some(Arc::clone(changes)),
+            },
         }
     }
 
@@ -201,6 +206,13 @@ impl Backup<'_> {
             maps,
         }
     }
+}
+
+/// What the backup of a disk starts from: with a trustworthy bitmap the parent's map and what changed since, else nothing.
+struct Basis {
+    source: ChangeSource,
+    parent: Option<DiskMap>,
+    changes: Option<Arc<dyn ChangeMap>>,
 }
 
 /// The VM's newest point in the vault. A point that cannot be read is not the parent of anything.

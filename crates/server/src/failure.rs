@@ -149,15 +149,17 @@ impl From<vault::Error> for Failure {
     }
 }
 
-impl From<image::Error> for Failure {
-    fn from(error: image::Error) -> Self {
+impl From<image_formats::Error> for Failure {
+    fn from(error: image_formats::Error) -> Self {
         let code = match error.kind() {
-            image::ErrorKind::Gone => Code::NotFound,
-            image::ErrorKind::Corrupt => Code::Damaged,
-            image::ErrorKind::NoSpace => Code::NoSpace,
+            image_formats::ErrorKind::NotFound => Code::NotFound,
+            image_formats::ErrorKind::AlreadyExists | image_formats::ErrorKind::InUse => Code::Conflict,
+            image_formats::ErrorKind::Unsupported => Code::Invalid,
+            image_formats::ErrorKind::Denied => Code::Denied,
+            image_formats::ErrorKind::NoSpace => Code::NoSpace,
             _ => Code::Failed,
         };
-        Self::of(code, &error, None)
+        Self::of(code, &error, error.guidance())
     }
 }
 

@@ -123,12 +123,12 @@ pub(crate) async fn resolve(site: &Site, reference: &PointReference) -> Result<F
     }
 }
 
-/// A point that is not found may be one that could not be read: then that is the reason.
+/// A point that is not found may be one that could not be read.
 fn not_found(reference: &PointReference, error: protection::Error, failures: Vec<Failure>) -> Failure {
-    let looking = format!("looking for {reference}");
+    let absent = Failure::from(error).during(&format!("looking for {reference}"));
     match failures.into_iter().next() {
-        Some(failure) => failure.during(&looking),
-        None => Failure::from(error).during(&looking),
+        Some(failure) => failure.during(&format!("{}; it may be among those that cannot be read", absent.detail())),
+        None => absent,
     }
 }
 

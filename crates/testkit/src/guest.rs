@@ -151,5 +151,16 @@ fn build(cache: &Path, directory: &Path) -> Result<()> {
     root::complete(&path("root"), &result)?;
     disk::create_bootable(&result.join("root.img"), &path("root"), &path("grub"), work.path())?;
     fs::rename(&result, directory)?;
+    remove_outdated(cache, directory)
+}
+
+/// Removes guests that were built from other inputs.
+fn remove_outdated(cache: &Path, current: &Path) -> Result<()> {
+    for entry in fs::read_dir(cache)? {
+        let path = entry?.path();
+        if path != current && path.join("root.img").exists() {
+            fs::remove_dir_all(path)?;
+        }
+    }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use api::{PointDiskView, RestoreDiskRequest, RestoreVmRequest};
+use api::{PointDiskView, PointView, RestoreDiskRequest, RestoreVmRequest};
 use clap::{Args, Subcommand};
 use model::{DiskFormat, PointReference, VmName};
 
@@ -108,17 +108,17 @@ impl RestoreVm {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let reference = self.reference.checked()?;
         let directory = location::absolute_if_given(self.directory.as_deref())?;
-        let extension = match self.format.unwrap_or(DiskFormat::Qcow2) {
-            DiskFormat::Qcow2 => "qcow2",
-            DiskFormat::Raw => "img",
-        };
         if self.caution.needs_plan() {
             let point = context.client.point(&reference).await?;
-            let path = |disk: &PointDiskView| {
-                directory.as_ref().map(|directory| format!("{directory}/{}.{extension}", disk.name))
+            let holds_files = |path: &Path| path.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+            let plan = RestorePlan {
+                point: point.id(),
+                disks: point.disks.iter().map(planned).collect(),
+                target_exists: directory.as_deref().map(Path::new).is_some_and(holds_files),
+                target: directory.clone(),
+                replace: self.caution.replace,
             };
-            let disks = point.disks.iter().map(|disk| planned(disk, path(disk))).collect();
-            if self.caution.stops_at(context, &RestorePlan { point: point.id(), disks })? {
+            if self.caution.stops_at(context, &plan)? {
                 return Ok(());
             }
         }
@@ -142,16 +142,13 @@ impl RestoreDisk {
         let path = location::absolute(&self.to)?;
         if self.caution.needs_plan() {
             let point = context.client.point(&reference).await?;
-            let wanted = reference.parse::<PointReference>().ok().and_then(|reference| reference.disk);
-            let is_wanted =
-                |disk: &&PointDiskView| wanted.as_ref().is_none_or(|name| name.as_str() == disk.name);
-            let found: Vec<_> = point.disks.iter().filter(is_wanted).collect();
-            let [disk] = found[..] else {
-                let names: Vec<_> = point.disks.iter().map(|disk| disk.name.as_str()).collect();
-                return Err(Failure::new(Exit::NotFound, format!("{reference} does not name one disk"))
-                    .with_hint(format!("add one of its disks: {}", names.join(", "))));
+            let plan = RestorePlan {
+                point: point.id(),
+                disks: vec![planned(only_disk(&reference, &point)?)],
+                target_exists: self.to.symlink_metadata().is_ok(),
+                target: Some(path.clone()),
+                replace: self.caution.replace,
             };
-            let plan = RestorePlan { point: point.id(), disks: vec![planned(disk, Some(path.clone()))] };
             if self.caution.stops_at(context, &plan)? {
                 return Ok(());
             }
@@ -174,16 +171,28 @@ impl Caution {
             context.output.one(plan)?;
             return Ok(true);
         }
-        let replaced: Vec<_> =
-            plan.disks.iter().filter(|disk| disk.exists).filter_map(|disk| disk.path.as_deref()).collect();
-        if !replaced.is_empty() {
-            context.confirm(&format!("Replace {}?", replaced.join(", ")))?;
+        if let Some(target) = plan.target.as_deref().filter(|_| plan.target_exists) {
+            context.confirm(&format!("Replace what a restore finds under its names at {target}?"))?;
         }
         Ok(false)
     }
 }
 
-fn planned(disk: &PointDiskView, path: Option<String>) -> PlannedDisk {
-    let exists = path.as_deref().is_some_and(|path| Path::new(path).symlink_metadata().is_ok());
-    PlannedDisk { name: disk.name.clone(), size_bytes: disk.size_bytes, path, exists }
+/// The disk that the reference names, or the point's only one.
+fn only_disk<'a>(reference: &str, point: &'a PointView) -> Result<&'a PointDiskView, Failure> {
+    let wanted = reference.parse::<PointReference>().ok().and_then(|reference| reference.disk);
+    let is_wanted = |disk: &&PointDiskView| wanted.as_ref().is_none_or(|name| name.as_str() == disk.name);
+    let mut found = point.disks.iter().filter(is_wanted);
+    match (found.next(), found.next()) {
+        (Some(disk), None) => Ok(disk),
+        _ => {
+            let names: Vec<_> = point.disks.iter().map(|disk| disk.name.as_str()).collect();
+            Err(Failure::new(Exit::NotFound, format!("{reference} does not name one disk"))
+                .with_hint(format!("add one of its disks: {}", names.join(", "))))
+        }
+    }
+}
+
+fn planned(disk: &PointDiskView) -> PlannedDisk {
+    PlannedDisk { name: disk.name.clone(), size_bytes: disk.size_bytes }
 }

@@ -54,6 +54,12 @@ pub struct RestorePlan {
     pub point: String,
     /// The disks that would be written.
     pub disks: Vec<PlannedDisk>,
+    /// The file or the directory that they would go to; none where the server makes a new directory.
+    pub target: Option<String>,
+    /// Whether the file exists, or the directory and something in it.
+    pub target_exists: bool,
+    /// Whether what exists would be replaced.
+    pub replace: bool,
 }
 
 /// A disk that a restore would write.
@@ -63,10 +69,6 @@ pub struct PlannedDisk {
     pub name: String,
     /// Its virtual size.
     pub size_bytes: ByteCount,
-    /// The file; none where the server chooses a new one.
-    pub path: Option<String>,
-    /// Whether the file exists now.
-    pub exists: bool,
 }
 
 impl Identified for RestorePlan {
@@ -77,13 +79,17 @@ impl Identified for RestorePlan {
 
 impl Page for RestorePlan {
     fn page(&self, _: &Times) -> String {
-        let disks = self.disks.iter().map(|disk| {
-            let path =
-                disk.path.clone().unwrap_or_else(|| "a new file in the site's data directory".to_owned());
-            let effect = if disk.exists { "replaces what is there" } else { "new" };
-            vec![disk.name.clone(), disk.size_bytes.to_string(), effect.to_owned(), path]
-        });
-        table::fields(vec![("Point", self.point.clone())])
-            + &table::section("Would write", &["disk", "size", "effect", "path"], disks.collect())
+        let target = self.target.as_deref().unwrap_or("a new directory of the site's own");
+        let effect = match (self.target_exists, self.replace) {
+            (false, _) => "nothing that exists is touched",
+            (true, true) => "replaces what is there under the same name",
+            (true, false) => "refused where a file is there under the same name; --replace replaces it",
+        };
+        let disks = self.disks.iter().map(|disk| vec![disk.name.clone(), disk.size_bytes.to_string()]);
+        table::fields(vec![
+            ("Point", self.point.clone()),
+            ("Target", target.to_owned()),
+            ("Effect", effect.to_owned()),
+        ]) + &table::section("Would write", &["disk", "size"], disks.collect())
     }
 }

@@ -123,7 +123,7 @@ fn a_dry_run_only_looks() {
             &["restore", "disk", "point:web-1/latest", "--to", to, "--replace", "--dry-run"],
             "replaces what is there",
         ),
-        (&["restore", "vm", "point:web-1/latest", "--dry-run"], "a new file in the site's data directory"),
+        (&["restore", "vm", "point:web-1/latest", "--dry-run"], "a new directory of the site's own"),
     ] {
         let run = run(site.directory(), arguments);
         assert_eq!(run.exit, Some(0), "{}", run.stderr);

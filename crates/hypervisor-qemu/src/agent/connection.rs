@@ -53,9 +53,14 @@ impl Agent {
     async fn synchronise(&mut self) -> Result<()> {
         let id = next_sync_id();
         let mut line = vec![RESET];
-        line.extend(json!({"execute": "guest-sync-delimited", "arguments": {"id": id}}).to_string().as_bytes());
+        line.extend(
+            json!({"execute": "guest-sync-delimited", "arguments": {"id": id}}).to_string().as_bytes(),
+        );
         line.push(b'\n');
-        self.write.write_all(&line).await.map_err(|source| Error::from_io("the agent's channel broke", source))?;
+        self.write
+            .write_all(&line)
+            .await
+            .map_err(|source| Error::from_io("the agent's channel broke", source))?;
         loop {
             let line = self.line().await?;
             // The answer comes behind a reset byte; before it there may be anything.
@@ -71,7 +76,12 @@ impl Agent {
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] with the agent's words; [`ErrorKind::Silent`] after `timeout`, and from then on always.
-    pub(crate) async fn execute(&mut self, command: &str, arguments: Value, timeout: Duration) -> Result<Value> {
+    pub(crate) async fn execute(
+        &mut self,
+        command: &str,
+        arguments: Value,
+        timeout: Duration,
+    ) -> Result<Value> {
         if self.broken {
             return Err(Error::new(ErrorKind::Silent, "an earlier command of this connection had no answer"));
         }
@@ -100,11 +110,15 @@ impl Agent {
     async fn send(&mut self, command: &str, arguments: Value) -> Result<()> {
         let mut line = json!({"execute": command, "arguments": arguments}).to_string().into_bytes();
         line.push(b'\n');
-        self.write.write_all(&line).await.map_err(|source| Error::from_io("the agent's channel broke", source))
+        self.write
+            .write_all(&line)
+            .await
+            .map_err(|source| Error::from_io("the agent's channel broke", source))
     }
 
     async fn line(&mut self) -> Result<bytes::Bytes> {
-        let line = self.lines.next().await.map_err(|source| Error::from_io("the agent's channel broke", source))?;
+        let line =
+            self.lines.next().await.map_err(|source| Error::from_io("the agent's channel broke", source))?;
         line.ok_or_else(|| Error::new(ErrorKind::NoChannel, "the agent's channel was closed"))
     }
 
@@ -130,7 +144,10 @@ impl Agent {
 }
 
 fn silent(what: &str, timeout: Duration) -> Error {
-    Error::new(ErrorKind::Silent, format!("the guest agent did not answer {what} within {} ms", timeout.as_millis()))
+    Error::new(
+        ErrorKind::Silent,
+        format!("the guest agent did not answer {what} within {} ms", timeout.as_millis()),
+    )
 }
 
 /// A number that no earlier connection of any process can be waiting for.

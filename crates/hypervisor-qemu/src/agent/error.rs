@@ -35,7 +35,11 @@ impl Error {
 
     /// A failure of the channel.
     pub(crate) fn from_io(context: impl Into<String>, source: io::Error) -> Self {
-        let kind = if source.kind() == io::ErrorKind::InvalidData { ErrorKind::Protocol } else { ErrorKind::NoChannel };
+        let kind = if source.kind() == io::ErrorKind::InvalidData {
+            ErrorKind::Protocol
+        } else {
+            ErrorKind::NoChannel
+        };
         Self { kind, context: context.into(), source: Some(source) }
     }
 

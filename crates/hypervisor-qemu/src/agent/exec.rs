@@ -40,7 +40,10 @@ impl Agent {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Error::new(ErrorKind::Silent, format!("{program} has not ended within {timeout:?}")));
+                return Err(Error::new(
+                    ErrorKind::Silent,
+                    format!("{program} has not ended within {timeout:?}"),
+                ));
             }
             let status = self.execute("guest-exec-status", json!({"pid": started["pid"]}), left).await?;
             if status["exited"] == true {

@@ -18,7 +18,9 @@ impl Agent {
     /// Returns how many file systems were frozen.
     pub(crate) async fn freeze(&mut self, timeout: Duration) -> Result<u64> {
         let count = self.execute("guest-fsfreeze-freeze", json!({}), timeout).await?;
-        count.as_u64().ok_or_else(|| Error::new(ErrorKind::Protocol, "guest-fsfreeze-freeze: no number came back"))
+        count
+            .as_u64()
+            .ok_or_else(|| Error::new(ErrorKind::Protocol, "guest-fsfreeze-freeze: no number came back"))
     }
 
     /// Thaws what is frozen; does nothing where nothing is.

@@ -22,7 +22,10 @@ use crate::{
 const GRANULARITY_BYTES: u64 = 64 << 10;
 
 /// The name of the bitmap that says what has changed since the baseline, or why none does, as a clause.
-pub(super) fn usable_baseline(disk: &GuestDisk, baseline: Option<CaptureId>) -> std::result::Result<String, String> {
+pub(super) fn usable_baseline(
+    disk: &GuestDisk,
+    baseline: Option<CaptureId>,
+) -> std::result::Result<String, String> {
     usable(&disk.bitmaps, disk.keeps_bitmaps, baseline)
 }
 
@@ -84,8 +87,10 @@ impl Settlement {
     /// What to do with a disk's bitmaps, given the newest capture that became a point. A committed bitmap that cannot be
     /// made whole stays: it tells the next capture why there is no map.
     pub(super) fn of(bitmaps: &[Bitmap], committed: Option<CaptureId>) -> Self {
-        let (kept, others): (Vec<_>, Vec<_>) = bitmaps.iter().partition(|bitmap| Some(bitmap.capture_id) == committed);
-        let (discarded, retired): (Vec<_>, Vec<_>) = others.into_iter().partition(|bitmap| bitmap.inconsistent);
+        let (kept, others): (Vec<_>, Vec<_>) =
+            bitmaps.iter().partition(|bitmap| Some(bitmap.capture_id) == committed);
+        let (discarded, retired): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|bitmap| bitmap.inconsistent);
         let continued = retired.iter().any(|bitmap| bitmap.recording);
         let stopped = kept.first().filter(|bitmap| !bitmap.recording && !bitmap.inconsistent);
         let names = |bitmaps: Vec<&Bitmap>| bitmaps.into_iter().map(|bitmap| bitmap.name.clone()).collect();

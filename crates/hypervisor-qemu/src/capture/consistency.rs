@@ -15,9 +15,10 @@ pub(super) fn after_freeze(
         _ if asked == Consistency::Crash => (Consistency::Crash, None),
         (Err(reason), _) => (Consistency::Crash, Some(format!("the file systems were not frozen: {reason}"))),
         (Ok(0), _) => (Consistency::Crash, Some("the guest agent found no file system to freeze".to_owned())),
-        (Ok(_), Some(Thaw { early: Some(reason), .. })) => {
-            (Consistency::Crash, Some(format!("the freeze may have ended before the moment was fixed: {reason}")))
-        }
+        (Ok(_), Some(Thaw { early: Some(reason), .. })) => (
+            Consistency::Crash,
+            Some(format!("the freeze may have ended before the moment was fixed: {reason}")),
+        ),
         (Ok(_), Some(Thaw { quiescence: Quiescence::Proven, .. })) => (asked, None),
         (Ok(_), Some(Thaw { quiescence: Quiescence::Unproven { reason }, .. })) => {
             (Consistency::FileSystem, (asked > Consistency::FileSystem).then(|| reason.clone()))
@@ -33,7 +34,8 @@ pub(super) fn insist(strict: bool, consistency: &ConsistencyReached, vm: &VmName
         return Ok(());
     }
     let why = consistency.shortfall.as_deref().unwrap_or("the guest cannot do better");
-    let context = format!("{} consistency of {vm} was asked for and cannot be reached: {why}", consistency.asked);
+    let context =
+        format!("{} consistency of {vm} was asked for and cannot be reached: {why}", consistency.asked);
     Err(Error::new(ErrorKind::Consistency, context)
         .with_guidance("make the guest agent and its freeze hook work, or allow a weaker consistency"))
 }

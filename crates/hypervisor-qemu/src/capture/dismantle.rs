@@ -59,9 +59,25 @@ async fn remove_exports(monitor: &Monitor) -> Result<usize> {
     for id in &exports {
         monitor.execute("block-export-del", json!({"id": id, "mode": "hard"})).await?;
     }
-    let left = monitor.wait_until_empty(RELEASE_TIMEOUT, async |monitor| list(monitor, "query-block-exports", "id").await);
-    insist_on_none(left.await?, "exports")?;
+    wait_until_none(monitor, "query-block-exports", "id").await?;
     Ok(exports.len())
+}
+
+/// Waits until a query lists nothing of ours any more.
+async fn wait_until_none(monitor: &Monitor, query: &str, id: &'static str) -> Result<()> {
+    let mut wait = monitor.wait(RELEASE_TIMEOUT);
+    loop {
+        let left = list(monitor, query, id).await?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        if !wait.again().await {
+            return Err(Error::new(
+                ErrorKind::Failed,
+                format!("QEMU does not let go of {}", left.join(", ")),
+            ));
+        }
+    }
 }
 
 /// Stops the NBD server that listens on our socket; one of somebody else listens elsewhere.
@@ -83,8 +99,7 @@ async fn cancel_jobs(monitor: &Monitor) -> Result<usize> {
             return Err(error); // else it has ended by itself
         }
     }
-    let left = monitor.wait_until_empty(RELEASE_TIMEOUT, async |monitor| list(monitor, "query-block-jobs", "device").await);
-    insist_on_none(left.await?, "block jobs")?;
+    wait_until_none(monitor, "query-block-jobs", "device").await?;
     Ok(jobs.len())
 }
 
@@ -95,22 +110,21 @@ async fn nodes(monitor: &Monitor, kind: fn(usize) -> String) -> Result<Vec<Strin
 
 /// Removes the nodes of one kind. QEMU may still be letting go of one: tries again until it has.
 async fn remove_nodes(monitor: &Monitor, kind: fn(usize) -> String) -> Result<usize> {
-    let mut refusal = None;
+    let mut wait = monitor.wait(RELEASE_TIMEOUT);
     let mut count = 0;
-    let left = monitor.wait_until_empty(RELEASE_TIMEOUT, async |monitor| {
+    loop {
+        let mut refusal = None;
         for node in nodes(monitor, kind).await? {
             match monitor.execute("blockdev-del", json!({"node-name": node})).await {
                 Ok(_) => count += 1,
-                Err(error) if error.kind() == ErrorKind::Failed => refusal = Some(error),
-                Err(error) => return Err(error),
+                Err(error) => refusal = Some(error),
             }
         }
-        nodes(monitor, kind).await
-    });
-    let left = left.await?;
-    match refusal {
-        Some(error) if !left.is_empty() => Err(error),
-        _ => Ok(count),
+        match refusal {
+            None => return Ok(count),
+            Some(error) if error.kind() != ErrorKind::Failed || !wait.again().await => return Err(error),
+            Some(_) => {}
+        }
     }
 }
 
@@ -129,13 +143,6 @@ async fn detach_filters(session: &Session) -> Result<usize> {
         count += 1;
     }
     Ok(count)
-}
-
-fn insist_on_none(left: Vec<String>, what: &str) -> Result<()> {
-    if left.is_empty() {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Failed, format!("QEMU does not let go of the {what} {}", left.join(", "))))
 }
 
 /// Removes the files of captures: those that the ledger names, and those in the scratch directory that are named so.
@@ -163,7 +170,8 @@ fn remove_file(path: &Path) -> Result<bool> {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(source) => {
-            Err(Error::new(ErrorKind::Failed, format!("cannot remove {}", path.display())).with_source(source))
+            Err(Error::new(ErrorKind::Failed, format!("cannot remove {}", path.display()))
+                .with_source(source))
         }
     }
 }

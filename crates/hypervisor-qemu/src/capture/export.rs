@@ -39,15 +39,15 @@ impl Exports {
 
     async fn open_disk(&mut self, session: &Session, index: usize, planned: &PlannedDisk) -> Result<()> {
         if planned.method == Method::Filter {
-            let view =
-                json!({"driver": "snapshot-access", "node-name": names::view(index), "file": names::filter(index)});
+            let view = json!({"driver": "snapshot-access", "node-name": names::view(index), "file": names::filter(index)});
             session.monitor.execute("blockdev-add", view).await?;
         }
         let (image, changes) = match planned.reading {
             Reading::Nbd => self.open_nbd(session, index, planned).await?,
             Reading::Fuse => (open_fuse(session, index).await?, None),
         };
-        let unknown = || planned.baseline.clone().err().unwrap_or_else(|| "QEMU does not show the bitmap".to_owned());
+        let unknown =
+            || planned.baseline.clone().err().unwrap_or_else(|| "QEMU does not show the bitmap".to_owned());
         let changes = changes.map_or_else(|| DiskChanges::Unknown { reason: unknown() }, DiskChanges::Since);
         self.disks.push(CapturedDisk { name: planned.disk.name.clone(), image, changes });
         Ok(())
@@ -67,7 +67,8 @@ impl Exports {
         }
         session.monitor.execute("block-export-add", export).await?;
         let endpoint = Endpoint::Unix(session.config.export_socket(session.vm.vm_id)?);
-        let contexts: Vec<String> = bitmap.map(|bitmap| nbd::dirty_bitmap_context(bitmap)).into_iter().collect();
+        let contexts: Vec<String> =
+            bitmap.map(|bitmap| nbd::dirty_bitmap_context(bitmap)).into_iter().collect();
         let image = NbdImage::connect(endpoint, &name, &contexts, NbdImage::CONNECTIONS_DEFAULT).await;
         let image = Arc::new(image.map_err(|source| unreadable(planned, source))?);
         let changes = bitmap.and_then(|bitmap| image.changes(bitmap));

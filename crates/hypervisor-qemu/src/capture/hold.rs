@@ -28,14 +28,24 @@ pub(super) fn scratch_files(session: &Session, capture_id: CaptureId, disks: &[P
 }
 
 /// Puts a disk's filter in place above it, with its scratch; the device is not attached to it yet.
-pub(super) async fn prepare(session: &Session, index: usize, planned: &PlannedDisk, scratch: &Path) -> Result<()> {
+pub(super) async fn prepare(
+    session: &Session,
+    index: usize,
+    planned: &PlannedDisk,
+    scratch: &Path,
+) -> Result<()> {
     match planned.method {
         Method::Filter => prepare_filter(session, index, planned, scratch).await,
         Method::Job => prepare_job(session, index, planned, scratch).await,
     }
 }
 
-async fn prepare_filter(session: &Session, index: usize, planned: &PlannedDisk, scratch: &Path) -> Result<()> {
+async fn prepare_filter(
+    session: &Session,
+    index: usize,
+    planned: &PlannedDisk,
+    scratch: &Path,
+) -> Result<()> {
     create_sparse(scratch, planned.disk.size_bytes).map_err(|source| scratch_error(scratch, source))?;
     add_node(session, scratch_node(index, scratch)?).await?;
     let filter = json!({
@@ -51,8 +61,12 @@ async fn prepare_filter(session: &Session, index: usize, planned: &PlannedDisk, 
 
 async fn prepare_job(session: &Session, index: usize, planned: &PlannedDisk, scratch: &Path) -> Result<()> {
     let created = image_formats::create_target(scratch, DiskFormat::Qcow2, planned.disk.size_bytes).await;
-    let failed = |kind, source| Error::new(kind, format!("cannot create the scratch file {}", scratch.display())).with_source(source);
-    let target = created.map_err(|error| failed(ErrorKind::Failed, Box::new(error) as Box<dyn std::error::Error + Send + Sync>))?;
+    let failed = |kind, source| {
+        Error::new(kind, format!("cannot create the scratch file {}", scratch.display())).with_source(source)
+    };
+    let target = created.map_err(|error| {
+        failed(ErrorKind::Failed, Box::new(error) as Box<dyn std::error::Error + Send + Sync>)
+    })?;
     target.finish().await.map_err(|error| failed(ErrorKind::Failed, Box::new(error)))?;
     let needed_bytes = planned.disk.allocated_bytes.min(planned.disk.size_bytes);
     reserve(scratch, needed_bytes + needed_bytes / TABLES_SHARE + TABLES_BASE_BYTES)?;
@@ -108,17 +122,22 @@ fn reserve(path: &Path, bytes: u64) -> Result<()> {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::OPNOTSUPP) => {
             let context = format!("the file system of {} cannot reserve space", path.display());
-            Err(Error::new(ErrorKind::Unsupported, context).with_guidance("put the scratch directory on ext4, XFS or btrfs"))
+            Err(Error::new(ErrorKind::Unsupported, context)
+                .with_guidance("put the scratch directory on ext4, XFS or btrfs"))
         }
         Err(errno) => {
             let error = scratch_error(path, errno.into());
-            Err(error.with_guidance(format!("this VM needs {} of scratch space for this disk", ByteCount(bytes))))
+            Err(error
+                .with_guidance(format!("this VM needs {} of scratch space for this disk", ByteCount(bytes))))
         }
     }
 }
 
 fn scratch_error(path: &Path, source: io::Error) -> Error {
-    let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge);
+    let full = matches!(
+        source.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    );
     let kind = if full { ErrorKind::NoSpace } else { ErrorKind::Failed };
     Error::new(kind, format!("cannot create the scratch file {}", path.display())).with_source(source)
 }

@@ -51,7 +51,10 @@ fn percentile_us(histograms: &[&Value]) -> Option<u64> {
             histogram[name].as_array().into_iter().flatten().filter_map(Value::as_u64).collect()
         };
         if numbers("boundaries") == boundaries {
-            counts.iter_mut().zip(numbers("bins")).for_each(|(count, bin)| *count = count.saturating_add(bin));
+            counts
+                .iter_mut()
+                .zip(numbers("bins"))
+                .for_each(|(count, bin)| *count = count.saturating_add(bin));
         }
     }
     let total = counts.iter().fold(0u64, |total, &count| total.saturating_add(count));

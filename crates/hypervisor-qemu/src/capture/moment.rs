@@ -39,7 +39,8 @@ pub(super) async fn fix(
     let fixing = Fixing { session: session.clone(), request: request.clone(), disks: disks.to_vec() };
     let running = tokio::spawn(async move { fixing.run(ledger).await });
     running.await.unwrap_or_else(|error| {
-        Err(Error::new(ErrorKind::Failed, "the moment could not be fixed: a defect of Holdfast").with_source(error))
+        Err(Error::new(ErrorKind::Failed, "the moment could not be fixed: a defect of Holdfast")
+            .with_source(error))
     })
 }
 
@@ -62,7 +63,9 @@ impl Fixing {
         let path = self.session.ledger()?;
         (ledger.frozen, ledger.paused) = (freezes && self.session.sockets.agent.is_some(), runs);
         let write = |outcome: std::io::Result<()>| {
-            outcome.map_err(|source| Error::new(ErrorKind::Failed, "cannot write the ledger").with_source(source))
+            outcome.map_err(|source| {
+                Error::new(ErrorKind::Failed, "cannot write the ledger").with_source(source)
+            })
         };
         write(ledger.write(&path))?;
         let setup = Setup {
@@ -128,7 +131,10 @@ impl Fixing {
         let resumed = monitor.query("cont").await;
         let pause_us = u64::try_from(begun.elapsed().as_micros()).ok();
         if guard.resumed().await {
-            let context = format!("fixing the moment of {} took too long, and the VM was resumed", self.request.vm.name);
+            let context = format!(
+                "fixing the moment of {} took too long, and the VM was resumed",
+                self.request.vm.name
+            );
             return Err(Error::new(ErrorKind::Busy, context)
                 .with_guidance("try again: the host's disks may be overloaded"));
         }
@@ -171,6 +177,7 @@ async fn attached_to(monitor: &Monitor, device: &Device) -> Result<Option<String
         return Ok(drive.as_ref().and_then(Value::as_str).map(str::to_owned));
     }
     let blocks = monitor.query("query-block").await?;
-    let block = blocks.as_array().into_iter().flatten().find(|block| block["qdev"] == device.backend.as_str());
+    let block =
+        blocks.as_array().into_iter().flatten().find(|block| block["qdev"] == device.backend.as_str());
     Ok(block.and_then(|block| block["inserted"]["node-name"].as_str()).map(str::to_owned))
 }

@@ -61,13 +61,19 @@ pub(super) async fn plan(
 ) -> Result<Vec<PlannedDisk>> {
     let monitor = &session.monitor;
     if topology.disks.is_empty() {
-        return Err(Error::new(ErrorKind::Unsupported, format!("the VM {} has no disk to back up", session.vm.name)));
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("the VM {} has no disk to back up", session.vm.name),
+        ));
     }
     refuse_foreign_jobs(session).await?;
     let capabilities = monitor.capabilities().await?;
     if !capabilities.bitmap_transactions || !capabilities.nbd_export {
-        let context = format!("the QEMU of {} was built without dirty bitmaps or without NBD", session.vm.name);
-        return Err(Error::new(ErrorKind::Unsupported, context).with_guidance("install another build of QEMU"));
+        let context =
+            format!("the QEMU of {} was built without dirty bitmaps or without NBD", session.vm.name);
+        return Err(
+            Error::new(ErrorKind::Unsupported, context).with_guidance("install another build of QEMU")
+        );
     }
     topology.disks.iter().map(|disk| plan_disk(monitor, capabilities, disk, baseline)).collect()
 }
@@ -122,7 +128,8 @@ async fn refuse_foreign_jobs(session: &Session) -> Result<()> {
     let jobs = session.monitor.query("query-block-jobs").await?;
     let foreign = jobs.as_array().into_iter().flatten().find_map(|job| {
         let id = job["device"].as_str()?;
-        (!id.starts_with(crate::names::PREFIX)).then(|| (id.to_owned(), job["type"].as_str().unwrap_or("block").to_owned()))
+        (!id.starts_with(crate::names::PREFIX))
+            .then(|| (id.to_owned(), job["type"].as_str().unwrap_or("block").to_owned()))
     });
     match foreign {
         None => Ok(()),

@@ -7,13 +7,8 @@ use model::CaptureId;
 
 use super::{bitmaps, dismantle, stopped};
 use crate::{
-    config::QemuConfig,
-    guard,
-    inspect::known_definition,
-    ledger::Ledger,
-    monitor::Monitors,
-    session::Session,
-    topology::Topology,
+    config::QemuConfig, guard, inspect::known_definition, ledger::Ledger, monitor::Monitors,
+    session::Session, topology::Topology,
 };
 
 /// How long to wait for an agent that must thaw.
@@ -66,7 +61,9 @@ async fn release(session: &Session, path: &Path) -> Result<Vec<String>> {
         match guard::thaw(agent, THAW_PATIENCE).await {
             Ok(true) => done.push("thawed the guest, which an interrupted capture had frozen".to_owned()),
             Ok(false) => {}
-            Err(error) => tracing::warn!(%error, vm = %session.vm.name, "cannot tell whether the guest is frozen"),
+            Err(error) => {
+                tracing::warn!(%error, vm = %session.vm.name, "cannot tell whether the guest is frozen")
+            }
         }
     }
     Ok(done)

@@ -2,11 +2,13 @@
 
 use async_trait::async_trait;
 use hypervisor::{
-    Capture, CaptureFacts, CaptureOutcome, CapturePhase, CaptureRequest, CapturedDisk, Error, ErrorKind, Result,
+    Capture, CaptureFacts, CaptureOutcome, CapturePhase, CaptureRequest, CapturedDisk, Error, ErrorKind,
+    Result,
 };
 use model::{CaptureCost, CaptureId};
 
 use super::{
+    dismantle,
     export::{self, Exports},
     hold, latency, moment,
     plan::{self, PlannedDisk, Reading},
@@ -22,6 +24,8 @@ struct RunningCapture {
     disks: Vec<PlannedDisk>,
     exports: Exports,
     facts: CaptureFacts,
+    /// As far as it is known at the moment.
+    cost: CaptureCost,
 }
 
 /// Captures a VM that answers.
@@ -66,16 +70,12 @@ async fn make(
         baseline: request.baseline,
         disks,
         exports,
-        facts: CaptureFacts {
-            captured_at: moment.captured_at,
-            consistency: moment.consistency,
-            definition,
-            cost: CaptureCost {
-                pause_us: moment.pause_us,
-                freeze_us: moment.freeze_us,
-                write_p99_before_us,
-                write_p99_during_us: None,
-            },
+        facts: CaptureFacts { captured_at: moment.captured_at, consistency: moment.consistency, definition },
+        cost: CaptureCost {
+            pause_us: moment.pause_us,
+            freeze_us: moment.freeze_us,
+            write_p99_before_us,
+            write_p99_during_us: None,
         },
     })
 }
@@ -101,30 +101,32 @@ impl Capture for RunningCapture {
         &self.exports.disks
     }
 
-    async fn finish(mut self: Box<Self>, outcome: CaptureOutcome) -> Result<CaptureCost> {
+    async fn cost(&self) -> CaptureCost {
+        let during = latency::write_p99_us(&self.session.monitor).await;
+        CaptureCost { write_p99_during_us: during.ok().flatten(), ..self.cost.clone() }
+    }
+
+    async fn finish(mut self: Box<Self>, outcome: CaptureOutcome) -> Result<()> {
         self.exports.close().await;
-        let mut cost = self.facts.cost.clone();
         let committed = match outcome {
             CaptureOutcome::Kept => Some(self.capture_id),
             CaptureOutcome::Abandoned => self.baseline,
         };
-        match self.let_go(&mut cost, committed).await {
+        match Box::pin(self.let_go(committed)).await {
             // The VM has ended: what it held went with it, and change tracking is settled in its images.
             Err(error) if error.kind() == ErrorKind::Gone => {
-                super::dismantle::remove_files(&self.session.config, &self.session.vm)?;
+                dismantle::remove_files(&self.session.config, &self.session.vm)?;
                 Ledger::remove(&self.session.config.ledger(self.session.vm.vm_id));
+                Ok(())
             }
-            other => other?,
+            other => other,
         }
-        Ok(cost)
     }
 }
 
 impl RunningCapture {
-    async fn let_go(&self, cost: &mut CaptureCost, committed: Option<CaptureId>) -> Result<()> {
-        let monitor = &self.session.monitor;
-        cost.write_p99_during_us = latency::write_p99_us(monitor).await?;
+    async fn let_go(&self, committed: Option<CaptureId>) -> Result<()> {
         recover_running(&self.session, committed).await?;
-        latency::arm(monitor, self.disks.iter().map(|planned| &planned.disk)).await
+        latency::arm(&self.session.monitor, self.disks.iter().map(|planned| &planned.disk)).await
     }
 }

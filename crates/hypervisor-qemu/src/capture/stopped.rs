@@ -7,11 +7,13 @@ use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use hypervisor::{
-    Capture, CaptureFacts, CaptureOutcome, CapturePhase, CaptureRequest, CapturedDisk, DiskChanges, Error, ErrorKind,
-    Result,
+    Capture, CaptureFacts, CaptureOutcome, CapturePhase, CaptureRequest, CapturedDisk, DiskChanges, Error,
+    ErrorKind, Result,
 };
 use image_formats::{QemuNbdImage, Usage, bitmap};
-use model::{CaptureCost, CaptureId, Consistency, ConsistencyReached, DiskDefinition, DiskFormat, VmDefinition};
+use model::{
+    CaptureCost, CaptureId, Consistency, ConsistencyReached, DiskDefinition, DiskFormat, VmDefinition,
+};
 
 use super::{
     bitmaps::{self, Settlement},
@@ -51,7 +53,6 @@ pub(super) async fn capture(config: &Arc<QemuConfig>, request: CaptureRequest) -
             captured_at: config.env.clock.now(),
             consistency,
             definition: definition.clone(),
-            cost: CaptureCost::default(),
         },
         definition,
     };
@@ -79,7 +80,9 @@ impl StoppedCapture {
     async fn open(&mut self) -> Result<()> {
         for disk in self.definition.disks.clone() {
             let (path, format) = place(&disk)?;
-            let known = image_formats::info(path, format, Usage::AtRest).await.map_err(|error| of_image(&disk, error))?;
+            let known = image_formats::info(path, format, Usage::AtRest)
+                .await
+                .map_err(|error| of_image(&disk, error))?;
             let found = bitmaps_of(&known);
             let baseline = bitmaps::usable(&found, format == DiskFormat::Qcow2, self.baseline);
             if format == DiskFormat::Qcow2 {
@@ -89,10 +92,13 @@ impl StoppedCapture {
                 }
             }
             let contexts: Vec<String> = baseline.iter().cloned().collect();
-            let image = QemuNbdImage::open(path, format, &contexts).await.map_err(|error| of_image(&disk, error))?;
+            let image =
+                QemuNbdImage::open(path, format, &contexts).await.map_err(|error| of_image(&disk, error))?;
             let image = Arc::new(image);
             let changes = match baseline {
-                Ok(name) => image.changes(&name).ok_or_else(|| "qemu-nbd does not show the bitmap".to_owned()),
+                Ok(name) => {
+                    image.changes(&name).ok_or_else(|| "qemu-nbd does not show the bitmap".to_owned())
+                }
                 Err(reason) => Err(reason),
             };
             let changes = changes.map_or_else(|reason| DiskChanges::Unknown { reason }, DiskChanges::Since);
@@ -126,13 +132,17 @@ impl Capture for StoppedCapture {
         &self.disks
     }
 
-    async fn finish(mut self: Box<Self>, outcome: CaptureOutcome) -> Result<CaptureCost> {
+    async fn cost(&self) -> CaptureCost {
+        CaptureCost::default()
+    }
+
+    async fn finish(mut self: Box<Self>, outcome: CaptureOutcome) -> Result<()> {
         let committed = match outcome {
             CaptureOutcome::Kept => Some(self.capture_id),
             CaptureOutcome::Abandoned => self.baseline,
         };
         self.let_go(committed).await;
-        Ok(self.facts.cost.clone())
+        Ok(())
     }
 }
 
@@ -144,7 +154,9 @@ pub(super) async fn settle(definition: &VmDefinition, committed: Option<CaptureI
         match settle_image(path, committed).await {
             Ok(0) => {}
             Ok(removed) => done.push(format!("removed {removed} old bitmaps of the disk {}", disk.name)),
-            Err(error) => tracing::warn!(%error, disk = %disk.name, "the bitmaps of an image are not settled"),
+            Err(error) => {
+                tracing::warn!(%error, disk = %disk.name, "the bitmaps of an image are not settled")
+            }
         }
     }
     done

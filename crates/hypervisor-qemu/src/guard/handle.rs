@@ -96,7 +96,9 @@ impl Guard {
 
     /// Thaws the guest.
     pub(crate) async fn thaw(&mut self) -> Thaw {
-        if let Ok(Report::Thawed { frozen_us, early, quiescence }) = self.exchange(&Order::Thaw, ANSWER_TIMEOUT).await {
+        if let Ok(Report::Thawed { frozen_us, early, quiescence }) =
+            self.exchange(&Order::Thaw, ANSWER_TIMEOUT).await
+        {
             return Thaw { frozen_us, early, quiescence };
         }
         self.thaw_without_guard().await;

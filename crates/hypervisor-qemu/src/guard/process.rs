@@ -43,7 +43,10 @@ pub fn run() -> ExitCode {
 }
 
 /// Obeys orders until they end or a signal comes, then undoes what is left to undo.
-pub(super) async fn watch(orders: impl AsyncRead + Unpin, reports: impl AsyncWrite + Unpin) -> io::Result<()> {
+pub(super) async fn watch(
+    orders: impl AsyncRead + Unpin,
+    reports: impl AsyncWrite + Unpin,
+) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
@@ -226,8 +229,12 @@ impl Freeze {
             return Quiescence::Proven;
         }
         let reason = match self.agent.read_file(MARKER, MARKER_LIMIT_BYTES, COMMAND_TIMEOUT).await {
-            Ok(marker) if !marker.is_empty() && Some(&marker) != self.marker.as_ref() => return Quiescence::Proven,
-            Ok(_) => format!("the guest's freeze hook left nothing new in {MARKER}: it is not installed, or it failed"),
+            Ok(marker) if !marker.is_empty() && Some(&marker) != self.marker.as_ref() => {
+                return Quiescence::Proven;
+            }
+            Ok(_) => format!(
+                "the guest's freeze hook left nothing new in {MARKER}: it is not installed, or it failed"
+            ),
             Err(error) => format!("no freeze hook of the guest shows its success in {MARKER} ({error})"),
         };
         Quiescence::Unproven { reason }

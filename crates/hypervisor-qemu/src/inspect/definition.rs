@@ -30,7 +30,8 @@ async fn ask(monitor: &Monitor, vm: &VmAccess, topology: &Topology) -> Result<Vm
     let name = monitor.query("query-name").await?["name"].as_str().and_then(|name| name.parse().ok());
     let uuid = monitor.query("query-uuid").await?["UUID"].as_str().map(str::to_owned);
     let memory = monitor.query("query-memory-size-summary").await?;
-    let memory_bytes = ["base-memory", "plugged-memory"].map(|part| memory[part].as_u64().unwrap_or_default());
+    let memory_bytes =
+        ["base-memory", "plugged-memory"].map(|part| memory[part].as_u64().unwrap_or_default());
     let cpus = monitor.query("query-cpus-fast").await?.as_array().map_or(1, Vec::len);
     let machine = machine_text(monitor, "type").await?;
     Ok(VmDefinition {

@@ -3,11 +3,7 @@
 use hypervisor::{AgentState, Result};
 
 use super::definition::image_format;
-use crate::{
-    capture::iothread_kills,
-    monitor::Monitor,
-    topology::Topology,
-};
+use crate::{capture::iothread_kills, monitor::Monitor, topology::Topology};
 
 pub(super) async fn of(monitor: &Monitor, topology: &Topology, agent: &AgentState) -> Result<Vec<String>> {
     let mut limits = Vec::new();
@@ -23,7 +19,9 @@ pub(super) async fn of(monitor: &Monitor, topology: &Topology, agent: &AgentStat
                 monitor.version()
             ));
         } else if !disk.keeps_bitmaps {
-            limits.push(format!("The changes of the disk {name} are tracked only until the VM stops: it is not qcow2."));
+            limits.push(format!(
+                "The changes of the disk {name} are tracked only until the VM stops: it is not qcow2."
+            ));
         }
         if image_format(&disk.driver).is_none() {
             limits.push(format!("The disk {name} is restored as raw or qcow2, not as {}.", disk.driver));
@@ -35,15 +33,22 @@ pub(super) async fn of(monitor: &Monitor, topology: &Topology, agent: &AgentStat
     match agent {
         AgentState::Answers(_) => {}
         AgentState::Silent(why) => {
-            limits.push(format!("Backups are crash-consistent, because the guest agent does not answer: {why}."));
+            limits.push(format!(
+                "Backups are crash-consistent, because the guest agent does not answer: {why}."
+            ));
         }
         AgentState::NoChannel => {
-            limits.push("Backups are crash-consistent, because the VM has no channel for a guest agent.".to_owned());
+            limits.push(
+                "Backups are crash-consistent, because the VM has no channel for a guest agent.".to_owned(),
+            );
         }
     }
     let capabilities = monitor.capabilities().await?;
     if !capabilities.breaking_filter || !capabilities.snapshot_access {
-        limits.push("This QEMU lacks the filter that captures take; they reserve scratch space for a whole disk.".to_owned());
+        limits.push(
+            "This QEMU lacks the filter that captures take; they reserve scratch space for a whole disk."
+                .to_owned(),
+        );
     }
     Ok(limits)
 }

@@ -19,7 +19,9 @@ pub(super) async fn discover(monitor: &Monitor) -> Result<Vec<NetworkDefinition>
         let children = monitor.execute("qom-list", json!({"path": folder})).await?;
         for child in children.as_array().into_iter().flatten() {
             let (Some(name), Some(kind)) = (child["name"].as_str(), child["type"].as_str()) else { continue };
-            let Some(model) = kind.strip_prefix("child<").and_then(|kind| kind.strip_suffix('>')) else { continue };
+            let Some(model) = kind.strip_prefix("child<").and_then(|kind| kind.strip_suffix('>')) else {
+                continue;
+            };
             let path = format!("{folder}/{name}");
             let Some(Value::String(mac)) = monitor.property(&path, "mac").await? else { continue };
             if backends.is_none() {

@@ -11,7 +11,8 @@ pub(super) async fn inspect(definition: &VmDefinition) -> Result<Inspection> {
     let mut disks = Vec::new();
     for disk in &definition.disks {
         let (path, format) = place(disk)?;
-        let known = image_formats::info(path, format, Usage::Live).await.map_err(|error| of_image(disk, error))?;
+        let known =
+            image_formats::info(path, format, Usage::Live).await.map_err(|error| of_image(disk, error))?;
         disks.push(DiskInspection {
             name: disk.name.clone(),
             path: path.to_owned(),

@@ -86,7 +86,8 @@ fn machine(arguments: &mut Arguments, plan: &Plan<'_>) {
     arguments.option("-m", format!("size={}k", definition.memory.0 / 1024));
     if let Some(images) = &plan.flash {
         let file = |path: &Path| json!({"driver": "file", "filename": path.to_string_lossy()});
-        let code = json!({"driver": "raw", "node-name": "vm.flash0", "read-only": true, "file": file(&images.code)});
+        let code =
+            json!({"driver": "raw", "node-name": "vm.flash0", "read-only": true, "file": file(&images.code)});
         let variables = json!({"driver": "raw", "node-name": "vm.flash1", "file": file(&images.variables)});
         arguments.json("-blockdev", &code);
         arguments.json("-blockdev", &variables);
@@ -106,7 +107,11 @@ fn channels(arguments: &mut Arguments, plan: &Plan<'_>) {
     let serial = joined("file,id=vm.serial,append=on,path=", super::serial_log(plan.dir), "");
     arguments.option("-chardev", serial);
     arguments.option("-serial", "chardev:vm.serial");
-    let sockets = [("vm.monitor", "qmp.sock", true), ("vm.monitor2", "qmp2.sock", true), ("vm.agent", "agent.sock", false)];
+    let sockets = [
+        ("vm.monitor", "qmp.sock", true),
+        ("vm.monitor2", "qmp2.sock", true),
+        ("vm.agent", "agent.sock", false),
+    ];
     for (id, file, is_monitor) in sockets {
         if !is_monitor && !plan.definition.agent {
             continue;

@@ -64,11 +64,14 @@ pub(super) fn add(arguments: &mut Arguments, disks: &[DiskDefinition]) -> Result
             }
             (DiskBus::Sata | DiskBus::Nvme, true) => {
                 let context = format!("the disk {} cannot have an I/O thread on this bus", disk.name);
-                return Err(Error::new(ErrorKind::Unsupported, context).with_guidance("use the bus virtio or scsi"));
+                return Err(
+                    Error::new(ErrorKind::Unsupported, context).with_guidance("use the bus virtio or scsi")
+                );
             }
             (DiskBus::Virtio | DiskBus::Sata | DiskBus::Nvme, false) => {}
         }
-        let serial = disk.serial.clone().or_else(|| (disk.bus == DiskBus::Nvme).then(|| format!("disk{index}")));
+        let serial =
+            disk.serial.clone().or_else(|| (disk.bus == DiskBus::Nvme).then(|| format!("disk{index}")));
         if let Some(serial) = serial {
             device["serial"] = serial.into();
         }

@@ -39,16 +39,21 @@ pub(crate) fn find_images() -> Option<FlashImages> {
 pub(super) fn prepare(definition: &VmDefinition) -> Result<Option<FlashImages>> {
     let Firmware::Uefi { variables } = &definition.firmware else { return Ok(None) };
     let images = find_images().ok_or_else(|| {
-        Error::new(ErrorKind::Unsupported, format!("the VM {} needs UEFI firmware, and there is none", definition.name))
-            .with_guidance("install OVMF (Debian and Ubuntu: apt install ovmf; Fedora: dnf install edk2-ovmf)")
+        Error::new(
+            ErrorKind::Unsupported,
+            format!("the VM {} needs UEFI firmware, and there is none", definition.name),
+        )
+        .with_guidance("install OVMF (Debian and Ubuntu: apt install ovmf; Fedora: dnf install edk2-ovmf)")
     })?;
-    let beside_disk = || definition.disks.first()?.path.as_ref().map(|path| path.with_extension("uefi-variables.fd"));
+    let beside_disk =
+        || definition.disks.first()?.path.as_ref().map(|path| path.with_extension("uefi-variables.fd"));
     let own = variables.clone().or_else(beside_disk).ok_or_else(|| {
         let context = format!("the VM {} has no place for its UEFI variables", definition.name);
         Error::new(ErrorKind::Unsupported, context).with_guidance("give its definition a path for them")
     })?;
     create_from(&images.variables, &own).map_err(|source| {
-        Error::new(ErrorKind::Failed, format!("cannot create the UEFI variables {}", own.display())).with_source(source)
+        Error::new(ErrorKind::Failed, format!("cannot create the UEFI variables {}", own.display()))
+            .with_source(source)
     })?;
     Ok(Some(FlashImages { code: images.code, variables: own }))
 }

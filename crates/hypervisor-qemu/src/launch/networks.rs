@@ -21,7 +21,10 @@ pub(super) fn add(arguments: &mut Arguments, vm_id: VmId, networks: &[NetworkDef
         }
         arguments.option("-netdev", netdev);
         let mac = network.mac.clone().unwrap_or_else(|| stable_mac(vm_id, index));
-        arguments.json("-device", &json!({"driver": network.model, "id": format!("vm.nic{index}"), "netdev": id, "mac": mac}));
+        arguments.json(
+            "-device",
+            &json!({"driver": network.model, "id": format!("vm.nic{index}"), "netdev": id, "mac": mac}),
+        );
     }
 }
 
@@ -37,7 +40,9 @@ pub(crate) fn with_stable_macs(vm_id: VmId, definition: &VmDefinition) -> VmDefi
 /// A MAC address of QEMU's range that a VM keeps: FNV-1a over its id and the interface's place.
 fn stable_mac(vm_id: VmId, index: usize) -> String {
     let seed = format!("{vm_id}/{index}");
-    let hash = seed.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = seed.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     let [a, b, c, ..] = hash.to_be_bytes();
     format!("52:54:00:{a:02x}:{b:02x}:{c:02x}")
 }

@@ -31,8 +31,11 @@ pub(crate) fn serial_log(dir: &Path) -> PathBuf {
 /// Starts a managed VM.
 pub(crate) async fn start(config: &QemuConfig, monitors: &Monitors, vm: &VmAccess) -> Result<()> {
     let VmOrigin::Managed { definition } = &vm.origin else {
-        let context = format!("the VM {} was not defined in Holdfast, which therefore cannot start it", vm.name);
-        return Err(Error::new(ErrorKind::Unsupported, context).with_guidance("start it the way you always do"));
+        let context =
+            format!("the VM {} was not defined in Holdfast, which therefore cannot start it", vm.name);
+        return Err(
+            Error::new(ErrorKind::Unsupported, context).with_guidance("start it the way you always do")
+        );
     };
     let sockets = Sockets::of(config, vm)?;
     match monitors.attach(&sockets.monitor, &vm.name).await {
@@ -60,12 +63,17 @@ pub(crate) async fn start(config: &QemuConfig, monitors: &Monitors, vm: &VmAcces
 /// Whether somebody listens on a socket, whatever they say.
 pub(crate) async fn is_socket_alive(path: &Path) -> bool {
     let connected = tokio::net::UnixStream::connect(path).await;
-    !connected.is_err_and(|error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused))
+    !connected.is_err_and(|error| {
+        matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+    })
 }
 
 fn prepare_dir(dir: &Path, sockets: &Sockets) -> io::Result<()> {
     make_private_dir(dir)?;
-    for socket in [Some(&sockets.monitor), sockets.second_monitor.as_ref(), sockets.agent.as_ref()].into_iter().flatten() {
+    for socket in [Some(&sockets.monitor), sockets.second_monitor.as_ref(), sockets.agent.as_ref()]
+        .into_iter()
+        .flatten()
+    {
         match fs::remove_file(socket) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -75,9 +83,15 @@ fn prepare_dir(dir: &Path, sockets: &Sockets) -> io::Result<()> {
 }
 
 async fn run(config: &QemuConfig, vm: &VmAccess, arguments: Vec<std::ffi::OsString>) -> Result<()> {
-    let failed = |why: String| Error::new(ErrorKind::Failed, format!("QEMU does not start the VM {}: {why}", vm.name));
+    let failed =
+        |why: String| Error::new(ErrorKind::Failed, format!("QEMU does not start the VM {}: {why}", vm.name));
     let mut command = Command::new(&config.qemu_program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
     let ended = time::timeout(START_TIMEOUT, command.output())
         .await
         .map_err(|_| failed(format!("it is not ready after {} s", START_TIMEOUT.as_secs())))?;

@@ -101,7 +101,10 @@ impl Qmp {
             Ok(connected) => connected,
             Err(_) => Err(Error::new(
                 ErrorKind::Silent,
-                format!("the monitor {} does not greet: another program holds it, or QEMU hangs", path.display()),
+                format!(
+                    "the monitor {} does not greet: another program holds it, or QEMU hangs",
+                    path.display()
+                ),
             )),
         }
     }
@@ -181,12 +184,21 @@ impl Qmp {
         timeout: Duration,
     ) -> Result<Value> {
         if !self.out_of_band {
-            return Err(Error::new(ErrorKind::Refused, format!("{command}: the monitor has no out-of-band mode")));
+            return Err(Error::new(
+                ErrorKind::Refused,
+                format!("{command}: the monitor has no out-of-band mode"),
+            ));
         }
         self.exchange("exec-oob", command, arguments, timeout).await
     }
 
-    async fn exchange(&self, verb: &str, command: &str, arguments: Value, timeout: Duration) -> Result<Value> {
+    async fn exchange(
+        &self,
+        verb: &str,
+        command: &str,
+        arguments: Value,
+        timeout: Duration,
+    ) -> Result<Value> {
         let closed = || Error::new(ErrorKind::Closed, format!("{command}: QEMU closed the monitor"));
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();

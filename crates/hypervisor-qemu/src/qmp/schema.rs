@@ -25,7 +25,8 @@ impl Capabilities {
     /// Reads the answer of `query-qmp-schema`.
     pub(crate) fn from_schema(schema: &Value) -> Self {
         let entries = schema.as_array().map(Vec::as_slice).unwrap_or_default();
-        let schema = Schema(entries.iter().filter_map(|entry| Some((entry["name"].as_str()?, entry))).collect());
+        let schema =
+            Schema(entries.iter().filter_map(|entry| Some((entry["name"].as_str()?, entry))).collect());
         let filter = schema.variant("blockdev-add", "copy-before-write").map(|branch| schema.members(branch));
         let actions = schema.transaction_actions();
         let exports = schema.cases(schema.arguments("block-export-add"));
@@ -56,7 +57,8 @@ impl<'a> Schema<'a> {
     }
 
     fn cases(&self, union: Option<&'a Value>) -> HashMap<&'a str, &'a Value> {
-        let variants = union.and_then(|union| union["variants"].as_array()).map(Vec::as_slice).unwrap_or_default();
+        let variants =
+            union.and_then(|union| union["variants"].as_array()).map(Vec::as_slice).unwrap_or_default();
         variants.iter().filter_map(|variant| Some((variant["case"].as_str()?, &variant["type"]))).collect()
     }
 

@@ -98,7 +98,8 @@ impl Topology {
         let mut topology = Self::default();
         for block in entries(&blocks) {
             let Some(qdev) = block["qdev"].as_str() else { continue };
-            let qom_path = if qdev.starts_with('/') { qdev.to_owned() } else { format!("/machine/peripheral/{qdev}") };
+            let qom_path =
+                if qdev.starts_with('/') { qdev.to_owned() } else { format!("/machine/peripheral/{qdev}") };
             let model = text(monitor.property(&qom_path, "type").await?);
             let inserted = &block["inserted"];
             match model.as_str() {
@@ -141,8 +142,11 @@ impl Topology {
             omit("it is read-only");
             return Ok(());
         }
-        let broken = |what: &str| Error::new(ErrorKind::Failed, format!("QEMU describes the disk {name} without {what}"));
-        let format_node = stats.and_then(|stats| nodes.format_node(stats)).ok_or_else(|| broken("its nodes"))?;
+        let broken = |what: &str| {
+            Error::new(ErrorKind::Failed, format!("QEMU describes the disk {name} without {what}"))
+        };
+        let format_node =
+            stats.and_then(|stats| nodes.format_node(stats)).ok_or_else(|| broken("its nodes"))?;
         let node = nodes.get(format_node).ok_or_else(|| broken("its image"))?;
         let size_bytes = node["image"]["virtual-size"].as_u64().ok_or_else(|| broken("its size"))?;
         if !is_disk_size(size_bytes) {

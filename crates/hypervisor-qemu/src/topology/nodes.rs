@@ -55,8 +55,9 @@ pub(super) fn entries(answer: &Value) -> impl Iterator<Item = &Value> {
 }
 
 /// The file below a node, from the name that QEMU prints for it.
-pub(crate) fn file_path(printed: &str) -> PathBuf {
-    let parsed = printed.strip_prefix("json:").and_then(|options| serde_json::from_str::<Value>(options).ok());
+pub(super) fn file_path(printed: &str) -> PathBuf {
+    let parsed =
+        printed.strip_prefix("json:").and_then(|options| serde_json::from_str::<Value>(options).ok());
     let mut layer = parsed.as_ref().unwrap_or(&Value::Null);
     while layer["file"].is_object() {
         layer = &layer["file"];
@@ -68,6 +69,6 @@ pub(crate) fn file_path(printed: &str) -> PathBuf {
 }
 
 /// Whether a number of bytes can be a disk's: images are made of whole sectors.
-pub(crate) fn is_disk_size(size_bytes: u64) -> bool {
+pub(super) fn is_disk_size(size_bytes: u64) -> bool {
     size_bytes > 0 && size_bytes.is_multiple_of(512)
 }

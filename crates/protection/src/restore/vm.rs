@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use model::{DiskFormat, DiskName, PointId, VmDefinition, VmName};
+use model::{DiskFormat, DiskName, DiskSummary, PointId, PointSummary, VmDefinition, VmName};
 use vault::{PointRecord, Vault};
 
 use super::{RestoredDisk, disk::PartialDisk};
@@ -23,6 +23,21 @@ pub struct VmRestore {
     pub keep_identity: bool,
     /// Whether disk files that exist may be replaced.
     pub replace: bool,
+}
+
+impl VmRestore {
+    /// The files that the restore of this point makes, one for each disk of the point, in its order.
+    #[must_use]
+    pub fn disk_paths(&self, point: &PointSummary) -> Vec<PathBuf> {
+        let path = |(place, disk): (usize, &DiskSummary)| {
+            self.directory.join(file_name(place, &disk.name, self.format_of(&disk.name)))
+        };
+        point.disks.iter().enumerate().map(path).collect()
+    }
+
+    fn format_of(&self, disk: &DiskName) -> DiskFormat {
+        if uefi::is_variable_store(disk) { DiskFormat::Raw } else { self.format }
+    }
 }
 
 /// A VM that was restored; not yet known to any hypervisor.
@@ -67,9 +82,8 @@ async fn restore_disks(
     partials: &mut Vec<PartialDisk>,
     monitor: &Arc<dyn Monitor>,
 ) -> Result<Vec<RestoredDisk>> {
-    for (place, (summary, map)) in point.disks().enumerate() {
-        let format = if uefi::is_variable_store(&summary.name) { DiskFormat::Raw } else { order.format };
-        let path = order.directory.join(file_name(place, &summary.name, format));
+    for ((summary, map), path) in point.disks().zip(order.disk_paths(&point.summary)) {
+        let format = order.format_of(&summary.name);
         partials.push(PartialDisk::prepare(&summary.name, map, &path, format, order.replace).await?);
     }
     let mut written = Vec::with_capacity(partials.len());

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
+use image_formats::Usage;
 use model::{DiskDefinition, Firmware, NetworkKind, VmDefinition};
 
 use crate::failure::{Failure, Result};
@@ -48,8 +49,8 @@ async fn complete_disk(disk: &mut DiskDefinition) -> Result<()> {
     let path = disk.path.as_deref().ok_or_else(|| Failure::invalid(format!("{what} has no path")))?;
     check_file(path, &what)?;
     let looked = match disk.format {
-        Some(format) => image_formats::info(path, format).await,
-        None => image_formats::detect(path).await,
+        Some(format) => image_formats::info(path, format, Usage::Live).await,
+        None => image_formats::detect(path, Usage::Live).await,
     };
     disk.format = Some(looked.map_err(|error| Failure::from(error).during(&what))?.format);
     Ok(())

@@ -79,7 +79,7 @@ async fn a_failing_hook_leaves_no_proof_and_a_hanging_one_can_be_let_go() {
     guest.workload(&["hook", "fail"]).await.unwrap();
     agent.call("guest-fsfreeze-freeze", json!({})).await.unwrap();
     agent.call("guest-fsfreeze-thaw", json!({})).await.unwrap();
-    panic!("{:?}", guest.exec(&["/bin/sh","-c","ls -la /run/holdfast /run/workload; cat /run/workload/hook /run/holdfast/quiesced; cat /var/log/qga*"]).await);
+    assert!(guest.exec(&["/bin/cat", "/run/holdfast/quiesced"]).await.is_err());
 
     guest.workload(&["hook", "hang"]).await.unwrap();
     let freezing = tokio::spawn(async move { agent.call("guest-fsfreeze-freeze", json!({})).await });
@@ -89,27 +89,3 @@ async fn a_failing_hook_leaves_no_proof_and_a_hanging_one_can_be_let_go() {
     freezing.await.unwrap().unwrap();
     proof(&vm).await;
 }
-#[tokio::test]
-async fn tmp_timing() {
-    let image = GuestImage::obtain().unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let t = std::time::Instant::now();
-    let disks = image.create_disks(directory.path(), DiskFormat::Qcow2, ByteCount(1<<30)).unwrap();
-    eprintln!("disks {:?}", t.elapsed());
-    for boot in [Boot::Kernel, Boot::Disk] {
-    let t = std::time::Instant::now();
-    let vm = GuestVm::start(&image, &disks, &VmOptions{boot, ..Default::default()}).await.unwrap();
-    eprintln!("{boot:?} {:?}", t.elapsed());
-    eprintln!("{}", vm.serial_log());
-    eprintln!("{:?} {:?}", vm.guest().state_at_boot().await, t.elapsed());
-    let t = std::time::Instant::now();
-    eprintln!("{:?} {:?}", vm.guest().workload(&["burst","64"]).await, t.elapsed());
-    let t = std::time::Instant::now();
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    eprintln!("{:?} {:?}", vm.guest().latency().await, t.elapsed());
-    eprintln!("{:?}", vm.guest().exec(&["/bin/sh","-c","df -k; free; ps; cat /run/workload/log /run/agent/log"]).await.unwrap_or_default().lines().for_each(|l| eprintln!("{l}")));
-    vm.shut_down().await.unwrap();
-    }
-    eprintln!("{}", run_du(&image));
-}
-fn run_du(_: &GuestImage) -> String { crate::command::run(std::process::Command::new("du").args(["-ah", "../../target/guest"])).unwrap() }

@@ -1,0 +1,79 @@
+//! The server of a site.
+
+use std::{io::IsTerminal as _, path::PathBuf};
+
+use server::{Site, SiteConfig};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::{exit::Exit, failure::Failure};
+
+/// The variable that sets what is logged, in tracing-subscriber's filter syntax.
+const LOG_VARIABLE: &str = "HOLDFAST_LOG";
+
+/// This same program, also when a newer version has taken the place of its file.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
+/// Serves the site until a signal stops it.
+pub fn run(data_directory: PathBuf) -> Result<(), Failure> {
+    start_log()?;
+    let config = SiteConfig::new(data_directory, vec![THIS_PROGRAM.into(), "capture-guard".into()]);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| cannot("start", &error))?;
+    runtime.block_on(Box::pin(serve(config)))
+}
+
+async fn serve(config: SiteConfig) -> Result<(), Failure> {
+    // Before the site is opened: a signal that comes meanwhile is not lost.
+    let mut signals = Signals::new().map_err(|error| cannot("wait for signals", &error))?;
+    let place = config.data_directory.display().to_string();
+    let site = Site::open(config).await;
+    let site = site.map_err(|problem| Failure::problem(Some(&format!("the site {place}")), &problem))?;
+    let stopped = async move {
+        signals.next().await;
+        tokio::spawn(async move {
+            signals.next().await;
+            // What was being captured is let go by its guard.
+            std::process::exit(Exit::Interrupted as i32);
+        });
+    };
+    server::serve(site, stopped).await.map_err(|problem| Failure::problem(None, &problem))
+}
+
+fn start_log() -> Result<(), Failure> {
+    let filter = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info".to_owned());
+    let filter = EnvFilter::try_new(&filter).map_err(|error| {
+        Failure::usage(format!("{LOG_VARIABLE}={filter:?}: {error}"))
+            .with_hint(format!("write a level, as in {LOG_VARIABLE}=debug"))
+    })?;
+    let is_plain = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(!is_plain && std::io::stderr().is_terminal())
+        .init();
+    Ok(())
+}
+
+fn cannot(what: &str, error: &std::io::Error) -> Failure {
+    Failure::new(Exit::Error, format!("cannot {what}: {error}"))
+}
+
+/// The signals that stop the server.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What jobs do. Each submits its job after everything that can be known at once is checked; each checks its vault once
+//! more when its turn comes, before it touches anything.
+
+mod backup;
+mod restore_disk;
+mod restore_vm;
+mod verify;
+
+use std::path::{Path, PathBuf};
+
+use catalog::{Job, KnownVault};
+use model::DiskFormat;
+use serde::{Deserialize, Serialize};
+use vault::Vault;
+
+pub(crate) use self::{
+    backup::submit as backup, restore_disk::submit as restore_disk, restore_vm::submit as restore_vm,
+    verify::submit as verify,
+};
+use crate::{
+    failure::{Failure, Result},
+    jobs::JobMonitor,
+    site::Site,
+};
+
+/// What the request document of a restore holds, for whoever cleans up after it.
+#[derive(Debug, Serialize, Deserialize)]
+struct RestoreDocument {
+    reference: String,
+    /// The files that it writes.
+    paths: Vec<PathBuf>,
+    format: DiskFormat,
+    replace: bool,
+    /// A directory that exists for this restore alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    own_directory: Option<PathBuf>,
+}
+
+/// The files that a restore wrote or was to write.
+pub(crate) fn written_paths(job: &Job) -> Vec<PathBuf> {
+    document(job).map(|document| document.paths).unwrap_or_default()
+}
+
+/// The directory that existed for this restore alone.
+pub(crate) fn own_directory(job: &Job) -> Option<PathBuf> {
+    document(job)?.own_directory
+}
+
+fn document(job: &Job) -> Option<RestoreDocument> {
+    serde_json::from_value(job.request.clone()).ok()
+}
+
+/// The job's vault, certainly open.
+async fn open_vault(site: &Site, known: &KnownVault, monitor: &JobMonitor) -> Result<Vault> {
+    monitor.phase(format!("opening the vault {}", known.name));
+    site.vaults.open_checked(known).await
+}
+
+fn absolute(path: &str) -> Result<PathBuf> {
+    let path = Path::new(path);
+    if !path.is_absolute() {
+        return Err(Failure::invalid(format!("{} is not an absolute path", path.display())));
+    }
+    Ok(path.to_owned())
+}
+
+/// Fails when there is a file that must not be replaced.
+fn check_absent(paths: &[PathBuf]) -> Result<()> {
+    match paths.iter().find(|path| std::fs::symlink_metadata(path).is_ok()) {
+        Some(path) => Err(Failure::conflict(format!("{} exists", path.display()))
+            .with_hint("name another place, or replace what is there with --replace")),
+        None => Ok(()),
+    }
+}
+
+/// Fails when another unfinished restore writes one of these files.
+fn check_unclaimed(site: &Site, paths: &[PathBuf]) -> Result<()> {
+    for job in site.jobs.unfinished() {
+        if let Some(path) = written_paths(&job).iter().find(|path| paths.contains(path)) {
+            return Err(Failure::conflict(format!("job {} is writing {} already", job.id, path.display())));
+        }
+    }
+    Ok(())
+}
+
+fn document_of(request: &impl Serialize) -> serde_json::Value {
+    serde_json::to_value(request).unwrap_or_default()
+}

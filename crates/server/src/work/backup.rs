@@ -1,0 +1,65 @@
+//! A backup of a VM.
+
+use std::sync::Arc;
+
+use api::{BackupRequest, JobResult, PointView};
+use catalog::{Job, KnownVm};
+use model::{JobKind, ProtectionSettings};
+use protection::{BackupOrder, Monitor};
+
+use super::{document_of, open_vault};
+use crate::{
+    failure::{Failure, Result},
+    jobs::{JobDraft, JobMonitor, Outcome},
+    site::Site,
+    vms,
+};
+
+/// A label is for finding a point, not for telling its story.
+const LABEL_LIMIT_CHARS: usize = 200;
+
+/// Lines up a backup.
+pub(crate) async fn submit(site: &Site, vm: &KnownVm, request: BackupRequest) -> Result<Job> {
+    let label = request.label.as_deref().unwrap_or_default();
+    if label.chars().count() > LABEL_LIMIT_CHARS || label.chars().any(char::is_control) {
+        return Err(Failure::invalid(format!(
+            "a label has at most {LABEL_LIMIT_CHARS} characters and no control characters"
+        )));
+    }
+    let settings = settings(site, vm).await?;
+    let draft = JobDraft {
+        kind: JobKind::Backup,
+        subject: vm.name.to_string(),
+        vm_id: Some(vm.id),
+        vault_id: Some(settings.vault_id),
+        request: document_of(&request),
+    };
+    let (work_site, vm) = (site.clone(), vm.clone());
+    site.jobs
+        .submit(draft, Box::new(move |monitor| Box::pin(async move { work(&work_site, vm, request, monitor).await })))
+        .await
+}
+
+async fn settings(site: &Site, vm: &KnownVm) -> Result<ProtectionSettings> {
+    site.catalog.protection(vm.id).await?.ok_or_else(|| {
+        Failure::conflict(format!("the VM {} is not protected", vm.name))
+            .with_hint("name a vault for it first: holdfast protect VM --vault VAULT")
+    })
+}
+
+async fn work(site: &Site, vm: KnownVm, request: BackupRequest, monitor: Arc<JobMonitor>) -> Outcome {
+    // Its turn may come late: what counts is how the VM is protected now.
+    let mut settings = settings(site, &vm).await?;
+    settings.consistency = request.consistency.unwrap_or(settings.consistency);
+    let known = site.vaults.find(settings.vault_id.as_str()).await?;
+    let vault = open_vault(site, &known, &monitor).await?;
+    monitor.phase("looking at the VM");
+    if let Err(reason) = vms::refresh(site, &vm).await {
+        tracing::debug!(vm = %vm.name, reason, "the VM was not seen before its backup");
+    }
+    let vm = vms::find(site, vm.id.as_str()).await?;
+    let order = BackupOrder { vm: vms::access(&vm), settings, label: request.label };
+    let monitor: Arc<dyn Monitor> = monitor;
+    let point = Box::pin(protection::backup(&site.env, &*site.hypervisor, &vault, &order, &monitor)).await?;
+    Ok(JobResult::Point(Box::new(PointView::new(point, known.name.as_str(), None))))
+}

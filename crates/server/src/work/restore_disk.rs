@@ -1,0 +1,93 @@
+//! One disk of a recovery point becomes an image file.
+
+use std::sync::Arc;
+
+use api::{JobResult, RestoreDiskRequest, RestoredDiskView};
+use catalog::{Job, KnownVault};
+use model::{DiskFormat, DiskName, JobKind, VmId};
+use protection::{DiskRestore, Monitor};
+
+use super::{RestoreDocument, absolute, check_absent, check_unclaimed, document_of, open_vault};
+use crate::{
+    failure::{Failure, Result},
+    jobs::{JobDraft, JobMonitor, Outcome},
+    points::{self, FoundPoint},
+    site::Site,
+    vms,
+};
+
+/// Lines up the restore of a disk.
+pub(crate) async fn submit(site: &Site, request: RestoreDiskRequest) -> Result<Job> {
+    let mut reference = points::parse(&request.reference)?;
+    let point = points::resolve(site, &reference).await?;
+    let disk = choose_disk(&point, reference.disk.take())?;
+    reference.disk = Some(disk.clone());
+    let path = absolute(&request.path)?;
+    if path.file_name().is_none() || path.is_dir() {
+        return Err(Failure::invalid(format!("{} is a directory", path.display()))
+            .with_hint("name the file that the disk becomes"));
+    }
+    if !request.replace {
+        check_absent(std::slice::from_ref(&path))?;
+    }
+    let _admission = site.admission.lock().await;
+    check_unclaimed(site, std::slice::from_ref(&path))?;
+    let nobody = VmId::from_random([0; 10]);
+    vms::check_paths_free(site, vec![path.clone()], nobody).await?;
+    let order = DiskRestore {
+        point_id: point.record.summary.id,
+        disk,
+        path: path.clone(),
+        format: request.format.unwrap_or(DiskFormat::Raw),
+        replace: request.replace,
+    };
+    let document = RestoreDocument {
+        reference: request.reference,
+        paths: vec![path],
+        format: order.format,
+        replace: order.replace,
+        own_directory: None,
+    };
+    let draft = JobDraft {
+        kind: JobKind::RestoreDisk,
+        subject: reference.to_string(),
+        vm_id: None,
+        vault_id: Some(point.vault.id),
+        request: document_of(&document),
+    };
+    let (work_site, known) = (site.clone(), point.vault);
+    site.jobs
+        .submit(draft, Box::new(move |monitor| Box::pin(async move { work(&work_site, known, order, monitor).await })))
+        .await
+}
+
+async fn work(site: &Site, known: KnownVault, order: DiskRestore, monitor: Arc<JobMonitor>) -> Outcome {
+    let vault = open_vault(site, &known, &monitor).await?;
+    let monitor: Arc<dyn Monitor> = monitor;
+    let restored = Box::pin(protection::restore_disk(&vault, &order, &monitor)).await?;
+    Ok(JobResult::RestoredDisk(disk_view(restored)))
+}
+
+/// The view of a restored disk.
+pub(super) fn disk_view(disk: protection::RestoredDisk) -> RestoredDiskView {
+    RestoredDiskView {
+        name: disk.name.into(),
+        path: disk.path.display().to_string(),
+        format: disk.format,
+        size_bytes: disk.size_bytes,
+        written_bytes: disk.written_bytes,
+    }
+}
+
+/// The disk that is named, or the only one.
+fn choose_disk(point: &FoundPoint, named: Option<DiskName>) -> Result<DiskName> {
+    let names: Vec<&DiskName> = point.record.summary.disks.iter().map(|disk| &disk.name).collect();
+    let list = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+    match (named, &*names) {
+        (Some(name), names) if names.contains(&&name) => Ok(name),
+        (Some(name), _) => Err(Failure::not_found(format!("the recovery point has no disk {name}; it has {list}"))),
+        (None, [only]) => Ok((*only).clone()),
+        (None, _) => Err(Failure::invalid(format!("the recovery point has several disks: {list}"))
+            .with_hint("name one of them, as in point:VM/POINT/DISK")),
+    }
+}

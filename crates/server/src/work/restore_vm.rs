@@ -1,0 +1,114 @@
+//! A recovery point becomes a new VM.
+
+use std::sync::Arc;
+
+use api::{JobResult, RestoreVmRequest, RestoredVmView};
+use catalog::{Job, KnownVault, KnownVm, Origin};
+use model::{DiskFormat, JobKind, VmId, VmName};
+use protection::{Monitor, VmRestore};
+
+use super::{RestoreDocument, absolute, check_absent, check_unclaimed, document_of, open_vault};
+use crate::{
+    directory,
+    failure::{Failure, Result},
+    jobs::{JobDraft, JobMonitor, Outcome, WorkFailure},
+    points,
+    site::Site,
+    vms,
+};
+
+/// Lines up the restore of a VM. Its name, its id and its files are taken from now on.
+pub(crate) async fn submit(site: &Site, request: RestoreVmRequest) -> Result<Job> {
+    let reference = points::parse(&request.reference)?;
+    if reference.disk.is_some() {
+        return Err(Failure::invalid(format!("{reference} is a disk"))
+            .with_hint("leave the disk out, or restore it alone with: holdfast restore disk"));
+    }
+    let point = points::resolve(site, &reference).await?;
+    let name = match &request.name {
+        Some(name) => name.parse().map_err(|error| Failure::invalid(format!("the VM's name: {error}")))?,
+        None => point.record.summary.vm_name.clone(),
+    };
+    let vm_id = VmId::from_random(env::random(&*site.env.entropy));
+    let (own_directory, directory) = match &request.directory {
+        Some(directory) => (None, absolute(directory)?),
+        None => (Some(site.directory.disks(vm_id)), site.directory.disks(vm_id)),
+    };
+    let order = VmRestore {
+        point_id: point.record.summary.id,
+        name: name.clone(),
+        directory,
+        format: request.format.unwrap_or(DiskFormat::Qcow2),
+        keep_identity: request.keep_identity,
+        replace: request.replace,
+    };
+    let paths = order.disk_paths(&point.record.summary);
+    if !request.replace {
+        check_absent(&paths)?;
+    }
+    let _admission = site.admission.lock().await;
+    vms::check_name_free(site, &name, vm_id).await?;
+    check_unclaimed(site, &paths)?;
+    vms::check_paths_free(site, paths.clone(), vm_id).await?;
+    let document = RestoreDocument {
+        reference: request.reference,
+        paths,
+        format: order.format,
+        replace: order.replace,
+        own_directory,
+    };
+    let draft = JobDraft {
+        kind: JobKind::RestoreVm,
+        subject: name.to_string(),
+        vm_id: Some(vm_id),
+        vault_id: Some(point.vault.id),
+        request: document_of(&document),
+    };
+    let (work_site, known, start) = (site.clone(), point.vault, request.start);
+    let work = Box::new(move |monitor| {
+        Box::pin(async move { work(&work_site, known, vm_id, order, start, monitor).await }) as _
+    });
+    site.jobs.submit(draft, work).await
+}
+
+async fn work(
+    site: &Site,
+    known: KnownVault,
+    vm_id: VmId,
+    order: VmRestore,
+    start: bool,
+    monitor: Arc<JobMonitor>,
+) -> Outcome {
+    let vault = open_vault(site, &known, &monitor).await?;
+    if order.directory.starts_with(site.directory.path()) {
+        directory::create_private(&order.directory)?;
+    }
+    let operation: Arc<dyn Monitor> = monitor.clone();
+    let restored = Box::pin(protection::restore_vm(&vault, &order, &operation)).await?;
+    let vm = admit(site, vm_id, &order.name, restored.definition).await?;
+    let mut view = RestoredVmView {
+        vm_id: vm_id.to_string(),
+        vm_name: order.name.to_string(),
+        point_id: order.point_id.to_string(),
+        disks: restored.disks.into_iter().map(super::restore_disk::disk_view).collect(),
+        started: false,
+    };
+    if start {
+        monitor.phase("starting the VM");
+        if let Err(error) = site.hypervisor.start(&vms::access(&vm)).await {
+            let failure = Failure::from(error).during("the VM is restored but did not start");
+            return Err(WorkFailure { failure, result: Some(JobResult::RestoredVm(view)) });
+        }
+        view.started = true;
+    }
+    Ok(JobResult::RestoredVm(view))
+}
+
+async fn admit(site: &Site, id: VmId, name: &VmName, definition: model::VmDefinition) -> Result<KnownVm> {
+    let origin = Origin::Managed { definition };
+    let vm = KnownVm { id, name: name.clone(), origin, last_seen: None, created_at: site.env.clock.now() };
+    let _admission = site.admission.lock().await;
+    let admitted = vms::admit(site, &vm).await;
+    admitted.map_err(|failure| failure.during("the disks are restored, but the VM could not be made known"))?;
+    Ok(vm)
+}

@@ -1,0 +1,100 @@
+//! A vault is read back and checked.
+
+use std::sync::Arc;
+
+use api::{Code, DamageView, HurtDiskView, HurtPointView, JobResult, VerifyView};
+use catalog::{Job, KnownVault};
+use model::{ByteCount, JobKind};
+use protection::Monitor;
+use vault::{Damage, DiskHealth, PointHealth, VerifyReport};
+
+use super::{document_of, open_vault};
+use crate::{
+    failure::{Failure, Result},
+    jobs::{JobDraft, JobMonitor, Outcome, WorkFailure},
+    site::Site,
+};
+
+/// Damage and lost ranges that are named one by one on the wire; the counts are complete.
+const NAMED_LIMIT: usize = 1000;
+
+/// Lines up the verification of a vault.
+pub(crate) async fn submit(site: &Site, known: KnownVault) -> Result<Job> {
+    let draft = JobDraft {
+        kind: JobKind::Verify,
+        subject: known.name.to_string(),
+        vm_id: None,
+        vault_id: Some(known.id),
+        request: document_of(&()),
+    };
+    let work_site = site.clone();
+    site.jobs
+        .submit(draft, Box::new(move |monitor| Box::pin(async move { work(&work_site, known, monitor).await })))
+        .await
+}
+
+async fn work(site: &Site, known: KnownVault, monitor: Arc<JobMonitor>) -> Outcome {
+    let vault = open_vault(site, &known, &monitor).await?;
+    let monitor: Arc<dyn Monitor> = monitor;
+    let report = Box::pin(protection::verify(&vault, &monitor)).await?;
+    let is_clean = report.is_clean();
+    let damage_count = report.damage_count;
+    let view = view(&known, report);
+    if is_clean {
+        return Ok(JobResult::Verified(view));
+    }
+    let detail = format!(
+        "the vault {} is damaged: {damage_count} findings, which hurt {} recovery points; {} are intact",
+        known.name,
+        view.hurt_points.len(),
+        view.intact_point_count
+    );
+    let failure = Failure::new(Code::Damaged, detail)
+        .with_hint("restore from the intact points; the next backup stores again what it finds missing");
+    Err(WorkFailure { failure, result: Some(JobResult::Verified(view)) })
+}
+
+fn view(known: &KnownVault, report: VerifyReport) -> VerifyView {
+    let intact_point_count = report.points.iter().filter(|point| point.is_intact()).count() as u64;
+    VerifyView {
+        vault: known.name.to_string(),
+        pack_count: report.packs,
+        chunk_count: report.chunks,
+        read_bytes: ByteCount(report.checked_bytes),
+        damages: report.damage.iter().take(NAMED_LIMIT).map(damage).collect(),
+        hurt_points: report.points.into_iter().filter(|point| !point.is_intact()).map(hurt_point).collect(),
+        intact_point_count,
+    }
+}
+
+fn damage(damage: &Damage) -> DamageView {
+    let (object, chunk, detail) = match damage {
+        Damage::MissingPack { pack } => (format!("pack {pack}"), None, "it is missing"),
+        Damage::Pack { pack, reason } => (format!("pack {pack}"), None, reason.as_str()),
+        Damage::Chunk { pack, chunk } => {
+            (format!("pack {pack}"), Some(chunk.to_string()), "its bytes are not those that were stored")
+        }
+        Damage::IndexSegment { segment, reason } => (format!("index segment {segment}"), None, reason.as_str()),
+        Damage::Point { object, reason } => (format!("recovery point {object}"), None, reason.as_str()),
+        _ => ("unknown".to_owned(), None, "damage of a kind that this server does not know"),
+    };
+    DamageView { object, chunk, detail: detail.to_owned() }
+}
+
+fn hurt_point(point: PointHealth) -> HurtPointView {
+    HurtPointView {
+        id: point.id,
+        vm_name: point.vm_name.into(),
+        disks: point.hurt.into_iter().map(hurt_disk).collect(),
+    }
+}
+
+fn hurt_disk(disk: DiskHealth) -> HurtDiskView {
+    let ranges = disk.lost.iter().take(NAMED_LIMIT).map(|range| (range.offset_bytes, range.length_bytes));
+    HurtDiskView {
+        name: disk.name.into(),
+        lost_bytes: ByteCount(disk.lost_bytes),
+        intact_bytes: ByteCount(0),
+        first_lost_ranges: ranges.collect(),
+    }
+}
