@@ -108,10 +108,15 @@ pub enum ClientCommand {
     #[command(subcommand)]
     Vault(VaultCommand),
     /// Protects a VM, or changes how it is protected.
+    ///
+    /// What is not given is as by default, also where the VM is protected already. The guest always wins: a backup that
+    /// would hold it up for too long breaks off instead.
     Protect(Protect),
     /// Ends a VM's protection; its recovery points stay.
     Unprotect(Unprotect),
     /// Backs up a protected VM now.
+    ///
+    /// The first backup reads all that the disks hold; later ones read what has changed since. Prints the recovery point.
     Backup(Backup),
     /// Recovery points: the moments of VMs that can be restored.
     #[command(subcommand)]

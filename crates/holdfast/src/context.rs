@@ -1,9 +1,6 @@
 //! What a client command works with.
 
-use std::{
-    io::{IsTerminal as _, Write as _},
-    path::PathBuf,
-};
+use std::{io::IsTerminal as _, path::PathBuf};
 
 use api::Client;
 use model::VaultId;
@@ -40,9 +37,9 @@ impl Context {
 
     /// A command for the person to type, for this same site.
     pub fn command(&self, arguments: &str) -> String {
-        let found_unaided = std::env::var_os("HOLDFAST_DATA_DIR").is_some_and(|set| !set.is_empty())
-            || self.data_directory == data_directory_default();
-        if found_unaided {
+        let unaided =
+            std::env::var_os("HOLDFAST_DATA_DIR").map_or_else(data_directory_default, PathBuf::from);
+        if std::path::absolute(unaided).is_ok_and(|unaided| unaided == self.data_directory) {
             return format!("holdfast {arguments}");
         }
         let directory = location::shell_word(&self.data_directory.to_string_lossy());
@@ -75,7 +72,6 @@ impl Context {
         if !self.output.quiet {
             output::tell(Tone::Plain, text);
         }
-        std::io::stderr().flush().ok();
     }
 }
 

@@ -90,8 +90,9 @@ impl From<ClientError> for Failure {
                     None => failure,
                 }
             }
-            ClientError::Broken(_) => Self::new(Exit::Unreachable, error.to_string())
-                .with_hint("the server's log says why; holdfast version and holdfast status must agree"),
+            ClientError::Broken(_) => {
+                Self::new(Exit::Unreachable, error.to_string()).with_hint("the server's log says why")
+            }
         }
     }
 }

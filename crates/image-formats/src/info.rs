@@ -1,16 +1,17 @@
 //! What is known of an image file without reading its data.
 
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
     io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use model::DiskFormat;
+use rustix::fs::OFlags;
 use serde::Deserialize;
 
 use crate::{
-    Error, ErrorKind, RawImage, Result,
+    Error, ErrorKind, Result,
     magic::{HEADER_LENGTH_BYTES, Recognised, recognise},
     qemu_img, raw,
 };
@@ -57,11 +58,11 @@ pub enum Usage {
 /// format wherever there is one.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] for formats that are not handled; [`ErrorKind::NotFound`], [`ErrorKind::Denied`].
+/// [`ErrorKind::Unsupported`] for formats that are not handled; [`ErrorKind::NotFound`], [`ErrorKind::Denied`],
+/// [`ErrorKind::InUse`] as the usage says.
 pub async fn detect(path: &Path, usage: Usage) -> Result<ImageInfo> {
-    let recognised = recognise_file(path).await?;
-    match recognised {
-        Recognised::Handled(format) => info_of(path, format, usage).await,
+    match recognise_file(path).await? {
+        Recognised::Handled(format) => report(path, format, usage).await,
         Recognised::Foreign(name) => Err(foreign(path, name)),
     }
 }
@@ -71,33 +72,21 @@ pub async fn detect(path: &Path, usage: Usage) -> Result<ImageInfo> {
 /// # Errors
 /// [`ErrorKind::Unsupported`] for a qcow2 file that is none or keeps its data elsewhere, else as [`detect`].
 pub async fn info(path: &Path, format: DiskFormat, usage: Usage) -> Result<ImageInfo> {
-    if format == DiskFormat::Qcow2 {
-        match recognise_file(path).await? {
-            Recognised::Handled(DiskFormat::Qcow2) => {}
-            Recognised::Handled(DiskFormat::Raw) => {
-                let context = format!("{} is not a qcow2 image", path.display());
-                return Err(Error::new(ErrorKind::Unsupported, context));
-            }
-            Recognised::Foreign(name) => return Err(foreign(path, name)),
+    match (format, recognise_file(path).await?) {
+        // A raw disk may hold anything.
+        (DiskFormat::Raw, _) | (DiskFormat::Qcow2, Recognised::Handled(DiskFormat::Qcow2)) => {
+            report(path, format, usage).await
         }
-    }
-    info_of(path, format, usage).await
-}
-
-async fn info_of(path: &Path, format: DiskFormat, usage: Usage) -> Result<ImageInfo> {
-    match format {
-        DiskFormat::Raw => {
-            let image = RawImage::open(path).await?;
-            let size_bytes = image::DiskImage::size_bytes(&image);
-            Ok(ImageInfo { format, size_bytes, bitmaps: Vec::new(), backing: None })
+        (DiskFormat::Qcow2, Recognised::Foreign(name)) => Err(foreign(path, name)),
+        (DiskFormat::Qcow2, Recognised::Handled(DiskFormat::Raw)) => {
+            Err(Error::new(ErrorKind::Unsupported, format!("{} is not a qcow2 image", path.display())))
         }
-        DiskFormat::Qcow2 => qcow2_info(path, usage).await,
     }
 }
 
 async fn recognise_file(path: &Path) -> Result<Recognised> {
     let doing = format!("reading the first bytes of {}", path.display());
-    let file = raw::open(path, &raw::read_only()).await?;
+    let file = raw::open(path, OpenOptions::new().read(true), OFlags::empty()).await?;
     let header = raw::blocking(move || read_header(&file)).await;
     header.map(|header| recognise(&header)).map_err(|error| Error::from_io(doing, error))
 }
@@ -115,9 +104,9 @@ fn foreign(path: &Path, name: &str) -> Error {
     )
 }
 
-async fn qcow2_info(path: &Path, usage: Usage) -> Result<ImageInfo> {
+async fn report(path: &Path, format: DiskFormat, usage: Usage) -> Result<ImageInfo> {
     let doing = format!("looking at {}", path.display());
-    let mut arguments = ["info", "--output=json", "--format=qcow2"].map(Into::into).to_vec();
+    let mut arguments = vec!["info".into(), "--output=json".into(), format!("--format={format}").into()];
     if usage == Usage::Live {
         arguments.push("--force-share".into());
     }
@@ -126,7 +115,7 @@ async fn qcow2_info(path: &Path, usage: Usage) -> Result<ImageInfo> {
     let report: Report = serde_json::from_slice(&output).map_err(|error| {
         Error::new(ErrorKind::Failed, format!("{doing}: qemu-img's answer")).with_source(error)
     })?;
-    Ok(report.into_info())
+    Ok(report.into_info(format))
 }
 
 /// The parts of qemu-img's report that matter.
@@ -140,11 +129,11 @@ struct Report {
 
 #[derive(Deserialize)]
 struct FormatSpecific {
-    data: Qcow2Report,
+    data: FormatReport,
 }
 
 #[derive(Deserialize)]
-struct Qcow2Report {
+struct FormatReport {
     #[serde(default)]
     bitmaps: Vec<BitmapReport>,
 }
@@ -157,10 +146,10 @@ struct BitmapReport {
 }
 
 impl Report {
-    fn into_info(self) -> ImageInfo {
+    fn into_info(self, format: DiskFormat) -> ImageInfo {
         let bitmaps = self.format_specific.map(|specific| specific.data.bitmaps).unwrap_or_default();
         ImageInfo {
-            format: DiskFormat::Qcow2,
+            format,
             size_bytes: self.virtual_size,
             bitmaps: bitmaps.into_iter().map(BitmapReport::into_info).collect(),
             backing: self.backing_filename,

@@ -25,18 +25,12 @@ pub(crate) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
-pub(crate) fn read_only() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true);
-    options
-}
-
 /// Opens a file or block device; anything else is refused. Never waits, as it would for the writer of a named pipe.
-pub(crate) async fn open(path: &Path, options: &OpenOptions) -> Result<File> {
+pub(crate) async fn open(path: &Path, options: &OpenOptions, flags: OFlags) -> Result<File> {
     let doing = format!("opening {}", path.display());
     let (path, mut options) = (path.to_owned(), options.clone());
     let opened = blocking(move || {
-        let file = options.custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+        let file = options.custom_flags((flags | OFlags::NONBLOCK).bits() as i32).open(path)?;
         let file_type = file.metadata()?.file_type();
         Ok((file_type.is_file() || file_type.is_block_device()).then_some(file))
     });

@@ -3,7 +3,9 @@
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path, process::Command};
 
 use image::{ByteRange, DiskImage, conformance};
-use image_formats::{ErrorKind, Qcow2Target, QemuNbdImage, Usage, bitmap, create_target, detect, info};
+use image_formats::{
+    ErrorKind, Qcow2Target, QemuNbdImage, RawTarget, Usage, bitmap, create_target, detect, info,
+};
 use model::DiskFormat;
 use tempfile::TempDir;
 
@@ -109,6 +111,17 @@ async fn an_image_that_is_written_is_in_use() {
     assert_eq!(bitmap::add(&path, "b", 65_536).await.unwrap_err().kind(), ErrorKind::InUse);
     target.finish().await.unwrap();
     bitmap::add(&path, "b", 65_536).await.expect("the file is free when finish returns");
+}
+
+#[tokio::test]
+async fn a_raw_image_that_is_taken_for_writing_is_in_use() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("disk");
+    fs::write(&path, vec![1; 4096]).unwrap();
+    let target = RawTarget::open_existing(&path, 4096).await.unwrap();
+    assert_eq!(QemuNbdImage::open(&path, DiskFormat::Raw, &[]).await.unwrap_err().kind(), ErrorKind::InUse);
+    drop(target);
+    assert_eq!(detect(&path, Usage::AtRest).await.unwrap().size_bytes, 4096);
 }
 
 #[tokio::test]

@@ -23,9 +23,7 @@ const VM_LIMIT: Duration = Duration::from_secs(120);
 pub(crate) async fn clean_up(site: &Site) -> Result<()> {
     let interrupted = site.jobs.end_interrupted().await?;
     for job in interrupted.iter().filter(|job| matches!(job.kind, JobKind::RestoreDisk | JobKind::RestoreVm)) {
-        for path in work::written_paths(job) {
-            discard_partial(&path);
-        }
+        clean_up_restore(site, job).await?;
     }
     // Each VM is taken before the first request can line up for it.
     let taken: Vec<_> = site
@@ -44,8 +42,24 @@ pub(crate) async fn clean_up(site: &Site) -> Result<()> {
                 drop(ticket);
             }
         });
-        site.stopping.run_until_cancelled(all).await;
+        site.stopping.run_until_cancelled(all).await; // a server that stops leaves the rest to the next
     });
+    Ok(())
+}
+
+/// A restore counts from the moment at which its VM is known, or its one file has its name.
+async fn clean_up_restore(site: &Site, job: &Job) -> Result<()> {
+    for path in work::written_paths(job) {
+        discard_partial(&path);
+    }
+    let Some((directory, vm_id)) = work::own_directory(job).zip(job.vm_id) else { return Ok(()) };
+    if site.catalog.vm(vm_id.as_str()).await?.is_none() && directory == site.directory.disks(vm_id) {
+        match std::fs::remove_dir_all(&directory) {
+            Ok(()) => tracing::info!(path = %directory.display(), "removed what a dead restore had written"),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!(path = %directory.display(), %error, "what a dead restore had written stays"),
+        }
+    }
     Ok(())
 }
 

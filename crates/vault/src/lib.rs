@@ -36,6 +36,8 @@ mod fixture;
 mod frame;
 #[doc(hidden)]
 pub mod fuzz;
+#[cfg(test)]
+mod golden;
 mod image;
 mod index;
 mod keys;

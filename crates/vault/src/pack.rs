@@ -103,7 +103,7 @@ pub(crate) fn decode_trailer(bytes: &[u8; TRAILER_BYTES]) -> Result<usize> {
     Ok(directory_bytes as usize)
 }
 
-fn encode_directory(frames: &[FrameEntry]) -> Vec<u8> {
+pub(crate) fn encode_directory(frames: &[FrameEntry]) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend((frames.len() as u32).to_le_bytes());
     for frame in frames {

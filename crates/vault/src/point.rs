@@ -8,6 +8,8 @@ use futures::{StreamExt, stream};
 use model::{DiskName, DiskSummary, PointId, PointSummary, VmDefinition};
 
 pub(crate) use document::decode_body;
+#[cfg(test)]
+pub(crate) use document::{decode, encode, encode_body};
 
 use crate::{Digest, DiskMap, Error, ErrorKind, Result, Vault, store::ObjectKind, sync, vault::Shared};
 
@@ -116,6 +118,3 @@ impl Shared {
         Ok(point)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -236,6 +236,3 @@ fn classify_io(error: &std::io::Error) -> Option<ErrorKind> {
         _ => None,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -6,9 +6,7 @@ use model::Consistency;
 
 use crate::{context::Context, failure::Failure, wait::WaitArguments};
 
-/// Backs up a protected VM now.
-///
-/// The first backup reads all that the disks hold; later ones read what has changed since. Prints the recovery point.
+/// Backs up a VM.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   holdfast backup web-1

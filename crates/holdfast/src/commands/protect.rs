@@ -8,10 +8,7 @@ use model::{ByteCount, Consistency};
 
 use crate::{arguments, context::Context, failure::Failure, location};
 
-/// Protects a VM, or changes how it is protected.
-///
-/// What is not given is as by default, also where the VM is protected already. The guest always wins: a backup that would
-/// hold it up for too long breaks off instead.
+/// Protects a VM.
 #[derive(Debug, Args)]
 #[command(after_long_help = PROTECT_EXAMPLES)]
 pub struct Protect {

@@ -43,7 +43,7 @@ pub enum VaultCommand {
 const CREATE_EXAMPLES: &str = "\
 Examples:
   holdfast vault create main --save-key /media/usb/main.key
-  holdfast vault create offsite --url 's3://bucket/prefix?endpoint=https://s3.example.com' --passphrase";
+  holdfast vault create offsite --url 's3://bucket/prefix?region=eu-1' --passphrase";
 
 const ATTACH_EXAMPLES: &str = "\
 Example:

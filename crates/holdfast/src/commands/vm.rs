@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use api::{AddVm, StopVm};
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use model::VmName;
 
 use crate::{context::Context, definition_file, failure::Failure, location};
@@ -63,12 +63,13 @@ pub struct Vm {
 
 /// Makes a VM known.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("source").required(true).args(["definition", "qmp"]))]
 pub struct Add {
     /// The VM's name on this site; the definition's or QEMU's own name where it is left out.
     #[arg(long)]
     name: Option<VmName>,
     /// A VM that Holdfast starts and stops, described by this TOML file.
-    #[arg(long, value_name = "FILE", required_unless_present = "qmp", conflicts_with = "qmp")]
+    #[arg(long, value_name = "FILE")]
     definition: Option<PathBuf>,
     /// A VM that somebody else started: its QMP socket.
     #[arg(long, value_name = "SOCKET")]

@@ -44,6 +44,23 @@ impl Status {
     }
 }
 
+impl Status {
+    fn vms(&self) -> String {
+        let counts = format!("{}, {} protected", self.vm_count, self.protected_vm_count);
+        match self.unrecoverable_vm_count {
+            0 => counts,
+            count => format!("{counts}, {count} of those without a recovery point"),
+        }
+    }
+
+    fn vaults(&self) -> String {
+        match self.closed_vault_count {
+            0 => self.vault_count.to_string(),
+            count => format!("{}, {count} of them cannot be opened", self.vault_count),
+        }
+    }
+}
+
 impl Identified for Status {
     fn id(&self) -> String {
         self.site.data_directory.clone()
@@ -60,14 +77,8 @@ impl Page for Status {
             ("Data directory", self.site.data_directory.clone()),
             ("Server", format!("version {}, process {}", self.site.version, self.site.process_id)),
             ("Running since", started),
-            (
-                "VMs",
-                format!(
-                    "{}, {} protected, {} of those without a point",
-                    self.vm_count, self.protected_vm_count, self.unrecoverable_vm_count
-                ),
-            ),
-            ("Vaults", format!("{}, {} of them do not open", self.vault_count, self.closed_vault_count)),
+            ("VMs", self.vms()),
+            ("Vaults", self.vaults()),
             ("Jobs at work", self.unfinished_job_count.to_string()),
         ])
     }

@@ -116,11 +116,6 @@ impl Topology {
         Ok(topology)
     }
 
-    /// The disk with this name.
-    pub(crate) fn disk(&self, name: &DiskName) -> Option<&GuestDisk> {
-        self.disks.iter().find(|disk| disk.name == *name)
-    }
-
     fn take_flash(&mut self, qom_path: &str, inserted: &Value) {
         self.flash = true;
         if qom_path.ends_with("flash1") {

@@ -1,15 +1,21 @@
 //! Raw files and block devices that are read.
 
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path, sync::Arc};
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::Arc,
+};
 
 use ::image::{ByteRange, DiskImage, Extent, ExtentKind};
 use async_trait::async_trait;
 use rustix::{
-    fs::{SeekFrom, seek},
+    fs::{OFlags, SeekFrom, seek},
     io::Errno,
 };
 
-use super::{blocking, length_bytes, open, read_only};
+use super::{blocking, length_bytes, open};
 use crate::{Error, Result};
 
 /// A raw file or block device that is read. Its size is rounded up to a multiple of 512; the bytes added are zeros.
@@ -28,7 +34,7 @@ impl RawImage {
     /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Denied`], and [`crate::ErrorKind::Unsupported`] for what is
     /// neither a file nor a block device.
     pub async fn open(path: &Path) -> Result<Self> {
-        let file = Arc::new(open(path, &read_only()).await?);
+        let file = Arc::new(open(path, OpenOptions::new().read(true), OFlags::empty()).await?);
         let measured = Arc::clone(&file);
         let length = blocking(move || length_bytes(&measured)).await;
         let length =

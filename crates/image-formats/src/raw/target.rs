@@ -3,7 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::Path,
     sync::Arc,
 };
@@ -53,17 +53,16 @@ impl RawTarget {
     /// [`ErrorKind::NoSpace`] when it is smaller than the disk, [`ErrorKind::InUse`] when a VM runs from it or it is
     /// mounted, else as [`super::RawImage::open`].
     pub async fn open_existing(path: &Path, size_bytes: u64) -> Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true);
-        let file = Arc::new(open(path, &options).await?);
-        let (locked, owned_path) = (Arc::clone(&file), path.to_owned());
+        // Of a block device this holds the exclusive use that the kernel gives only while nothing has it mounted or claimed.
+        let file = Arc::new(open(path, OpenOptions::new().read(true).write(true), OFlags::EXCL).await?);
+        let locked = Arc::clone(&file);
         let length = blocking(move || {
-            refuse_users(&locked, &owned_path)?;
+            lock(&locked)?;
             length_bytes(&locked)
         });
         let length = length.await.map_err(|error| {
-            let context = format!("taking {} for writing", path.display());
-            Error::from_io(context, error).with_guidance("stop the VM that uses it, or unmount it")
+            let error = Error::from_io(format!("taking {} for writing", path.display()), error);
+            error.with_guidance("stop the VM or program that uses it")
         })?;
         if length < size_bytes {
             let context = format!("{} has {length} bytes, the disk needs {size_bytes}", path.display());
@@ -127,16 +126,12 @@ pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Fails with `ResourceBusy` when somebody else uses the file or device.
-fn refuse_users(file: &File, path: &Path) -> io::Result<()> {
-    if file.metadata()?.file_type().is_block_device() {
-        // The kernel gives exclusive access to a device only while it is neither mounted nor claimed.
-        let mut exclusive = OpenOptions::new();
-        return exclusive.read(true).custom_flags(OFlags::EXCL.bits() as i32).open(path).map(drop);
-    }
-    // QEMU holds locks on bytes of every image that it has open.
+/// Takes a lock that shuts out QEMU, which locks bytes of every image that it has open, and fails when QEMU was first.
+/// The kernel drops the lock as soon as this process closes any handle of the same file: it is a safeguard, no guarantee.
+fn lock(file: &File) -> io::Result<()> {
     match fcntl_lock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(()),
+        // Where there are no locks, QEMU has none either.
+        Ok(()) | Err(Errno::NOLCK | Errno::NOSYS) => Ok(()),
         Err(Errno::AGAIN | Errno::ACCESS) => Err(io::ErrorKind::ResourceBusy.into()),
         Err(error) => Err(error.into()),
     }

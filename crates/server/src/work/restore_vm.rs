@@ -9,7 +9,6 @@ use protection::{Monitor, VmRestore};
 
 use super::{RestoreDocument, absolute, check_absent, check_unclaimed, document_of, open_vault};
 use crate::{
-    directory,
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome, WorkFailure},
     points,
@@ -80,9 +79,6 @@ async fn work(
     monitor: Arc<JobMonitor>,
 ) -> Outcome {
     let vault = open_vault(site, &known, &monitor).await?;
-    if order.directory.starts_with(site.directory.path()) {
-        directory::create_private(&order.directory)?;
-    }
     let operation: Arc<dyn Monitor> = monitor.clone();
     let restored = Box::pin(protection::restore_vm(&vault, &order, &operation)).await?;
     let vm = admit(site, vm_id, &order.name, restored.definition).await?;

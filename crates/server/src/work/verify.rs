@@ -1,12 +1,12 @@
 //! A vault is read back and checked.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use api::{Code, DamageView, HurtDiskView, HurtPointView, JobResult, VerifyView};
 use catalog::{Job, KnownVault};
-use model::{ByteCount, JobKind};
+use model::{ByteCount, DiskName, JobKind, PointId};
 use protection::Monitor;
-use vault::{Damage, DiskHealth, PointHealth, VerifyReport};
+use vault::{Damage, DiskHealth, PointHealth, Vault, VerifyReport};
 
 use super::{document_of, open_vault};
 use crate::{
@@ -15,8 +15,11 @@ use crate::{
     site::Site,
 };
 
-/// Damage and lost ranges that are named one by one on the wire; the counts are complete.
-const NAMED_LIMIT: usize = 1000;
+/// Lost ranges of a disk that are named one by one; their sum is complete.
+const RANGES_LIMIT: usize = 100;
+
+/// How large the disks of all points are.
+type DiskSizes = BTreeMap<(PointId, DiskName), ByteCount>;
 
 /// Lines up the verification of a vault.
 pub(crate) async fn submit(site: &Site, known: KnownVault) -> Result<Job> {
@@ -39,7 +42,7 @@ async fn work(site: &Site, known: KnownVault, monitor: Arc<JobMonitor>) -> Outco
     let report = Box::pin(protection::verify(&vault, &monitor)).await?;
     let is_clean = report.is_clean();
     let damage_count = report.damage_count;
-    let view = view(&known, report);
+    let view = view(&known, report, &disk_sizes(&vault).await?);
     if is_clean {
         return Ok(JobResult::Verified(view));
     }
@@ -54,16 +57,26 @@ async fn work(site: &Site, known: KnownVault, monitor: Arc<JobMonitor>) -> Outco
     Err(WorkFailure { failure, result: Some(JobResult::Verified(view)) })
 }
 
-fn view(known: &KnownVault, report: VerifyReport) -> VerifyView {
-    let intact_point_count = report.points.iter().filter(|point| point.is_intact()).count() as u64;
+async fn disk_sizes(vault: &Vault) -> Result<DiskSizes> {
+    let points = vault.points().await?.points;
+    let sizes = points.iter().flat_map(|point| {
+        let disks = point.summary.disks.iter();
+        disks.map(|disk| ((point.summary.id, disk.name.clone()), disk.size_bytes))
+    });
+    Ok(sizes.collect())
+}
+
+fn view(known: &KnownVault, report: VerifyReport, sizes: &DiskSizes) -> VerifyView {
+    let hurt = report.points.iter().filter(|point| !point.is_intact());
+    let hurt_points: Vec<_> = hurt.map(|point| hurt_point(point, sizes)).collect();
     VerifyView {
         vault: known.name.to_string(),
         pack_count: report.packs,
         chunk_count: report.chunks,
         read_bytes: ByteCount(report.checked_bytes),
-        damages: report.damage.iter().take(NAMED_LIMIT).map(damage).collect(),
-        hurt_points: report.points.into_iter().filter(|point| !point.is_intact()).map(hurt_point).collect(),
-        intact_point_count,
+        damages: report.damage.iter().map(damage).collect(),
+        intact_point_count: (report.points.len() - hurt_points.len()) as u64,
+        hurt_points,
     }
 }
 
@@ -81,20 +94,20 @@ fn damage(damage: &Damage) -> DamageView {
     DamageView { object, chunk, detail: detail.to_owned() }
 }
 
-fn hurt_point(point: PointHealth) -> HurtPointView {
+fn hurt_point(point: &PointHealth, sizes: &DiskSizes) -> HurtPointView {
+    let disk = |disk: &DiskHealth| {
+        let size_bytes = sizes.get(&(point.id, disk.name.clone())).copied().unwrap_or_default();
+        let ranges = disk.lost.iter().take(RANGES_LIMIT);
+        HurtDiskView {
+            name: disk.name.to_string(),
+            lost_bytes: ByteCount(disk.lost_bytes),
+            intact_bytes: ByteCount(size_bytes.0.saturating_sub(disk.lost_bytes)),
+            first_lost_ranges: ranges.map(|range| (range.offset_bytes, range.length_bytes)).collect(),
+        }
+    };
     HurtPointView {
         id: point.id,
-        vm_name: point.vm_name.into(),
-        disks: point.hurt.into_iter().map(hurt_disk).collect(),
-    }
-}
-
-fn hurt_disk(disk: DiskHealth) -> HurtDiskView {
-    let ranges = disk.lost.iter().take(NAMED_LIMIT).map(|range| (range.offset_bytes, range.length_bytes));
-    HurtDiskView {
-        name: disk.name.into(),
-        lost_bytes: ByteCount(disk.lost_bytes),
-        intact_bytes: ByteCount(0),
-        first_lost_ranges: ranges.collect(),
+        vm_name: point.vm_name.to_string(),
+        disks: point.hurt.iter().map(disk).collect(),
     }
 }

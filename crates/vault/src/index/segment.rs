@@ -65,6 +65,10 @@ impl Segment {
     }
 
     pub(crate) fn encode(&self, keys: &Keys, salt: [u8; 32]) -> Vec<u8> {
+        SEGMENT.seal(keys, salt, &self.encode_body())
+    }
+
+    pub(crate) fn encode_body(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(CHUNK_ENTRY_BYTES * self.chunks.len() + 4096);
         body.extend((self.packs.len() as u32).to_le_bytes());
         for pack in &self.packs {
@@ -80,7 +84,7 @@ impl Segment {
                 body.extend(number.to_le_bytes());
             }
         }
-        SEGMENT.seal(keys, salt, &body)
+        body
     }
 
     pub(crate) fn decode(keys: &Keys, bytes: &[u8]) -> Result<Self> {

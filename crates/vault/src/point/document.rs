@@ -42,13 +42,16 @@ struct DiskDocument {
 }
 
 pub(crate) fn encode(point: &PointRecord, keys: &Keys, salt: [u8; 32]) -> Result<Vec<u8>> {
+    Ok(POINT.seal(keys, salt, &encode_body(point)?))
+}
+
+pub(crate) fn encode_body(point: &PointRecord) -> Result<Vec<u8>> {
     let sizes_fit = point.disks().all(|(summary, map)| summary.size_bytes.0 == map.size_bytes);
     if point.maps.len() != point.summary.disks.len() || !sizes_fit {
         return Err(Error::invalid("a point needs the map of each of its disks"));
     }
-    let body = serde_json::to_vec(&PointDocument::from(point))
-        .map_err(|error| Error::invalid("the point cannot be written as a document").with_source(error))?;
-    Ok(POINT.seal(keys, salt, &body))
+    serde_json::to_vec(&PointDocument::from(point))
+        .map_err(|error| Error::invalid("the point cannot be written as a document").with_source(error))
 }
 
 pub(crate) fn decode(bytes: &[u8], keys: &Keys) -> Result<PointRecord> {

@@ -1,0 +1,166 @@
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory, path::Path};
+use proptest::prelude::*;
+
+use crate::{
+    Damage, Digest, ErrorKind, Monitor, StoreLocation, StoredDisk, Vault, VerifyReport,
+    fixture::{MIB, back_up, changed_source, memory_vault, noise, object, objects, open_in, read_whole, restored, source, unlock},
+};
+use env::Env;
+use image::ByteRange;
+
+fn disk() -> Vec<u8> {
+    let mut bytes = noise(1, 9 * MIB);
+    bytes[5 * MIB..6 * MIB].fill(0);
+    bytes
+}
+
+fn changed_disk() -> Vec<u8> {
+    let mut bytes = disk();
+    bytes[7 * MIB..7 * MIB + 4096].fill(3);
+    bytes
+}
+
+/// A vault with two points, the second of which shares most of its chunks with the first.
+async fn two_points() -> (Vault, Arc<InMemory>, [StoredDisk; 2]) {
+    let (vault, store) = memory_vault().await;
+    let first = back_up(&vault, 1, source(&disk())).await.unwrap();
+    let change = vec![ByteRange::new(7 * MIB as u64, 4096)];
+    let second = back_up(&vault, 2, changed_source(&changed_disk(), first.map, change)).await.unwrap();
+    (vault, store, [first, second])
+}
+
+async fn verify(store: Arc<InMemory>) -> VerifyReport {
+    open_in(store, 9).await.verify(&Monitor::default()).await.unwrap()
+}
+
+/// The objects in a folder, largest first.
+async fn largest_in(store: &InMemory, folder: &str) -> Vec<Path> {
+    let folder = Path::from(folder);
+    let mut found: Vec<_> = store.list(Some(&folder)).try_collect().await.unwrap();
+    found.sort_by_key(|meta| std::cmp::Reverse(meta.size));
+    found.into_iter().map(|meta| meta.location).collect()
+}
+
+#[tokio::test]
+async fn a_sound_vault_is_clean_and_every_byte_of_it_was_read() {
+    let (vault, store, _) = two_points().await;
+    let seen = Arc::new(std::sync::Mutex::new((0, 0)));
+    let log = Arc::clone(&seen);
+    let monitor = Monitor::new(Default::default(), Arc::new(move |done, total| *log.lock().unwrap() = (done, total)));
+    let report = vault.verify(&monitor).await.unwrap();
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(report.points.len(), 2);
+    let stats = vault.stats().await.unwrap();
+    assert_eq!((report.packs, report.checked_bytes), (stats.packs.count, stats.packs.bytes.0));
+    assert_eq!(*seen.lock().unwrap(), (stats.packs.bytes.0, stats.packs.bytes.0));
+    assert_eq!((stats.packs.count, stats.index_segments.count, stats.points.count), (4, 2, 2));
+    drop(store);
+}
+
+#[tokio::test]
+async fn anybody_can_check_objects_by_their_names() {
+    let (_, store, _) = two_points().await;
+    for path in objects(&*store).await {
+        let name = path.filename().unwrap();
+        let digest = Digest::of(&object(&*store, &path).await).to_string();
+        assert!(name == "config" || name == digest, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_flipped_bit_costs_one_frame_and_verify_says_which_points_it_hurts() {
+    let (_, store, stored) = two_points().await;
+    let pack = largest_in(&store, "packs").await.remove(0);
+    let mut bytes = object(&*store, &pack).await;
+    bytes[2_000_000] ^= 1;
+    store.put(&pack, bytes.into()).await.unwrap();
+
+    let report = verify(store.clone()).await;
+    let chunks = report.damage.iter().filter(|damage| matches!(damage, Damage::Chunk { .. })).count();
+    assert!((4..=64).contains(&chunks) && report.damage.len() == chunks + 1, "{report:?}");
+    assert!(report.points.iter().all(|point| !point.is_intact()), "both points need the frame");
+    let lost = &report.points[0].hurt[0];
+    assert!(lost.lost_bytes <= MIB as u64 && lost.lost_bytes > 512 << 10, "{lost:?}");
+
+    let vault = open_in(store, 3).await;
+    let error = restored(&vault, &stored[0].map).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains(pack.filename().unwrap()), "{error}");
+    let image = vault.image(&stored[0].map).await.unwrap();
+    let (mut good, mut bad) = (vec![0; 4096], vec![0; lost.lost[0].length_bytes as usize]);
+    image::DiskImage::read_at(&image, 8 * MIB as u64, &mut good).await.unwrap();
+    assert!(good == disk()[8 * MIB..8 * MIB + 4096], "what is not lost is still there");
+    let error = image::DiskImage::read_at(&image, lost.lost[0].offset_bytes, &mut bad).await.unwrap_err();
+    assert_eq!(error.kind(), image::ErrorKind::Corrupt);
+}
+
+#[tokio::test]
+async fn a_missing_pack_is_named_with_the_points_that_need_it() {
+    let (_, store, _) = two_points().await;
+    let pack = largest_in(&store, "packs").await.remove(0);
+    store.delete(&pack).await.unwrap();
+    let report = verify(store).await;
+    let name = pack.filename().unwrap().parse().unwrap();
+    assert_eq!(report.damage, [Damage::MissingPack { pack: name }]);
+    assert!(report.points.iter().all(|point| point.hurt[0].lost_bytes > 7 * MIB as u64));
+}
+
+#[tokio::test]
+async fn damage_of_one_point_leaves_the_other_intact() {
+    let (_, store, stored) = two_points().await;
+    // The second largest holds the second point's data.
+    let pack = largest_in(&store, "packs").await.remove(1);
+    store.delete(&pack).await.unwrap();
+    let report = verify(store.clone()).await;
+    assert_eq!(report.points.iter().map(super::PointHealth::is_intact).collect::<Vec<_>>(), [true, false], "{report:?}");
+    assert!(restored(&open_in(store, 3).await, &stored[0].map).await.unwrap() == disk());
+}
+
+#[tokio::test]
+async fn an_unreadable_point_does_not_hide_the_others() {
+    let (_, store, _) = two_points().await;
+    let point = largest_in(&store, "points").await.remove(0);
+    store.put(&point, b"HFPONT\x01\0nonsense".to_vec().into()).await.unwrap();
+    let vault = open_in(store.clone(), 3).await;
+    let list = vault.points().await.unwrap();
+    assert_eq!((list.points.len(), list.unreadable.len()), (1, 1));
+    assert!(matches!(verify(store).await.damage[..], [Damage::Point { .. }]));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_bit_flipped_anywhere_never_yields_wrong_data(which: prop::sample::Index, place: prop::sample::Index, bit in 0..8u8) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (_, store, stored) = two_points().await;
+            let paths = objects(&*store).await;
+            let path = which.get(&paths);
+            let mut bytes = object(&*store, path).await;
+            let place = place.index(bytes.len());
+            bytes[place] ^= 1 << bit;
+            store.put(path, bytes.into()).await.unwrap();
+
+            let opened = Vault::open(&StoreLocation::at_hand(store.clone()), &unlock(), Env::seeded(4)).await;
+            let Ok(vault) = opened else {
+                assert!(path.as_ref() == "config" || path.as_ref().starts_with("keys/"), "{path} keeps the vault shut");
+                return;
+            };
+            for (stored, bytes) in stored.iter().zip([disk(), changed_disk()]) {
+                match restored(&vault, &stored.map).await {
+                    Ok(found) => assert!(found == bytes, "{path} at {place}"),
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}"),
+                }
+                match read_whole(&vault, &stored.map).await {
+                    Ok(found) => assert!(found == bytes, "{path} at {place}"),
+                    Err(error) => assert_eq!(error.kind(), image::ErrorKind::Corrupt, "{error}"),
+                }
+            }
+            assert!(!vault.verify(&Monitor::default()).await.unwrap().is_clean(), "{path} at {place}");
+        });
+    }
+}

@@ -1,0 +1,12 @@
+//! The adapter against real QEMUs without guests. What a guest would write, the test writes through its own monitor.
+
+mod capture;
+mod consistency;
+mod devices;
+mod faults;
+mod guard;
+mod guest_agent;
+mod machine;
+mod managed;
+mod recovery;
+mod tracking;

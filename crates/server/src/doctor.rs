@@ -1,0 +1,66 @@
+//! What `doctor` checks: the host, through the hypervisor's adapter, and the site itself.
+
+use api::{CheckStatus, CheckView};
+use futures::future;
+use hypervisor_qemu::host::{self, HostCheck, Verdict};
+use model::ByteCount;
+
+use crate::{failure::Result, site::Site, vaults};
+
+/// Below this, the site's own bookkeeping and the scratch of a small capture are at risk.
+const SPACE_WANTED: ByteCount = ByteCount(1 << 30);
+
+/// Runs all checks.
+pub(crate) async fn examine(site: &Site) -> Result<Vec<CheckView>> {
+    let mut checks: Vec<_> = host::examine(&site.qemu).await.into_iter().map(host_check).collect();
+    checks.push(space(site));
+    let known = site.vaults.list().await?;
+    checks.extend(future::join_all(known.into_iter().map(|known| vault(site, known))).await);
+    Ok(checks)
+}
+
+fn host_check(check: HostCheck) -> CheckView {
+    CheckView {
+        name: check.name.to_owned(),
+        status: match check.verdict {
+            Verdict::Ok => CheckStatus::Ok,
+            Verdict::Warning => CheckStatus::Warning,
+            Verdict::Failed => CheckStatus::Failed,
+        },
+        detail: check.detail,
+        hint: check.guidance,
+    }
+}
+
+fn space(site: &Site) -> CheckView {
+    let name = "space in the data directory".to_owned();
+    let path = site.directory.path();
+    match rustix::fs::statvfs(path) {
+        Ok(found) => {
+            let free = ByteCount(found.f_bavail.saturating_mul(found.f_frsize));
+            let enough = free >= SPACE_WANTED;
+            CheckView {
+                name,
+                status: if enough { CheckStatus::Ok } else { CheckStatus::Warning },
+                detail: format!("{free} free in {}", path.display()),
+                hint: (!enough).then(|| "free some space: captures keep what the guest overwrites there".to_owned()),
+            }
+        }
+        Err(error) => CheckView {
+            name,
+            status: CheckStatus::Failed,
+            detail: format!("{}: {error}", path.display()),
+            hint: None,
+        },
+    }
+}
+
+async fn vault(site: &Site, known: catalog::KnownVault) -> CheckView {
+    let view = vaults::view(&site.vaults, known).await;
+    CheckView {
+        name: format!("vault {}", view.name),
+        status: if view.problem.is_some() { CheckStatus::Failed } else { CheckStatus::Ok },
+        detail: view.problem.unwrap_or_else(|| format!("{} opens", view.url)),
+        hint: None,
+    }
+}

@@ -1,0 +1,74 @@
+//! The routes of the API, one file for each noun, and their description as OpenAPI.
+//!
+//! A handler reads what was asked for, calls one function of the site, and shows what came of it.
+
+mod doctor;
+mod extract;
+mod jobs;
+mod points;
+mod restores;
+mod site;
+mod task;
+mod vaults;
+mod vms;
+
+use axum::{Router, http::Uri, middleware};
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::{failure::Failure, site::Site};
+
+/// The description's head; routes add themselves.
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Holdfast",
+        version = "1",
+        description = "The API of a site. Sizes are bytes, times are RFC 3339 in UTC. Every error is a problem document \
+                       (RFC 9457) with a stable code.",
+        license(name = "Apache-2.0")
+    ),
+    tags(
+        (name = "site", description = "The site and its host."),
+        (name = "vms", description = "VMs and their protection."),
+        (name = "vaults", description = "Vaults."),
+        (name = "points", description = "Recovery points."),
+        (name = "restores", description = "Restores."),
+        (name = "jobs", description = "Long work.")
+    )
+)]
+struct Description;
+
+fn described() -> OpenApiRouter<Site> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .merge(site::routes())
+        .merge(doctor::routes())
+        .merge(vms::routes())
+        .merge(vaults::routes())
+        .merge(points::routes())
+        .merge(restores::routes())
+        .merge(jobs::routes())
+}
+
+/// The API of a site.
+pub(crate) fn router(site: Site) -> Router {
+    let (router, _) = described().split_for_parts();
+    router
+        .fallback(|uri: Uri| async move { Failure::not_found(format!("there is no {} here", uri.path())) })
+        .method_not_allowed_fallback(|uri: Uri| async move {
+            Failure::invalid(format!("{} does not take this method", uri.path()))
+        })
+        .layer(middleware::from_fn(task::run))
+        .with_state(site)
+}
+
+/// The OpenAPI description of the API, as JSON. The same for every site.
+#[must_use]
+pub fn openapi() -> String {
+    let (_, description) = described().split_for_parts();
+    // The description is plain data: writing it as JSON cannot fail.
+    description.to_pretty_json().unwrap_or_default() + "\n"
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! `/v1/restores`.
+
+use api::{JobView, Problem, RestoreDiskRequest, RestoreVmRequest};
+use axum::{Json, extract::State, http::StatusCode};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::extract::Body;
+use crate::{failure::Result, jobs, site::Site, work};
+
+pub(super) fn routes() -> OpenApiRouter<Site> {
+    OpenApiRouter::new().routes(routes!(vm)).routes(routes!(disk))
+}
+
+/// Starts the restore of a VM, as a new one.
+#[utoipa::path(
+    post,
+    path = "/v1/restores/vm",
+    tag = "restores",
+    request_body = RestoreVmRequest,
+    responses((status = ACCEPTED, body = JobView), (status = "default", body = Problem))
+)]
+async fn vm(
+    State(site): State<Site>,
+    Body(request): Body<RestoreVmRequest>,
+) -> Result<(StatusCode, Json<JobView>)> {
+    let job = work::restore_vm(&site, request).await?;
+    Ok((StatusCode::ACCEPTED, Json(jobs::view(job))))
+}
+
+/// Starts the restore of a disk to an image file.
+#[utoipa::path(
+    post,
+    path = "/v1/restores/disk",
+    tag = "restores",
+    request_body = RestoreDiskRequest,
+    responses((status = ACCEPTED, body = JobView), (status = "default", body = Problem))
+)]
+async fn disk(
+    State(site): State<Site>,
+    Body(request): Body<RestoreDiskRequest>,
+) -> Result<(StatusCode, Json<JobView>)> {
+    let job = work::restore_disk(&site, request).await?;
+    Ok((StatusCode::ACCEPTED, Json(jobs::view(job))))
+}

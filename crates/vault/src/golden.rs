@@ -1,0 +1,186 @@
+//! Frozen bytes of every format: what was written once must be read for ever, and is still written the same.
+//!
+//! The files under `golden/` are never rewritten. A format changes by getting a new version and new files beside them.
+
+use std::{fs, path::PathBuf};
+
+use env::Env;
+use model::{Timestamp, VaultId};
+
+use crate::{
+    ChunkId, Config, Digest, KeyFile, MasterKey, Monitor, NewSlot, Passphrase, StoreLocation, Unlock, Vault,
+    fixture::{MIB, back_up, changed_source, key_file, noise, point, restored, source},
+    frame::{CompressedFrame, Encoding, FrameKind},
+    index::Segment,
+    keys::{Keys, slot::Slot},
+    pack::{self, OpenPack, PackBuilder},
+    point::{decode, encode},
+    tree::{ChunkRef, InnerNode, Leaf},
+};
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
+}
+
+pub(crate) fn golden(name: &str) -> Vec<u8> {
+    fs::read(path(name)).unwrap_or_else(|error| panic!("golden file {name}: {error}"))
+}
+
+fn master() -> MasterKey {
+    MasterKey::from_bytes(std::array::from_fn(|place| place as u8))
+}
+
+fn vault_id() -> VaultId {
+    VaultId::from_random([5; 10])
+}
+
+fn keys() -> Keys {
+    Keys::new(master(), vault_id())
+}
+
+fn id(number: u8) -> ChunkId {
+    ChunkId([number; 32])
+}
+
+fn config() -> Config {
+    Config::new(vault_id(), Timestamp::from_microseconds(1_767_225_600_000_000))
+}
+
+fn slot(opener: &NewSlot) -> Slot {
+    Slot::wrap(&master(), vault_id(), opener, &Env::seeded(3)).unwrap()
+}
+
+fn passphrase() -> Passphrase {
+    Passphrase::new("correct horse battery staple")
+}
+
+fn leaf() -> Leaf {
+    let chunk = |number: u8| ChunkRef {
+        offset_bytes: u32::from(number) * (1 << 20),
+        length_bytes: u32::from(number) * 4096,
+        id: id(number),
+    };
+    Leaf { chunks: (1..4).map(chunk).collect() }
+}
+
+fn node() -> InnerNode {
+    let mut node = InnerNode::new(2);
+    for place in [0, 7, 63] {
+        node.children[place] = Some(id(place as u8));
+    }
+    node
+}
+
+/// A pack with a raw frame; compressed ones are in the whole vault, for zstd may come to compress better.
+fn pack_builder() -> PackBuilder {
+    let mut builder = PackBuilder::new(&keys(), [9; 32], 0);
+    let bytes = noise(1, 3000);
+    let chunks = vec![(id(1), 1000), (id(2), 2000)];
+    builder.push(CompressedFrame { kind: FrameKind::Data, encoding: Encoding::Raw, bytes, raw_bytes: 3000, chunks });
+    builder
+}
+
+fn segment() -> Segment {
+    let pack = pack_builder().finish();
+    let mut segment = Segment::default();
+    segment.add_pack(Digest::of(&pack.bytes), pack.salt, &pack.frames);
+    segment.sort();
+    segment
+}
+
+fn recovery_point() -> crate::PointRecord {
+    point(1, &crate::StoredDisk {
+        map: crate::DiskMap { size_bytes: 10 << 20, root: Some(id(4)) },
+        read_bytes: 5 << 20,
+        stored_bytes: 2 << 20,
+        new_chunks: 0,
+    })
+}
+
+/// Every golden file, as it is written today.
+fn written_today() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("config-v1.bin", config().encode(&keys())),
+        ("key-slot-passphrase-v1.bin", slot(&NewSlot::Passphrase(passphrase())).encode()),
+        ("key-slot-key-file-v1.bin", slot(&NewSlot::KeyFile(key_file())).encode()),
+        ("key-file-v1.txt", key_file().to_text().into_bytes()),
+        ("pack-v1.bin", pack_builder().finish().bytes),
+        ("pack-directory-v1.bin", pack::encode_directory(&pack_builder().finish().frames)),
+        ("index-segment-v1.bin", segment().encode(&keys(), [8; 32])),
+        ("index-segment-body-v1.bin", segment().encode_body()),
+        ("tree-leaf-v1.bin", leaf().encode()),
+        ("tree-node-v1.bin", node().encode()),
+        ("point-v1.bin", encode(&recovery_point(), &keys(), [6; 32]).unwrap()),
+        ("point-body-v1.json", crate::point::encode_body(&recovery_point()).unwrap()),
+    ]
+}
+
+#[test]
+fn every_format_is_written_as_ever() {
+    for (name, bytes) in written_today() {
+        assert!(bytes == golden(name), "{name} has changed: give the format a new version");
+    }
+}
+
+#[test]
+fn every_format_is_read_as_ever() {
+    let (found, proof) = Config::decode(&golden("config-v1.bin")).unwrap();
+    assert_eq!((&found, proof), (&config(), keys().config_proof(&config())));
+    for (name, unlock) in [
+        ("key-slot-passphrase-v1.bin", Unlock::Passphrase(passphrase())),
+        ("key-slot-key-file-v1.bin", Unlock::KeyFile(key_file())),
+    ] {
+        assert!(Slot::decode(&golden(name)).unwrap().unwrap(&unlock).unwrap() == Some(master()), "{name}");
+    }
+    let text = String::from_utf8(golden("key-file-v1.txt")).unwrap();
+    assert!(text.parse::<KeyFile>().unwrap() == key_file());
+    let bytes = golden("pack-v1.bin");
+    let pack = OpenPack::parse(&bytes, &keys()).unwrap();
+    assert_eq!(pack.frames[0].0, pack_builder().finish().frames[0]);
+    assert_eq!(Segment::decode(&keys(), &golden("index-segment-v1.bin")).unwrap(), segment());
+    assert_eq!(Leaf::decode(&golden("tree-leaf-v1.bin")).unwrap(), leaf());
+    assert_eq!(InnerNode::decode(&golden("tree-node-v1.bin")).unwrap(), node());
+    assert_eq!(decode(&golden("point-v1.bin"), &keys()).unwrap(), recovery_point());
+}
+
+/// The disk in the golden vault's two points.
+fn disk(changed: bool) -> Vec<u8> {
+    let mut bytes = vec![0; 6 * MIB];
+    bytes[..40_960].copy_from_slice(&noise(1, 40_960));
+    bytes[5 * MIB..5 * MIB + 300_000].fill(b'x');
+    if changed {
+        bytes[5 * MIB..5 * MIB + 4096].fill(b'y');
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn a_whole_vault_is_read_as_ever() {
+    let location = StoreLocation::parse(path("vault-v1").to_str().unwrap()).unwrap();
+    for unlock in [Unlock::KeyFile(key_file()), Unlock::Passphrase(passphrase())] {
+        let vault = Vault::open(&location, &unlock, Env::seeded(1)).await.unwrap();
+        let points = vault.points().await.unwrap().points;
+        assert!(restored(&vault, &points[0].maps[0]).await.unwrap() == disk(false));
+        assert!(restored(&vault, &points[1].maps[0]).await.unwrap() == disk(true));
+        assert!(vault.verify(&Monitor::default()).await.unwrap().is_clean());
+    }
+}
+
+/// Writes golden files that do not exist yet: `cargo test -p vault -- --ignored write_missing_golden_files`.
+#[tokio::test]
+#[ignore = "writes files"]
+async fn write_missing_golden_files() {
+    for (name, bytes) in written_today() {
+        if !path(name).exists() {
+            fs::write(path(name), bytes).unwrap();
+        }
+    }
+    if !path("vault-v1").exists() {
+        let location = StoreLocation::parse(path("vault-v1").to_str().unwrap()).unwrap();
+        let slots = [NewSlot::KeyFile(key_file()), NewSlot::Passphrase(passphrase())];
+        let vault = Vault::create(&location, &slots, Env::seeded(4)).await.unwrap();
+        let first = back_up(&vault, 1, source(&disk(false))).await.unwrap();
+        let change = vec![image::ByteRange::new(5 * MIB as u64, 4096)];
+        back_up(&vault, 2, changed_source(&disk(true), first.map, change)).await.unwrap();
+    }
+}
