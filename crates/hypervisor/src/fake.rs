@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -64,6 +67,7 @@ impl FakeDisk {
 #[derive(Debug, Clone, Default)]
 pub struct FakeHypervisor {
     vms: Arc<Mutex<BTreeMap<VmId, FakeVm>>>,
+    captures: Arc<AtomicI64>,
 }
 
 impl FakeHypervisor {
@@ -140,7 +144,10 @@ impl Hypervisor for FakeHypervisor {
             let shortfall =
                 (reached < request.consistency).then(|| "the fake guest can do no better".to_owned());
             let facts = CaptureFacts {
-                captured_at: Timestamp::from_microseconds(0),
+                // Each capture is a second after the last.
+                captured_at: Timestamp::from_microseconds(
+                    self.captures.fetch_add(1, Ordering::Relaxed) * 1_000_000,
+                ),
                 consistency: ConsistencyReached { asked: request.consistency, reached, shortfall },
                 definition: vm.definition.clone(),
             };

@@ -46,7 +46,8 @@ pub struct BitmapInfo {
 /// What to make of other processes that have the image open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Usage {
-    /// The image must be at rest: a process that writes to it is an error of kind [`ErrorKind::InUse`].
+    /// The image must be at rest: a process that writes to it is an error of kind [`ErrorKind::InUse`]. Holds for qcow2
+    /// only; the writer of a raw image is noticed by [`crate::QemuNbdImage::open`].
     AtRest,
     /// A VM may run from the image; what is told may be outdated already.
     Live,

@@ -88,19 +88,11 @@ pub(crate) fn spawn_error(doing: &str, program: &str, error: io::Error) -> Error
     Error::from_io(format!("{doing}: starting {program}"), error)
 }
 
-/// The error of a tool that failed, told apart by how its messages end: file names stand in the middle of them.
+/// The error of a tool that failed, told apart by its words.
 pub(crate) fn tool_error(doing: &str, messages: &[u8]) -> Error {
     let text = String::from_utf8_lossy(messages);
-    let endings = [
-        ("\"write\" lock", ErrorKind::InUse),
-        ("No space left on device", ErrorKind::NoSpace),
-        ("No such file or directory", ErrorKind::NotFound),
-        ("not found", ErrorKind::NotFound),
-        ("Permission denied", ErrorKind::Denied),
-    ];
-    let matches = |(ending, _): &&(&str, ErrorKind)| text.lines().any(|line| line.ends_with(ending));
-    let kind = match endings.iter().find(matches) {
-        Some(&(_, kind)) => kind,
+    let kind = match text.lines().find_map(reason_kind) {
+        Some(kind) => kind,
         None if text.contains(" failed: Bitmap already exists: ") => ErrorKind::AlreadyExists,
         None => ErrorKind::Failed,
     };
@@ -110,5 +102,19 @@ pub(crate) fn tool_error(doing: &str, messages: &[u8]) -> Error {
     match kind {
         ErrorKind::InUse => error.with_guidance("stop the VM or program that uses the image, or wait for it"),
         _ => error,
+    }
+}
+
+/// The kind of a line's last clause, which is the reason; file names come before it.
+fn reason_kind(line: &str) -> Option<ErrorKind> {
+    let reason = line.rsplit(": ").next()?;
+    let cannot_lock = reason.starts_with("Failed to get ") && reason.ends_with(" lock");
+    match reason {
+        _ if cannot_lock || reason.starts_with("Failed to lock byte ") => Some(ErrorKind::InUse),
+        _ if reason.ends_with("not found") => Some(ErrorKind::NotFound),
+        "No such file or directory" => Some(ErrorKind::NotFound),
+        "No space left on device" => Some(ErrorKind::NoSpace),
+        "Permission denied" => Some(ErrorKind::Denied),
+        _ => None,
     }
 }

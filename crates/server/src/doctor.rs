@@ -24,8 +24,8 @@ fn host_check(check: HostCheck) -> CheckView {
         name: check.name.to_owned(),
         status: match check.verdict {
             Verdict::Ok => CheckStatus::Ok,
-            Verdict::Warning => CheckStatus::Warning,
-            Verdict::Failed => CheckStatus::Failed,
+            Verdict::Warn => CheckStatus::Warning,
+            Verdict::Fail => CheckStatus::Failed,
         },
         detail: check.detail,
         hint: check.guidance,
@@ -43,7 +43,8 @@ fn space(site: &Site) -> CheckView {
                 name,
                 status: if enough { CheckStatus::Ok } else { CheckStatus::Warning },
                 detail: format!("{free} free in {}", path.display()),
-                hint: (!enough).then(|| "free some space: captures keep what the guest overwrites there".to_owned()),
+                hint: (!enough)
+                    .then(|| "free some space: captures keep what the guest overwrites there".to_owned()),
             }
         }
         Err(error) => CheckView {

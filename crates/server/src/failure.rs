@@ -86,7 +86,11 @@ impl IntoResponse for Failure {
         if status.is_server_error() {
             tracing::warn!(code = ?self.0.code, detail = self.0.detail, "a request failed");
         }
-        (status, [(header::CONTENT_TYPE, PROBLEM_MEDIA_TYPE)], axum::Json(*self.0).into_response().into_body())
+        (
+            status,
+            [(header::CONTENT_TYPE, PROBLEM_MEDIA_TYPE)],
+            axum::Json(*self.0).into_response().into_body(),
+        )
             .into_response()
     }
 }

@@ -63,7 +63,10 @@ impl Survey {
             match limit {
                 None => read.await,
                 Some(limit) => tokio::time::timeout(limit, read).await.unwrap_or_else(|_| {
-                    Err(Failure::new(api::Code::Unreachable, format!("the vault {} is slow to answer", known.name)))
+                    Err(Failure::new(
+                        api::Code::Unreachable,
+                        format!("the vault {} is slow to answer", known.name),
+                    ))
                 }),
             }
         });
@@ -127,7 +130,9 @@ pub(crate) async fn resolve(site: &Site, reference: &PointReference) -> Result<F
 fn not_found(reference: &PointReference, error: protection::Error, failures: Vec<Failure>) -> Failure {
     let absent = Failure::from(error).during(&format!("looking for {reference}"));
     match failures.into_iter().next() {
-        Some(failure) => failure.during(&format!("{}; it may be among those that cannot be read", absent.detail())),
+        Some(failure) => {
+            failure.during(&format!("{}; it may be among those that cannot be read", absent.detail()))
+        }
         None => absent,
     }
 }

@@ -25,7 +25,10 @@ const SOCKET_PATH_LIMIT_BYTES: usize = 107;
 ///
 /// # Errors
 /// When the socket cannot be listened on.
-pub async fn serve(site: Site, shutdown: impl Future<Output = ()> + Send) -> std::result::Result<(), Problem> {
+pub async fn serve(
+    site: Site,
+    shutdown: impl Future<Output = ()> + Send,
+) -> std::result::Result<(), Problem> {
     let socket = site.socket();
     let listener = listen(&socket).map_err(Failure::into_problem)?;
     tracing::info!(socket = %socket.display(), "listening");
@@ -57,9 +60,12 @@ fn listen(socket: &Path) -> Result<UnixListener> {
             socket.display(),
             socket.as_os_str().len()
         );
-        return Err(Failure::new(Code::Invalid, detail).with_hint("choose a data directory with a shorter path"));
+        return Err(
+            Failure::new(Code::Invalid, detail).with_hint("choose a data directory with a shorter path")
+        );
     }
-    let failed = |error: std::io::Error| Failure::from_io(format!("listening on {}", socket.display()), &error);
+    let failed =
+        |error: std::io::Error| Failure::from_io(format!("listening on {}", socket.display()), &error);
     match std::fs::remove_file(socket) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}

@@ -52,24 +52,20 @@ impl SiteConfig {
     }
 }
 
-/// A site that is open. This process owns its data directory until the last clone is dropped.
+/// A site that is open: what its requests and jobs share. This process owns its data directory until the last clone is
+/// dropped.
 #[derive(Clone)]
 pub struct Site {
-    shared: Arc<Shared>,
-}
-
-/// What all clones of a site share.
-pub(crate) struct Shared {
-    pub(crate) directory: DataDirectory,
+    pub(crate) directory: Arc<DataDirectory>,
     pub(crate) env: Env,
     pub(crate) started_at: Timestamp,
-    pub(crate) qemu: QemuConfig,
+    pub(crate) qemu: Arc<QemuConfig>,
     pub(crate) hypervisor: Arc<dyn Hypervisor>,
     pub(crate) catalog: Catalog,
-    pub(crate) vaults: Vaults,
+    pub(crate) vaults: Arc<Vaults>,
     pub(crate) jobs: Arc<Jobs>,
     /// Held while a VM becomes known, so that a check of its name and disks stays true.
-    pub(crate) admission: Mutex<()>,
+    pub(crate) admission: Arc<Mutex<()>>,
     /// Cancelled when the server stops.
     pub(crate) stopping: CancellationToken,
 }
@@ -108,19 +104,18 @@ impl Site {
         let hypervisor = hypervisor.unwrap_or_else(|| Arc::new(QemuHypervisor::new(qemu.clone())));
         let vaults = Vaults::new(catalog.clone(), KeyStore::new(directory.keys()), config.env.clone());
         let jobs = Jobs::new(catalog.clone(), config.env.clone(), config.running_limit);
-        let shared = Shared {
+        let site = Self {
             started_at: config.env.clock.now(),
-            directory,
+            directory: Arc::new(directory),
             env: config.env,
-            qemu,
+            qemu: Arc::new(qemu),
             hypervisor,
             catalog,
-            vaults,
+            vaults: Arc::new(vaults),
             jobs,
-            admission: Mutex::new(()),
+            admission: Arc::default(),
             stopping: CancellationToken::new(),
         };
-        let site = Self { shared: Arc::new(shared) };
         startup::clean_up(&site).await?;
         Ok(site)
     }
@@ -129,14 +124,6 @@ impl Site {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.directory.socket()
-    }
-}
-
-impl std::ops::Deref for Site {
-    type Target = Shared;
-
-    fn deref(&self) -> &Shared {
-        &self.shared
     }
 }
 

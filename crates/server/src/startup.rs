@@ -1,6 +1,6 @@
 //! Cleaning up after a server that died.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use catalog::{Job, KnownVm};
 use futures::{StreamExt as _, stream};
@@ -22,7 +22,8 @@ const VM_LIMIT: Duration = Duration::from_secs(120);
 /// goes on in the background. A VM that cannot be reached now is cleaned up at its next backup.
 pub(crate) async fn clean_up(site: &Site) -> Result<()> {
     let interrupted = site.jobs.end_interrupted().await?;
-    for job in interrupted.iter().filter(|job| matches!(job.kind, JobKind::RestoreDisk | JobKind::RestoreVm)) {
+    for job in interrupted.iter().filter(|job| matches!(job.kind, JobKind::RestoreDisk | JobKind::RestoreVm))
+    {
         clean_up_restore(site, job).await?;
     }
     // Each VM is taken before the first request can line up for it.
@@ -33,17 +34,18 @@ pub(crate) async fn clean_up(site: &Site) -> Result<()> {
         .into_iter()
         .filter_map(|vm| Some((site.jobs.queue().claim(vm.id, "cleaning up in the VM").ok()?, vm)))
         .collect();
-    let site = site.clone();
-    tokio::spawn(async move {
-        let all = stream::iter(taken).for_each_concurrent(VMS_AT_ONCE, |(ticket, vm)| {
-            let (site, interrupted) = (&site, &interrupted);
-            async move {
-                clean_up_vm(site, &vm, interrupted).await;
-                drop(ticket);
-            }
-        });
-        site.stopping.run_until_cancelled(all).await; // a server that stops leaves the rest to the next
-    });
+    let interrupted = Arc::new(interrupted);
+    let clean_up = |(ticket, vm)| {
+        let (site, interrupted) = (site.clone(), interrupted.clone());
+        async move {
+            clean_up_vm(&site, &vm, &interrupted).await;
+            drop(ticket);
+        }
+    };
+    let cleanings: Vec<_> = taken.into_iter().map(clean_up).collect();
+    let all = stream::iter(cleanings).buffer_unordered(VMS_AT_ONCE).collect::<()>();
+    let stopping = site.stopping.clone();
+    tokio::spawn(async move { stopping.run_until_cancelled(all).await });
     Ok(())
 }
 
@@ -57,7 +59,9 @@ async fn clean_up_restore(site: &Site, job: &Job) -> Result<()> {
         match std::fs::remove_dir_all(&directory) {
             Ok(()) => tracing::info!(path = %directory.display(), "removed what a dead restore had written"),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!(path = %directory.display(), %error, "what a dead restore had written stays"),
+            Err(error) => {
+                tracing::warn!(path = %directory.display(), %error, "what a dead restore had written stays")
+            }
         }
     }
     Ok(())

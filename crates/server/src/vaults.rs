@@ -63,9 +63,11 @@ impl Vaults {
 
     async fn open_anew(&self, known: &KnownVault) -> Result<Vault> {
         let opening = format!("opening the vault {}", known.name);
-        let reattach = || format!("give the site its key: holdfast vault attach {} --url {}", known.name, known.url);
+        let reattach =
+            || format!("give the site its key: holdfast vault attach {} --url {}", known.name, known.url);
         let key = self.keys.load(known.id).map_err(|failure| failure.during(&opening))?.ok_or_else(|| {
-            Failure::new(Code::WrongKey, format!("{opening}: the site does not have its key")).with_hint(reattach())
+            Failure::new(Code::WrongKey, format!("{opening}: the site does not have its key"))
+                .with_hint(reattach())
         })?;
         let location = StoreLocation::parse(&known.url)?;
         let opened = Vault::open(&location, &Unlock::MasterKey(key), self.env.clone()).await;
@@ -74,7 +76,10 @@ impl Vaults {
             failure => failure,
         })?;
         if opened.id() != known.id {
-            return Err(Failure::new(Code::WrongKey, format!("{opening}: another vault is at {} now", known.url)));
+            return Err(Failure::new(
+                Code::WrongKey,
+                format!("{opening}: another vault is at {} now", known.url),
+            ));
         }
         Ok(opened)
     }
@@ -120,7 +125,8 @@ impl Vaults {
             UnlockWith::KeyFile(text) => Unlock::KeyFile(text.parse()?),
         };
         let vault = Vault::open(&location, &unlock, self.env.clone()).await.map_err(failure_of_open)?;
-        let Some(mut known) = self.catalog.vault(vault.id().as_str()).await?.filter(|known| known.id == vault.id())
+        let Some(mut known) =
+            self.catalog.vault(vault.id().as_str()).await?.filter(|known| known.id == vault.id())
         else {
             let name = self.free_name(&request.name).await?;
             return self.admit(name, request.url, vault).await;
@@ -147,7 +153,8 @@ impl Vaults {
     }
 
     async fn free_name(&self, name: &str) -> Result<VaultName> {
-        let name: VaultName = name.parse().map_err(|error| Failure::invalid(format!("the vault's name: {error}")))?;
+        let name: VaultName =
+            name.parse().map_err(|error| Failure::invalid(format!("the vault's name: {error}")))?;
         match self.catalog.vault(name.as_str()).await? {
             Some(_) => Err(Failure::conflict(format!("there is a vault {name} already"))),
             None => Ok(name),

@@ -26,7 +26,8 @@ use crate::{
 /// The VM with this name or id.
 pub(crate) async fn find(site: &Site, name_or_id: &str) -> Result<KnownVm> {
     site.catalog.vm(name_or_id).await?.ok_or_else(|| {
-        Failure::not_found(format!("there is no VM {name_or_id}")).with_hint("see them with: holdfast vm list")
+        Failure::not_found(format!("there is no VM {name_or_id}"))
+            .with_hint("see them with: holdfast vm list")
     })
 }
 

@@ -8,9 +8,10 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
 
 use crate::{
-    json_lines::JsonLines,
+    json_lines::{ANSWER_LIMIT, JsonLines},
     workload::{Latency, WorkloadState},
 };
 
@@ -44,11 +45,17 @@ impl GuestAgent {
     /// Runs a program in the guest and returns its standard output.
     ///
     /// # Errors
-    /// As [`GuestAgent::call`], and when the program ends with anything but success.
+    /// As [`GuestAgent::call`], and when the program does not end within two minutes, or ends with anything but success.
     pub async fn exec(&self, command: &[&str]) -> Result<String> {
-        let mut channel = self.connect().await?;
+        timeout(ANSWER_LIMIT, self.exec_to_its_end(command))
+            .await
+            .with_context(|| format!("{command:?} in the guest does not end"))?
+    }
+
+    async fn exec_to_its_end(&self, command: &[&str]) -> Result<String> {
         let (program, arguments) = command.split_first().context("a command has a program")?;
         let process = json!({ "path": program, "arg": arguments, "capture-output": true });
+        let mut channel = self.connect().await?;
         let started = channel.call("guest-exec", &process).await?;
         loop {
             let status = channel.call("guest-exec-status", &started).await?;
@@ -59,7 +66,7 @@ impl GuestAgent {
                 return Ok(output("out-data"));
             }
             // The protocol has no event for the end of a process.
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(20)).await;
         }
     }
 

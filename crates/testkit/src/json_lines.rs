@@ -11,7 +11,7 @@ use tokio::{
 };
 
 /// How long a guest under emulation may take to answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 
 pub(crate) struct JsonLines {
     stream: BufReader<UnixStream>,

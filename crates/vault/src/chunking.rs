@@ -31,7 +31,8 @@ impl CutKey {
         for group in groups {
             let (words, _) = group.as_chunks::<8>();
             for (lane, accumulator) in lanes.iter_mut().enumerate() {
-                let (first, second) = (u64::from_le_bytes(words[2 * lane]), u64::from_le_bytes(words[2 * lane + 1]));
+                let (first, second) =
+                    (u64::from_le_bytes(words[2 * lane]), u64::from_le_bytes(words[2 * lane + 1]));
                 *accumulator = fold(first ^ self.0[2 * lane], second ^ *accumulator);
             }
         }
@@ -82,7 +83,8 @@ impl Chunker {
             }
             let end = offset + block.len();
             let length = end - start;
-            if length >= self.max_bytes || (length >= self.min_bytes && self.key.mix(block) < self.threshold) {
+            if length >= self.max_bytes || (length >= self.min_bytes && self.key.mix(block) < self.threshold)
+            {
                 chunks.push(start..end);
                 start = end;
             }

@@ -29,7 +29,8 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn take(&mut self, length: usize) -> Result<&'a [u8]> {
-        let (taken, rest) = self.bytes.split_at_checked(length).ok_or_else(|| self.error("ends too early"))?;
+        let (taken, rest) =
+            self.bytes.split_at_checked(length).ok_or_else(|| self.error("ends too early"))?;
         self.bytes = rest;
         Ok(taken)
     }
@@ -74,8 +75,10 @@ impl<'a> Reader<'a> {
         if found == version {
             return Ok(());
         }
-        let context = format!("{} of format version {found}; this program reads version {version}", self.what);
-        Err(Error::new(ErrorKind::UnsupportedVersion, context).with_guidance("use a newer release of Holdfast for this vault"))
+        let context =
+            format!("{} of format version {found}; this program reads version {version}", self.what);
+        Err(Error::new(ErrorKind::UnsupportedVersion, context)
+            .with_guidance("use a newer release of Holdfast for this vault"))
     }
 
     /// Fails unless everything has been read.

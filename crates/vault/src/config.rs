@@ -76,7 +76,14 @@ impl Config {
         bytes.extend(self.vault_id.as_str().as_bytes());
         bytes.extend(self.created_at.as_microseconds().to_le_bytes());
         let Chunking { min_bytes, average_bytes, max_bytes } = self.chunking;
-        let sizes = [min_bytes, average_bytes, max_bytes, self.data_frame_bytes, self.tree_frame_bytes, self.pack_bytes];
+        let sizes = [
+            min_bytes,
+            average_bytes,
+            max_bytes,
+            self.data_frame_bytes,
+            self.tree_frame_bytes,
+            self.pack_bytes,
+        ];
         for number in sizes.into_iter().chain([self.compression_level]) {
             bytes.extend(number.to_le_bytes());
         }
@@ -89,7 +96,8 @@ impl Config {
         reader.preamble(MAGIC, VERSION)?;
         let vault_id = std::str::from_utf8(reader.take(16)?).ok().and_then(|text| text.parse().ok());
         let created_at = Timestamp::from_microseconds(reader.u64()?.cast_signed());
-        let chunking = Chunking { min_bytes: reader.u32()?, average_bytes: reader.u32()?, max_bytes: reader.u32()? };
+        let chunking =
+            Chunking { min_bytes: reader.u32()?, average_bytes: reader.u32()?, max_bytes: reader.u32()? };
         let (data_frame_bytes, tree_frame_bytes) = (reader.u32()?, reader.u32()?);
         let (pack_bytes, compression_level) = (reader.u32()?, reader.u32()?);
         let proof = reader.array()?;
@@ -99,8 +107,15 @@ impl Config {
             return Err(reader.error("does not match its checksum"));
         };
         reader.finish()?;
-        let config =
-            Self { vault_id, created_at, chunking, data_frame_bytes, tree_frame_bytes, pack_bytes, compression_level };
+        let config = Self {
+            vault_id,
+            created_at,
+            chunking,
+            data_frame_bytes,
+            tree_frame_bytes,
+            pack_bytes,
+            compression_level,
+        };
         config.check()?;
         Ok((config, proof))
     }

@@ -13,15 +13,17 @@ use env::{Entropy, Env, SeededEntropy};
 use futures::stream::BoxStream;
 use image::{ByteRange, ChangeMap, DiskImage, FixedChanges, MemoryImage, MemoryTarget};
 use model::{
-    ByteCount, CaptureCost, CaptureId, ChangeSource, Consistency, ConsistencyReached, DiskSummary, PointId, PointSummary,
-    Timestamp, VmId,
+    ByteCount, CaptureCost, CaptureId, ChangeSource, Consistency, ConsistencyReached, DiskSummary, PointId,
+    PointSummary, Timestamp, VmId,
 };
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, memory::InMemory, path::Path,
 };
 
-use crate::{DiskMap, DiskSource, KeyFile, Monitor, NewSlot, PointRecord, StoreLocation, StoredDisk, Unlock, Vault};
+use crate::{
+    DiskMap, DiskSource, KeyFile, Monitor, NewSlot, PointRecord, StoreLocation, StoredDisk, Unlock, Vault,
+};
 
 pub(crate) const MIB: usize = 1 << 20;
 
@@ -81,7 +83,11 @@ pub(crate) fn point(number: u8, stored: &StoredDisk) -> PointRecord {
         captured_at: Timestamp::from_microseconds(1_767_225_600_000_000 + i64::from(number) * 1_000_000),
         capture_id: CaptureId::from_random([number; 10]),
         parent: None,
-        consistency: ConsistencyReached { asked: Consistency::Application, reached: Consistency::Crash, shortfall: Some("no agent".into()) },
+        consistency: ConsistencyReached {
+            asked: Consistency::Application,
+            reached: Consistency::Crash,
+            shortfall: Some("no agent".into()),
+        },
         disks: vec![disk],
         cost: CaptureCost { pause_us: Some(3000), ..CaptureCost::default() },
         label: Some("before the upgrade".into()),
@@ -156,10 +162,17 @@ impl fmt::Display for FailingStore {
 
 #[async_trait]
 impl ObjectStore for FailingStore {
-    async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> object_store::Result<PutResult> {
+    async fn put_opts(
+        &self,
+        path: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> object_store::Result<PutResult> {
         match self.puts_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)) {
             Ok(_) => self.inner.put_opts(path, payload, options).await,
-            Err(_) => Err(object_store::Error::Generic { store: "failing", source: Box::new((self.error)()) }),
+            Err(_) => {
+                Err(object_store::Error::Generic { store: "failing", source: Box::new((self.error)()) })
+            }
         }
     }
 

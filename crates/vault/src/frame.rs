@@ -1,6 +1,11 @@
 //! Frames: whole chunks, compressed together. Larger than a chunk, because small pieces compress badly.
 
-use crate::{ChunkId, Error, Result, codec::Reader, pool::Pool, seal::TAG_BYTES};
+use crate::{
+    ChunkId, Error, Result,
+    codec::Reader,
+    pool::{Buffer, BufferPool, Pool},
+    seal::TAG_BYTES,
+};
 
 /// The most bytes that a frame may expand to; larger ones are refused before any memory is taken.
 pub(crate) const FRAME_BYTES_MAX: u32 = 4 << 20;
@@ -72,14 +77,14 @@ impl FrameHead {
 #[derive(Debug)]
 pub(crate) struct RawFrame {
     pub(crate) kind: FrameKind,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Buffer,
     /// The chunks and their lengths, in order.
     pub(crate) chunks: Vec<(ChunkId, u32)>,
 }
 
 impl RawFrame {
-    pub(crate) fn new(kind: FrameKind) -> Self {
-        Self { kind, bytes: Vec::new(), chunks: Vec::new() }
+    pub(crate) fn new(kind: FrameKind, buffers: &BufferPool) -> Self {
+        Self { kind, bytes: buffers.take_empty(), chunks: Vec::new() }
     }
 
     pub(crate) fn push(&mut self, id: ChunkId, bytes: &[u8]) {
@@ -93,18 +98,22 @@ impl RawFrame {
 pub(crate) struct CompressedFrame {
     pub(crate) kind: FrameKind,
     pub(crate) encoding: Encoding,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Buffer,
     pub(crate) raw_bytes: u32,
     pub(crate) chunks: Vec<(ChunkId, u32)>,
 }
 
 /// Compressors that keep their tables between frames.
-pub(crate) struct Compressors(Pool<zstd::bulk::Compressor<'static>>);
+pub(crate) struct Compressors {
+    idle: Pool<zstd::bulk::Compressor<'static>>,
+    buffers: BufferPool,
+}
 
 impl Compressors {
-    pub(crate) fn new(level: u32) -> Self {
-        let make = move || zstd::bulk::Compressor::new(level.cast_signed()).expect("zstd has memory for its tables");
-        Self(Pool::new(make))
+    pub(crate) fn new(level: u32, buffers: BufferPool) -> Self {
+        let make =
+            move || zstd::bulk::Compressor::new(level.cast_signed()).expect("zstd has memory for its tables");
+        Self { idle: Pool::new(make), buffers }
     }
 
     /// Compresses a frame, or leaves it as it is where that is not smaller. Keeps the processor busy: call it on a
@@ -112,10 +121,17 @@ impl Compressors {
     pub(crate) fn compress(&self, frame: RawFrame) -> Result<CompressedFrame> {
         let RawFrame { kind, bytes, chunks } = frame;
         let raw_bytes = bytes.len() as u32;
-        let compressed = self.0.take().compress(&bytes);
-        let compressed = compressed.map_err(|error| Error::invalid("a frame cannot be compressed").with_source(error))?;
-        let (encoding, bytes) =
-            if compressed.len() < bytes.len() { (Encoding::Zstd, compressed) } else { (Encoding::Raw, bytes) };
+        let mut compressed = self.buffers.take_empty();
+        compressed.reserve(zstd::zstd_safe::compress_bound(bytes.len()));
+        self.idle
+            .take()
+            .compress_to_buffer(&bytes, &mut *compressed)
+            .map_err(|error| Error::invalid("a frame cannot be compressed").with_source(error))?;
+        let (encoding, bytes) = if compressed.len() < bytes.len() {
+            (Encoding::Zstd, compressed)
+        } else {
+            (Encoding::Raw, bytes)
+        };
         Ok(CompressedFrame { kind, encoding, bytes, raw_bytes, chunks })
     }
 }

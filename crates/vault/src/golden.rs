@@ -15,6 +15,7 @@ use crate::{
     keys::{Keys, slot::Slot},
     pack::{self, OpenPack, PackBuilder},
     point::{decode, encode},
+    pool::BufferPool,
     tree::{ChunkRef, InnerNode, Leaf},
 };
 
@@ -73,10 +74,18 @@ fn node() -> InnerNode {
 
 /// A pack with a raw frame; compressed ones are in the whole vault, for zstd may come to compress better.
 fn pack_builder() -> PackBuilder {
-    let mut builder = PackBuilder::new(&keys(), [9; 32], 0);
-    let bytes = noise(1, 3000);
+    let buffers = BufferPool::of_capacity(0);
+    let mut builder = PackBuilder::new(&keys(), [9; 32], buffers.take());
+    let mut bytes = buffers.take_empty();
+    bytes.extend(noise(1, 3000));
     let chunks = vec![(id(1), 1000), (id(2), 2000)];
-    builder.push(CompressedFrame { kind: FrameKind::Data, encoding: Encoding::Raw, bytes, raw_bytes: 3000, chunks });
+    builder.push(CompressedFrame {
+        kind: FrameKind::Data,
+        encoding: Encoding::Raw,
+        bytes,
+        raw_bytes: 3000,
+        chunks,
+    });
     builder
 }
 
@@ -89,12 +98,15 @@ fn segment() -> Segment {
 }
 
 fn recovery_point() -> crate::PointRecord {
-    point(1, &crate::StoredDisk {
-        map: crate::DiskMap { size_bytes: 10 << 20, root: Some(id(4)) },
-        read_bytes: 5 << 20,
-        stored_bytes: 2 << 20,
-        new_chunks: 0,
-    })
+    point(
+        1,
+        &crate::StoredDisk {
+            map: crate::DiskMap { size_bytes: 10 << 20, root: Some(id(4)) },
+            read_bytes: 5 << 20,
+            stored_bytes: 2 << 20,
+            new_chunks: 0,
+        },
+    )
 }
 
 /// Every golden file, as it is written today.
@@ -104,7 +116,7 @@ fn written_today() -> Vec<(&'static str, Vec<u8>)> {
         ("key-slot-passphrase-v1.bin", slot(&NewSlot::Passphrase(passphrase())).encode()),
         ("key-slot-key-file-v1.bin", slot(&NewSlot::KeyFile(key_file())).encode()),
         ("key-file-v1.txt", key_file().to_text().into_bytes()),
-        ("pack-v1.bin", pack_builder().finish().bytes),
+        ("pack-v1.bin", pack_builder().finish().bytes.to_vec()),
         ("pack-directory-v1.bin", pack::encode_directory(&pack_builder().finish().frames)),
         ("index-segment-v1.bin", segment().encode(&keys(), [8; 32])),
         ("index-segment-body-v1.bin", segment().encode_body()),

@@ -53,7 +53,11 @@ impl VaultImage {
                         let start_bytes = region_range.offset_bytes + u64::from(chunk.offset_bytes);
                         let data = ByteRange::new(start_bytes, chunk.length_bytes.into()).intersection(part);
                         if !data.is_empty() {
-                            push(&mut extents, ByteRange::between(next_bytes, data.offset_bytes), ExtentKind::Zero);
+                            push(
+                                &mut extents,
+                                ByteRange::between(next_bytes, data.offset_bytes),
+                                ExtentKind::Zero,
+                            );
                             push(&mut extents, data, ExtentKind::Data);
                             next_bytes = data.end_bytes();
                         }
@@ -77,7 +81,8 @@ impl VaultImage {
         });
         let mut reads = stream::iter(wanted.collect::<Vec<_>>())
             .map(|(chunk, start_bytes, overlap)| async move {
-                let bytes = self.shared.read_chunk(FrameKind::Data, chunk.id, Some(chunk.length_bytes)).await?;
+                let bytes =
+                    self.shared.read_chunk(FrameKind::Data, chunk.id, Some(chunk.length_bytes)).await?;
                 let skip = (overlap.offset_bytes - start_bytes) as usize;
                 Ok::<_, crate::Error>((overlap, bytes.slice(skip..skip + overlap.length_bytes as usize)))
             })

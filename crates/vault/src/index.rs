@@ -6,7 +6,11 @@ use std::collections::HashSet;
 
 pub(crate) use segment::{ChunkPlace, SEGMENT_BYTES_MAX, Segment};
 
-use crate::{ChunkId, Digest, frame::FrameHead, pack::{HEADER_BYTES, Salt}};
+use crate::{
+    ChunkId, Digest,
+    frame::FrameHead,
+    pack::{HEADER_BYTES, Salt},
+};
 
 /// Where a frame is, and how to open it.
 #[derive(Debug, Clone, Copy)]

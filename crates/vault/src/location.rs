@@ -50,8 +50,13 @@ impl StoreLocation {
             return Err(error("credentials do not belong into a URL; set them in the environment"));
         }
         if url.scheme() == "file" {
-            let directory = url.to_file_path().map_err(|()| error("it names no directory of this machine"))?;
-            return if url.query().is_none() { Ok(Self(Place::Directory(directory))) } else { Err(error("a directory has no options")) };
+            let directory =
+                url.to_file_path().map_err(|()| error("it names no directory of this machine"))?;
+            return if url.query().is_none() {
+                Ok(Self(Place::Directory(directory)))
+            } else {
+                Err(error("a directory has no options"))
+            };
         }
         let (mut endpoint, mut region) = (None, None);
         for (name, value) in url.query_pairs() {
@@ -89,22 +94,29 @@ impl StoreLocation {
 
     /// Opens the place: the store, and the prefix in it.
     pub(crate) async fn open(&self) -> Result<(Arc<dyn ObjectStore>, Path)> {
-        let setting = |source| Error::invalid(format!("{self} cannot be used as it is set up")).with_source(source);
+        let setting =
+            |source| Error::invalid(format!("{self} cannot be used as it is set up")).with_source(source);
         match &self.0 {
             Place::Directory(directory) => {
                 let metadata = tokio::fs::metadata(directory).await;
                 match metadata {
                     Ok(metadata) if metadata.is_dir() => {}
-                    Ok(_) => return Err(Error::new(ErrorKind::NotFound, format!("{self} is not a directory"))),
-                    Err(source) => return Err(crate::store::io_error(format!("{self} cannot be opened"), source)),
+                    Ok(_) => {
+                        return Err(Error::new(ErrorKind::NotFound, format!("{self} is not a directory")));
+                    }
+                    Err(source) => {
+                        return Err(crate::store::io_error(format!("{self} cannot be opened"), source));
+                    }
                 }
                 let store = LocalFileSystem::new_with_prefix(directory).map_err(setting)?;
                 Ok((Arc::new(store.with_fsync(true)), Path::default()))
             }
             Place::S3(Remote { url, endpoint, region }) => {
-                let mut builder = AmazonS3Builder::from_env().with_bucket_name(url.host_str().unwrap_or_default());
+                let mut builder =
+                    AmazonS3Builder::from_env().with_bucket_name(url.host_str().unwrap_or_default());
                 if let Some(endpoint) = endpoint {
-                    builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
+                    builder =
+                        builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
                 }
                 if let Some(region) = region {
                     builder = builder.with_region(region);
@@ -118,7 +130,9 @@ impl StoreLocation {
                     .with_account(url.host_str().unwrap_or_default())
                     .with_container_name(container);
                 if let Some(endpoint) = endpoint {
-                    builder = builder.with_endpoint(endpoint.clone()).with_allow_http(endpoint.starts_with("http://"));
+                    builder = builder
+                        .with_endpoint(endpoint.clone())
+                        .with_allow_http(endpoint.starts_with("http://"));
                 }
                 Ok((Arc::new(builder.build().map_err(setting)?), self.prefix(prefix)?))
             }
@@ -127,7 +141,8 @@ impl StoreLocation {
     }
 
     fn prefix(&self, path: &str) -> Result<Path> {
-        Path::from_url_path(path).map_err(|source| Error::invalid(format!("{self} has a bad prefix")).with_source(source))
+        Path::from_url_path(path)
+            .map_err(|source| Error::invalid(format!("{self} has a bad prefix")).with_source(source))
     }
 }
 

@@ -30,5 +30,4 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
         }
         self.entries.insert(key, (self.uses, value));
     }
-
 }

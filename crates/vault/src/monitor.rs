@@ -61,6 +61,9 @@ impl Monitor {
 
 impl fmt::Debug for Monitor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Monitor").field("cancelled", &self.cancel.is_cancelled()).finish_non_exhaustive()
+        formatter
+            .debug_struct("Monitor")
+            .field("cancelled", &self.cancel.is_cancelled())
+            .finish_non_exhaustive()
     }
 }

@@ -65,7 +65,8 @@ impl<'a> OpenPack<'a> {
         let mut reader = Reader::new(bytes, "a pack");
         reader.preamble(MAGIC, VERSION)?;
         let salt = reader.array()?;
-        let (body, trailer) = bytes.split_last_chunk::<TRAILER_BYTES>().ok_or_else(|| damaged("ends too early"))?;
+        let (body, trailer) =
+            bytes.split_last_chunk::<TRAILER_BYTES>().ok_or_else(|| damaged("ends too early"))?;
         let directory_bytes = decode_trailer(trailer)?;
         let (body, sealed) = body
             .len()
@@ -74,7 +75,8 @@ impl<'a> OpenPack<'a> {
             .ok_or_else(|| damaged("is shorter than its directory"))?;
         let seal = seal(keys, &salt);
         let mut directory = sealed.to_vec();
-        seal.open(Role::Directory, 0, &mut directory).map_err(|_| damaged("has a directory that was altered"))?;
+        seal.open(Role::Directory, 0, &mut directory)
+            .map_err(|_| damaged("has a directory that was altered"))?;
         let mut rest = Reader::new(body.get(HEADER_BYTES..).unwrap_or_default(), "a pack");
         let mut frames = Vec::new();
         for entry in decode_directory(&directory)? {

@@ -67,7 +67,9 @@ impl Vault {
         while let Some((digest, point)) = reads.next().await {
             match point {
                 // A commit that was repeated after a lost reply may have left the point twice.
-                Ok(point) if seen.insert(point.summary.id, digest).is_none() => list.points.push((*point).clone()),
+                Ok(point) if seen.insert(point.summary.id, digest).is_none() => {
+                    list.points.push((*point).clone())
+                }
                 Ok(_) => {}
                 Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::UnsupportedVersion) => {
                     list.unreadable.push((digest, error));
@@ -89,10 +91,13 @@ impl Vault {
         let PointList { points, unreadable } = self.points().await?;
         let found = points.into_iter().find(|point| point.summary.id == id);
         found.ok_or_else(|| {
-            let error = Error::new(ErrorKind::NotFound, format!("there is no recovery point {id} in this vault"));
+            let error =
+                Error::new(ErrorKind::NotFound, format!("there is no recovery point {id} in this vault"));
             match unreadable.len() {
                 0 => error,
-                count => error.with_guidance(format!("{count} points cannot be read, and it may be one of them: verify the vault")),
+                count => error.with_guidance(format!(
+                    "{count} points cannot be read, and it may be one of them: verify the vault"
+                )),
             }
         })
     }

@@ -1,25 +1,35 @@
-//! Things that are dear to make and can be used again.
+//! Things that are dear to make and can be used again. Large buffers above all: passed from thread to thread through the
+//! allocator, they would leave a trail of free memory in every thread's arena.
 
 use std::{
+    fmt,
     ops::{Deref, DerefMut},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
-/// A pool; grows to the number of things in use at once.
+use crate::sync;
+
+/// A pool; grows to the number of things in use at once. Clones share what is in it.
 pub(crate) struct Pool<T> {
     idle: Arc<Mutex<Vec<T>>>,
-    make: Box<dyn Fn() -> T + Send + Sync>,
+    make: Arc<dyn Fn() -> T + Send + Sync>,
 }
 
 impl<T> Pool<T> {
     pub(crate) fn new(make: impl Fn() -> T + Send + Sync + 'static) -> Self {
-        Self { idle: Arc::default(), make: Box::new(make) }
+        Self { idle: Arc::default(), make: Arc::new(make) }
     }
 
-    /// Takes one, which goes back when dropped.
+    /// Takes one, as its last user left it. It goes back when dropped.
     pub(crate) fn take(&self) -> Pooled<T> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Pooled { item: Some(idle.unwrap_or_else(&self.make)), home: Arc::clone(&self.idle) }
+        let idle = sync::lock(&self.idle).pop();
+        Pooled { item: Some(idle.unwrap_or_else(|| (self.make)())), home: Arc::clone(&self.idle) }
+    }
+}
+
+impl<T> Clone for Pool<T> {
+    fn clone(&self) -> Self {
+        Self { idle: Arc::clone(&self.idle), make: Arc::clone(&self.make) }
     }
 }
 
@@ -45,6 +55,38 @@ impl<T> DerefMut for Pooled<T> {
 
 impl<T> Drop for Pooled<T> {
     fn drop(&mut self) {
-        self.home.lock().unwrap_or_else(PoisonError::into_inner).extend(self.item.take());
+        sync::lock(&self.home).extend(self.item.take());
+    }
+}
+
+impl<T: AsRef<[u8]>> AsRef<[u8]> for Pooled<T> {
+    fn as_ref(&self) -> &[u8] {
+        (**self).as_ref()
+    }
+}
+
+impl<T> fmt::Debug for Pooled<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Pooled(…)")
+    }
+}
+
+/// Buffers of bytes.
+pub(crate) type BufferPool = Pool<Vec<u8>>;
+
+/// A buffer of bytes.
+pub(crate) type Buffer = Pooled<Vec<u8>>;
+
+impl BufferPool {
+    /// Empty buffers that can hold so many bytes at once.
+    pub(crate) fn of_capacity(capacity_bytes: usize) -> Self {
+        Self::new(move || Vec::with_capacity(capacity_bytes))
+    }
+
+    /// Takes a buffer and empties it.
+    pub(crate) fn take_empty(&self) -> Buffer {
+        let mut buffer = self.take();
+        buffer.clear();
+        buffer
     }
 }

@@ -1,6 +1,6 @@
 //! Writing a disk of a vault to a target: in the image's order, several regions at once, every chunk checked.
 
-use std::{pin::pin, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -10,7 +10,7 @@ use crate::{
     DiskMap, Error, Monitor, Result, Vault,
     frame::FrameKind,
     index::{ChunkPlace, FramePlace},
-    pool::Pool,
+    pool::BufferPool,
     tree::{ChunkRef, Leaf, Located, REGION_BYTES, TreeReader},
     vault::Shared,
 };
@@ -35,7 +35,12 @@ impl Vault {
     /// # Errors
     /// [`crate::ErrorKind::Corrupt`] names the damaged chunk and the bytes of the disk that it holds;
     /// [`crate::ErrorKind::Disk`] when the target fails. The target is incomplete after any error.
-    pub async fn restore_disk(&self, map: &DiskMap, target: &dyn DiskTarget, monitor: &Monitor) -> Result<RestoredDisk> {
+    pub async fn restore_disk(
+        &self,
+        map: &DiskMap,
+        target: &dyn DiskTarget,
+        monitor: &Monitor,
+    ) -> Result<RestoredDisk> {
         if target.size_bytes() < map.size_bytes {
             let (has, needs) = (target.size_bytes(), map.size_bytes);
             return Err(Error::invalid(format!("the target has {has} bytes, and the disk needs {needs}")));
@@ -45,7 +50,7 @@ impl Vault {
             shared: Arc::clone(&self.shared),
             tree: TreeReader::new(Arc::clone(&self.shared), *map),
             target,
-            buffers: Pool::new(|| vec![0; REGION_BYTES as usize]),
+            buffers: BufferPool::new(|| vec![0; REGION_BYTES as usize]),
         };
         monitor.unless_cancelled(restore.run(monitor)).await
     }
@@ -55,7 +60,7 @@ struct Restore<'a> {
     shared: Arc<Shared>,
     tree: TreeReader,
     target: &'a dyn DiskTarget,
-    buffers: Pool<Vec<u8>>,
+    buffers: BufferPool,
 }
 
 impl Restore<'_> {
@@ -71,7 +76,8 @@ impl Restore<'_> {
             };
             Ok((covered.length_bytes, written_bytes))
         });
-        let mut restored = pin!(restored.try_buffer_unordered(REGIONS_AT_ONCE));
+        // Boxed where the lifetimes are known: otherwise no caller can tell that the whole may move between threads.
+        let mut restored = restored.try_buffer_unordered(REGIONS_AT_ONCE).boxed();
         let mut total = RestoredDisk::default();
         while let Some((covered_bytes, written_bytes)) = restored.try_next().await? {
             total.written_bytes += written_bytes;
@@ -79,7 +85,10 @@ impl Restore<'_> {
         }
         let beyond = ByteRange::between(self.tree.map().size_bytes, self.target.size_bytes());
         self.write_hole(beyond).await?;
-        self.target.flush().await.map_err(|source| Error::disk("the restored disk cannot be made durable", source))?;
+        self.target
+            .flush()
+            .await
+            .map_err(|source| Error::disk("the restored disk cannot be made durable", source))?;
         Ok(total)
     }
 
@@ -101,7 +110,9 @@ impl Restore<'_> {
     async fn write_hole(&self, range: ByteRange) -> Result<u64> {
         if !range.is_empty() && !self.target.starts_zeroed() {
             let zeroed = self.target.write_zeroes(range).await;
-            zeroed.map_err(|source| Error::disk(format!("zeros at {} cannot be written", range.offset_bytes), source))?;
+            zeroed.map_err(|source| {
+                Error::disk(format!("zeros at {} cannot be written", range.offset_bytes), source)
+            })?;
         }
         Ok(0)
     }
@@ -121,12 +132,14 @@ impl Restore<'_> {
         let mut written_bytes = 0;
         let mut next_bytes = 0;
         for run in runs(leaf) {
-            let hole = ByteRange::between(range.offset_bytes + next_bytes, range.offset_bytes + run.offset_bytes);
+            let hole =
+                ByteRange::between(range.offset_bytes + next_bytes, range.offset_bytes + run.offset_bytes);
             self.write_hole(hole).await?;
             let offset_bytes = range.offset_bytes + run.offset_bytes;
             let data = &buffer[run.offset_bytes as usize..run.end_bytes() as usize];
             let written = self.target.write_at(offset_bytes, data).await;
-            written.map_err(|source| Error::disk(format!("data at {offset_bytes} cannot be written"), source))?;
+            written
+                .map_err(|source| Error::disk(format!("data at {offset_bytes} cannot be written"), source))?;
             written_bytes += run.length_bytes;
             next_bytes = run.end_bytes();
         }
@@ -146,7 +159,10 @@ impl Restore<'_> {
         Ok(groups
             .filter_map(|group| {
                 let (_, _, frame) = *group.first()?;
-                Some(WantedFrame { frame, chunks: group.iter().map(|&(chunk, place, _)| (chunk, place)).collect() })
+                Some(WantedFrame {
+                    frame,
+                    chunks: group.iter().map(|&(chunk, place, _)| (chunk, place)).collect(),
+                })
             })
             .collect())
     }
@@ -162,7 +178,8 @@ impl Restore<'_> {
         let checked = tokio::task::spawn_blocking(move || {
             let check = |(chunk, place): (ChunkRef, ChunkPlace)| {
                 let length_bytes = Some(chunk.length_bytes);
-                let bytes = shared.chunk_of_frame(FrameKind::Data, chunk.id, length_bytes, &place, &frame, &expanded);
+                let bytes =
+                    shared.chunk_of_frame(FrameKind::Data, chunk.id, length_bytes, &place, &frame, &expanded);
                 bytes.map(|bytes| (chunk, bytes)).map_err(|error| lost(range, &chunk, error))
             };
             chunks.into_iter().map(check).collect::<Result<Vec<_>>>()
@@ -183,12 +200,14 @@ struct WantedFrame {
 
 /// The bytes of a region that its chunks cover, from the region's start, joined where they touch.
 fn runs(leaf: &Leaf) -> Vec<ByteRange> {
-    let ranges = leaf.chunks.iter().map(|chunk| ByteRange::new(chunk.offset_bytes.into(), chunk.length_bytes.into()));
+    let ranges =
+        leaf.chunks.iter().map(|chunk| ByteRange::new(chunk.offset_bytes.into(), chunk.length_bytes.into()));
     image::coalesce(ranges.collect())
 }
 
 fn lost(range: ByteRange, chunk: &ChunkRef, error: Error) -> Error {
     let start_bytes = range.offset_bytes + u64::from(chunk.offset_bytes);
-    let context = format!("{} bytes at {start_bytes} of the disk cannot be restored: {error}", chunk.length_bytes);
+    let context =
+        format!("{} bytes at {start_bytes} of the disk cannot be restored: {error}", chunk.length_bytes);
     Error::new(error.kind(), context).with_source(error)
 }

@@ -86,16 +86,24 @@ impl Store {
 
     /// Puts an object under its digest. Durable when it returns. Putting the same bytes again changes nothing, or heals
     /// a damaged object.
-    pub(crate) async fn put(&self, kind: ObjectKind, bytes: Vec<u8>) -> Result<Digest> {
-        let (digest, bytes) = tokio::task::spawn_blocking(move || (Digest::of(&bytes), Bytes::from(bytes))).await?;
+    pub(crate) async fn put(&self, kind: ObjectKind, bytes: impl Into<Bytes>) -> Result<Digest> {
+        let bytes = bytes.into();
+        let hashed = bytes.clone();
+        let digest = tokio::task::spawn_blocking(move || Digest::of(&hashed)).await?;
         let path = self.path(kind, &digest);
         let what = || format!("{} {digest} cannot be written", kind.as_str());
-        self.persist(what, || async { self.inner.put(&path, bytes.clone().into()).await.map(|_| ()) }).await?;
+        self.persist(what, || async { self.inner.put(&path, bytes.clone().into()).await.map(|_| ()) })
+            .await?;
         Ok(digest)
     }
 
     /// The bytes of an object of at most `limit_bytes`, as they are in the store.
-    pub(crate) async fn get_unchecked(&self, kind: ObjectKind, digest: &Digest, limit_bytes: u64) -> Result<Bytes> {
+    pub(crate) async fn get_unchecked(
+        &self,
+        kind: ObjectKind,
+        digest: &Digest,
+        limit_bytes: u64,
+    ) -> Result<Bytes> {
         let what = format!("{} {digest}", kind.as_str());
         self.read(&self.path(kind, digest), limit_bytes, &what).await
     }
@@ -126,7 +134,8 @@ impl Store {
     pub(crate) async fn list(&self, kind: ObjectKind) -> Result<Vec<(Digest, u64)>> {
         let folder = self.prefix.clone().join(kind.folder());
         let what = || format!("the {}s cannot be listed", kind.as_str());
-        let found: Vec<ObjectMeta> = self.persist(what, || self.inner.list(Some(&folder)).try_collect()).await?;
+        let found: Vec<ObjectMeta> =
+            self.persist(what, || self.inner.list(Some(&folder)).try_collect()).await?;
         let named = |meta: ObjectMeta| Some((meta.location.filename()?.parse().ok()?, meta.size));
         Ok(found.into_iter().filter_map(named).collect())
     }
@@ -142,7 +151,10 @@ impl Store {
             })
             .await?;
         if size_bytes > limit_bytes {
-            return Err(Error::corrupt(format!("{what} of {} has {size_bytes} bytes, more than any has", self.place)));
+            return Err(Error::corrupt(format!(
+                "{what} of {} has {size_bytes} bytes, more than any has",
+                self.place
+            )));
         }
         Ok(bytes)
     }

@@ -17,7 +17,10 @@ use crate::{
     config::Config,
     frame::Decompressors,
     index::{Index, SEGMENT_BYTES_MAX, Segment},
-    keys::{Keys, MasterKey, slot::{SLOT_BYTES, Slot}},
+    keys::{
+        Keys, MasterKey,
+        slot::{SLOT_BYTES, Slot},
+    },
     store::{ObjectKind, Store},
 };
 use chunks::FrameCache;
@@ -60,7 +63,9 @@ impl Vault {
         match store.read_config().await {
             Ok(_) => return Err(already_exists(&store)),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) if error.kind() == ErrorKind::Corrupt => return Err(already_exists(&store).with_source(error)),
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                return Err(already_exists(&store).with_source(error));
+            }
             Err(error) => return Err(error),
         }
         let vault_id = VaultId::from_random(env::random(&*env.entropy));
@@ -68,7 +73,8 @@ impl Vault {
         let master = MasterKey::from_bytes(env::random(&*env.entropy));
         for slot in slots {
             let (slot, master, env) = (slot.clone(), master.clone(), env.clone());
-            let wrapped = tokio::task::spawn_blocking(move || Slot::wrap(&master, vault_id, &slot, &env)).await??;
+            let wrapped =
+                tokio::task::spawn_blocking(move || Slot::wrap(&master, vault_id, &slot, &env)).await??;
             store.put(ObjectKind::KeySlot, wrapped.encode()).await?;
         }
         let keys = Keys::new(master, vault_id);
@@ -87,14 +93,19 @@ impl Vault {
     /// before anything else is read.
     pub async fn open(location: &StoreLocation, unlock: &Unlock, env: Env) -> Result<Self> {
         let absent = |place: &dyn fmt::Display| {
-            Error::new(ErrorKind::NotFound, format!("there is no vault in {place}")).with_guidance("check the place, or create a vault there")
+            Error::new(ErrorKind::NotFound, format!("there is no vault in {place}"))
+                .with_guidance("check the place, or create a vault there")
         };
         let store = match Store::open(location).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(absent(location).with_source(error)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(absent(location).with_source(error));
+            }
             opened => opened?,
         };
         let config = match store.read_config().await {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(absent(&store.place()).with_source(error)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(absent(&store.place()).with_source(error));
+            }
             read => read?,
         };
         let (config, proof) = Config::decode(&config)?;
@@ -143,7 +154,11 @@ impl Vault {
 
 impl fmt::Debug for Vault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Vault").field("id", &self.id()).field("place", &self.shared.store.place()).finish()
+        formatter
+            .debug_struct("Vault")
+            .field("id", &self.id())
+            .field("place", &self.shared.store.place())
+            .finish()
     }
 }
 
@@ -154,7 +169,11 @@ impl Shared {
         let listed = self.store.list(ObjectKind::IndexSegment).await?;
         let unseen: Vec<Digest> = {
             let index = crate::sync::read(&self.index);
-            listed.into_iter().map(|(digest, _)| digest).filter(|digest| !index.holds_segment(digest)).collect()
+            listed
+                .into_iter()
+                .map(|(digest, _)| digest)
+                .filter(|digest| !index.holds_segment(digest))
+                .collect()
         };
         let mut loaded = stream::iter(unseen)
             .map(|digest| async move { (digest, self.load_segment(&digest).await) })

@@ -1,18 +1,21 @@
 //! Putting disks into a vault and committing recovery points.
 
+#[cfg(test)]
+mod bench_tmp;
 mod collector;
 mod packer;
 mod region;
 mod visit;
 
-use std::{fmt, pin::pin, sync::Arc};
+use std::{fmt, sync::Arc};
 
-use futures::{SinkExt, TryStreamExt, channel::mpsc, stream};
+use futures::{SinkExt, StreamExt, TryStreamExt, channel::mpsc, stream};
 use image::{ChangeMap, DiskImage};
 
 use crate::{
     DiskMap, Error, Monitor, PointRecord, Result, Vault,
     frame::RawFrame,
+    pool::BufferPool,
     sync,
     tree::{FAN_OUT_BITS, TreeBuilder, TreeReader},
     vault::Shared,
@@ -75,9 +78,12 @@ impl Vault {
     pub async fn writer(&self) -> Result<Writer> {
         self.shared.refresh_index().await?;
         let shared = Arc::clone(&self.shared);
+        let config = &shared.config;
+        let frame_buffers =
+            BufferPool::of_capacity(config.data_frame_bytes.max(config.tree_frame_bytes) as usize);
         Ok(Writer {
-            collector: Collector::new(Arc::clone(&shared)),
-            packer: Packer::new(Arc::clone(&shared)),
+            collector: Collector::new(Arc::clone(&shared), frame_buffers.clone()),
+            packer: Packer::new(Arc::clone(&shared), frame_buffers),
             cutter: Arc::new(RegionCutter::new(Arc::clone(&shared))),
             shared,
             broken: false,
@@ -156,10 +162,13 @@ impl Storing<'_> {
     async fn run(mut self, source: &DiskSource, monitor: &Monitor) -> Result<(DiskMap, u64)> {
         let size_bytes = source.image.size_bytes();
         let (cutter, parent) = (self.cutter, self.parent);
-        let visits = Visits::new(source);
-        let visits = stream::try_unfold(visits, |mut visits| async { Ok(visits.next().await?.map(|visit| (visit, visits))) });
+        let visits = Visits::new(source.clone());
+        let visits = stream::try_unfold(visits, |mut visits| async move {
+            Ok(visits.next().await?.map(|visit| (visit, visits)))
+        });
         let cuts = visits.map_ok(|visit| cutter.read_and_cut(&source.image, parent, visit));
-        let mut regions = pin!(cuts.try_buffered(REGIONS_AT_ONCE));
+        // Boxed where the lifetimes are known: otherwise no caller can tell that the whole may move between threads.
+        let mut regions = cuts.try_buffered(REGIONS_AT_ONCE).boxed();
         let mut builder = TreeBuilder::new(size_bytes);
         // Where only changes are read, what lies between them is the parent's.
         let unread = parent.filter(|_| source.changes.is_some());
@@ -183,7 +192,13 @@ impl Storing<'_> {
     }
 
     /// Takes the regions from `from` up to `until` over from the parent, by whole subtrees where they fit.
-    async fn reuse(&mut self, parent: Option<&TreeReader>, from: u64, until: u64, builder: &mut TreeBuilder) -> Result<()> {
+    async fn reuse(
+        &mut self,
+        parent: Option<&TreeReader>,
+        from: u64,
+        until: u64,
+        builder: &mut TreeBuilder,
+    ) -> Result<()> {
         let Some(parent) = parent else { return Ok(()) };
         let map = parent.map();
         let mut region = from;
@@ -191,7 +206,7 @@ impl Storing<'_> {
             let mut level = 0;
             let fits = |level: u32| {
                 let width = 1 << (level * FAN_OUT_BITS);
-                region % width == 0 && (region + width).min(map.region_count()) <= until
+                region.is_multiple_of(width) && (region + width).min(map.region_count()) <= until
             };
             while level < map.root_level() && fits(level + 1) {
                 level += 1;

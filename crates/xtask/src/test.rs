@@ -17,8 +17,9 @@ use count::Count;
 /// Runs all tests, or those whose names contain the filter. The last line on standard output counts them.
 pub fn run(filter: Option<&str>) -> Result<()> {
     packages::install_missing()?;
-    // End-to-end tests start the binary, and Cargo builds it for nobody but its own crate's tests.
+    // Tests start the binary, and Cargo builds it for nobody but its own crate's tests.
     cargo::run(&["build", "--package", "holdfast"])?;
+    let binary = testkit::binary::holdfast()?;
 
     let mut runs = if cargo::has_subcommand("nextest") {
         let mut main = cargo();
@@ -34,7 +35,7 @@ pub fn run(filter: Option<&str>) -> Result<()> {
     let mut total = Count::default();
     let mut all_ran_well = true;
     for command in &mut runs {
-        let (count, ran_well) = run_and_count(command.args(filter))?;
+        let (count, ran_well) = run_and_count(command.args(filter).env("HOLDFAST_BINARY", &binary))?;
         total += count;
         all_ran_well &= ran_well;
     }

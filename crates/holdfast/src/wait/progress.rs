@@ -91,7 +91,7 @@ impl Bar {
         }
         let template = match (progress.total_bytes, progress.done_bytes) {
             (Some(_), _) => {
-                "{spinner} {msg} {bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}"
+                "{spinner} {msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}"
             }
             (None, 0) => "{spinner} {msg} {elapsed}",
             (None, _) => "{spinner} {msg} {binary_bytes} {binary_bytes_per_sec}",
@@ -100,7 +100,7 @@ impl Bar {
             self.bar.set_style(style);
         }
         let phase = if progress.phase.is_empty() { job.state.as_str() } else { &progress.phase };
-        self.bar.set_message(render::printable(&format!("{}: {phase}", job.subject)));
+        self.bar.set_message(render::printable(&format!("{}: {phase}", job.kind)));
         match progress.total_bytes {
             Some(total) => self.bar.set_length(total),
             None => self.bar.unset_length(),

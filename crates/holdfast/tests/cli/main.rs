@@ -1,4 +1,5 @@
-//! The command line from the outside: the built program against a site whose answers are scripted.
+//! The command line from the outside: the built program against a site whose answers are scripted, and against
+//! its own server.
 
 #![allow(clippy::unwrap_used)] // clippy knows a test's helpers only where they are in a test module
 
@@ -6,6 +7,7 @@ mod data;
 mod program;
 mod scripted;
 mod secrets;
+mod serving;
 mod usage;
 mod views;
 mod waiting;

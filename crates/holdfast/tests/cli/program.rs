@@ -3,8 +3,10 @@
 use std::{
     ffi::OsStr,
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -16,9 +18,9 @@ pub struct Run {
 
 /// The program for the site with this data directory, with no terminal and nothing of the tester's environment.
 pub fn holdfast(data_directory: &Path) -> Command {
-    // A session of its own has no terminal to ask anything on.
+    // A session of its own has no terminal to ask anything on. No group's leader, setsid becomes the program.
     let mut command = Command::new("setsid");
-    command.arg("--wait").arg(env!("CARGO_BIN_EXE_holdfast")).env_clear();
+    command.arg(env!("CARGO_BIN_EXE_holdfast")).env_clear();
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.arg("--data-dir").arg(data_directory).stdin(Stdio::null());
     command
@@ -41,4 +43,10 @@ fn run_command(command: &mut Command) -> Run {
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
     }
+}
+
+/// Sends a signal to the program.
+pub fn send(signal: Signal, program: &Child) {
+    let process = i32::try_from(program.id()).ok().and_then(Pid::from_raw).unwrap();
+    kill_process(process, signal).unwrap();
 }

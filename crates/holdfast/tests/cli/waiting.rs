@@ -7,10 +7,10 @@ use std::{
 
 use api::{Code, DamageView, JobResult, JobView, Problem, VerifyView};
 use model::{ByteCount, JobKind, JobState};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::{
-    program::{holdfast, run},
+    program::{holdfast, run, send},
     scripted::{Answer, ScriptedSite},
     views::{failed, point, running, succeeded},
 };
@@ -103,19 +103,12 @@ fn an_interrupted_wait_leaves_the_job_alone() {
         line.clear();
         assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "it ended too early");
     }
-    interrupt_child_of(child.id());
+    send(Signal::INT, &child);
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
     assert!(rest.contains("interrupted; job ") && rest.contains("holdfast job cancel "), "{rest}");
     assert!(site.requests().iter().all(|request| !request.line.contains("cancel")));
-}
-
-/// Sends what Ctrl-C sends to the program itself, which setsid runs or has become.
-fn interrupt_child_of(setsid: u32) {
-    let children = std::fs::read_to_string(format!("/proc/{setsid}/task/{setsid}/children")).unwrap();
-    let program = children.split_whitespace().next().map_or(setsid, |child| child.parse().unwrap());
-    kill_process(Pid::from_raw(i32::try_from(program).unwrap()).unwrap(), Signal::INT).unwrap();
 }
 
 #[test]

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use super::moment;
 use crate::{
     config::QemuConfig,
-    launch,
     ledger::Ledger,
     monitor::Monitor,
     names::{self, PREFIX},
@@ -83,7 +82,7 @@ async fn wait_until_none(monitor: &Monitor, query: &str, id: &'static str) -> Re
 /// Stops the NBD server that listens on our socket; one of somebody else listens elsewhere.
 async fn stop_own_server(session: &Session) -> Result<()> {
     let socket = session.config.export_socket(session.vm.vm_id)?;
-    if launch::is_socket_alive(&socket).await {
+    if nbd::list(&nbd::Endpoint::Unix(socket.clone())).await.is_ok() {
         session.monitor.query("nbd-server-stop").await?;
     }
     remove_file(&socket).map(|_| ())

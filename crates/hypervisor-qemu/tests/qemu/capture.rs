@@ -4,7 +4,7 @@ use hypervisor::{CaptureOutcome, DiskChanges, ErrorKind, Hypervisor, Power, Trac
 use model::{Consistency, DiskFormat};
 use serde_json::json;
 
-use crate::machine::{Disk, Machine, SIZE_BYTES, bytes_of, capture_id, expected};
+use crate::machine::{Disk, Machine, SIZE_BYTES, assert_shows, capture_id, expected};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shows_the_moment_while_the_guest_writes_on() {
@@ -18,8 +18,8 @@ async fn shows_the_moment_while_the_guest_writes_on() {
 
     let names: Vec<_> = capture.disks().iter().map(|disk| disk.name.as_str()).collect();
     assert_eq!(names, ["vroot", "vdata"]);
-    assert!(bytes_of(&*capture.disks()[0].image).await == expected(SIZE_BYTES, &[(0, 1 << 20, 0x11)]));
-    assert!(bytes_of(&*capture.disks()[1].image).await == expected(SIZE_BYTES, &[(1 << 20, 1 << 20, 0x22)]));
+    assert_shows(&*capture.disks()[0].image, &expected(SIZE_BYTES, &[(0, 1 << 20, 0x11)])).await;
+    assert_shows(&*capture.disks()[1].image, &expected(SIZE_BYTES, &[(1 << 20, 1 << 20, 0x22)])).await;
     assert!(matches!(&capture.disks()[0].changes, DiskChanges::Unknown { reason } if reason.contains("no earlier backup")));
     assert_eq!(capture.facts().consistency.reached, Consistency::Crash);
     let cost = capture.cost().await;
@@ -40,7 +40,7 @@ async fn is_possible_twice_and_shows_the_second_moment() {
     first.finish(CaptureOutcome::Kept).await.unwrap();
 
     let second = machine.hypervisor.capture(machine.request(2, Some(1))).await.unwrap();
-    assert!(bytes_of(&*second.disks()[0].image).await == expected(SIZE_BYTES, &[(0, 65536, 0x55)]));
+    assert_shows(&*second.disks()[0].image, &expected(SIZE_BYTES, &[(0, 65536, 0x55)])).await;
     assert!(second.cost().await.write_p99_before_us.is_none(), "nobody wrote between the captures");
     second.finish(CaptureOutcome::Kept).await.unwrap();
     assert_eq!(machine.leftovers(), [""; 0]);

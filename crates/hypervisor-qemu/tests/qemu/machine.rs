@@ -74,17 +74,17 @@ impl Machine {
 
     /// Starts a QEMU with new disks and further arguments.
     pub fn start_with(disks: &[Disk], arguments: &[&str]) -> Self {
-        Self::start_program("exec qemu-system-x86_64 \"$@\"", disks, arguments)
+        Self::start_limited("", disks, arguments)
     }
 
-    /// Starts a QEMU through a line of shell.
-    pub fn start_program(shell: &str, disks: &[Disk], arguments: &[&str]) -> Self {
+    /// Starts a QEMU in a shell that first runs other commands, to limit it.
+    pub fn start_limited(limits: &str, disks: &[Disk], arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for disk in disks {
             let image = image_path(dir.path(), disk);
             qemu_img(&["create", "-q", "-f", disk.format, image.to_str().unwrap(), &disk.size_bytes.to_string()]);
         }
-        let process = spawn(shell, dir.path(), disks, arguments);
+        let process = spawn(limits, dir.path(), disks, arguments);
         let monitor = TestMonitor::connect(&dir.path().join("test.sock"));
         let hypervisor = QemuHypervisor::new(config(dir.path()));
         let vm_id = VmId::from_random([7; 10]);
@@ -106,7 +106,7 @@ impl Machine {
 
     /// Starts QEMU again on the same disks.
     pub fn start_again(&mut self) {
-        self.process = spawn("exec qemu-system-x86_64 \"$@\"", self.dir.path(), &self.disks, &[]);
+        self.process = spawn("", self.dir.path(), &self.disks, &[]);
         self.monitor = TestMonitor::connect(&self.dir.path().join("test.sock"));
     }
 
@@ -154,7 +154,15 @@ impl Machine {
         let ids = blocks.as_array().unwrap().iter().filter_map(|block| block["qdev"].as_str());
         let id = ids.into_iter().find(|id| id.split('/').any(|part| part == disk)).expect("the disk has a device");
         let line = format!("qemu-io -d {id} \"{command}\"");
-        self.execute("human-monitor-command", json!({"command-line": line})).as_str().unwrap().to_owned()
+        let before = self.printed().len();
+        let refused = self.execute("human-monitor-command", json!({"command-line": line}));
+        assert_eq!(refused, "", "QEMU does not run {command}");
+        self.printed().split_off(before)
+    }
+
+    /// What QEMU has printed so far; what qemu-io does is told there.
+    fn printed(&self) -> String {
+        fs::read_to_string(self.dir.path().join("printed")).unwrap()
     }
 
     /// Everything of Holdfast's that QEMU still has, bitmaps aside.
@@ -227,6 +235,15 @@ pub async fn bytes_of(image: &dyn DiskImage) -> Vec<u8> {
     bytes
 }
 
+/// Fails unless an image shows exactly these bytes, and says where it does not.
+pub async fn assert_shows(image: &dyn DiskImage, expected: &[u8]) {
+    let bytes = bytes_of(image).await;
+    assert_eq!(bytes.len(), expected.len());
+    if let Some(place) = bytes.iter().zip(expected).position(|(byte, expected)| byte != expected) {
+        panic!("{:#x} instead of {:#x} at {place}", bytes[place], expected[place]);
+    }
+}
+
 /// A disk's bytes after some writes of (offset, length, byte).
 pub fn expected(size_bytes: u64, writes: &[(u64, u64, u8)]) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(size_bytes).unwrap()];
@@ -245,9 +262,9 @@ fn image_path(dir: &Path, disk: &Disk) -> PathBuf {
     dir.join(format!("{}.{}", disk.name, disk.format))
 }
 
-fn spawn(shell: &str, dir: &Path, disks: &[Disk], arguments: &[&str]) -> Child {
+fn spawn(limits: &str, dir: &Path, disks: &[Disk], arguments: &[&str]) -> Child {
     let mut command = Command::new("sh");
-    command.args(["-c", shell, "sh"]);
+    command.arg("-c").arg(format!("{limits}\nexec stdbuf -oL qemu-system-x86_64 \"$@\"")).arg("sh");
     command.args(["-accel", "tcg", "-machine", "q35", "-m", "32", "-nodefaults", "-display", "none"]);
     for name in ["qmp.sock", "qmp2.sock", "test.sock"] {
         command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", dir.join(name).display()));
@@ -258,7 +275,8 @@ fn spawn(shell: &str, dir: &Path, disks: &[Disk], arguments: &[&str]) -> Child {
         let node = json!({"driver": disk.format, "node-name": disk.name, "file": file});
         command.arg("-blockdev").arg(node.to_string()).args(&disk.device);
     }
-    command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
+    let printed = fs::File::create(dir.join("printed")).unwrap();
+    command.stdin(Stdio::null()).stdout(printed).spawn().unwrap()
 }
 
 /// The test's own way into QEMU, independent of what is tested.

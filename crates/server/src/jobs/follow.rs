@@ -31,7 +31,8 @@ impl Jobs {
                 .with_hint("write more of the id"));
         }
         let job = found.pop().ok_or_else(|| {
-            Failure::not_found(format!("there is no job {text}")).with_hint("see them with: holdfast job list")
+            Failure::not_found(format!("there is no job {text}"))
+                .with_hint("see them with: holdfast job list")
         })?;
         Ok(self.live_state(job))
     }

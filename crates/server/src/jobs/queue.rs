@@ -59,7 +59,11 @@ pub(crate) struct Ticket {
 
 impl Queue {
     pub(crate) fn new(running_limit: usize) -> Arc<Self> {
-        Arc::new(Self { running_limit: running_limit.max(1), state: Mutex::default(), changed: watch::Sender::new(()) })
+        Arc::new(Self {
+            running_limit: running_limit.max(1),
+            state: Mutex::default(),
+            changed: watch::Sender::new(()),
+        })
     }
 
     /// Lines up for a job.
@@ -123,7 +127,11 @@ impl Ticket {
         let mut state = self.queue.lock();
         let blocker = state.blocker(self.number, self.queue.running_limit);
         if blocker.is_none() {
-            state.entries.iter_mut().filter(|entry| entry.number == self.number).for_each(|entry| entry.running = true);
+            state
+                .entries
+                .iter_mut()
+                .filter(|entry| entry.number == self.number)
+                .for_each(|entry| entry.running = true);
         }
         blocker
     }

@@ -71,7 +71,9 @@ impl Jobs {
         match kept {
             Ok(()) => drop(self.lock().remove(&id)),
             // It stays among the active jobs, so that this server at least tells the truth of it.
-            Err(error) => tracing::error!(job = %id, %error, "the end of a job could not be written to the catalog"),
+            Err(error) => {
+                tracing::error!(job = %id, %error, "the end of a job could not be written to the catalog")
+            }
         }
     }
 
@@ -100,7 +102,8 @@ pub(super) fn interrupted(job: &Job) -> Problem {
         Some(_) => format!("the server was stopped {when} the job, while {}", phase(&job.progress)),
         None => format!("the server was stopped {when}"),
     };
-    Problem::new(Code::Interrupted, detail).with_hint("ask for it again; what was half done is cleaned up first")
+    Problem::new(Code::Interrupted, detail)
+        .with_hint("ask for it again; what was half done is cleaned up first")
 }
 
 fn phase(progress: &Progress) -> &str {

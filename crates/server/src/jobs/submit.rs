@@ -49,8 +49,10 @@ impl Jobs {
             warnings: Vec::new(),
         };
         self.catalog.add_job(&job).await?;
-        let active =
-            Arc::new(ActiveJob { job: watch::Sender::new(job.clone()), cancellation: self.stopping.child_token() });
+        let active = Arc::new(ActiveJob {
+            job: watch::Sender::new(job.clone()),
+            cancellation: self.stopping.child_token(),
+        });
         self.lock().insert(id, active.clone());
         tracing::info!(job = %id, kind = %job.kind, subject = job.subject, "a job was asked for");
         self.tasks.spawn(self.clone().live(active, ticket, work));

@@ -25,7 +25,9 @@ pub(crate) async fn add(site: &Site, request: AddVm) -> Result<KnownVm> {
     let name = request.name.as_deref().map(parse_name).transpose()?;
     let vm = match (request.definition, request.qmp) {
         (Some(_), None) if request.qmp_out_of_band.is_some() || request.agent.is_some() => {
-            return Err(Failure::invalid("a VM that Holdfast starts has sockets of its own; leave the others out"));
+            return Err(Failure::invalid(
+                "a VM that Holdfast starts has sockets of its own; leave the others out",
+            ));
         }
         (Some(definition), None) => managed(site, definition, name).await?,
         (None, Some(qmp)) => external(site, &qmp, request.qmp_out_of_band, request.agent, name).await?,
@@ -47,7 +49,8 @@ pub(crate) async fn admit(site: &Site, vm: &KnownVm) -> Result<()> {
 /// Fails when another VM has the name, or a restore is about to give it to one.
 pub(crate) async fn check_name_free(site: &Site, name: &VmName, vm_id: VmId) -> Result<()> {
     let restores = site.jobs.unfinished().into_iter().filter(|job| job.kind == JobKind::RestoreVm);
-    let is_restored = restores.into_iter().any(|job| job.vm_id != Some(vm_id) && job.subject == name.as_str());
+    let is_restored =
+        restores.into_iter().any(|job| job.vm_id != Some(vm_id) && job.subject == name.as_str());
     if is_restored || site.catalog.vm(name.as_str()).await?.is_some() {
         return Err(Failure::conflict(format!("there is a VM {name} already"))
             .with_hint("choose another name with --name"));
@@ -60,7 +63,8 @@ pub(crate) async fn check_paths_free(site: &Site, paths: Vec<PathBuf>, vm_id: Vm
     let others = site.catalog.vms().await?;
     for other in others.iter().filter(|other| other.id != vm_id) {
         let taken: Vec<_> = disk_paths(other).iter().filter_map(|path| identity(path)).collect();
-        if let Some(path) = paths.iter().find(|path| identity(path).is_some_and(|file| taken.contains(&file))) {
+        if let Some(path) = paths.iter().find(|path| identity(path).is_some_and(|file| taken.contains(&file)))
+        {
             return Err(Failure::conflict(format!("{} is a disk of the VM {}", path.display(), other.name)));
         }
     }
@@ -114,7 +118,10 @@ async fn external(
     let mut vm = new_vm(site, provisional, origin, None);
     let looked = tokio::time::timeout(FIRST_LOOK_LIMIT, site.hypervisor.inspect(&super::access(&vm))).await;
     let inspection = looked.map_err(|_| {
-        Failure::new(Code::Unreachable, format!("{qmp} has not answered for {} s", FIRST_LOOK_LIMIT.as_secs()))
+        Failure::new(
+            Code::Unreachable,
+            format!("{qmp} has not answered for {} s", FIRST_LOOK_LIMIT.as_secs()),
+        )
     })??;
     vm.name = name.unwrap_or_else(|| inspection.definition.name.clone());
     vm.last_seen = Some(inspection.definition);
@@ -127,7 +134,9 @@ async fn check_socket_free(site: &Site, socket: &Path) -> Result<()> {
             if qmp == socket || identity(qmp).is_some_and(|file| identity(socket) == Some(file)))
     };
     match site.catalog.vms().await?.iter().find(|vm| has_it(vm)) {
-        Some(vm) => Err(Failure::conflict(format!("{} is the socket of the VM {}", socket.display(), vm.name))),
+        Some(vm) => {
+            Err(Failure::conflict(format!("{} is the socket of the VM {}", socket.display(), vm.name)))
+        }
         None => Ok(()),
     }
 }

@@ -13,12 +13,8 @@ pub(super) async fn complete(mut definition: VmDefinition) -> Result<VmDefinitio
         return Err(Failure::invalid("a VM needs at least one CPU and some memory"));
     }
     match &definition.firmware {
-        Firmware::Bios => {}
-        Firmware::Uefi { variables } => {
-            for path in variables {
-                check_absolute(path, "the UEFI variable store")?;
-            }
-        }
+        Firmware::Bios | Firmware::Uefi { variables: None } => {}
+        Firmware::Uefi { variables: Some(path) } => check_absolute(path, "the UEFI variable store")?,
         Firmware::Kernel { kernel, initrd, .. } => {
             for path in [kernel].into_iter().chain(initrd) {
                 check_file(path, "the kernel's file")?;
@@ -59,7 +55,9 @@ async fn complete_disk(disk: &mut DiskDefinition) -> Result<()> {
 fn check_file(path: &Path, what: &str) -> Result<()> {
     check_absolute(path, what)?;
     match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => Err(Failure::invalid(format!("{what}: {} is a directory", path.display()))),
+        Ok(metadata) if metadata.is_dir() => {
+            Err(Failure::invalid(format!("{what}: {} is a directory", path.display())))
+        }
         Ok(_) => Ok(()),
         Err(error) => Err(Failure::from_io(format!("{what}: {}", path.display()), &error)),
     }

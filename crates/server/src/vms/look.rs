@@ -19,7 +19,8 @@ const LOOK_LIMIT: Duration = Duration::from_secs(3);
 
 /// All VMs, by name.
 pub(crate) async fn list(site: &Site) -> Result<Vec<VmView>> {
-    let (vms, survey) = future::try_join(async { Ok(site.catalog.vms().await?) }, Survey::glance(site)).await?;
+    let (vms, survey) =
+        future::try_join(async { Ok(site.catalog.vms().await?) }, Survey::glance(site)).await?;
     future::try_join_all(vms.iter().map(|vm| view_with(site, vm, &survey))).await
 }
 
@@ -37,10 +38,10 @@ pub(crate) async fn refresh(site: &Site, vm: &KnownVm) -> std::result::Result<In
         Err(_) => return Err(format!("it has not answered for {} s", LOOK_LIMIT.as_secs())),
     };
     let is_news = vm.last_seen.as_ref() != Some(&inspection.definition);
-    if is_news && matches!(vm.origin, Origin::External { .. }) && inspection.power != Power::Stopped {
-        if let Err(error) = site.catalog.set_last_seen(vm.id, &inspection.definition).await {
-            tracing::warn!(vm = %vm.name, %error, "what was seen of a VM could not be kept");
-        }
+    let is_told =
+        is_news && matches!(vm.origin, Origin::External { .. }) && inspection.power != Power::Stopped;
+    if is_told && let Err(error) = site.catalog.set_last_seen(vm.id, &inspection.definition).await {
+        tracing::warn!(vm = %vm.name, %error, "what was seen of a VM could not be kept");
     }
     Ok(inspection)
 }

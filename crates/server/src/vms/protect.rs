@@ -51,8 +51,8 @@ fn check_program(path: &str) -> Result<()> {
     if !Path::new(path).is_absolute() {
         return Err(Failure::invalid(format!("the program {path} is not an absolute path")));
     }
-    let metadata = std::fs::metadata(path)
-        .map_err(|error| Failure::from_io(format!("the program {path}"), &error))?;
+    let metadata =
+        std::fs::metadata(path).map_err(|error| Failure::from_io(format!("the program {path}"), &error))?;
     if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
         return Err(Failure::invalid(format!("{path} is not a program that can be run"))
             .with_hint(format!("make it one with: chmod +x {path}")));

@@ -35,7 +35,8 @@ pub(crate) async fn remove(site: &Site, vm: &KnownVm) -> Result<()> {
 async fn check_stopped(site: &Site, vm: &KnownVm) -> Result<()> {
     match site.hypervisor.inspect(&access(vm)).await {
         Ok(inspection) if inspection.power != Power::Stopped => {
-            Err(Failure::conflict(format!("the VM {} runs", vm.name)).with_hint("stop it first with: holdfast vm stop"))
+            Err(Failure::conflict(format!("the VM {} runs", vm.name))
+                .with_hint("stop it first with: holdfast vm stop"))
         }
         Err(error) if error.is_retryable() => {
             let context = format!("it cannot be seen whether the VM {} runs", vm.name);

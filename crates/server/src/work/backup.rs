@@ -36,7 +36,10 @@ pub(crate) async fn submit(site: &Site, vm: &KnownVm, request: BackupRequest) ->
     };
     let (work_site, vm) = (site.clone(), vm.clone());
     site.jobs
-        .submit(draft, Box::new(move |monitor| Box::pin(async move { work(&work_site, vm, request, monitor).await })))
+        .submit(
+            draft,
+            Box::new(move |monitor| Box::pin(async move { work(&work_site, vm, request, monitor).await })),
+        )
         .await
 }
 

@@ -57,7 +57,10 @@ pub(crate) async fn submit(site: &Site, request: RestoreDiskRequest) -> Result<J
     };
     let (work_site, known) = (site.clone(), point.vault);
     site.jobs
-        .submit(draft, Box::new(move |monitor| Box::pin(async move { work(&work_site, known, order, monitor).await })))
+        .submit(
+            draft,
+            Box::new(move |monitor| Box::pin(async move { work(&work_site, known, order, monitor).await })),
+        )
         .await
 }
 
@@ -85,7 +88,9 @@ fn choose_disk(point: &FoundPoint, named: Option<DiskName>) -> Result<DiskName> 
     let list = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
     match (named, &*names) {
         (Some(name), names) if names.contains(&&name) => Ok(name),
-        (Some(name), _) => Err(Failure::not_found(format!("the recovery point has no disk {name}; it has {list}"))),
+        (Some(name), _) => {
+            Err(Failure::not_found(format!("the recovery point has no disk {name}; it has {list}")))
+        }
         (None, [only]) => Ok((*only).clone()),
         (None, _) => Err(Failure::invalid(format!("the recovery point has several disks: {list}"))
             .with_hint("name one of them, as in point:VM/POINT/DISK")),

@@ -105,6 +105,7 @@ async fn admit(site: &Site, id: VmId, name: &VmName, definition: model::VmDefini
     let vm = KnownVm { id, name: name.clone(), origin, last_seen: None, created_at: site.env.clock.now() };
     let _admission = site.admission.lock().await;
     let admitted = vms::admit(site, &vm).await;
-    admitted.map_err(|failure| failure.during("the disks are restored, but the VM could not be made known"))?;
+    admitted
+        .map_err(|failure| failure.during("the disks are restored, but the VM could not be made known"))?;
     Ok(vm)
 }

@@ -32,7 +32,10 @@ pub(crate) async fn submit(site: &Site, known: KnownVault) -> Result<Job> {
     };
     let work_site = site.clone();
     site.jobs
-        .submit(draft, Box::new(move |monitor| Box::pin(async move { work(&work_site, known, monitor).await })))
+        .submit(
+            draft,
+            Box::new(move |monitor| Box::pin(async move { work(&work_site, known, monitor).await })),
+        )
         .await
 }
 
@@ -87,7 +90,9 @@ fn damage(damage: &Damage) -> DamageView {
         Damage::Chunk { pack, chunk } => {
             (format!("pack {pack}"), Some(chunk.to_string()), "its bytes are not those that were stored")
         }
-        Damage::IndexSegment { segment, reason } => (format!("index segment {segment}"), None, reason.as_str()),
+        Damage::IndexSegment { segment, reason } => {
+            (format!("index segment {segment}"), None, reason.as_str())
+        }
         Damage::Point { object, reason } => (format!("recovery point {object}"), None, reason.as_str()),
         _ => ("unknown".to_owned(), None, "damage of a kind that this server does not know"),
     };

@@ -10,13 +10,19 @@ fn chunker(key: u8) -> Chunker {
 
 #[test]
 fn cut_points_never_move_between_releases() {
-    let ends: Vec<usize> = chunker(1).cut(&noise(1, 1 << 20)).iter().map(|chunk| chunk.end / BLOCK_BYTES).collect();
-    assert_eq!(ends, [36, 66, 70, 82, 90, 102, 107, 127, 164, 184, 225, 243, 256], "a change here makes every vault store everything again");
+    let ends: Vec<usize> =
+        chunker(1).cut(&noise(1, 1 << 20)).iter().map(|chunk| chunk.end / BLOCK_BYTES).collect();
+    assert_eq!(
+        ends,
+        [36, 66, 70, 82, 90, 102, 107, 127, 164, 184, 225, 243, 256],
+        "a change here makes every vault store everything again"
+    );
 }
 
 #[test]
 fn chunks_have_the_wanted_size_on_average() {
-    let lengths: Vec<usize> = chunker(1).cut(&noise(2, 64 << 20)).iter().map(ExactSizeIterator::len).collect();
+    let lengths: Vec<usize> =
+        chunker(1).cut(&noise(2, 64 << 20)).iter().map(ExactSizeIterator::len).collect();
     let average = lengths.iter().sum::<usize>() / lengths.len();
     assert!((56 << 10..96 << 10).contains(&average), "{average}");
     let (_, whole) = lengths.split_last().unwrap();

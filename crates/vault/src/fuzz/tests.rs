@@ -2,8 +2,10 @@ use env::{Entropy, SeededEntropy, random};
 
 use crate::golden::golden;
 
+type Decoder = fn(&[u8]) -> bool;
+
 /// Every decoder, and bytes that it accepts.
-const DECODERS: [(&str, fn(&[u8]) -> bool); 9] = [
+const DECODERS: [(&str, Decoder); 9] = [
     ("pack-directory-v1.bin", super::pack_directory),
     ("index-segment-body-v1.bin", super::index_segment),
     ("tree-leaf-v1.bin", super::tree_leaf),

@@ -99,7 +99,8 @@ impl Segment {
         for _ in 0..pack_count {
             let (digest, salt) = (Digest(reader.array()?), reader.array()?);
             let frame_count = reader.count(FrameHead::BYTES)?;
-            let frames = (0..frame_count).map(|_| FrameHead::decode(&mut reader)).collect::<Result<Vec<_>>>()?;
+            let frames =
+                (0..frame_count).map(|_| FrameHead::decode(&mut reader)).collect::<Result<Vec<_>>>()?;
             let stored_bytes: u64 = frames.iter().map(|frame| u64::from(frame.stored_bytes)).sum();
             if stored_bytes + HEADER_BYTES as u64 > PACK_BYTES_MAX {
                 return Err(reader.error("describes a pack that is too large"));
@@ -111,7 +112,8 @@ impl Segment {
         let mut chunks: Vec<(ChunkId, ChunkPlace)> = Vec::with_capacity(chunk_count);
         for _ in 0..chunk_count {
             let id = ChunkId(reader.array()?);
-            let place = ChunkPlace { frame: reader.u32()?, offset_bytes: reader.u32()?, length_bytes: reader.u32()? };
+            let place =
+                ChunkPlace { frame: reader.u32()?, offset_bytes: reader.u32()?, length_bytes: reader.u32()? };
             check(&place, &raw_bytes)?;
             if chunks.last().is_some_and(|(last, _)| *last > id) {
                 return Err(reader.error("is not sorted"));
@@ -126,7 +128,11 @@ impl Segment {
 fn check(place: &ChunkPlace, raw_bytes: &[u32]) -> Result<()> {
     let end_bytes = place.offset_bytes.checked_add(place.length_bytes);
     match (raw_bytes.get(place.frame as usize), end_bytes) {
-        (Some(&frame_bytes), Some(end_bytes)) if end_bytes <= frame_bytes && frame_bytes <= FRAME_BYTES_MAX => Ok(()),
+        (Some(&frame_bytes), Some(end_bytes))
+            if end_bytes <= frame_bytes && frame_bytes <= FRAME_BYTES_MAX =>
+        {
+            Ok(())
+        }
         _ => Err(Error::corrupt("an index segment points outside its frames")),
     }
 }

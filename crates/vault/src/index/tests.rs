@@ -11,7 +11,12 @@ use model::VaultId;
 fn segment(number: u8, frames: u8) -> Segment {
     let chunk = |frame: u8, place: u8| (id(number, frame, place), 100);
     let entry = |frame| FrameEntry {
-        head: FrameHead { kind: FrameKind::Data, encoding: Encoding::Raw, stored_bytes: 1016, raw_bytes: 1000 },
+        head: FrameHead {
+            kind: FrameKind::Data,
+            encoding: Encoding::Raw,
+            stored_bytes: 1016,
+            raw_bytes: 1000,
+        },
         chunks: (0..10).map(|place| chunk(frame, place)).collect(),
     };
     let mut segment = Segment::default();
@@ -38,7 +43,10 @@ fn every_chunk_of_every_segment_is_found_where_it_is() {
                 let found = index.find(&id(number, frame, place)).unwrap();
                 let frame_place = index.frame(found.frame).unwrap();
                 assert_eq!((found.offset_bytes, found.length_bytes), (u32::from(place) * 100, 100));
-                assert_eq!((frame_place.pack, frame_place.number_in_pack), (Digest([number; 32]), frame.into()));
+                assert_eq!(
+                    (frame_place.pack, frame_place.number_in_pack),
+                    (Digest([number; 32]), frame.into())
+                );
                 assert_eq!(frame_place.offset_bytes, 40 + u32::from(frame) * 1016);
             }
         }

@@ -43,9 +43,11 @@ impl FromStr for KeyFile {
     /// Reads the text of a key file; white space around it does not matter.
     fn from_str(text: &str) -> Result<Self> {
         let rest = text.trim().strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('-'));
-        let rest = rest.ok_or_else(|| Error::invalid(format!("not a key file: it does not start with {PREFIX}")))?;
+        let rest =
+            rest.ok_or_else(|| Error::invalid(format!("not a key file: it does not start with {PREFIX}")))?;
         let (digits, found) = rest.split_once('-').unwrap_or((rest, ""));
-        let bytes = from_hex(digits).ok_or_else(|| Error::invalid("not a key file: 64 hexadecimal digits are missing"))?;
+        let bytes = from_hex(digits)
+            .ok_or_else(|| Error::invalid("not a key file: 64 hexadecimal digits are missing"))?;
         if check(&bytes) != found {
             return Err(Error::invalid("the key file has a typing error: its check digits do not fit"));
         }

@@ -59,7 +59,8 @@ impl Slot {
             NewSlot::KeyFile(_) => SlotKind::KeyFile,
         };
         let salt = env::random(&*env.entropy);
-        let mut slot = Self { kind, vault_id, created_at: env.clock.now(), salt, wrapped: [0; 32 + TAG_BYTES] };
+        let mut slot =
+            Self { kind, vault_id, created_at: env.clock.now(), salt, wrapped: [0; 32 + TAG_BYTES] };
         let seal = match opener {
             NewSlot::Passphrase(passphrase) => slot.seal_of_passphrase(passphrase, COST_DEFAULT)?,
             NewSlot::KeyFile(key_file) => slot.seal_of_key_file(key_file),
@@ -73,7 +74,9 @@ impl Slot {
     /// Unwraps the master key; none when the slot is for something else.
     pub(crate) fn unwrap(&self, unlock: &Unlock) -> Result<Option<MasterKey>> {
         let seal = match (self.kind, unlock) {
-            (SlotKind::Passphrase(cost), Unlock::Passphrase(passphrase)) => self.seal_of_passphrase(passphrase, cost)?,
+            (SlotKind::Passphrase(cost), Unlock::Passphrase(passphrase)) => {
+                self.seal_of_passphrase(passphrase, cost)?
+            }
             (SlotKind::KeyFile, Unlock::KeyFile(key_file)) => self.seal_of_key_file(key_file),
             _ => return Ok(None),
         };
@@ -106,13 +109,18 @@ impl Slot {
         let wrapped = reader.array()?;
         let nothing = Cost { memory_kib: 0, passes: 0, lanes: 0 };
         let kind = match kind_code {
-            0 if cost.memory_kib <= COST_MAX.memory_kib && cost.passes <= COST_MAX.passes && cost.lanes <= COST_MAX.lanes => {
+            0 if cost.memory_kib <= COST_MAX.memory_kib
+                && cost.passes <= COST_MAX.passes
+                && cost.lanes <= COST_MAX.lanes =>
+            {
                 SlotKind::Passphrase(cost)
             }
             1 if cost == nothing => SlotKind::KeyFile,
             _ => return Err(reader.error("is of an unknown kind or cost")),
         };
-        let (Some(vault_id), [0, 0, 0]) = (vault_id, unused) else { return Err(reader.error("has a bad header")) };
+        let (Some(vault_id), [0, 0, 0]) = (vault_id, unused) else {
+            return Err(reader.error("has a bad header"));
+        };
         reader.finish()?;
         Ok(Self { kind, vault_id, created_at, salt, wrapped })
     }

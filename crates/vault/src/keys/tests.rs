@@ -58,7 +58,8 @@ fn a_slot_that_asks_for_too_much_memory_is_refused_unread() {
 
 #[test]
 fn ids_depend_on_key_vault_and_kind() {
-    let keys = |byte: u8, vault: u8| Keys::new(MasterKey::from_bytes([byte; 32]), VaultId::from_random([vault; 10]));
+    let keys =
+        |byte: u8, vault: u8| Keys::new(MasterKey::from_bytes([byte; 32]), VaultId::from_random([vault; 10]));
     let id = keys(1, 1).chunk_id(FrameKind::Data, b"x");
     assert_eq!(id, keys(1, 1).chunk_id(FrameKind::Data, b"x"));
     assert_ne!(id, keys(1, 1).chunk_id(FrameKind::Tree, b"x"));

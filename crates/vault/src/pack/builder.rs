@@ -1,9 +1,13 @@
 //! A pack that is being filled.
 
-use super::{CHUNK_ENTRY_BYTES, FRAME_ENTRY_BYTES, FrameEntry, HEADER_BYTES, Salt, encode_directory, encode_trailer, header, seal};
+use super::{
+    CHUNK_ENTRY_BYTES, FRAME_ENTRY_BYTES, FrameEntry, HEADER_BYTES, Salt, encode_directory, encode_trailer,
+    header, seal,
+};
 use crate::{
     frame::{CompressedFrame, FrameHead},
     keys::Keys,
+    pool::Buffer,
     seal::{Role, Seal, TAG_BYTES},
 };
 
@@ -12,7 +16,7 @@ use crate::{
 pub(crate) struct PackBuilder {
     seal: Seal,
     salt: Salt,
-    bytes: Vec<u8>,
+    bytes: Buffer,
     frames: Vec<FrameEntry>,
     directory_bytes: usize,
 }
@@ -21,14 +25,14 @@ pub(crate) struct PackBuilder {
 #[derive(Debug)]
 pub(crate) struct SealedPack {
     pub(crate) salt: Salt,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Buffer,
     pub(crate) frames: Vec<FrameEntry>,
 }
 
 impl PackBuilder {
     /// An empty pack. The salt must be random: two packs with one salt would share a key.
-    pub(crate) fn new(keys: &Keys, salt: Salt, capacity_bytes: usize) -> Self {
-        let mut bytes = Vec::with_capacity(capacity_bytes);
+    pub(crate) fn new(keys: &Keys, salt: Salt, mut bytes: Buffer) -> Self {
+        bytes.clear();
         bytes.extend(header(&salt));
         Self { seal: seal(keys, &salt), salt, bytes, frames: Vec::new(), directory_bytes: 4 }
     }
@@ -60,7 +64,8 @@ impl PackBuilder {
         let start = self.bytes.len();
         self.bytes.extend(encode_directory(&self.frames));
         self.seal.close(Role::Directory, 0, &mut self.bytes, start);
-        self.bytes.extend(encode_trailer(self.bytes.len() - start));
+        let trailer = encode_trailer(self.bytes.len() - start);
+        self.bytes.extend(trailer);
         SealedPack { salt: self.salt, bytes: self.bytes, frames: self.frames }
     }
 }

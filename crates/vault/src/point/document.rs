@@ -4,8 +4,8 @@
 //! needs a new version here.
 
 use model::{
-    ByteCount, CaptureCost, CaptureId, ChangeSource, ConsistencyReached, DiskName, DiskSummary, PointId, PointSummary,
-    Timestamp, VmDefinition, VmId, VmName,
+    ByteCount, CaptureCost, CaptureId, ChangeSource, ConsistencyReached, DiskName, DiskSummary, PointId,
+    PointSummary, Timestamp, VmDefinition, VmId, VmName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -59,8 +59,9 @@ pub(crate) fn decode(bytes: &[u8], keys: &Keys) -> Result<PointRecord> {
 }
 
 pub(crate) fn decode_body(body: &[u8]) -> Result<PointRecord> {
-    let document: PointDocument = serde_json::from_slice(body)
-        .map_err(|error| Error::corrupt("a recovery point is not the document it should be").with_source(error))?;
+    let document: PointDocument = serde_json::from_slice(body).map_err(|error| {
+        Error::corrupt("a recovery point is not the document it should be").with_source(error)
+    })?;
     Ok(document.into())
 }
 
@@ -93,7 +94,11 @@ impl From<&PointRecord> for PointDocument {
 
 impl From<PointDocument> for PointRecord {
     fn from(document: PointDocument) -> Self {
-        let maps = document.disks.iter().map(|disk| DiskMap { size_bytes: disk.size_bytes, root: disk.root }).collect();
+        let maps = document
+            .disks
+            .iter()
+            .map(|disk| DiskMap { size_bytes: disk.size_bytes, root: disk.root })
+            .collect();
         let disk = |disk: DiskDocument| DiskSummary {
             name: disk.name,
             size_bytes: ByteCount(disk.size_bytes),

@@ -51,9 +51,12 @@ impl Leaf {
         for _ in 0..count {
             let (offset_bytes, length_bytes) = (reader.u32()?, reader.u32()?);
             let id = ChunkId(reader.array()?);
-            let end_bytes = offset_bytes.checked_add(length_bytes).filter(|&end| u64::from(end) <= REGION_BYTES);
+            let end_bytes =
+                offset_bytes.checked_add(length_bytes).filter(|&end| u64::from(end) <= REGION_BYTES);
             match end_bytes {
-                Some(end_bytes) if length_bytes > 0 && offset_bytes >= free_from_bytes => free_from_bytes = end_bytes,
+                Some(end_bytes) if length_bytes > 0 && offset_bytes >= free_from_bytes => {
+                    free_from_bytes = end_bytes
+                }
                 _ => return Err(reader.error("holds chunks that overlap or leave it")),
             }
             chunks.push(ChunkRef { offset_bytes, length_bytes, id });
@@ -115,7 +118,8 @@ fn check_tag(reader: &mut Reader<'_>, tag: u8) -> Result<()> {
     if version == VERSION {
         return Ok(());
     }
-    let context = format!("a node of a disk map of format version {version}; this program reads version {VERSION}");
+    let context =
+        format!("a node of a disk map of format version {version}; this program reads version {VERSION}");
     Err(crate::Error::new(crate::ErrorKind::UnsupportedVersion, context)
         .with_guidance("use a newer release of Holdfast for this vault"))
 }

@@ -114,7 +114,10 @@ impl TreeReader {
         }
         let node = Arc::new(InnerNode::decode(&self.shared.read_chunk(FrameKind::Tree, id, None).await?)?);
         if u32::from(node.level) != level {
-            return Err(Error::corrupt(format!("node {id} of a disk map is of level {}, not {level}", node.level)));
+            return Err(Error::corrupt(format!(
+                "node {id} of a disk map is of level {}, not {level}",
+                node.level
+            )));
         }
         self.keep(id, Node::Inner(Arc::clone(&node)));
         Ok(node)

@@ -40,8 +40,16 @@ fn walk(nodes: &Nodes, id: ChunkId, level: u32, place: u64, found: &mut Vec<(u64
 #[test]
 fn the_root_is_as_low_as_it_can_be() {
     for (regions, level) in [(1, 0), (2, 1), (64, 1), (65, 2), (4096, 2), (4097, 3), (262_145, 4)] {
-        assert_eq!(DiskMap { size_bytes: regions * REGION_BYTES, root: None }.root_level(), level, "{regions}");
-        assert_eq!(DiskMap { size_bytes: regions * REGION_BYTES - 512, root: None }.root_level(), level, "{regions}");
+        assert_eq!(
+            DiskMap { size_bytes: regions * REGION_BYTES, root: None }.root_level(),
+            level,
+            "{regions}"
+        );
+        assert_eq!(
+            DiskMap { size_bytes: regions * REGION_BYTES - 512, root: None }.root_level(),
+            level,
+            "{regions}"
+        );
     }
     assert_eq!(DiskMap { size_bytes: u64::MAX, root: None }.root_level(), 7);
 }

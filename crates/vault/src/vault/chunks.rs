@@ -58,7 +58,9 @@ impl Shared {
     pub(crate) fn find_chunk(&self, id: &ChunkId) -> Result<(ChunkPlace, FramePlace)> {
         let index = sync::read(&self.index);
         let found = index.find(id).and_then(|place| Some((place, index.frame(place.frame)?)));
-        found.ok_or_else(|| Error::corrupt(format!("chunk {id} is in no index segment of {}", self.store.place())))
+        found.ok_or_else(|| {
+            Error::corrupt(format!("chunk {id} is in no index segment of {}", self.store.place()))
+        })
     }
 
     /// A frame's expanded bytes, in which nothing has been checked against chunk ids yet.
@@ -85,7 +87,11 @@ impl Shared {
         if sound {
             Ok(expanded.slice(start..end))
         } else {
-            Err(Error::corrupt(format!("chunk {id} in pack {} of {} is damaged", frame.pack, self.store.place())))
+            Err(Error::corrupt(format!(
+                "chunk {id} in pack {} of {} is damaged",
+                frame.pack,
+                self.store.place()
+            )))
         }
     }
 
@@ -93,7 +99,9 @@ impl Shared {
         let start = u64::from(frame.offset_bytes);
         let range = start..start + u64::from(frame.head.stored_bytes);
         let missing = |error: Error| match error.kind() {
-            ErrorKind::NotFound => Error::corrupt(format!("pack {} is missing", frame.pack)).with_source(error),
+            ErrorKind::NotFound => {
+                Error::corrupt(format!("pack {} is missing", frame.pack)).with_source(error)
+            }
             _ => error,
         };
         let sealed = self.store.get_pack_range(&frame.pack, range).await.map_err(missing)?;

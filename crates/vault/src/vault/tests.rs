@@ -21,14 +21,19 @@ async fn every_slot_and_the_master_key_open_the_same_vault() {
     let location = StoreLocation::at_hand(Arc::new(InMemory::new()));
     let slots = [NewSlot::Passphrase(passphrase("rosebud")), NewSlot::KeyFile(key_file())];
     let vault = Vault::create(&location, &slots, Env::seeded(1)).await.unwrap();
-    for unlock in [Unlock::Passphrase(passphrase("rosebud")), unlock(), Unlock::MasterKey(vault.master_key())] {
+    for unlock in [Unlock::Passphrase(passphrase("rosebud")), unlock(), Unlock::MasterKey(vault.master_key())]
+    {
         let opened = open(&location, unlock).await.unwrap();
         assert_eq!(opened.id(), vault.id());
         assert!(opened.master_key() == vault.master_key());
     }
     let wrong_key_file = KeyFile::generate(&SeededEntropy::new(1234));
     let wrong_master = MasterKey::from_bytes([1; 32]);
-    let wrong = [Unlock::Passphrase(passphrase("rosebud ")), Unlock::KeyFile(wrong_key_file), Unlock::MasterKey(wrong_master)];
+    let wrong = [
+        Unlock::Passphrase(passphrase("rosebud ")),
+        Unlock::KeyFile(wrong_key_file),
+        Unlock::MasterKey(wrong_master),
+    ];
     for unlock in wrong {
         let error = open(&location, unlock).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WrongKey);
@@ -78,7 +83,8 @@ async fn a_vault_is_never_created_over_another() {
     store.put(&config, vec![1, 2, 3].into()).await.unwrap();
     let again = Vault::create(&location, &slots, Env::seeded(2)).await.unwrap_err();
     assert_eq!(again.kind(), ErrorKind::AlreadyExists, "also when the config is damaged");
-    let keyless = Vault::create(&StoreLocation::at_hand(Arc::new(InMemory::new())), &[], Env::seeded(2)).await;
+    let keyless =
+        Vault::create(&StoreLocation::at_hand(Arc::new(InMemory::new())), &[], Env::seeded(2)).await;
     assert_eq!(keyless.unwrap_err().kind(), ErrorKind::Invalid);
 }
 
@@ -87,8 +93,10 @@ async fn of_two_creators_at_once_one_wins() {
     let store = Arc::new(InMemory::new());
     let location = StoreLocation::at_hand(store);
     let slots = [NewSlot::KeyFile(key_file())];
-    let (one, two) =
-        tokio::join!(Vault::create(&location, &slots, Env::seeded(1)), Vault::create(&location, &slots, Env::seeded(2)));
+    let (one, two) = tokio::join!(
+        Vault::create(&location, &slots, Env::seeded(1)),
+        Vault::create(&location, &slots, Env::seeded(2))
+    );
     let winner = match (one, two) {
         (Ok(vault), Err(error)) | (Err(error), Ok(vault)) => {
             assert_eq!(error.kind(), ErrorKind::AlreadyExists);
@@ -134,10 +142,25 @@ async fn an_unknown_version_of_any_object_is_refused_as_such() {
 
 #[test]
 fn locations_are_read_or_refused_with_a_reason() {
-    for text in ["/srv/v", "file:///srv/v", "s3://b/p?endpoint=http://127.0.0.1:9&region=r", "s3://b", "az://account/container/p"] {
+    for text in [
+        "/srv/v",
+        "file:///srv/v",
+        "s3://b/p?endpoint=http://127.0.0.1:9&region=r",
+        "s3://b",
+        "az://account/container/p",
+    ] {
         assert!(StoreLocation::parse(text).is_ok(), "{text}");
     }
-    for text in ["", "srv/v", "ftp://x/y", "s3://", "az://account", "s3://key:secret@b/p", "s3://b/p?acl=public", "file://host/x"] {
+    for text in [
+        "",
+        "srv/v",
+        "ftp://x/y",
+        "s3://",
+        "az://account",
+        "s3://key:secret@b/p",
+        "s3://b/p?acl=public",
+        "file://host/x",
+    ] {
         let error = StoreLocation::parse(text).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{text}");
     }

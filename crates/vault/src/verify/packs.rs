@@ -41,7 +41,9 @@ pub(super) async fn check(
 
     let at_once = thread::available_parallelism().map_or(1, usize::from).min(PACKS_AT_ONCE_MAX) + 1;
     let mut checks = stream::iter(listed)
-        .map(|(digest, size_bytes)| async move { Ok::<_, Error>((digest, size_bytes, check_stored(shared, digest).await?)) })
+        .map(|(digest, size_bytes)| async move {
+            Ok::<_, Error>((digest, size_bytes, check_stored(shared, digest).await?))
+        })
         .buffer_unordered(at_once);
     while let Some((digest, size_bytes, checked)) = checks.try_next().await? {
         report.packs += 1;
@@ -105,7 +107,9 @@ fn lost_chunks(shared: &Shared, seal: &Seal, number: u64, frame: &FrameEntry, se
     let expanded = if opened { shared.decompressors.expand(&frame.head, bytes).ok() } else { None };
     let expanded = expanded.unwrap_or_default();
     let mut rest = &expanded[..];
-    let is_lost = |(id, length_bytes): &(ChunkId, u32), kind: FrameKind| match rest.split_at_checked(*length_bytes as usize) {
+    let is_lost = |(id, length_bytes): &(ChunkId, u32), kind: FrameKind| match rest
+        .split_at_checked(*length_bytes as usize)
+    {
         Some((chunk, later)) => {
             rest = later;
             shared.keys.chunk_id(kind, chunk) != *id

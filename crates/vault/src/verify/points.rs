@@ -79,7 +79,13 @@ impl PointCheck<'_> {
         Ok(coalesce(lost))
     }
 
-    async fn check_leaf(&mut self, id: ChunkId, range: ByteRange, leaf: &Leaf, lost: &mut Vec<ByteRange>) -> Result<()> {
+    async fn check_leaf(
+        &mut self,
+        id: ChunkId,
+        range: ByteRange,
+        leaf: &Leaf,
+        lost: &mut Vec<ByteRange>,
+    ) -> Result<()> {
         let lost_before = lost.len();
         for chunk in &leaf.chunks {
             if !self.can_be_had(chunk).await? {

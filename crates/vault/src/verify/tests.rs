@@ -6,7 +6,10 @@ use proptest::prelude::*;
 
 use crate::{
     Damage, Digest, ErrorKind, Monitor, StoreLocation, StoredDisk, Vault, VerifyReport,
-    fixture::{MIB, back_up, changed_source, memory_vault, noise, object, objects, open_in, read_whole, restored, source, unlock},
+    fixture::{
+        MIB, back_up, changed_source, memory_vault, noise, object, objects, open_in, read_whole, restored,
+        source, unlock,
+    },
 };
 use env::Env;
 use image::ByteRange;
@@ -49,7 +52,8 @@ async fn a_sound_vault_is_clean_and_every_byte_of_it_was_read() {
     let (vault, store, _) = two_points().await;
     let seen = Arc::new(std::sync::Mutex::new((0, 0)));
     let log = Arc::clone(&seen);
-    let monitor = Monitor::new(Default::default(), Arc::new(move |done, total| *log.lock().unwrap() = (done, total)));
+    let monitor =
+        Monitor::new(Default::default(), Arc::new(move |done, total| *log.lock().unwrap() = (done, total)));
     let report = vault.verify(&monitor).await.unwrap();
     assert!(report.is_clean(), "{report:?}");
     assert_eq!(report.points.len(), 2);
@@ -115,7 +119,11 @@ async fn damage_of_one_point_leaves_the_other_intact() {
     let pack = largest_in(&store, "packs").await.remove(1);
     store.delete(&pack).await.unwrap();
     let report = verify(store.clone()).await;
-    assert_eq!(report.points.iter().map(super::PointHealth::is_intact).collect::<Vec<_>>(), [true, false], "{report:?}");
+    assert_eq!(
+        report.points.iter().map(super::PointHealth::is_intact).collect::<Vec<_>>(),
+        [true, false],
+        "{report:?}"
+    );
     assert!(restored(&open_in(store, 3).await, &stored[0].map).await.unwrap() == disk());
 }
 

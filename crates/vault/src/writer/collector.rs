@@ -6,6 +6,7 @@ use super::region::CutRegion;
 use crate::{
     ChunkId,
     frame::{FrameKind, RawFrame},
+    pool::BufferPool,
     sync,
     tree::{ChunkRef, Leaf, NodeSink},
     vault::Shared,
@@ -23,18 +24,20 @@ pub(super) struct Collector {
     data: RawFrame,
     tree: RawFrame,
     full: Vec<RawFrame>,
+    buffers: BufferPool,
     new_chunks: u64,
 }
 
 impl Collector {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, buffers: BufferPool) -> Self {
         Self {
             shared,
             on_the_way: HashSet::new(),
             forget_at: ON_THE_WAY_MAX,
-            data: RawFrame::new(FrameKind::Data),
-            tree: RawFrame::new(FrameKind::Tree),
+            data: RawFrame::new(FrameKind::Data, &buffers),
+            tree: RawFrame::new(FrameKind::Tree, &buffers),
             full: Vec::new(),
+            buffers,
             new_chunks: 0,
         }
     }
@@ -54,7 +57,8 @@ impl Collector {
         for (chunk, start) in &cut.read {
             self.put(FrameKind::Data, chunk.id, cut.bytes(chunk, *start));
         }
-        let mut chunks: Vec<ChunkRef> = cut.read.iter().map(|(chunk, _)| *chunk).chain(cut.kept.iter().copied()).collect();
+        let mut chunks: Vec<ChunkRef> =
+            cut.read.iter().map(|(chunk, _)| *chunk).chain(cut.kept.iter().copied()).collect();
         chunks.sort_unstable_by_key(|chunk| chunk.offset_bytes);
         Leaf { chunks }
     }
@@ -63,7 +67,7 @@ impl Collector {
     pub(super) fn close_frames(&mut self) {
         for (kind, frame) in [(FrameKind::Data, &mut self.data), (FrameKind::Tree, &mut self.tree)] {
             if !frame.chunks.is_empty() {
-                self.full.push(mem::replace(frame, RawFrame::new(kind)));
+                self.full.push(mem::replace(frame, RawFrame::new(kind, &self.buffers)));
             }
         }
     }
@@ -88,10 +92,7 @@ impl Collector {
             FrameKind::Tree => (&mut self.tree, self.shared.config.tree_frame_bytes),
         };
         if !frame.chunks.is_empty() && frame.bytes.len() + bytes.len() > full_bytes as usize {
-            self.full.push(mem::replace(frame, RawFrame::new(kind)));
-        }
-        if frame.chunks.is_empty() {
-            frame.bytes.reserve(bytes.len().max(full_bytes as usize));
+            self.full.push(mem::replace(frame, RawFrame::new(kind, &self.buffers)));
         }
         frame.push(id, bytes);
     }

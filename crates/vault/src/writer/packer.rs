@@ -2,6 +2,7 @@
 
 use std::{mem, sync::Arc, thread};
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, channel::mpsc};
 use tokio::task::JoinSet;
 
@@ -10,6 +11,7 @@ use crate::{
     frame::{CompressedFrame, Compressors, FrameKind, RawFrame},
     index::Segment,
     pack::{FrameEntry, PackBuilder, Salt, SealedPack},
+    pool::BufferPool,
     store::ObjectKind,
     sync,
     vault::Shared,
@@ -34,6 +36,7 @@ struct Uploaded {
 pub(super) struct Packer {
     shared: Arc<Shared>,
     compressors: Arc<Compressors>,
+    pack_buffers: BufferPool,
     data: Option<PackBuilder>,
     tree: Option<PackBuilder>,
     uploads: JoinSet<Result<Uploaded>>,
@@ -43,9 +46,20 @@ pub(super) struct Packer {
 }
 
 impl Packer {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let compressors = Arc::new(Compressors::new(shared.config.compression_level));
-        Self { shared, compressors, data: None, tree: None, uploads: JoinSet::new(), unlisted: Segment::default(), stored_bytes: 0 }
+    pub(super) fn new(shared: Arc<Shared>, frame_buffers: BufferPool) -> Self {
+        let config = &shared.config;
+        let compressors = Arc::new(Compressors::new(config.compression_level, frame_buffers));
+        let pack_buffers = BufferPool::of_capacity((config.pack_bytes + config.data_frame_bytes) as usize);
+        Self {
+            shared,
+            compressors,
+            pack_buffers,
+            data: None,
+            tree: None,
+            uploads: JoinSet::new(),
+            unlisted: Segment::default(),
+            stored_bytes: 0,
+        }
     }
 
     /// Bytes put into packs so far.
@@ -81,12 +95,13 @@ impl Packer {
 
     async fn push(&mut self, frame: CompressedFrame) -> Result<()> {
         let pack_bytes = self.shared.config.pack_bytes as usize;
-        let (slot, capacity_bytes) = match frame.kind {
-            FrameKind::Data => (&mut self.data, pack_bytes + (1 << 20)),
-            FrameKind::Tree => (&mut self.tree, 0),
+        let slot = match frame.kind {
+            FrameKind::Data => &mut self.data,
+            FrameKind::Tree => &mut self.tree,
         };
         let pack = slot.get_or_insert_with(|| {
-            PackBuilder::new(&self.shared.keys, env::random(&*self.shared.env.entropy), capacity_bytes)
+            let salt = env::random(&*self.shared.env.entropy);
+            PackBuilder::new(&self.shared.keys, salt, self.pack_buffers.take())
         });
         self.stored_bytes += pack.push(frame);
         if pack.size_bytes() < pack_bytes {
@@ -105,7 +120,7 @@ impl Packer {
         let shared = Arc::clone(&self.shared);
         self.uploads.spawn(async move {
             let SealedPack { salt, bytes, frames } = pack;
-            let digest = shared.store.put(ObjectKind::Pack, bytes).await?;
+            let digest = shared.store.put(ObjectKind::Pack, Bytes::from_owner(bytes)).await?;
             Ok(Uploaded { digest, salt, frames })
         });
         Ok(())

@@ -10,7 +10,7 @@ use crate::{
     Error, Result,
     chunking::Chunker,
     frame::FrameKind,
-    pool::{Pool, Pooled},
+    pool::{Buffer, BufferPool},
     tree::{ChunkRef, Leaf, REGION_BYTES, TreeReader},
     vault::Shared,
 };
@@ -22,7 +22,7 @@ const READS_AT_ONCE: usize = 4;
 pub(super) struct RegionCutter {
     shared: Arc<Shared>,
     chunker: Chunker,
-    buffers: Pool<Vec<u8>>,
+    buffers: BufferPool,
 }
 
 /// A region, cut.
@@ -34,7 +34,7 @@ pub(super) struct CutRegion {
     pub(super) kept: Vec<ChunkRef>,
     /// Chunks whose bytes are in the buffer, and where.
     pub(super) read: Vec<(ChunkRef, usize)>,
-    pub(super) buffer: Pooled<Vec<u8>>,
+    pub(super) buffer: Buffer,
     pub(super) read_bytes: u64,
 }
 
@@ -80,7 +80,7 @@ impl Plan {
 impl RegionCutter {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let chunker = Chunker::new(shared.keys.cut_key(), shared.config.chunking);
-        Self { shared, chunker, buffers: Pool::new(|| vec![0; REGION_BYTES as usize]) }
+        Self { shared, chunker, buffers: BufferPool::new(|| vec![0; REGION_BYTES as usize]) }
     }
 
     /// Reads what has to be read of a region, and cuts it on a blocking thread.
@@ -104,7 +104,7 @@ impl RegionCutter {
         Ok(cut.await?)
     }
 
-    fn cut(&self, region: u64, end_bytes: u64, plan: Plan, buffer: Pooled<Vec<u8>>) -> CutRegion {
+    fn cut(&self, region: u64, end_bytes: u64, plan: Plan, buffer: Buffer) -> CutRegion {
         let mut read = Vec::new();
         let mut start = 0;
         for range in &plan.reads {
@@ -157,7 +157,9 @@ async fn read_ranges(image: &Arc<dyn DiskImage>, ranges: &[ByteRange], buffer: &
         rest = later;
         reads.push(async move {
             let read = image.read_at(range.offset_bytes, part).await;
-            read.map_err(|source| Error::disk(format!("the disk cannot be read at {}", range.offset_bytes), source))
+            read.map_err(|source| {
+                Error::disk(format!("the disk cannot be read at {}", range.offset_bytes), source)
+            })
         });
     }
     stream::iter(reads).buffer_unordered(READS_AT_ONCE).try_collect().await
@@ -172,7 +174,11 @@ fn intersect(a: &[ByteRange], b: &[ByteRange]) -> Vec<ByteRange> {
         if !both.is_empty() {
             common.push(both);
         }
-        if left.end_bytes() < right.end_bytes() { a.next() } else { b.next() };
+        if left.end_bytes() < right.end_bytes() {
+            a.next()
+        } else {
+            b.next()
+        };
     }
     common
 }

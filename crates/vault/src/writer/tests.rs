@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     DiskMap, DiskSource, ErrorKind, Monitor,
     fixture::{
-        FailingStore, MIB, back_up, changed_source, create_in, memory_vault, noise, open_in, point, read_whole, restored,
-        source,
+        FailingStore, MIB, back_up, changed_source, create_in, memory_vault, noise, open_in, point,
+        read_whole, restored, source,
     },
     tree::REGION_BYTES,
 };
@@ -111,7 +111,8 @@ async fn without_a_change_map_only_the_differences_are_stored() {
 async fn changes_without_a_parent_of_the_same_size_are_refused() {
     let (vault, _) = memory_vault().await;
     let before = back_up(&vault, 1, source(&vec![1; MIB])).await.unwrap();
-    let error = back_up(&vault, 2, changed_source(&vec![1; 2 * MIB], before.map, Vec::new())).await.unwrap_err();
+    let error =
+        back_up(&vault, 2, changed_source(&vec![1; 2 * MIB], before.map, Vec::new())).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     // The resized disk is stored against its parent by comparing.
     let resized = DiskSource { parent: Some(before.map), ..source(&vec![1; 2 * MIB]) };
@@ -170,7 +171,10 @@ async fn writers_in_two_processes_do_not_disturb_each_other() {
     let mut bytes = disk();
     bytes[..4096].fill(9);
     let monitors = (Monitor::default(), Monitor::default());
-    let disks = tokio::join!(one.store_disk(source(&disk()), &monitors.0), two.store_disk(source(&bytes), &monitors.1));
+    let disks = tokio::join!(
+        one.store_disk(source(&disk()), &monitors.0),
+        two.store_disk(source(&bytes), &monitors.1)
+    );
     let (in_one, in_two) = (disks.0.unwrap(), disks.1.unwrap());
     let committed = tokio::join!(one.commit(point(1, &in_one)), two.commit(point(2, &in_two)));
     committed.0.unwrap();
@@ -225,7 +229,8 @@ async fn a_store_that_fills_up_at_any_put_never_shows_half_a_point() {
 async fn a_store_that_cannot_be_reached_is_tried_again_and_then_given_up() {
     let store = Arc::new(InMemory::new());
     drop(create_in(store.clone()).await);
-    let failing = FailingStore::after_puts(store, 0, || std::io::Error::from(std::io::ErrorKind::ConnectionReset));
+    let failing =
+        FailingStore::after_puts(store, 0, || std::io::Error::from(std::io::ErrorKind::ConnectionReset));
     let error = back_up(&open_in(Arc::new(failing), 2).await, 1, source(&disk())).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable);
     assert!(error.is_retryable());
@@ -290,8 +295,12 @@ proptest! {
 async fn a_disk_larger_than_one_window_of_extents_is_stored_whole() {
     let (vault, _) = memory_vault().await;
     let size_bytes = (3 << 30) + 512;
-    let image = Arc::new(Sparse { size_bytes, islands: vec![0, (1 << 30) - 4096, 1 << 30, 2_500_000_256, size_bytes - 512] });
-    let stored = back_up(&vault, 1, DiskSource { image: image.clone(), parent: None, changes: None }).await.unwrap();
+    let image = Arc::new(Sparse {
+        size_bytes,
+        islands: vec![0, (1 << 30) - 4096, 1 << 30, 2_500_000_256, size_bytes - 512],
+    });
+    let stored =
+        back_up(&vault, 1, DiskSource { image: image.clone(), parent: None, changes: None }).await.unwrap();
     assert_eq!(DiskMap { root: None, ..stored.map }.root_level(), 2);
     let shown = vault.image(&stored.map).await.unwrap();
     for island in &image.islands {
@@ -302,7 +311,11 @@ async fn a_disk_larger_than_one_window_of_extents_is_stored_whole() {
         assert!(expected == found && expected != [0; 2048], "around {island}");
     }
     let extents = image::DiskImage::extents(&shown, ByteRange::new(0, size_bytes)).await.unwrap();
-    let data_bytes: u64 = extents.iter().filter(|extent| extent.kind == image::ExtentKind::Data).map(|extent| extent.range.length_bytes).sum();
+    let data_bytes: u64 = extents
+        .iter()
+        .filter(|extent| extent.kind == image::ExtentKind::Data)
+        .map(|extent| extent.range.length_bytes)
+        .sum();
     assert!(data_bytes <= 5 * 4096, "{data_bytes}");
 }
 
@@ -332,7 +345,9 @@ impl image::DiskImage for Sparse {
             }
         }
         let rest = ByteRange::between(next_bytes, range.end_bytes());
-        extents.extend((!rest.is_empty()).then_some(image::Extent { range: rest, kind: image::ExtentKind::Zero }));
+        extents.extend(
+            (!rest.is_empty()).then_some(image::Extent { range: rest, kind: image::ExtentKind::Zero }),
+        );
         Ok(extents)
     }
 

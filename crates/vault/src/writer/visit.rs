@@ -21,14 +21,14 @@ pub(super) struct Visit {
 }
 
 /// Walks a disk window by window, so that memory does not grow with the disk.
-pub(super) struct Visits<'a> {
-    source: &'a DiskSource,
+pub(super) struct Visits {
+    source: DiskSource,
     next_window_bytes: u64,
     ready: VecDeque<Visit>,
 }
 
-impl<'a> Visits<'a> {
-    pub(super) fn new(source: &'a DiskSource) -> Self {
+impl Visits {
+    pub(super) fn new(source: DiskSource) -> Self {
         Self { source, next_window_bytes: 0, ready: VecDeque::new() }
     }
 
@@ -45,7 +45,9 @@ impl<'a> Visits<'a> {
 
     async fn visit_window(&mut self, window: ByteRange) -> Result<()> {
         let failed = |what: &'static str| {
-            move |source| Error::disk(format!("{what} of the disk at {} cannot be read", window.offset_bytes), source)
+            move |source| {
+                Error::disk(format!("{what} of the disk at {} cannot be read", window.offset_bytes), source)
+            }
         };
         let changed = match &self.source.changes {
             Some(changes) => Some(changes.changed_within(window).await.map_err(failed("the changes"))?),
@@ -55,7 +57,8 @@ impl<'a> Visits<'a> {
             return Ok(());
         }
         let extents = self.source.image.extents(window).await.map_err(failed("the extents"))?;
-        let data = extents.into_iter().filter(|extent| extent.kind == ExtentKind::Data).map(|extent| extent.range);
+        let data =
+            extents.into_iter().filter(|extent| extent.kind == ExtentKind::Data).map(|extent| extent.range);
         let mut data = by_region(on_grid(data, window));
         match changed {
             Some(changed) => {

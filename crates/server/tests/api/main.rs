@@ -1,0 +1,12 @@
+//! The server through its public surface: a real socket, the real client, real vaults, and a hypervisor in memory.
+
+mod jobs;
+mod points;
+mod problems;
+mod restart;
+mod scripted;
+mod server;
+mod site;
+mod story;
+mod vaults;
+mod vms;

@@ -1,0 +1,234 @@
+//! A hypervisor in memory whose guests and mishaps a test writes.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use hypervisor::{
+    Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, Error, ErrorKind, FakeDisk,
+    FakeHypervisor, FakeVm, Hypervisor, Inspection, Power, Result, VmAccess, VmOrigin,
+};
+use image::{ByteRange, DiskImage, Extent};
+use model::{CaptureCost, CaptureId, Consistency, DiskFormat, VmDefinition, VmId};
+use tokio::sync::watch;
+
+/// Guests by the QMP socket that reaches them, and managed ones by what their disk files hold.
+#[derive(Default)]
+pub struct Scripted {
+    fake: FakeHypervisor,
+    guests: Mutex<BTreeMap<PathBuf, FakeVm>>,
+    ids: Mutex<BTreeMap<PathBuf, VmId>>,
+    /// Reads of captured disks stand still while this is set.
+    pub held: Gate,
+    /// Inspections never answer while this is set.
+    pub is_silent: AtomicBool,
+    /// Captures panic while this is set.
+    pub is_defective: AtomicBool,
+    pub captures: AtomicUsize,
+    recoveries: Mutex<Vec<(VmId, Option<CaptureId>)>>,
+    /// What each recovery says it did.
+    pub recovered: Mutex<Vec<String>>,
+}
+
+/// Keeps those who pass through waiting, and tells the test of them.
+pub struct Gate {
+    is_closed: watch::Sender<bool>,
+    waiting: watch::Sender<usize>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { is_closed: watch::Sender::new(false), waiting: watch::Sender::new(0) }
+    }
+}
+
+impl Gate {
+    pub fn close(&self) {
+        self.is_closed.send_replace(true);
+    }
+
+    pub fn open(&self) {
+        self.is_closed.send_replace(false);
+        self.waiting.send_replace(0);
+    }
+
+    /// Waits until somebody waits.
+    pub async fn reached(&self) {
+        self.waiting.subscribe().wait_for(|&waiting| waiting > 0).await.unwrap();
+    }
+
+    async fn pass(&self) {
+        if *self.is_closed.borrow() {
+            self.waiting.send_modify(|waiting| *waiting += 1);
+            self.is_closed.subscribe().wait_for(|is_closed| !is_closed).await.unwrap();
+        }
+    }
+}
+
+impl Scripted {
+    /// A guest with one raw disk of these bytes, behind a QMP socket.
+    pub fn add_guest(&self, qmp: &Path, name: &str, bytes: Vec<u8>) {
+        let definition = serde_json::json!({"name": name, "memory": "1GiB", "disk": [{"name": "root"}]});
+        let guest = FakeVm {
+            definition: serde_json::from_value(definition).unwrap(),
+            disks: [("root".parse().unwrap(), FakeDisk::new(bytes))].into(),
+            consistency: Consistency::Application,
+            power: Power::Running,
+        };
+        self.guests.lock().unwrap().insert(qmp.to_owned(), guest);
+    }
+
+    /// Writes as the guest would.
+    pub fn write(&self, qmp: &Path, offset_bytes: usize, data: &[u8]) {
+        let id = self.ids.lock().unwrap()[qmp];
+        self.fake.edit(id, |vm| {
+            vm.disks.values_mut().for_each(|disk| disk.write(offset_bytes, data));
+        });
+    }
+
+    /// The recoveries that were asked for.
+    pub fn recoveries(&self) -> MutexGuard<'_, Vec<(VmId, Option<CaptureId>)>> {
+        self.recoveries.lock().unwrap()
+    }
+
+    fn meet(&self, vm: &VmAccess) {
+        let found = match &vm.origin {
+            VmOrigin::External { qmp, .. } => {
+                let guest = self.guests.lock().unwrap().remove(qmp);
+                if guest.is_some() {
+                    self.ids.lock().unwrap().insert(qmp.clone(), vm.vm_id);
+                } else if let Some(old) = self.ids.lock().unwrap().get(qmp)
+                    && *old != vm.vm_id
+                {
+                    // The same guest, known anew under another id.
+                    let guest = self.fake.edit(*old, |guest| guest.clone());
+                    self.fake.insert(vm.vm_id, guest);
+                }
+                guest
+            }
+            VmOrigin::Managed { definition } => managed(definition),
+        };
+        let is_managed = matches!(vm.origin, VmOrigin::Managed { .. });
+        let mut managed_ids = self.ids.lock().unwrap();
+        let key = PathBuf::from(vm.vm_id.as_str());
+        if let Some(guest) = found
+            && !(is_managed && managed_ids.contains_key(&key))
+        {
+            self.fake.insert(vm.vm_id, guest);
+            managed_ids.insert(key, vm.vm_id);
+        }
+    }
+}
+
+fn managed(definition: &VmDefinition) -> Option<FakeVm> {
+    let disks = definition.disks.iter().map(|disk| {
+        let is_raw = disk.format == Some(DiskFormat::Raw);
+        let bytes = disk.path.as_deref().filter(|_| is_raw).and_then(|path| std::fs::read(path).ok());
+        (disk.name.clone(), FakeDisk::new(bytes.unwrap_or_default()))
+    });
+    Some(FakeVm {
+        definition: definition.clone(),
+        disks: disks.collect(),
+        consistency: Consistency::Crash,
+        power: Power::Stopped,
+    })
+}
+
+/// The hypervisor that a site is given; the test keeps the other handle.
+pub struct Handle(pub Arc<Scripted>);
+
+#[async_trait]
+impl Hypervisor for Handle {
+    async fn inspect(&self, vm: &VmAccess) -> Result<Inspection> {
+        if self.0.is_silent.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        self.0.meet(vm);
+        self.0.fake.inspect(vm).await
+    }
+
+    async fn capture(&self, request: CaptureRequest) -> Result<Box<dyn Capture>> {
+        self.0.captures.fetch_add(1, Ordering::Relaxed);
+        assert!(!self.0.is_defective.load(Ordering::Relaxed), "the test asked for a defect");
+        self.0.meet(&request.vm);
+        let inner = self.0.fake.capture(request).await?;
+        let held = |disk: &CapturedDisk| CapturedDisk {
+            name: disk.name.clone(),
+            image: Arc::new(HeldImage { image: disk.image.clone(), scripted: self.0.clone() }),
+            changes: disk.changes.clone(),
+        };
+        let disks = inner.disks().iter().map(held).collect();
+        Ok(Box::new(HeldCapture { inner, disks }))
+    }
+
+    async fn recover(&self, vm: &VmAccess, committed: Option<CaptureId>) -> Result<Vec<String>> {
+        self.0.recoveries().push((vm.vm_id, committed));
+        self.0.meet(vm);
+        self.0.fake.recover(vm, committed).await?;
+        Ok(self.0.recovered.lock().unwrap().clone())
+    }
+
+    async fn start(&self, vm: &VmAccess) -> Result<()> {
+        if let VmOrigin::External { .. } = vm.origin {
+            return Err(Error::new(ErrorKind::Unsupported, "somebody else starts this VM"));
+        }
+        self.0.meet(vm);
+        self.0.fake.start(vm).await
+    }
+
+    async fn stop(&self, vm: &VmAccess, force: bool) -> Result<()> {
+        self.0.meet(vm);
+        self.0.fake.stop(vm, force).await
+    }
+}
+
+struct HeldCapture {
+    inner: Box<dyn Capture>,
+    disks: Vec<CapturedDisk>,
+}
+
+#[async_trait]
+impl Capture for HeldCapture {
+    fn facts(&self) -> &CaptureFacts {
+        self.inner.facts()
+    }
+
+    fn disks(&self) -> &[CapturedDisk] {
+        &self.disks
+    }
+
+    async fn cost(&self) -> CaptureCost {
+        self.inner.cost().await
+    }
+
+    async fn finish(self: Box<Self>, outcome: CaptureOutcome) -> Result<()> {
+        self.inner.finish(outcome).await
+    }
+}
+
+struct HeldImage {
+    image: Arc<dyn DiskImage>,
+    scripted: Arc<Scripted>,
+}
+
+#[async_trait]
+impl DiskImage for HeldImage {
+    fn size_bytes(&self) -> u64 {
+        self.image.size_bytes()
+    }
+
+    async fn extents(&self, range: ByteRange) -> image::Result<Vec<Extent>> {
+        self.image.extents(range).await
+    }
+
+    async fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> image::Result<()> {
+        self.scripted.held.pass().await;
+        self.image.read_at(offset_bytes, buffer).await
+    }
+}

@@ -1,0 +1,154 @@
+//! A site under test: its data directory, its server, its hypervisor and a client.
+
+use std::{path::PathBuf, sync::Arc};
+
+use api::{
+    AddVm, BackupRequest, Client, ClientError, Code, CreateVault, JobView, PointView, Problem,
+    ProtectRequest, UnlockWith, VmView,
+};
+use model::JobState;
+use server::{Site, SiteConfig};
+use tempfile::TempDir;
+use tokio::{sync::oneshot, task::JoinHandle};
+
+use crate::scripted::{Handle, Scripted};
+
+/// Bytes of a guest's disk: large enough for several regions of a vault.
+pub const DISK_SIZE_BYTES: usize = 9 << 20;
+
+pub struct TestSite {
+    pub directory: TempDir,
+    pub hypervisor: Arc<Scripted>,
+    pub client: Client,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<Result<(), Problem>>,
+}
+
+impl TestSite {
+    pub async fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), Arc::default()).await
+    }
+
+    async fn start_in(directory: TempDir, hypervisor: Arc<Scripted>) -> Self {
+        let config = SiteConfig::new(directory.path().to_owned(), Vec::new());
+        let site = Site::open_with(config, Arc::new(Handle(hypervisor.clone()))).await.unwrap();
+        let client = Client::new(&site.socket());
+        let (stop, stopped) = oneshot::channel();
+        let (listening, listens) = oneshot::channel();
+        let server = tokio::spawn(async move {
+            let shutdown = async move {
+                // The socket is there before the server looks for the first time whether it is to stop.
+                listening.send(()).ok();
+                stopped.await.ok();
+            };
+            server::serve(site, shutdown).await
+        });
+        listens.await.unwrap();
+        Self { directory, hypervisor, client, stop, server }
+    }
+
+    /// Stops the server as a signal would.
+    pub async fn stop(self) -> (TempDir, Arc<Scripted>) {
+        drop(self.stop);
+        self.server.await.unwrap().unwrap();
+        (self.directory, self.hypervisor)
+    }
+
+    /// Stops the server and starts another over the same data.
+    pub async fn restart(self) -> Self {
+        let (directory, hypervisor) = self.stop().await;
+        Self::start_in(directory, hypervisor).await
+    }
+
+    /// Starts a server over what another one left.
+    pub async fn start_over((directory, hypervisor): (TempDir, Arc<Scripted>)) -> Self {
+        Self::start_in(directory, hypervisor).await
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A new guest behind a QMP socket of this name, made known.
+    pub async fn add_guest(&self, name: &str, bytes: Vec<u8>) -> VmView {
+        self.hypervisor.add_guest(&self.path(name), name, bytes);
+        self.client.add_vm(&self.external(name)).await.unwrap()
+    }
+
+    pub fn external(&self, socket: &str) -> AddVm {
+        AddVm { qmp: Some(self.path(socket).display().to_string()), ..AddVm::default() }
+    }
+
+    pub async fn create_vault(&self, name: &str) {
+        let unlock_with = Some(UnlockWith::KeyFile(key_file()));
+        let request = CreateVault { name: name.to_owned(), url: None, unlock_with };
+        self.client.create_vault(&request).await.unwrap();
+    }
+
+    /// A guest of this name, protected into a vault "main".
+    pub async fn protected_guest(&self, name: &str) -> VmView {
+        self.create_vault("main").await;
+        self.add_guest(name, pattern(1)).await;
+        self.client.protect(name, &into_vault("main")).await.unwrap()
+    }
+
+    pub async fn submit_backup(&self, vm: &str) -> JobView {
+        self.client.backup(vm, &BackupRequest::default()).await.unwrap()
+    }
+
+    /// Backs up a VM and returns the point.
+    pub async fn backup(&self, vm: &str) -> PointView {
+        let ended = self.end(&self.submit_backup(vm).await).await;
+        match ended.result {
+            Some(api::JobResult::Point(point)) => *point,
+            other => panic!("no point but {other:?}, {:?}", ended.problem),
+        }
+    }
+
+    /// Follows a job to its end.
+    pub async fn end(&self, job: &JobView) -> JobView {
+        let mut events = self.client.job_events(job.id).await.unwrap();
+        let mut last = None;
+        while let Some(state) = events.next().await.unwrap() {
+            last = Some(state);
+        }
+        let last = last.expect("the state now comes at once");
+        assert!(last.state.is_final(), "events end with the job: {last:?}");
+        last
+    }
+
+    /// Follows a job to its failure.
+    pub async fn failure(&self, job: &JobView) -> Problem {
+        let ended = self.end(job).await;
+        assert_eq!(ended.state, JobState::Failed, "{ended:?}");
+        ended.problem.unwrap()
+    }
+}
+
+pub fn into_vault(vault: &str) -> ProtectRequest {
+    serde_json::from_value(serde_json::json!({"vault": vault})).unwrap()
+}
+
+/// A key file, so that no test waits for a passphrase to be stretched.
+pub fn key_file() -> String {
+    vault::KeyFile::generate(&env::SeededEntropy::new(1)).to_text()
+}
+
+/// Bytes that do not compress to nothing and differ by seed; the second half is a hole.
+pub fn pattern(seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; DISK_SIZE_BYTES];
+    env::Entropy::fill(&env::SeededEntropy::new(seed), &mut bytes[..DISK_SIZE_BYTES / 2]);
+    bytes
+}
+
+/// The problem that a call ended with.
+pub fn problem<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> Problem {
+    match answer {
+        Err(ClientError::Problem(problem)) => *problem,
+        other => panic!("no problem but {other:?}"),
+    }
+}
+
+pub fn code<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> Code {
+    problem(answer).code
+}
