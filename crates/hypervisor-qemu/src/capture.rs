@@ -4,7 +4,7 @@
 //! - [`plan`] looks at the disks and decides how each is held and read, or why it cannot be;
 //! - [`hold`] puts filters and scratch in place without touching the guest;
 //! - [`moment`] freezes, pauses, slips the filters in, turns the bitmaps over, resumes and thaws, under a [`crate::guard`];
-//! - [`export`] shows the held moment as images;
+//! - [`export`] shows the held moment as images, [`image`] is one;
 //! - [`running`] is the capture that the caller holds, and its end;
 //! - [`dismantle`] takes everything down again, found by name alone, so that the normal end, an error and the clean-up after
 //!   a crash are one and the same path; [`bitmaps`] settles change tracking; [`recover`] puts them together;
@@ -15,6 +15,7 @@ mod consistency;
 mod dismantle;
 mod export;
 mod hold;
+mod image;
 mod latency;
 mod moment;
 mod plan;

@@ -12,19 +12,19 @@ pub(crate) fn filter(index: usize) -> String {
     format!("{PREFIX}filter-{index}")
 }
 
-/// The node over a disk's scratch file.
+/// The overlay that holds the old contents of overwritten blocks: through it the moment is read.
+pub(crate) fn overlay(index: usize) -> String {
+    format!("{PREFIX}overlay-{index}")
+}
+
+/// The scratch file below the overlay.
 pub(crate) fn scratch(index: usize) -> String {
     format!("{PREFIX}scratch-{index}")
 }
 
-/// The node that shows the moment.
-pub(crate) fn view(index: usize) -> String {
-    format!("{PREFIX}view-{index}")
-}
-
-/// The export of a disk's moment: its id, and over NBD its name.
-pub(crate) fn export(index: usize) -> String {
-    format!("{PREFIX}export-{index}")
+/// The node that can be read for as long as the moment is whole.
+pub(crate) fn probe(index: usize) -> String {
+    format!("{PREFIX}probe-{index}")
 }
 
 /// The block job of a disk that takes no filter.

@@ -29,9 +29,10 @@ impl DataDirectory {
         create_private(&path)?;
         let lock = lock(&path)?;
         let directory = Self { path, _lock: lock };
-        for part in [directory.keys(), directory.runtime(), directory.scratch()] {
-            create_private(&part)?;
+        for part in ["keys", "run", "scratch", "disks", "vaults"] {
+            create_private(&directory.path.join(part))?;
         }
+        create_private_file(&directory.catalog())?;
         Ok(directory)
     }
 
@@ -75,9 +76,15 @@ impl DataDirectory {
 }
 
 /// Creates a directory and its parents, readable by the owner only.
-pub(crate) fn create_private(path: &Path) -> Result<()> {
+fn create_private(path: &Path) -> Result<()> {
     let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
     created.map_err(|error| Failure::from_io(format!("creating the directory {}", path.display()), &error))
+}
+
+/// Creates an empty file that only the owner can read; SQLite gives the files beside its own the same mode.
+fn create_private_file(path: &Path) -> Result<()> {
+    let created = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    created.map(drop).map_err(|error| Failure::from_io(format!("creating {}", path.display()), &error))
 }
 
 fn lock(directory: &Path) -> Result<File> {

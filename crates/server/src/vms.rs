@@ -11,9 +11,9 @@ use catalog::{KnownVm, Origin};
 use hypervisor::{VmAccess, VmOrigin};
 
 pub(crate) use self::{
-    admit::{add, admit, check_name_free, check_paths_free},
+    admit::{add, admit, check_name_free, check_paths_free, owner_of},
     look::{list, refresh, view},
-    power::{start, stop},
+    power::{check_stopped, start, stop},
     protect::{protect, unprotect},
     remove::remove,
 };

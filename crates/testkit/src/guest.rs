@@ -19,7 +19,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use model::{ByteCount, DiskFormat};
+use model::{ByteCount, DiskBus, DiskDefinition, DiskFormat, Firmware, VmDefinition, VmName};
 
 use crate::{command::run, target::target_directory};
 
@@ -105,6 +105,32 @@ impl GuestImage {
     }
 }
 
+impl GuestDisks {
+    /// The definition of a VM that boots from these disks; they are called `root` and `data`.
+    #[must_use]
+    pub fn definition(&self, name: VmName) -> VmDefinition {
+        let disk = |name: &str, path: &Path| DiskDefinition {
+            name: name.parse().expect("the name is a valid one"),
+            path: Some(path.to_owned()),
+            format: Some(self.format),
+            bus: DiskBus::Virtio,
+            serial: Some(name.to_owned()),
+            iothread: false,
+        };
+        VmDefinition {
+            name,
+            uuid: None,
+            cpus: 1,
+            memory: ByteCount(256 << 20),
+            machine: "q35".to_owned(),
+            firmware: Firmware::Bios,
+            disks: vec![disk("root", &self.root), disk("data", &self.data)],
+            networks: Vec::new(),
+            agent: true,
+        }
+    }
+}
+
 /// The kernel's command line for a boot without firmware.
 pub const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet net.ifnames=0 panic=1";
 
@@ -151,14 +177,15 @@ fn build(cache: &Path, directory: &Path) -> Result<()> {
     root::complete(&path("root"), &result)?;
     disk::create_bootable(&result.join("root.img"), &path("root"), &path("grub"), work.path())?;
     fs::rename(&result, directory)?;
+    work.close()?;
     remove_outdated(cache, directory)
 }
 
-/// Removes guests that were built from other inputs.
+/// Removes guests that were built from other inputs, and what was half-built by processes that are dead: the lock is ours.
 fn remove_outdated(cache: &Path, current: &Path) -> Result<()> {
     for entry in fs::read_dir(cache)? {
         let path = entry?.path();
-        if path != current && path.join("root.img").exists() {
+        if path != current && path.is_dir() {
             fs::remove_dir_all(path)?;
         }
     }

@@ -11,6 +11,6 @@ pub mod offline;
 pub mod packages;
 pub mod qemu;
 pub mod site;
-mod target;
+pub mod target;
 mod transcript;
 pub mod workload;

@@ -1,6 +1,8 @@
 //! VMs that QEMU runs outside Holdfast, as another tool would have started them.
 
 mod arguments;
+mod blank;
+mod monitor;
 #[cfg(test)]
 mod tests;
 
@@ -20,11 +22,11 @@ use tokio::{
 use crate::{
     agent::GuestAgent,
     guest::{GuestDisks, GuestImage},
-    json_lines::JsonLines,
     transcript,
 };
 
 pub use arguments::acceleration;
+pub use blank::{BlankDisk, BlankVm};
 
 /// What a guest under emulation on a busy machine may take to boot or to shut down.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -70,7 +72,37 @@ impl Default for VmOptions {
 pub struct GuestVm {
     process: Child,
     serial: watch::Receiver<String>,
+    parts: PoweredOffVm,
+}
+
+/// A guest's VM that does not run.
+#[derive(Debug)]
+pub struct PoweredOffVm {
+    image: GuestImage,
+    disks: GuestDisks,
+    options: VmOptions,
     sockets: TempDir,
+}
+
+impl PoweredOffVm {
+    /// Starts the guest again, on the same disks and behind the same sockets, and waits until it is up.
+    ///
+    /// # Errors
+    /// As [`GuestVm::start`].
+    pub async fn start(self) -> Result<GuestVm> {
+        let arguments = arguments::for_guest(&self.image, &self.disks, &self.options, self.sockets.path());
+        let mut process = spawn(&arguments)?;
+        let console = process.stdout.take().context("QEMU has no output")?;
+        let mut vm = GuestVm { process, serial: transcript::follow(console), parts: self };
+        vm.wait_until_ready().await?;
+        Ok(vm)
+    }
+
+    /// Its disks.
+    #[must_use]
+    pub fn disks(&self) -> &GuestDisks {
+        &self.disks
+    }
 }
 
 impl GuestVm {
@@ -79,45 +111,33 @@ impl GuestVm {
     /// # Errors
     /// When QEMU or the guest does not start; with what they said.
     pub async fn start(image: &GuestImage, disks: &GuestDisks, options: &VmOptions) -> Result<Self> {
-        let sockets = tempfile::Builder::new().prefix("holdfast-test-vm-").tempdir()?;
-        // QEMU must not outlive a test that is killed, and dropping values does not help then.
-        let mut process = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
-            .args(arguments::for_guest(image, disks, options, sockets.path()))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("starting QEMU")?;
-        let console = process.stdout.take().context("QEMU has no output")?;
-        let mut vm = Self { process, serial: transcript::follow(console), sockets };
-        vm.wait_until_ready().await?;
-        Ok(vm)
+        let sockets = sockets_directory()?;
+        let (image, disks, options) = (image.clone(), disks.clone(), options.clone());
+        PoweredOffVm { image, disks, options, sockets }.start().await
     }
 
     /// The QMP socket for Holdfast.
     #[must_use]
     pub fn qmp_socket(&self) -> PathBuf {
-        self.sockets.path().join(arguments::QMP)
+        self.parts.sockets.path().join(arguments::QMP)
     }
 
     /// A second QMP socket for Holdfast.
     #[must_use]
     pub fn qmp_out_of_band_socket(&self) -> PathBuf {
-        self.sockets.path().join(arguments::QMP_OUT_OF_BAND)
+        self.parts.sockets.path().join(arguments::QMP_OUT_OF_BAND)
     }
 
     /// The guest agent's socket for Holdfast; nothing listens there when the VM was started without an agent.
     #[must_use]
     pub fn agent_socket(&self) -> PathBuf {
-        self.sockets.path().join(arguments::AGENT)
+        self.parts.sockets.path().join(arguments::AGENT)
     }
 
     /// A second agent in the guest, for the test alone: it answers while Holdfast uses the first one or the guest is frozen.
     #[must_use]
     pub fn guest(&self) -> GuestAgent {
-        GuestAgent::at(self.sockets.path().join(arguments::TEST_AGENT))
+        GuestAgent::at(self.parts.sockets.path().join(arguments::TEST_AGENT))
     }
 
     /// QEMU's process id.
@@ -137,28 +157,42 @@ impl GuestVm {
     /// # Errors
     /// When QEMU is gone, or refuses.
     pub async fn qmp(&self, command: &str, arguments: Value) -> Result<Value> {
-        let mut monitor = JsonLines::connect(&self.sockets.path().join(arguments::TEST_QMP)).await?;
-        monitor.next().await?.context("QEMU closed its monitor")?;
-        monitor.call("qmp_capabilities", &json!({})).await?;
-        monitor.call(command, &arguments).await
+        monitor::execute(&self.parts.sockets.path().join(arguments::TEST_QMP), command, &arguments).await
+    }
+
+    /// What Holdfast has in this QEMU: nodes, exports, block jobs.
+    ///
+    /// # Errors
+    /// As [`GuestVm::qmp`].
+    pub async fn leftovers(&self) -> Result<Vec<String>> {
+        monitor::names_of_holdfast(&self.parts.sockets.path().join(arguments::TEST_QMP)).await
+    }
+
+    /// The names of Holdfast's dirty bitmaps in this QEMU, sorted.
+    ///
+    /// # Errors
+    /// As [`GuestVm::qmp`].
+    pub async fn bitmaps(&self) -> Result<Vec<String>> {
+        monitor::bitmaps(&self.parts.sockets.path().join(arguments::TEST_QMP)).await
     }
 
     /// Presses the power button and waits until the guest has shut down.
     ///
     /// # Errors
     /// When it has not within three minutes.
-    pub async fn shut_down(mut self) -> Result<()> {
+    pub async fn shut_down(mut self) -> Result<PoweredOffVm> {
         self.qmp("system_powerdown", json!({})).await?;
         timeout(PATIENCE, self.process.wait()).await.context("waiting for the guest to shut down")??;
-        Ok(())
+        Ok(self.parts)
     }
 
     /// Ends the VM as a power cut would.
     ///
     /// # Errors
     /// When QEMU cannot be killed.
-    pub async fn cut_power(mut self) -> Result<()> {
-        self.process.kill().await.context("killing QEMU")
+    pub async fn cut_power(mut self) -> Result<PoweredOffVm> {
+        self.process.kill().await.context("killing QEMU")?;
+        Ok(self.parts)
     }
 
     async fn wait_until_ready(&mut self) -> Result<()> {
@@ -176,4 +210,21 @@ impl GuestVm {
         }
         bail!("{failure}: {complaint}\n{}", self.serial_log())
     }
+}
+
+fn sockets_directory() -> Result<TempDir> {
+    tempfile::Builder::new().prefix("holdfast-test-vm-").tempdir().context("making a directory for sockets")
+}
+
+fn spawn(arguments: &[String]) -> Result<Child> {
+    // QEMU must not outlive a test that is killed, and dropping values does not help then.
+    Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .context("starting QEMU")
 }

@@ -5,13 +5,16 @@ mod leftovers;
 mod tests;
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
+    fs,
     path::{Path, PathBuf},
     process::{Output, Stdio},
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use api::VmView;
+use model::VmDefinition;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
@@ -33,6 +36,7 @@ const READY: &str = "listening";
 #[derive(Debug)]
 pub struct Site {
     directory: TempDir,
+    binary: PathBuf,
     server: Option<Server>,
 }
 
@@ -48,8 +52,16 @@ impl Site {
     /// # Errors
     /// When the binary cannot be built or the server does not start; with what it said.
     pub async fn start() -> Result<Self> {
+        Self::start_with(&binary::holdfast()?).await
+    }
+
+    /// Starts a site of another binary in a new directory.
+    ///
+    /// # Errors
+    /// When the server does not start; with what it said.
+    pub async fn start_with(binary: &Path) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("holdfast-").tempdir()?;
-        let mut site = Self { directory, server: None };
+        let mut site = Self { directory, binary: binary.to_owned(), server: None };
         site.start_server().await?;
         Ok(site)
     }
@@ -75,7 +87,7 @@ impl Site {
         // The server must not outlive a test that is killed, and dropping values does not help then.
         let mut process = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
-            .arg(binary::holdfast()?)
+            .arg(&self.binary)
             .args(["serve", "--data-dir"])
             .arg(self.data_directory())
             .env_remove("HOLDFAST_DATA_DIR")
@@ -119,6 +131,12 @@ impl Site {
         Ok(())
     }
 
+    /// The running server's process id.
+    #[must_use]
+    pub fn server_process_id(&self) -> Option<u32> {
+        self.server.as_ref().and_then(|server| server.process.id())
+    }
+
     /// What the running server has logged so far.
     #[must_use]
     pub fn server_log(&self) -> String {
@@ -130,7 +148,7 @@ impl Site {
     /// # Errors
     /// When the binary cannot be built.
     pub fn command(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Command> {
-        let mut command = Command::new(binary::holdfast()?);
+        let mut command = Command::new(&self.binary);
         command
             .arg("--data-dir")
             .arg(self.data_directory())
@@ -150,22 +168,45 @@ impl Site {
         self.command(arguments)?.output().await.context("running holdfast")
     }
 
+    /// Runs a command that must succeed, and returns what it wrote to its standard output.
+    ///
+    /// # Errors
+    /// When it fails, with what it said.
+    pub async fn run(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String> {
+        let mut command = self.command(arguments)?;
+        let output = command.output().await.context("running holdfast")?;
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{:?} ended with {}: {complaint}", command.as_std(), output.status);
+        String::from_utf8(output.stdout).with_context(|| format!("reading what {:?} says", command.as_std()))
+    }
+
     /// Runs a command that must succeed, and reads the JSON that it answers: [`serde_json::Value`], or a type of `api`.
     ///
     /// # Errors
-    /// When it fails, with what it said, or when its answer is of another shape.
+    /// As [`Site::run`], and when its answer is of another shape.
     pub async fn json<T: DeserializeOwned>(
         &self,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
     ) -> Result<T> {
+        let json = ["--output", "json"].map(OsString::from);
+        let arguments = arguments.into_iter().map(|argument| argument.as_ref().to_owned());
+        let answer = self.run(json.into_iter().chain(arguments)).await?;
+        serde_json::from_str(&answer).with_context(|| format!("reading the answer {answer}"))
+    }
+
+    /// Runs a command that must fail, and returns its exit code and what it said on standard error.
+    ///
+    /// # Errors
+    /// When it succeeds, cannot be started, or is ended by a signal.
+    pub async fn failure(
+        &self,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Result<(i32, String)> {
         let mut command = self.command(arguments)?;
-        command.args(["--output", "json"]);
         let output = command.output().await.context("running holdfast")?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{:?} ended with {}: {complaint}", command.as_std(), output.status);
-        serde_json::from_str(&text)
-            .with_context(|| format!("reading the answer of {:?}: {text}", command.as_std()))
+        ensure!(!output.status.success(), "{:?} succeeded, which it must not", command.as_std());
+        let code = output.status.code().with_context(|| format!("{:?} was killed", command.as_std()))?;
+        Ok((code, String::from_utf8_lossy(&output.stderr).into_owned()))
     }
 
     /// The guest agent of a VM that this site has started.
@@ -173,7 +214,7 @@ impl Site {
     /// # Errors
     /// When there is no such VM.
     pub async fn guest(&self, vm: &str) -> Result<GuestAgent> {
-        let view: api::VmView = self.json(["vm", "show", vm]).await?;
+        let view: VmView = self.json(["vm", "show", vm]).await?;
         Ok(GuestAgent::at(self.data_directory().join("run").join(view.id.as_str()).join("agent.sock")))
     }
 }

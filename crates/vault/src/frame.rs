@@ -1,5 +1,7 @@
 //! Frames: whole chunks, compressed together. Larger than a chunk, because small pieces compress badly.
 
+use bytes::Bytes;
+
 use crate::{
     ChunkId, Error, Result,
     codec::Reader,
@@ -137,22 +139,30 @@ impl Compressors {
 }
 
 /// Decompressors that keep their tables between frames.
-pub(crate) struct Decompressors(Pool<zstd::bulk::Decompressor<'static>>);
+pub(crate) struct Decompressors {
+    idle: Pool<zstd::bulk::Decompressor<'static>>,
+    buffers: BufferPool,
+}
 
 impl Decompressors {
     pub(crate) fn new() -> Self {
-        Self(Pool::new(|| zstd::bulk::Decompressor::new().expect("zstd has memory for its tables")))
+        let make = || zstd::bulk::Decompressor::new().expect("zstd has memory for its tables");
+        Self { idle: Pool::new(make), buffers: BufferPool::of_capacity(0) }
     }
 
     /// The chunks' bytes. Takes no more memory than the head says, whatever the frame holds.
-    pub(crate) fn expand(&self, head: &FrameHead, bytes: Vec<u8>) -> Result<Vec<u8>> {
+    pub(crate) fn expand(&self, head: &FrameHead, bytes: Vec<u8>) -> Result<Bytes> {
         let expanded = match head.encoding {
-            Encoding::Raw => bytes,
-            Encoding::Zstd => self
-                .0
-                .take()
-                .decompress(&bytes, head.raw_bytes as usize)
-                .map_err(|error| Error::corrupt("a frame does not decompress").with_source(error))?,
+            Encoding::Raw => Bytes::from(bytes),
+            Encoding::Zstd => {
+                let mut expanded = self.buffers.take_empty();
+                expanded.reserve_exact(head.raw_bytes as usize);
+                self.idle
+                    .take()
+                    .decompress_to_buffer(&bytes, &mut *expanded)
+                    .map_err(|error| Error::corrupt("a frame does not decompress").with_source(error))?;
+                Bytes::from_owner(expanded)
+            }
         };
         if expanded.len() == head.raw_bytes as usize {
             Ok(expanded)

@@ -31,20 +31,20 @@ impl Monitor {
         Self { cancel, listener: Some(listener), ..Self::default() }
     }
 
-    pub(crate) fn begin(&self, total_bytes: u64) {
+    pub(crate) fn begin(&self, total_bytes: u64) -> Result<()> {
         self.total_bytes.store(total_bytes, Ordering::Relaxed);
         self.done_bytes.store(0, Ordering::Relaxed);
-        self.tell();
+        self.tell()
     }
 
-    pub(crate) fn advance(&self, bytes: u64) {
+    pub(crate) fn advance(&self, bytes: u64) -> Result<()> {
         self.done_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.tell();
+        self.tell()
     }
 
-    pub(crate) fn advance_to(&self, done_bytes: u64) {
+    pub(crate) fn advance_to(&self, done_bytes: u64) -> Result<()> {
         self.done_bytes.store(done_bytes, Ordering::Relaxed);
-        self.tell();
+        self.tell()
     }
 
     /// Runs work until it ends or is cancelled; cancelled work is dropped where it stands.
@@ -52,10 +52,12 @@ impl Monitor {
         self.cancel.run_until_cancelled(work).await.unwrap_or_else(|| Err(Error::cancelled()))
     }
 
-    fn tell(&self) {
+    /// Tells the listener, and fails when the work is no longer wanted.
+    fn tell(&self) -> Result<()> {
         if let Some(listener) = &self.listener {
             listener(self.done_bytes.load(Ordering::Relaxed), self.total_bytes.load(Ordering::Relaxed));
         }
+        if self.cancel.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
     }
 }
 

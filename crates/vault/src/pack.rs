@@ -54,7 +54,6 @@ pub(crate) struct FrameEntry {
 #[derive(Debug)]
 pub(crate) struct OpenPack<'a> {
     pub(crate) seal: Seal,
-    pub(crate) salt: Salt,
     pub(crate) frames: Vec<(FrameEntry, &'a [u8])>,
 }
 
@@ -84,7 +83,7 @@ impl<'a> OpenPack<'a> {
             frames.push((entry, frame));
         }
         rest.finish()?;
-        Ok(Self { seal, salt, frames })
+        Ok(Self { seal, frames })
     }
 }
 

@@ -65,7 +65,7 @@ struct Restore<'a> {
 
 impl Restore<'_> {
     async fn run(&self, monitor: &Monitor) -> Result<RestoredDisk> {
-        monitor.begin(self.tree.map().size_bytes);
+        monitor.begin(self.tree.map().size_bytes)?;
         let parts = stream::try_unfold(0, |region| self.next_part(region));
         let restored = parts.map_ok(|part| async move {
             let (covered, written_bytes) = match part {
@@ -81,7 +81,7 @@ impl Restore<'_> {
         let mut total = RestoredDisk::default();
         while let Some((covered_bytes, written_bytes)) = restored.try_next().await? {
             total.written_bytes += written_bytes;
-            monitor.advance(covered_bytes);
+            monitor.advance(covered_bytes)?;
         }
         let beyond = ByteRange::between(self.tree.map().size_bytes, self.target.size_bytes());
         self.write_hole(beyond).await?;
@@ -211,3 +211,6 @@ fn lost(range: ByteRange, chunk: &ChunkRef, error: Error) -> Error {
         format!("{} bytes at {start_bytes} of the disk cannot be restored: {error}", chunk.length_bytes);
     Error::new(error.kind(), context).with_source(error)
 }
+
+#[cfg(test)]
+mod tests;

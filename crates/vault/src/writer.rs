@@ -1,7 +1,5 @@
 //! Putting disks into a vault and committing recovery points.
 
-#[cfg(test)]
-mod bench_tmp;
 mod collector;
 mod packer;
 mod region;
@@ -106,7 +104,7 @@ impl Writer {
         self.broken = true;
         let stored_bytes_before = self.packer.stored_bytes();
         self.collector.begin();
-        monitor.begin(size_bytes);
+        monitor.begin(size_bytes)?;
         let (frames, frames_to_pack) = mpsc::channel(FRAMES_WAITING);
         let Self { shared, collector, packer, cutter, .. } = self;
         let parent = source.parent.map(|map| TreeReader::new(Arc::clone(shared), map));
@@ -180,14 +178,14 @@ impl Storing<'_> {
             let leaf = self.collector.put_region(&cut);
             builder.put_leaf(cut.region, &leaf, self.collector);
             self.send_full_frames().await?;
-            monitor.advance_to(cut.end_bytes);
+            monitor.advance_to(cut.end_bytes)?;
         }
         let region_count = DiskMap { size_bytes, root: None }.region_count();
         self.reuse(unread, next_region, region_count, &mut builder).await?;
         let map = builder.finish(self.collector);
         self.collector.close_frames();
         self.send_full_frames().await?;
-        monitor.advance_to(size_bytes);
+        monitor.advance_to(size_bytes)?;
         Ok((map, read_bytes))
     }
 

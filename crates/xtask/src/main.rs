@@ -1,8 +1,10 @@
 //! Automation of the repository: `cargo xtask --help`.
 
+mod bench;
 mod cargo;
 mod check;
 mod ci;
+mod demo;
 mod test;
 
 use std::process::ExitCode;
@@ -20,6 +22,10 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Protects a real guest, backs it up twice, destroys it, restores it and checks that nothing is lost.
+    ///
+    /// Installs the system packages that it needs, and leaves nothing else behind. Takes about two minutes without KVM.
+    Demo,
     /// Runs all tests, those on real QEMU guests included; installs the system packages that they need.
     Test {
         /// Run only the tests whose names contain this.
@@ -27,6 +33,8 @@ enum Command {
     },
     /// Holds the crates against ARCHITECTURE.md, and the files against the rules for sizes and names.
     Check,
+    /// Measures what the product costs, beside its peers, and writes `bench/NAME.json` into the target directory.
+    Bench(bench::Arguments),
     /// Everything that must hold before a change is accepted: format, lints, licences, `check`, `test`.
     Ci,
 }
@@ -43,8 +51,10 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
+        Command::Demo => demo::run(),
         Command::Test { filter } => test::run(filter.as_deref()),
         Command::Check => check::run(),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Ci => ci::run(),
     }
 }

@@ -18,7 +18,6 @@ use count::Count;
 pub fn run(filter: Option<&str>) -> Result<()> {
     packages::install_missing()?;
     // Tests start the binary, and Cargo builds it for nobody but its own crate's tests.
-    cargo::run(&["build", "--package", "holdfast"])?;
     let binary = testkit::binary::holdfast()?;
 
     let mut runs = if cargo::has_subcommand("nextest") {

@@ -38,7 +38,8 @@ pub(super) fn usable(
     let baseline = baseline.ok_or("there is no earlier backup of the VM")?;
     let Some(bitmap) = bitmaps.iter().find(|bitmap| bitmap.capture_id == baseline) else {
         return Err(if keeps_bitmaps {
-            "the disk does not carry the last backup's bitmap: it is new, or its image was replaced"
+            "the disk does not carry the last backup's bitmap: it is new, its image was replaced, or the VM was powered \
+             off without closing it"
         } else {
             "a disk that is not qcow2 loses its change tracking when the VM stops"
         }

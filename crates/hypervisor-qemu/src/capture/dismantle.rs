@@ -31,10 +31,10 @@ pub(super) async fn dismantle(session: &Session) -> Result<Vec<String>> {
     note(&mut done, exports, "exports");
     stop_own_server(session).await?;
     note(&mut done, cancel_jobs(monitor).await?, "block jobs");
-    note(&mut done, remove_nodes(monitor, names::view).await?, "views");
+    remove_nodes(monitor, names::probe).await?;
     note(&mut done, detach_filters(session).await?, "filters");
     remove_nodes(monitor, names::filter).await?;
-    note(&mut done, remove_nodes(monitor, names::scratch).await?, "scratch nodes");
+    note(&mut done, remove_nodes(monitor, names::overlay).await?, "overlays");
     Ok(done)
 }
 

@@ -2,14 +2,17 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use ::image::DiskImage;
 use hypervisor::{CapturedDisk, DiskChanges, Error, ErrorKind, Result};
-use image::DiskImage;
 use image_formats::RawImage;
 use nbd::{Endpoint, NbdImage};
 use serde_json::json;
 use tokio::time::{self, Instant};
 
-use super::plan::{Method, PlannedDisk, Reading};
+use super::{
+    image::HeldImage,
+    plan::{Method, PlannedDisk, Reading},
+};
 use crate::{names, session::Session};
 
 /// How long to wait for somebody else's NBD server to stop: a QEMU has room for one.
@@ -38,13 +41,20 @@ impl Exports {
     }
 
     async fn open_disk(&mut self, session: &Session, index: usize, planned: &PlannedDisk) -> Result<()> {
-        if planned.method == Method::Filter {
-            let view = json!({"driver": "snapshot-access", "node-name": names::view(index), "file": names::filter(index)});
-            session.monitor.execute("blockdev-add", view).await?;
-        }
+        let bitmap = planned.baseline.as_ref().ok();
         let (image, changes) = match planned.reading {
-            Reading::Nbd => self.open_nbd(session, index, planned).await?,
-            Reading::Fuse => (open_fuse(session, index).await?, None),
+            Reading::Nbd => {
+                let image = self.open_nbd(session, planned, &names::overlay(index), bitmap).await?;
+                let changes = bitmap.and_then(|bitmap| image.changes(bitmap));
+                (image as Arc<dyn DiskImage>, changes)
+            }
+            Reading::Fuse => (open_fuse(session, &names::overlay(index)).await?, None),
+        };
+        let image: Arc<dyn DiskImage> = match planned.method {
+            Method::Filter => {
+                Arc::new(HeldImage::new(image, self.open_probe(session, index, planned).await?))
+            }
+            Method::Job => image,
         };
         let unknown =
             || planned.baseline.clone().err().unwrap_or_else(|| "QEMU does not show the bitmap".to_owned());
@@ -53,15 +63,29 @@ impl Exports {
         Ok(())
     }
 
-    async fn open_nbd(
+    async fn open_probe(
         &mut self,
         session: &Session,
         index: usize,
         planned: &PlannedDisk,
-    ) -> Result<(Arc<dyn DiskImage>, Option<Arc<dyn image::ChangeMap>>)> {
-        let name = names::export(index);
-        let bitmap = planned.baseline.as_ref().ok();
-        let mut export = json!({"type": "nbd", "id": name, "name": name, "node-name": names::view(index)});
+    ) -> Result<Arc<dyn DiskImage>> {
+        let node = names::probe(index);
+        let probe = json!({"driver": "snapshot-access", "node-name": node, "file": names::filter(index)});
+        session.monitor.execute("blockdev-add", probe).await?;
+        match planned.reading {
+            Reading::Nbd => Ok(self.open_nbd(session, planned, &node, None).await?),
+            Reading::Fuse => open_fuse(session, &node).await,
+        }
+    }
+
+    async fn open_nbd(
+        &mut self,
+        session: &Session,
+        planned: &PlannedDisk,
+        node: &str,
+        bitmap: Option<&String>,
+    ) -> Result<Arc<NbdImage>> {
+        let mut export = json!({"type": "nbd", "id": node, "name": node, "node-name": node});
         if let Some(bitmap) = bitmap {
             export["bitmaps"] = json!([{"node": planned.disk.format_node, "name": bitmap}]);
         }
@@ -69,11 +93,10 @@ impl Exports {
         let endpoint = Endpoint::Unix(session.config.export_socket(session.vm.vm_id)?);
         let contexts: Vec<String> =
             bitmap.map(|bitmap| nbd::dirty_bitmap_context(bitmap)).into_iter().collect();
-        let image = NbdImage::connect(endpoint, &name, &contexts, NbdImage::CONNECTIONS_DEFAULT).await;
+        let image = NbdImage::connect(endpoint, node, &contexts, NbdImage::CONNECTIONS_DEFAULT).await;
         let image = Arc::new(image.map_err(|source| unreadable(planned, source))?);
-        let changes = bitmap.and_then(|bitmap| image.changes(bitmap));
         self.connections.push(image.clone());
-        Ok((image, changes))
+        Ok(image)
     }
 
     /// Ends the connections. Readers that still hold an image find it gone.
@@ -85,7 +108,7 @@ impl Exports {
     }
 }
 
-fn unreadable(planned: &PlannedDisk, source: image::Error) -> Error {
+fn unreadable(planned: &PlannedDisk, source: ::image::Error) -> Error {
     let context = format!("the held moment of the disk {} cannot be read", planned.disk.name);
     Error::new(ErrorKind::Failed, context).with_source(source)
 }
@@ -116,19 +139,22 @@ async fn start_server(session: &Session) -> Result<()> {
     }
 }
 
-/// The file through which a disk is shown by FUSE.
-pub(super) fn fuse_file(session: &Session, index: usize) -> PathBuf {
-    session.config.vm_dir(session.vm.vm_id).join(format!("export-{index}"))
+/// The files through which a capture shows its disks by FUSE, for the ledger.
+pub(super) fn fuse_files(session: &Session, index: usize) -> [PathBuf; 2] {
+    [names::overlay(index), names::probe(index)].map(|node| fuse_file(session, &node))
 }
 
-async fn open_fuse(session: &Session, index: usize) -> Result<Arc<dyn DiskImage>> {
-    let path = fuse_file(session, index);
+fn fuse_file(session: &Session, node: &str) -> PathBuf {
+    session.config.vm_dir(session.vm.vm_id).join(node)
+}
+
+async fn open_fuse(session: &Session, node: &str) -> Result<Arc<dyn DiskImage>> {
+    let path = fuse_file(session, node);
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| {
         Error::new(ErrorKind::Failed, format!("cannot show a disk as {}", path.display())).with_source(source)
     };
     std::fs::write(&path, "").map_err(|source| failed(source.into()))?;
-    let mountpoint = path.to_string_lossy();
-    let export = json!({"type": "fuse", "id": names::export(index), "node-name": names::view(index), "mountpoint": mountpoint});
+    let export = json!({"type": "fuse", "id": node, "node-name": node, "mountpoint": path.to_string_lossy()});
     session.monitor.execute("block-export-add", export).await?;
     let image = RawImage::open(&path).await.map_err(|source| failed(source.into()))?;
     Ok(Arc::new(image))

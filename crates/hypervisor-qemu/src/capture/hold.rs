@@ -1,8 +1,7 @@
 //! Puts filters and scratch in place. The guest notices nothing: it is attached to none of this yet.
 
 use std::{
-    fs::{self, File},
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +11,10 @@ use rustix::fs::FallocateFlags;
 use serde_json::{Value, json};
 
 use super::plan::{Method, PlannedDisk};
-use crate::{names, session::Session};
+use crate::{
+    names,
+    session::{Session, make_private_dir},
+};
 
 /// How long a guest's write may wait for scratch before the snapshot is given up instead. QEMU 7.2 keeps this number as
 /// 32-bit nanoseconds: 5 s and more would wrap around.
@@ -27,56 +29,38 @@ pub(super) fn scratch_files(session: &Session, capture_id: CaptureId, disks: &[P
     (0..disks.len()).map(|index| session.config.scratch_file(session.vm.vm_id, capture_id, index)).collect()
 }
 
-/// Puts a disk's filter in place above it, with its scratch; the device is not attached to it yet.
+/// Puts a disk's overlay in place, and the filter that fills it; the device is not attached to that yet.
 pub(super) async fn prepare(
     session: &Session,
     index: usize,
     planned: &PlannedDisk,
     scratch: &Path,
 ) -> Result<()> {
-    match planned.method {
-        Method::Filter => prepare_filter(session, index, planned, scratch).await,
-        Method::Job => prepare_job(session, index, planned, scratch).await,
+    let disk = &planned.disk;
+    create(scratch, disk.size_bytes).await?;
+    if planned.method == Method::Job {
+        let needed_bytes = disk.allocated_bytes.min(disk.size_bytes);
+        reserve(scratch, needed_bytes + needed_bytes / TABLES_SHARE + TABLES_BASE_BYTES)?;
     }
-}
-
-async fn prepare_filter(
-    session: &Session,
-    index: usize,
-    planned: &PlannedDisk,
-    scratch: &Path,
-) -> Result<()> {
-    create_sparse(scratch, planned.disk.size_bytes).map_err(|source| scratch_error(scratch, source))?;
-    add_node(session, scratch_node(index, scratch)?).await?;
-    let filter = json!({
-        "driver": "copy-before-write",
-        "node-name": names::filter(index),
-        "file": planned.disk.root_node,
-        "target": names::scratch(index),
-        "on-cbw-error": "break-snapshot",
-        "cbw-timeout": SCRATCH_WAIT_S,
-    });
-    add_node(session, filter).await
-}
-
-async fn prepare_job(session: &Session, index: usize, planned: &PlannedDisk, scratch: &Path) -> Result<()> {
-    let created = image_formats::create_target(scratch, DiskFormat::Qcow2, planned.disk.size_bytes).await;
-    let failed = |kind, source| {
-        Error::new(kind, format!("cannot create the scratch file {}", scratch.display())).with_source(source)
-    };
-    let target = created.map_err(|error| {
-        failed(ErrorKind::Failed, Box::new(error) as Box<dyn std::error::Error + Send + Sync>)
-    })?;
-    target.finish().await.map_err(|error| failed(ErrorKind::Failed, Box::new(error)))?;
-    let needed_bytes = planned.disk.allocated_bytes.min(planned.disk.size_bytes);
-    reserve(scratch, needed_bytes + needed_bytes / TABLES_SHARE + TABLES_BASE_BYTES)?;
-    let view = json!({
+    let overlay = json!({
         "driver": "qcow2",
-        "node-name": names::view(index),
-        "file": scratch_node(index, scratch)?,
-        "backing": planned.disk.root_node,
+        "node-name": names::overlay(index),
+        "file": {"driver": "file", "node-name": names::scratch(index), "filename": utf8(scratch)?},
+        "backing": disk.root_node,
     });
-    add_node(session, view).await
+    session.monitor.execute("blockdev-add", overlay).await?;
+    if planned.method == Method::Filter {
+        let filter = json!({
+            "driver": "copy-before-write",
+            "node-name": names::filter(index),
+            "file": disk.root_node,
+            "target": names::overlay(index),
+            "on-cbw-error": "break-snapshot",
+            "cbw-timeout": SCRATCH_WAIT_S,
+        });
+        session.monitor.execute("blockdev-add", filter).await?;
+    }
+    Ok(())
 }
 
 /// The transaction's action that starts a disk's backup job.
@@ -84,35 +68,31 @@ pub(super) fn job_action(index: usize, planned: &PlannedDisk) -> Value {
     let job = json!({
         "job-id": names::job(index),
         "device": planned.disk.root_node,
-        "target": names::view(index),
+        "target": names::overlay(index),
         "sync": "none",
         "filter-node-name": names::filter(index),
     });
     json!({"type": "blockdev-backup", "data": job})
 }
 
-async fn add_node(session: &Session, options: Value) -> Result<()> {
-    session.monitor.execute("blockdev-add", options).await.map(|_| ())
-}
-
-fn scratch_node(index: usize, scratch: &Path) -> Result<Value> {
-    let filename = scratch.to_str().ok_or_else(|| {
+fn utf8(scratch: &Path) -> Result<&str> {
+    scratch.to_str().ok_or_else(|| {
         Error::new(ErrorKind::Unsupported, format!("the path {} is not UTF-8", scratch.display()))
             .with_guidance("choose another scratch directory")
-    })?;
-    Ok(json!({"driver": "file", "node-name": names::scratch(index), "filename": filename}))
+    })
 }
 
-fn create_sparse(path: &Path, size_bytes: u64) -> io::Result<()> {
-    if let Some(dir) = path.parent() {
-        crate::session::make_private_dir(dir)?;
+async fn create(scratch: &Path, size_bytes: u64) -> Result<()> {
+    let failed = |kind| Error::new(kind, format!("cannot create the scratch file {}", scratch.display()));
+    if let Some(dir) = scratch.parent() {
+        make_private_dir(dir).map_err(|source| failed(ErrorKind::Failed).with_source(source))?;
     }
-    private_file(path)?.set_len(size_bytes)
-}
-
-fn private_file(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+    let target =
+        image_formats::create_target(scratch, DiskFormat::Qcow2, size_bytes).await.map_err(|source| {
+            let full = source.kind() == image_formats::ErrorKind::NoSpace;
+            failed(if full { ErrorKind::NoSpace } else { ErrorKind::Failed }).with_source(source)
+        })?;
+    target.finish().await.map_err(|source| failed(ErrorKind::Failed).with_source(source))
 }
 
 /// Takes space for a file that will grow, without changing what it holds.

@@ -84,7 +84,7 @@ async fn make(
 fn open_ledger(session: &Session, capture_id: CaptureId, disks: &[PlannedDisk]) -> Result<Ledger> {
     let mut files = hold::scratch_files(session, capture_id, disks);
     let fuse = disks.iter().enumerate().filter(|(_, planned)| planned.reading == Reading::Fuse);
-    files.extend(fuse.map(|(index, _)| export::fuse_file(session, index)));
+    files.extend(fuse.flat_map(|(index, _)| export::fuse_files(session, index)));
     let ledger = Ledger { capture_id, frozen: false, paused: false, files };
     let written = ledger.write(&session.ledger()?);
     written.map_err(|source| Error::new(ErrorKind::Failed, "cannot write the ledger").with_source(source))?;

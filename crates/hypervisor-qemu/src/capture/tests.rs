@@ -1,1 +1,162 @@
+use std::collections::{BTreeMap, BTreeSet};
 
+use model::{CaptureId, Consistency};
+use proptest::prelude::*;
+
+use super::{
+    bitmaps::{Settlement, usable},
+    consistency::after_freeze,
+};
+use crate::{
+    guard::{Quiescence, Thaw},
+    names,
+    topology::Bitmap,
+};
+
+/// What happens to a disk whose changes are tracked.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Write(u8),
+    Capture,
+    Keep,
+    Abandon,
+    DieBeforeCommit,
+    DieAfterCommit,
+}
+
+/// A disk, its bitmaps, and the truth about what was written since each capture.
+#[derive(Default)]
+struct Disk {
+    bitmaps: Vec<(Bitmap, BTreeSet<u8>)>,
+    truth: BTreeMap<CaptureId, BTreeSet<u8>>,
+}
+
+impl Disk {
+    fn write(&mut self, block: u8) {
+        self.truth.values_mut().for_each(|written| drop(written.insert(block)));
+        let recording = self.bitmaps.iter_mut().filter(|(bitmap, _)| bitmap.recording);
+        recording.for_each(|(_, blocks)| drop(blocks.insert(block)));
+    }
+
+    fn listed(&self) -> Vec<Bitmap> {
+        self.bitmaps.iter().map(|(bitmap, _)| bitmap.clone()).collect()
+    }
+
+    fn settle(&mut self, committed: Option<CaptureId>) {
+        let settlement = Settlement::of(&self.listed(), committed);
+        let retired = |bitmap: &Bitmap| settlement.retired.contains(&bitmap.name);
+        if let Some(name) = &settlement.revived {
+            let taken: BTreeSet<u8> = self
+                .bitmaps
+                .iter()
+                .filter(|(bitmap, _)| retired(bitmap))
+                .flat_map(|(_, blocks)| blocks.clone())
+                .collect();
+            let (bitmap, blocks) = self.bitmaps.iter_mut().find(|(bitmap, _)| bitmap.name == *name).unwrap();
+            bitmap.recording = true;
+            blocks.extend(taken);
+        }
+        self.bitmaps.retain(|(bitmap, _)| !retired(bitmap));
+    }
+
+    /// Turns the bitmaps over as a capture's transaction does. Returns what the baseline's bitmap says has changed.
+    fn capture(&mut self, new: CaptureId, committed: Option<CaptureId>) -> Option<BTreeSet<u8>> {
+        self.settle(committed);
+        let baseline = usable(&self.listed(), true, committed).ok();
+        let changed =
+            self.bitmaps.iter_mut().find(|(bitmap, _)| Some(&bitmap.name) == baseline.as_ref()).map(
+                |(bitmap, blocks)| {
+                    bitmap.recording = false;
+                    blocks.clone()
+                },
+            );
+        let bitmap =
+            Bitmap { name: names::bitmap(new), capture_id: new, recording: true, inconsistent: false };
+        self.bitmaps.push((bitmap, BTreeSet::new()));
+        self.truth.insert(new, BTreeSet::new());
+        changed
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => any::<u8>().prop_map(Step::Write),
+        2 => Just(Step::Capture),
+        1 => Just(Step::Keep),
+        1 => Just(Step::Abandon),
+        1 => Just(Step::DieBeforeCommit),
+        1 => Just(Step::DieAfterCommit),
+    ]
+}
+
+proptest! {
+    /// Whatever happens between captures, a baseline that is used names every block that was written since its point, and
+    /// none that a writer of the same epoch did not touch.
+    #[test]
+    fn tracking_never_has_a_gap(steps in proptest::collection::vec(step(), 0..60)) {
+        let mut disk = Disk::default();
+        let mut committed = None;
+        let mut held = None;
+        for (number, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Write(block) => disk.write(block),
+                Step::Capture => {
+                    let new = CaptureId::from_random([number as u8; 10]);
+                    let truth = committed.and_then(|committed| disk.truth.get(&committed).cloned());
+                    prop_assert_eq!(disk.capture(new, committed), truth, "the map is exact");
+                    held = Some(new);
+                }
+                Step::Keep if held.is_some() => {
+                    committed = held.take();
+                    disk.settle(committed);
+                }
+                Step::DieAfterCommit if held.is_some() => committed = held.take(),
+                Step::Abandon => {
+                    held = None;
+                    disk.settle(committed);
+                }
+                Step::DieBeforeCommit | Step::Keep | Step::DieAfterCommit => held = None,
+            }
+            prop_assert!(disk.bitmaps.len() <= 3, "bitmaps do not pile up");
+        }
+    }
+}
+
+#[test]
+fn a_stopped_bitmap_that_nothing_continues_is_not_trusted() {
+    let capture_id = CaptureId::from_random([1; 10]);
+    let bitmap = |recording, inconsistent| {
+        vec![Bitmap { name: names::bitmap(capture_id), capture_id, recording, inconsistent }]
+    };
+    assert!(usable(&bitmap(true, false), true, Some(capture_id)).is_ok());
+    assert!(usable(&bitmap(false, false), true, Some(capture_id)).is_err());
+    assert!(usable(&bitmap(true, true), true, Some(capture_id)).is_err());
+    assert_eq!(Settlement::of(&bitmap(false, false), Some(capture_id)).revived, None);
+}
+
+fn thaw(early: Option<&str>, quiescence: Quiescence) -> Thaw {
+    Thaw { frozen_us: 1, early: early.map(str::to_owned), quiescence }
+}
+
+#[test]
+fn no_more_is_claimed_than_was_proven() {
+    let unproven = || Quiescence::Unproven { reason: "no hook".to_owned() };
+    let reached = |asked, frozen: Result<u64, String>, thaw: Option<Thaw>| {
+        let consistency = after_freeze(asked, &frozen, thaw.as_ref());
+        assert_eq!(
+            consistency.shortfall.is_some(),
+            consistency.reached < asked,
+            "a shortfall is always explained"
+        );
+        consistency.reached
+    };
+    use Consistency::{Application, Crash, FileSystem};
+    assert_eq!(reached(Application, Ok(2), Some(thaw(None, Quiescence::Proven))), Application);
+    assert_eq!(reached(FileSystem, Ok(2), Some(thaw(None, Quiescence::Proven))), FileSystem);
+    assert_eq!(reached(Application, Ok(2), Some(thaw(None, unproven()))), FileSystem);
+    assert_eq!(reached(FileSystem, Ok(2), Some(thaw(None, unproven()))), FileSystem);
+    assert_eq!(reached(Application, Ok(2), Some(thaw(Some("too late"), Quiescence::Proven))), Crash);
+    assert_eq!(reached(Application, Ok(0), Some(thaw(None, Quiescence::Proven))), Crash);
+    assert_eq!(reached(FileSystem, Err("no agent".to_owned()), None), Crash);
+    assert_eq!(reached(Crash, Err("not asked".to_owned()), None), Crash);
+}

@@ -11,7 +11,7 @@ use std::{
 };
 
 use env::Env;
-use hypervisor::{CaptureRequest, VmAccess, VmOrigin};
+use hypervisor::{CaptureRequest, CapturedDisk, DiskChanges, VmAccess, VmOrigin};
 use hypervisor_qemu::{QemuConfig, QemuHypervisor};
 use image::{ByteRange, DiskImage};
 use model::{CaptureId, Consistency, VmDefinition, VmId};
@@ -42,10 +42,6 @@ impl Disk {
 
     pub fn with_device(self, arguments: &[&str]) -> Self {
         Self { device: arguments.iter().map(|&argument| argument.to_owned()).collect(), ..self }
-    }
-
-    pub fn with_size(self, size_bytes: u64) -> Self {
-        Self { size_bytes, ..self }
     }
 }
 
@@ -82,7 +78,14 @@ impl Machine {
         let dir = tempfile::tempdir().unwrap();
         for disk in disks {
             let image = image_path(dir.path(), disk);
-            qemu_img(&["create", "-q", "-f", disk.format, image.to_str().unwrap(), &disk.size_bytes.to_string()]);
+            qemu_img(&[
+                "create",
+                "-q",
+                "-f",
+                disk.format,
+                image.to_str().unwrap(),
+                &disk.size_bytes.to_string(),
+            ]);
         }
         let process = spawn(limits, dir.path(), disks, arguments);
         let monitor = TestMonitor::connect(&dir.path().join("test.sock"));
@@ -152,7 +155,8 @@ impl Machine {
     pub fn qemu_io(&mut self, disk: &str, command: &str) -> String {
         let blocks = self.execute("query-block", json!({}));
         let ids = blocks.as_array().unwrap().iter().filter_map(|block| block["qdev"].as_str());
-        let id = ids.into_iter().find(|id| id.split('/').any(|part| part == disk)).expect("the disk has a device");
+        let id =
+            ids.into_iter().find(|id| id.split('/').any(|part| part == disk)).expect("the disk has a device");
         let line = format!("qemu-io -d {id} \"{command}\"");
         let before = self.printed().len();
         let refused = self.execute("human-monitor-command", json!({"command-line": line}));
@@ -168,10 +172,16 @@ impl Machine {
     /// Everything of Holdfast's that QEMU still has, bitmaps aside.
     pub fn leftovers(&mut self) -> Vec<String> {
         let mut found = Vec::new();
-        let queries = [("query-named-block-nodes", "node-name"), ("query-block-exports", "id"), ("query-block-jobs", "device")];
+        let queries = [
+            ("query-named-block-nodes", "node-name"),
+            ("query-block-exports", "id"),
+            ("query-block-jobs", "device"),
+        ];
         for (query, field) in queries {
             let list = self.execute(query, json!({}));
-            found.extend(list.as_array().unwrap().iter().filter_map(|entry| entry[field].as_str()).map(str::to_owned));
+            found.extend(
+                list.as_array().unwrap().iter().filter_map(|entry| entry[field].as_str()).map(str::to_owned),
+            );
         }
         let files = fs::read_dir(self.dir.path().join("scratch")).into_iter().flatten().flatten();
         found.extend(files.map(|file| file.file_name().into_string().unwrap()));
@@ -253,9 +263,27 @@ pub fn expected(size_bytes: u64, writes: &[(u64, u64, u8)]) -> Vec<u8> {
     bytes
 }
 
-/// The whole of a disk as a window.
-pub fn whole(size_bytes: u64) -> ByteRange {
-    ByteRange::new(0, size_bytes)
+/// What changed on a captured disk since the baseline.
+pub async fn changes_of(disk: &CapturedDisk) -> Vec<ByteRange> {
+    match &disk.changes {
+        DiskChanges::Since(changes) => {
+            changes.changed_within(ByteRange::new(0, disk.image.size_bytes())).await.unwrap()
+        }
+        DiskChanges::Unknown { reason } => panic!("nobody knows what changed: {reason}"),
+    }
+}
+
+/// Why nobody knows what changed on a captured disk.
+pub fn reason_of(disk: &CapturedDisk) -> &str {
+    match &disk.changes {
+        DiskChanges::Since(_) => panic!("it is known what changed"),
+        DiskChanges::Unknown { reason } => reason,
+    }
+}
+
+/// A range in blocks of 64 KiB.
+pub fn blocks(first: u64, count: u64) -> ByteRange {
+    ByteRange::new(first * 65536, count * 65536)
 }
 
 fn image_path(dir: &Path, disk: &Disk) -> PathBuf {
@@ -291,7 +319,9 @@ impl TestMonitor {
         let stream = loop {
             match UnixStream::connect(path) {
                 Ok(stream) => break stream,
-                Err(error) => assert!(begun.elapsed() < Duration::from_secs(60), "QEMU does not start: {error}"),
+                Err(error) => {
+                    assert!(begun.elapsed() < Duration::from_secs(60), "QEMU does not start: {error}")
+                }
             }
             std::thread::yield_now();
         };

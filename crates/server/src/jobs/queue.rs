@@ -122,6 +122,11 @@ impl State {
 }
 
 impl Ticket {
+    /// What this place waits for; none when it is its turn.
+    pub(crate) fn blocker(&self) -> Option<String> {
+        self.queue.lock().blocker(self.number, self.queue.running_limit)
+    }
+
     /// What this place waits for; none, and the turn is taken, when it waits for nothing.
     pub(crate) fn try_begin(&self) -> Option<String> {
         let mut state = self.queue.lock();

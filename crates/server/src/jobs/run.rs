@@ -7,7 +7,7 @@ use catalog::Job;
 use model::{JobState, Progress};
 use tokio::time::{self, MissedTickBehavior};
 
-use super::{ActiveJob, JobMonitor, Jobs, Outcome, Ticket, Work, WorkFailure};
+use super::{ActiveJob, JobMonitor, Jobs, Outcome, Ticket, Work, WorkFailure, submit::waiting_for};
 use crate::failure::Failure;
 
 /// How often a running job's progress is written to the catalog, for whoever looks after a crash.
@@ -15,7 +15,8 @@ const KEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Jobs {
     pub(super) async fn live(self: Arc<Self>, active: Arc<ActiveJob>, ticket: Ticket, work: Work) {
-        let waiting = ticket.begin(|blocker| active.enter_phase(format!("waiting for {blocker}")));
+        let waiting =
+            ticket.begin(|blocker| active.job.send_modify(|job| job.progress = waiting_for(blocker)));
         let outcome = tokio::select! {
             biased;
             () = active.cancellation.cancelled() => Err(cancelled()),
@@ -55,24 +56,30 @@ impl Jobs {
             Err(WorkFailure { failure, result }) => (result, Some(failure)),
         };
         job.result = result.and_then(|result| serde_json::to_value(result).ok());
-        let is_cancelled = failure.as_ref().is_some_and(|failure| failure.code() == Code::Cancelled);
-        (job.state, job.problem) = match failure.map(Failure::into_problem) {
-            None => (JobState::Succeeded, None),
-            Some(_) if is_cancelled && self.stopping.is_cancelled() => {
-                (JobState::Failed, serde_json::to_value(interrupted(&job)).ok())
+        let problem = match failure.map(Failure::into_problem) {
+            Some(problem) if problem.code == Code::Cancelled && self.stopping.is_cancelled() => {
+                Some(interrupted(&job))
             }
-            Some(_) if is_cancelled => (JobState::Cancelled, None),
-            Some(problem) => (JobState::Failed, serde_json::to_value(problem).ok()),
+            problem => problem,
         };
+        job.state = match &problem {
+            None => JobState::Succeeded,
+            Some(problem) if problem.code == Code::Cancelled => JobState::Cancelled,
+            Some(_) => JobState::Failed,
+        };
+        let reason = problem.as_ref().map(|problem| problem.detail.as_str());
+        tracing::info!(job = %job.id, state = %job.state, reason, "a job ended");
+        let told = problem.filter(|_| job.state == JobState::Failed);
+        job.problem = told.and_then(|problem| serde_json::to_value(problem).ok());
+
         let kept = self.catalog.update_job(&job).await;
-        tracing::info!(job = %job.id, state = %job.state, problem = ?job.problem, "a job ended");
         let id = job.id;
         active.job.send_replace(job);
         match kept {
             Ok(()) => drop(self.lock().remove(&id)),
             // It stays among the active jobs, so that this server at least tells the truth of it.
             Err(error) => {
-                tracing::error!(job = %id, %error, "the end of a job could not be written to the catalog")
+                tracing::error!(job = %id, %error, "a job's end could not be written to the catalog")
             }
         }
     }
@@ -97,15 +104,11 @@ fn panicked() -> WorkFailure {
 
 /// The problem of a job whose server stopped.
 pub(super) fn interrupted(job: &Job) -> Problem {
-    let when = if job.started_at.is_some() { "in the middle of" } else { "before it began" };
-    let detail = match job.started_at {
-        Some(_) => format!("the server was stopped {when} the job, while {}", phase(&job.progress)),
-        None => format!("the server was stopped {when}"),
+    let detail = match (job.started_at, job.progress.phase.as_str()) {
+        (None, _) => "the server was stopped before the job began".to_owned(),
+        (Some(_), "") => "the server was stopped as the job began".to_owned(),
+        (Some(_), phase) => format!("the server was stopped in the middle of the job: {phase}"),
     };
     Problem::new(Code::Interrupted, detail)
         .with_hint("ask for it again; what was half done is cleaned up first")
-}
-
-fn phase(progress: &Progress) -> &str {
-    if progress.phase.is_empty() { "starting" } else { &progress.phase }
 }

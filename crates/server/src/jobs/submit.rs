@@ -43,7 +43,7 @@ impl Jobs {
             created_at: self.env.clock.now(),
             started_at: None,
             ended_at: None,
-            progress: Progress::default(),
+            progress: ticket.blocker().map(waiting_for).unwrap_or_default(),
             result: None,
             problem: None,
             warnings: Vec::new(),
@@ -58,4 +58,9 @@ impl Jobs {
         self.tasks.spawn(self.clone().live(active, ticket, work));
         Ok(job)
     }
+}
+
+/// The progress of a job that waits for its turn.
+pub(super) fn waiting_for(blocker: String) -> Progress {
+    Progress { phase: format!("waiting for {blocker}"), done_bytes: 0, total_bytes: None }
 }

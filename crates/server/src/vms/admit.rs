@@ -21,7 +21,6 @@ const FIRST_LOOK_LIMIT: Duration = Duration::from_secs(20);
 
 /// Makes a VM known: one that Holdfast starts, or one that runs already.
 pub(crate) async fn add(site: &Site, request: AddVm) -> Result<KnownVm> {
-    let _admission = site.admission.lock().await;
     let name = request.name.as_deref().map(parse_name).transpose()?;
     let vm = match (request.definition, request.qmp) {
         (Some(_), None) if request.qmp_out_of_band.is_some() || request.agent.is_some() => {
@@ -33,14 +32,18 @@ pub(crate) async fn add(site: &Site, request: AddVm) -> Result<KnownVm> {
         (None, Some(qmp)) => external(site, &qmp, request.qmp_out_of_band, request.agent, name).await?,
         _ => return Err(Failure::invalid("give either a definition or a QMP socket")),
     };
+    let _admission = site.admission.lock().await;
     admit(site, &vm).await?;
     Ok(vm)
 }
 
-/// Adds a VM whose name and disks no other has. The caller holds the admission.
+/// Adds a VM whose name, socket and disks no other has. The caller holds the admission.
 pub(crate) async fn admit(site: &Site, vm: &KnownVm) -> Result<()> {
+    if let Origin::External { qmp, .. } = &vm.origin {
+        check_socket_free(site, qmp).await?;
+    }
     check_name_free(site, &vm.name, vm.id).await?;
-    check_paths_free(site, disk_paths(vm), vm.id).await?;
+    check_paths_free(site, &disk_paths(vm)).await?;
     site.catalog.add_vm(vm).await?;
     tracing::info!(vm = %vm.name, id = %vm.id, "a VM is known");
     Ok(())
@@ -58,17 +61,21 @@ pub(crate) async fn check_name_free(site: &Site, name: &VmName, vm_id: VmId) -> 
     Ok(())
 }
 
-/// Fails when another VM has one of the files for a disk, under whatever name.
-pub(crate) async fn check_paths_free(site: &Site, paths: Vec<PathBuf>, vm_id: VmId) -> Result<()> {
-    let others = site.catalog.vms().await?;
-    for other in others.iter().filter(|other| other.id != vm_id) {
-        let taken: Vec<_> = disk_paths(other).iter().filter_map(|path| identity(path)).collect();
-        if let Some(path) = paths.iter().find(|path| identity(path).is_some_and(|file| taken.contains(&file)))
-        {
-            return Err(Failure::conflict(format!("{} is a disk of the VM {}", path.display(), other.name)));
+/// Fails when a VM has one of the files for a disk.
+pub(crate) async fn check_paths_free(site: &Site, paths: &[PathBuf]) -> Result<()> {
+    for path in paths {
+        if let Some(owner) = owner_of(site, path).await? {
+            return Err(Failure::conflict(format!("{} is a disk of the VM {}", path.display(), owner.name)));
         }
     }
     Ok(())
+}
+
+/// The VM that has a file for a disk, under whatever name.
+pub(crate) async fn owner_of(site: &Site, path: &Path) -> Result<Option<KnownVm>> {
+    let Some(file) = identity(path) else { return Ok(None) };
+    let has_it = |vm: &KnownVm| disk_paths(vm).iter().any(|path| identity(path) == Some(file));
+    Ok(site.catalog.vms().await?.into_iter().find(has_it))
 }
 
 /// What makes a file itself, whatever its name: symbolic and hard links have the same.
@@ -109,7 +116,6 @@ async fn external(
         qmp_out_of_band: qmp_out_of_band.as_deref().map(socket).transpose()?,
         agent: agent.as_deref().map(socket).transpose()?,
     };
-    check_socket_free(site, Path::new(qmp)).await?;
     // Until it has told its own, the VM is known by its socket.
     let provisional = match &name {
         Some(name) => name.clone(),

@@ -1,9 +1,14 @@
 //! Starting and stopping VMs.
 
+use api::Code;
 use catalog::KnownVm;
+use hypervisor::Power;
 
 use super::{access, claim};
-use crate::{failure::Result, site::Site};
+use crate::{
+    failure::{Failure, Result},
+    site::Site,
+};
 
 /// Starts a managed VM.
 pub(crate) async fn start(site: &Site, vm: &KnownVm) -> Result<()> {
@@ -19,4 +24,19 @@ pub(crate) async fn stop(site: &Site, vm: &KnownVm, force: bool) -> Result<()> {
     site.hypervisor.stop(&access(vm), force).await?;
     tracing::info!(vm = %vm.name, force, "stopped");
     Ok(())
+}
+
+/// Fails when a VM runs, or may run.
+pub(crate) async fn check_stopped(site: &Site, vm: &KnownVm) -> Result<()> {
+    match site.hypervisor.inspect(&access(vm)).await {
+        Ok(inspection) if inspection.power != Power::Stopped => {
+            Err(Failure::conflict(format!("the VM {} runs", vm.name))
+                .with_hint("stop it first with: holdfast vm stop"))
+        }
+        Err(error) if error.is_retryable() => {
+            let context = format!("it cannot be seen whether the VM {} runs", vm.name);
+            Err(Failure::from(error).during(&context).with_code(Code::Unreachable))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }

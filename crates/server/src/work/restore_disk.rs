@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use api::{JobResult, RestoreDiskRequest, RestoredDiskView};
-use catalog::{Job, KnownVault};
-use model::{DiskFormat, DiskName, JobKind, VmId};
+use catalog::{Job, KnownVault, KnownVm};
+use model::{DiskFormat, DiskName, JobKind};
 use protection::{DiskRestore, Monitor};
 
 use super::{RestoreDocument, absolute, check_absent, check_unclaimed, document_of, open_vault};
@@ -32,8 +32,8 @@ pub(crate) async fn submit(site: &Site, request: RestoreDiskRequest) -> Result<J
     }
     let _admission = site.admission.lock().await;
     check_unclaimed(site, std::slice::from_ref(&path))?;
-    let nobody = VmId::from_random([0; 10]);
-    vms::check_paths_free(site, vec![path.clone()], nobody).await?;
+    // A disk that is replaced in place: nobody else works on its VM meanwhile.
+    let owner = vms::owner_of(site, &path).await?;
     let order = DiskRestore {
         point_id: point.record.summary.id,
         disk,
@@ -51,20 +51,27 @@ pub(crate) async fn submit(site: &Site, request: RestoreDiskRequest) -> Result<J
     let draft = JobDraft {
         kind: JobKind::RestoreDisk,
         subject: reference.to_string(),
-        vm_id: None,
+        vm_id: owner.as_ref().map(|vm| vm.id),
         vault_id: Some(point.vault.id),
         request: document_of(&document),
     };
     let (work_site, known) = (site.clone(), point.vault);
-    site.jobs
-        .submit(
-            draft,
-            Box::new(move |monitor| Box::pin(async move { work(&work_site, known, order, monitor).await })),
-        )
-        .await
+    let work = Box::new(move |monitor| {
+        Box::pin(async move { work(&work_site, known, owner, order, monitor).await }) as _
+    });
+    site.jobs.submit(draft, work).await
 }
 
-async fn work(site: &Site, known: KnownVault, order: DiskRestore, monitor: Arc<JobMonitor>) -> Outcome {
+async fn work(
+    site: &Site,
+    known: KnownVault,
+    owner: Option<KnownVm>,
+    order: DiskRestore,
+    monitor: Arc<JobMonitor>,
+) -> Outcome {
+    if let Some(vm) = &owner {
+        vms::check_stopped(site, vm).await?;
+    }
     let vault = open_vault(site, &known, &monitor).await?;
     let monitor: Arc<dyn Monitor> = monitor;
     let restored = Box::pin(protection::restore_disk(&vault, &order, &monitor)).await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api::{JobResult, RestoreVmRequest, RestoredVmView};
 use catalog::{Job, KnownVault, KnownVm, Origin};
-use model::{DiskFormat, JobKind, VmId, VmName};
+use model::{DiskFormat, JobKind, VmDefinition, VmId};
 use protection::{Monitor, VmRestore};
 
 use super::{RestoreDocument, absolute, check_absent, check_unclaimed, document_of, open_vault};
@@ -48,7 +48,7 @@ pub(crate) async fn submit(site: &Site, request: RestoreVmRequest) -> Result<Job
     let _admission = site.admission.lock().await;
     vms::check_name_free(site, &name, vm_id).await?;
     check_unclaimed(site, &paths)?;
-    vms::check_paths_free(site, paths.clone(), vm_id).await?;
+    vms::check_paths_free(site, &paths).await?;
     let document = RestoreDocument {
         reference: request.reference,
         paths,
@@ -81,7 +81,7 @@ async fn work(
     let vault = open_vault(site, &known, &monitor).await?;
     let operation: Arc<dyn Monitor> = monitor.clone();
     let restored = Box::pin(protection::restore_vm(&vault, &order, &operation)).await?;
-    let vm = admit(site, vm_id, &order.name, restored.definition).await?;
+    let vm = admit(site, vm_id, &order, restored.definition).await?;
     let mut view = RestoredVmView {
         vm_id: vm_id.to_string(),
         vm_name: order.name.to_string(),
@@ -100,12 +100,13 @@ async fn work(
     Ok(JobResult::RestoredVm(view))
 }
 
-async fn admit(site: &Site, id: VmId, name: &VmName, definition: model::VmDefinition) -> Result<KnownVm> {
-    let origin = Origin::Managed { definition };
-    let vm = KnownVm { id, name: name.clone(), origin, last_seen: None, created_at: site.env.clock.now() };
+async fn admit(site: &Site, id: VmId, order: &VmRestore, definition: VmDefinition) -> Result<KnownVm> {
+    let (name, created_at) = (order.name.clone(), site.env.clock.now());
+    let vm = KnownVm { id, name, origin: Origin::Managed { definition }, last_seen: None, created_at };
     let _admission = site.admission.lock().await;
-    let admitted = vms::admit(site, &vm).await;
-    admitted
-        .map_err(|failure| failure.during("the disks are restored, but the VM could not be made known"))?;
+    vms::admit(site, &vm).await.map_err(|failure| {
+        let place = order.directory.display();
+        failure.during(&format!("the disks are restored to {place}, but the VM could not be made known"))
+    })?;
     Ok(vm)
 }

@@ -1,7 +1,7 @@
 use std::sync::atomic::Ordering;
 
-use api::Code;
-use model::JobState;
+use api::{BackupRequest, Code, ProtectRequest};
+use model::{Consistency, JobState};
 
 use crate::site::{TestSite, code, into_vault, pattern};
 
@@ -13,13 +13,8 @@ async fn a_second_backup_of_a_vm_waits_for_the_first() {
     let first = site.submit_backup("db").await;
     site.hypervisor.held.reached().await;
     let second = site.submit_backup("db").await;
-    let mut events = site.client.job_events(second.id).await.unwrap();
-    let mut state = events.next().await.unwrap().unwrap();
-    while state.progress.phase.is_empty() {
-        state = events.next().await.unwrap().unwrap();
-    }
-    assert_eq!(state.state, JobState::Queued);
-    assert_eq!(state.progress.phase, format!("waiting for job {}", first.id));
+    assert_eq!(second.state, JobState::Queued);
+    assert_eq!(second.progress.phase, format!("waiting for job {}", first.id));
     assert_eq!(site.client.vm(vm.id.as_str()).await.unwrap().current_job, Some(first.id));
 
     site.hypervisor.held.open();
@@ -39,11 +34,7 @@ async fn two_jobs_run_at_once_and_the_third_waits() {
         site.client.protect(name, &into_vault("main")).await.unwrap();
         jobs.push(site.submit_backup(name).await);
     }
-    let mut events = site.client.job_events(jobs[2].id).await.unwrap();
-    let mut state = events.next().await.unwrap().unwrap();
-    while state.progress.phase.is_empty() {
-        state = events.next().await.unwrap().unwrap();
-    }
+    let state = &jobs[2];
     assert_eq!(
         (state.state, state.progress.phase.as_str()),
         (JobState::Queued, "waiting for one of 2 running jobs to end")
@@ -112,8 +103,43 @@ async fn an_unprotected_vm_is_not_backed_up() {
     let site = TestSite::start().await;
     site.protected_guest("db").await;
     site.client.unprotect("db").await.unwrap();
-    let problem = crate::site::problem(site.client.backup("db", &api::BackupRequest::default()).await);
+    let problem = crate::site::problem(site.client.backup("db", &BackupRequest::default()).await);
     assert_eq!(problem.code, Code::Conflict);
     assert!(problem.hint.is_some());
     assert_eq!(code(site.client.unprotect("db").await), Code::Conflict);
+}
+
+#[tokio::test]
+async fn a_backup_that_cannot_be_as_good_as_asked_says_so() {
+    let site = TestSite::start().await;
+    site.protected_guest("db").await;
+    site.hypervisor.edit(&site.path("db"), |guest| guest.consistency = Consistency::Crash);
+    let ended = site.end(&site.submit_backup("db").await).await;
+    assert_eq!(ended.state, JobState::Succeeded);
+    assert!(ended.warnings[0].contains("crash consistency instead of application"), "{:?}", ended.warnings);
+
+    let strict = ProtectRequest { strict: true, ..into_vault("main") };
+    site.client.protect("db", &strict).await.unwrap();
+    assert_eq!(site.failure(&site.submit_backup("db").await).await.code, Code::Consistency);
+    let weaker = BackupRequest { consistency: Some(Consistency::Crash), label: Some("weaker".to_owned()) };
+    let job = site.client.backup("db", &weaker).await.unwrap();
+    assert_eq!(site.end(&job).await.state, JobState::Succeeded);
+    assert_eq!(site.client.point("point:db/latest").await.unwrap().label.as_deref(), Some("weaker"));
+}
+
+#[tokio::test]
+async fn a_guest_that_dies_in_the_middle_fails_its_backup_and_no_more() {
+    let site = TestSite::start().await;
+    site.protected_guest("db").await;
+    let lose = |reads: Option<u64>| {
+        site.hypervisor.edit(&site.path("db"), |guest| {
+            guest.disks.values_mut().for_each(|disk| disk.reads_until_lost = reads);
+        });
+    };
+    lose(Some(1));
+    let problem = site.failure(&site.submit_backup("db").await).await;
+    assert_eq!(problem.code, Code::Unreachable, "{problem:?}");
+    assert_eq!(site.client.points(None).await.unwrap(), []);
+    lose(None);
+    site.backup("db").await;
 }

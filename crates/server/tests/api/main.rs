@@ -1,5 +1,7 @@
 //! The server through its public surface: a real socket, the real client, real vaults, and a hypervisor in memory.
 
+#![allow(clippy::unwrap_used)] // helpers of tests, which clippy does not know as such
+
 mod jobs;
 mod points;
 mod problems;

@@ -86,10 +86,13 @@ impl Scripted {
 
     /// Writes as the guest would.
     pub fn write(&self, qmp: &Path, offset_bytes: usize, data: &[u8]) {
+        self.edit(qmp, |vm| vm.disks.values_mut().for_each(|disk| disk.write(offset_bytes, data)));
+    }
+
+    /// Changes a guest that is known.
+    pub fn edit(&self, qmp: &Path, edit: impl FnOnce(&mut FakeVm)) {
         let id = self.ids.lock().unwrap()[qmp];
-        self.fake.edit(id, |vm| {
-            vm.disks.values_mut().for_each(|disk| disk.write(offset_bytes, data));
-        });
+        self.fake.edit(id, edit);
     }
 
     /// The recoveries that were asked for.

@@ -32,10 +32,12 @@ async fn only_the_owner_gets_at_anything() {
     let site = TestSite::start().await;
     site.create_vault("main").await;
     let mode = |name: &str| site.path(name).metadata().unwrap().permissions().mode() & 0o777;
-    for name in ["run", "keys", "scratch"] {
+    for name in ["run", "keys", "scratch", "disks", "vaults"] {
         assert_eq!(mode(name), 0o700, "{name}");
     }
-    assert_eq!(mode("run/api.sock"), 0o600);
+    for name in ["run/api.sock", "catalog.db", "catalog.db-wal", "lock"] {
+        assert_eq!(mode(name), 0o600, "{name}");
+    }
     for key in std::fs::read_dir(site.path("keys")).unwrap() {
         assert_eq!(key.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }

@@ -133,3 +133,30 @@ async fn damage_is_found_and_named() {
     assert_eq!(site.failure(&job).await.code, api::Code::Damaged);
     assert!(!site.path("out").exists());
 }
+
+#[tokio::test]
+async fn a_disk_is_restored_in_place_only_while_its_vm_is_stopped() {
+    let site = TestSite::start().await;
+    let disk = site.path("disk.img");
+    std::fs::write(&disk, pattern(1)).unwrap();
+    let definition = serde_json::json!({
+        "name": "own", "memory": "1GiB", "disk": [{"name": "root", "path": &disk}],
+    });
+    let definition = Some(serde_json::from_value(definition).unwrap());
+    site.client.add_vm(&api::AddVm { definition, ..api::AddVm::default() }).await.unwrap();
+    site.create_vault("main").await;
+    site.client.protect("own", &crate::site::into_vault("main")).await.unwrap();
+    site.backup("own").await;
+    std::fs::write(&disk, pattern(2)).unwrap();
+
+    let mut request = restore_disk("point:own/latest", &disk);
+    request.replace = true;
+    site.client.start_vm("own").await.unwrap();
+    let job = site.client.restore_disk(&request).await.unwrap();
+    assert_eq!(site.failure(&job).await.code, api::Code::Conflict);
+    assert!(std::fs::read(&disk).unwrap() == pattern(2));
+    site.client.stop_vm("own", api::StopVm { force: false }).await.unwrap();
+    let job = site.client.restore_disk(&request).await.unwrap();
+    assert_eq!(site.end(&job).await.state, JobState::Succeeded);
+    assert!(std::fs::read(&disk).unwrap() == pattern(1));
+}

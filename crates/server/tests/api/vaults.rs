@@ -31,13 +31,12 @@ async fn a_vault_without_a_key_of_the_user_s_gets_one() {
 #[tokio::test]
 async fn a_passphrase_opens_the_vault_that_it_made() {
     let site = TestSite::start().await;
-    let unlock_with = Some(UnlockWith::Passphrase("correct horse".to_owned()));
-    let request = CreateVault { name: "main".to_owned(), url: None, unlock_with: unlock_with.clone() };
+    let unlock_with = UnlockWith::Passphrase("correct horse".to_owned());
+    let request = CreateVault { name: "main".to_owned(), url: None, unlock_with: Some(unlock_with.clone()) };
     let created = site.client.create_vault(&request).await.unwrap();
     assert_eq!(created.key_file, None);
     let other = TestSite::start().await;
-    let request =
-        AttachVault { name: "main".to_owned(), url: created.vault.url, unlock_with: unlock_with.unwrap() };
+    let request = AttachVault { name: "main".to_owned(), url: created.vault.url, unlock_with };
     assert_eq!(other.client.attach_vault(&request).await.unwrap().id, created.vault.id);
 }
 

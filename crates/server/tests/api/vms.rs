@@ -151,7 +151,9 @@ async fn protection_is_checked_when_it_is_set() {
     let mut request = into_vault("main");
     request.pre_script = Some("relative".to_owned());
     assert_eq!(code(site.client.protect("db", &request).await), Code::Invalid);
-    request.pre_script = Some("/etc/hostname".to_owned());
+    let text = site.path("text");
+    std::fs::write(&text, "not a program").unwrap();
+    request.pre_script = Some(text.display().to_string());
     assert_eq!(code(site.client.protect("db", &request).await), Code::Invalid, "not a program");
     request.pre_script = None;
     request.freeze_limit_ms = Some(0);

@@ -2,9 +2,10 @@
 
 use std::{
     fs::{self, File},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
+use model::DiskFormat;
 use serde_json::json;
 
 use super::{Boot, VmOptions};
@@ -54,13 +55,7 @@ pub(super) fn for_guest(
         add("append", KERNEL_ARGUMENTS.to_owned());
     }
     for (index, (name, path)) in [("root", &disks.root), ("data", &disks.data)].into_iter().enumerate() {
-        let node = json!({
-            "driver": disks.format.as_str(),
-            "node-name": format!("{name}-format"),
-            "discard": "unmap",
-            "file": { "driver": "file", "node-name": format!("{name}-file"), "filename": path },
-        });
-        add("blockdev", node.to_string());
+        add("blockdev", node(name, disks.format, path));
         let mut device =
             format!("virtio-blk-pci,id={name},drive={name}-format,serial={name},bootindex={}", index + 1);
         if options.iothreads {
@@ -69,9 +64,7 @@ pub(super) fn for_guest(
         }
         add("device", device);
     }
-    for monitor in [QMP, QMP_OUT_OF_BAND, TEST_QMP] {
-        add("qmp", format!("unix:{},server=on,wait=off", socket(monitor)));
-    }
+    add_monitors(&mut add, sockets);
     add("device", "virtio-serial-pci".to_owned());
     let agents = [(AGENT, 0, options.agent), (TEST_AGENT, 1, true)];
     for (name, number, _) in agents.into_iter().filter(|(.., wanted)| *wanted) {
@@ -81,4 +74,37 @@ pub(super) fn for_guest(
     arguments.extend(["-nodefaults", "-no-reboot"].map(str::to_owned));
     arguments.extend(options.extra_arguments.iter().cloned());
     arguments
+}
+
+/// Disks are virtio devices of these names.
+pub(super) fn without_guest(disks: &[(&str, DiskFormat, PathBuf)], sockets: &Path) -> Vec<String> {
+    let mut arguments = Vec::new();
+    let mut add = |name: &str, value: String| arguments.extend([format!("-{name}"), value]);
+    add("accel", "tcg".to_owned());
+    add("machine", "q35".to_owned());
+    add("m", "32M".to_owned());
+    add("display", "none".to_owned());
+    for (name, format, path) in disks {
+        add("blockdev", node(name, *format, path));
+        add("device", format!("virtio-blk-pci,id={name},drive={name}-format"));
+    }
+    add_monitors(&mut add, sockets);
+    arguments.push("-nodefaults".to_owned());
+    arguments
+}
+
+fn node(disk: &str, format: DiskFormat, path: &Path) -> String {
+    json!({
+        "driver": format.as_str(),
+        "node-name": format!("{disk}-format"),
+        "discard": "unmap",
+        "file": { "driver": "file", "node-name": format!("{disk}-file"), "filename": path },
+    })
+    .to_string()
+}
+
+fn add_monitors(add: &mut impl FnMut(&str, String), sockets: &Path) {
+    for monitor in [QMP, QMP_OUT_OF_BAND, TEST_QMP] {
+        add("qmp", format!("unix:{},server=on,wait=off", sockets.join(monitor).display()));
+    }
 }

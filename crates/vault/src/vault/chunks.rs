@@ -114,6 +114,6 @@ impl Shared {
             seal.open(Role::Frame, number, &mut bytes).map_err(|_| damaged())?;
             shared.decompressors.expand(&frame.head, bytes).map_err(|error| damaged().with_source(error))
         });
-        Ok(Bytes::from(expanded.await??))
+        expanded.await?
     }
 }

@@ -32,7 +32,7 @@ pub(super) async fn check(
     monitor: &Monitor,
 ) -> Result<HashSet<Digest>> {
     let listed = shared.store.list(ObjectKind::Pack).await?;
-    monitor.begin(listed.iter().map(|(_, size_bytes)| size_bytes).sum());
+    monitor.begin(listed.iter().map(|(_, size_bytes)| size_bytes).sum())?;
     let present: HashSet<Digest> = listed.iter().map(|(digest, _)| *digest).collect();
     let mut suspect: HashSet<Digest> = indexed.difference(&present).copied().collect();
     let mut missing: Vec<Digest> = suspect.iter().copied().collect();
@@ -53,7 +53,7 @@ pub(super) async fn check(
             suspect.insert(digest);
         }
         checked.damage.into_iter().for_each(|damage| report.add(damage));
-        monitor.advance(size_bytes);
+        monitor.advance(size_bytes)?;
     }
     Ok(suspect)
 }

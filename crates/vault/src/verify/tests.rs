@@ -138,6 +138,20 @@ async fn an_unreadable_point_does_not_hide_the_others() {
     assert!(matches!(verify(store).await.damage[..], [Damage::Point { .. }]));
 }
 
+#[tokio::test]
+async fn the_next_backup_heals_what_a_lost_index_segment_took() {
+    let (vault, store, stored) = two_points().await;
+    let segment = largest_in(&store, "index").await.remove(0);
+    store.delete(&segment).await.unwrap();
+    drop(vault);
+    let vault = open_in(store.clone(), 5).await;
+    assert!(restored(&vault, &stored[0].map).await.is_err());
+    let compared = crate::DiskSource { parent: Some(stored[1].map), ..source(&changed_disk()) };
+    let healed = back_up(&vault, 3, compared).await.unwrap();
+    assert_eq!(healed.map, stored[1].map, "the same disk has the same map");
+    assert!(restored(&vault, &stored[1].map).await.unwrap() == changed_disk());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 

@@ -7,10 +7,11 @@ use image::{ByteRange, DiskImage, coalesce};
 
 use super::visit::Visit;
 use crate::{
-    Error, Result,
+    ChunkId, Error, ErrorKind, Result,
     chunking::Chunker,
     frame::FrameKind,
     pool::{Buffer, BufferPool},
+    sync,
     tree::{ChunkRef, Leaf, REGION_BYTES, TreeReader},
     vault::Shared,
 };
@@ -59,7 +60,14 @@ struct Plan {
 impl Plan {
     /// Reads as little as the changes allow: the changes themselves, and the whole of every old chunk that they touch,
     /// so that whatever is not read is made of whole old chunks.
-    fn new(region: u64, parent: &Leaf, data: &[ByteRange], changed: Option<&[ByteRange]>) -> Self {
+    /// Chunks that the vault has lost are read again.
+    fn new(
+        region: u64,
+        parent: &Leaf,
+        data: &[ByteRange],
+        changed: Option<&[ByteRange]>,
+        lost: impl Fn(&ChunkId) -> bool,
+    ) -> Self {
         let Some(changed) = changed else {
             return Self { kept: Vec::new(), suspects: parent.chunks.clone(), reads: data.to_vec() };
         };
@@ -70,6 +78,7 @@ impl Plan {
             let range = on_disk(chunk);
             let first = changed.partition_point(|change| change.end_bytes() <= range.offset_bytes);
             changed.get(first).is_some_and(|change| change.offset_bytes < range.end_bytes())
+                || lost(&chunk.id)
         };
         let (suspects, kept): (Vec<_>, Vec<_>) = parent.chunks.iter().copied().partition(touched);
         let dirty = coalesce(changed.iter().copied().chain(suspects.iter().map(on_disk)).collect());
@@ -90,12 +99,21 @@ impl RegionCutter {
         parent: Option<&TreeReader>,
         visit: Visit,
     ) -> Result<CutRegion> {
-        let Visit { region, data, changed } = visit;
+        let Visit { region, data, mut changed } = visit;
         let leaf = match parent {
-            Some(parent) => parent.leaf(region).await?,
-            None => Arc::default(),
+            Some(parent) => parent.leaf(region).await,
+            None => Ok(Arc::default()),
         };
-        let plan = Plan::new(region, &leaf, &data, changed.as_deref());
+        let leaf = match leaf {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                tracing::warn!(region, %error, "the parent's map is damaged here; the region is read whole");
+                changed = None;
+                Arc::default()
+            }
+            leaf => leaf?,
+        };
+        let lost = |id: &ChunkId| !sync::read(&self.shared.index).holds(id);
+        let plan = Plan::new(region, &leaf, &data, changed.as_deref(), lost);
         let mut buffer = self.buffers.take();
         read_ranges(image, &plan.reads, &mut buffer).await?;
         let cutter = Arc::clone(self);

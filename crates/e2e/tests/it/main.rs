@@ -1,0 +1,14 @@
+//! What users do and what befalls them, end to end: the real `holdfast` binary, real QEMU, real guests.
+//!
+//! Each test runs at most one QEMU at a time, so that the test runner's number of threads limits their number. To run some of
+//! them alone: `cargo nextest run -p e2e story`.
+
+mod agent;
+mod disks;
+mod external;
+mod faults;
+mod fixture;
+mod killed;
+mod names;
+mod restore;
+mod story;

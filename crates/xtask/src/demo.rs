@@ -1,0 +1,32 @@
+//! `cargo xtask demo`: the main job on a real guest, from protection to a restored VM, in one go.
+
+mod report;
+mod story;
+
+use anyhow::{Context, Result, bail};
+use testkit::{binary, guest::GuestImage, packages};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
+
+/// Prepares what a fresh machine lacks, and tells the story. Progress goes to standard error, the result to standard output.
+pub fn run() -> Result<()> {
+    packages::install_missing()?;
+    binary::holdfast()?;
+    eprintln!("building a Linux guest from Debian packages, where that is not done yet");
+    let image = GuestImage::obtain()?;
+    let runtime = Runtime::new().context("starting the runtime")?;
+    let report = runtime.block_on(async {
+        // Whatever ends the story, its values are dropped: VMs and server die, and the directory is removed.
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        tokio::select! {
+            report = story::tell(&image) => report,
+            _ = interrupt.recv() => bail!("interrupted"),
+            _ = terminate.recv() => bail!("terminated"),
+        }
+    })?;
+    println!("{report}");
+    Ok(())
+}
