@@ -23,6 +23,3 @@ pub(crate) use release::thaw;
 
 /// The file in the guest that a freeze hook changes when it has quiesced its applications.
 pub const MARKER: &str = "/run/holdfast/quiesced";
-
-#[cfg(test)]
-mod tests;

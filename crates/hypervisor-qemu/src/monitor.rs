@@ -30,6 +30,7 @@ pub(crate) struct Monitor {
     vm: VmName,
     qmp: Qmp,
     capabilities: OnceCell<Capabilities>,
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Monitor {
@@ -45,12 +46,18 @@ impl Monitor {
             return Err(Error::new(ErrorKind::Unsupported, context)
                 .with_guidance("install a newer QEMU, then power-cycle the VM"));
         }
-        Ok(Self { vm: vm.clone(), qmp, capabilities: OnceCell::new() })
+        Ok(Self { vm: vm.clone(), qmp, capabilities: OnceCell::new(), turn: tokio::sync::Mutex::default() })
     }
 
     /// The connection itself.
     pub(crate) fn qmp(&self) -> &Qmp {
         &self.qmp
+    }
+
+    /// Waits for the turn to change what QEMU runs. Callers take turns already, but a caller that was cancelled leaves work
+    /// behind that goes on.
+    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
     }
 
     /// QEMU's version.
@@ -125,6 +132,10 @@ fn describe(vm: &VmName, what: &str, error: qmp::Error) -> Error {
         qmp::ErrorKind::Absent => {
             described.with_guidance("check that the VM runs and that the socket's path is right")
         }
+        qmp::ErrorKind::Refused if error.to_string().contains("Permission denied") => described
+            .with_guidance(
+                "let the user that runs this QEMU into Holdfast's runtime and scratch directories",
+            ),
         qmp::ErrorKind::Silent => {
             described.with_guidance("give Holdfast a monitor of its own: QEMU serves one client on each")
         }

@@ -32,6 +32,11 @@ pub(crate) fn job(index: usize) -> String {
     format!("{PREFIX}job-{index}")
 }
 
+/// The job that formats a scratch file.
+pub(crate) fn creation(index: usize) -> String {
+    format!("{PREFIX}creation-{index}")
+}
+
 /// The dirty bitmap that starts at a capture.
 pub(crate) fn bitmap(capture_id: CaptureId) -> String {
     format!("{PREFIX}{capture_id}")

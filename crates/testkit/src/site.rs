@@ -209,6 +209,17 @@ impl Site {
         Ok((code, String::from_utf8_lossy(&output.stderr).into_owned()))
     }
 
+    /// Makes a VM known by a definition file, as a user would.
+    ///
+    /// # Errors
+    /// As [`Site::run`].
+    pub async fn add_vm(&self, definition: &VmDefinition) -> Result<VmView> {
+        let file = tempfile::Builder::new().suffix(".toml").tempfile_in(self.directory())?;
+        fs::write(file.path(), toml::to_string(definition)?)?;
+        let file = file.path().to_str().context("the path of the definition file is not UTF-8")?;
+        self.json(["vm", "add", "--definition", file]).await
+    }
+
     /// The guest agent of a VM that this site has started.
     ///
     /// # Errors

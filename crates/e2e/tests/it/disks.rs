@@ -36,7 +36,10 @@ async fn disks_may_be_added_removed_and_resized_between_backups() -> Result<()> 
     expected.resize(grown_bytes, 0);
     expected[5 * MIB..].copy_from_slice(&tail);
     let resized = back_up(&site, "changing").await?;
-    assert!(reasons(&resized)[0].is_some_and(|reason| reason.contains("resized from 4 MiB to 6 MiB")), "{resized:?}");
+    assert!(
+        reasons(&resized)[0].is_some_and(|reason| reason.contains("resized from 4.00 MiB to 6.00 MiB")),
+        "{resized:?}"
+    );
     assert!(resized.stored_bytes.0 as usize <= MIB + MIB / 4, "{resized:?}");
     assert_same(&restored_bytes(&site, "point:changing/latest/vda").await?, &expected);
     assert_eq!(by_bitmap(&back_up(&site, "changing").await?), [true; 2]);

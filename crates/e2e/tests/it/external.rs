@@ -8,8 +8,8 @@ use testkit::{
 };
 
 use crate::fixture::{
-    assert_same, back_up, by_bitmap, examine_point, guest_disks, noise, protect_blank, protect_guest, reasons,
-    restored_bytes, site_with_vault,
+    assert_same, back_up, by_bitmap, examine_point, guest_disks, noise, protect_blank, protect_guest,
+    reasons, restored_bytes, site_with_vault,
 };
 
 const MIB: usize = 1 << 20;

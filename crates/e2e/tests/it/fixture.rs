@@ -36,8 +36,19 @@ pub fn guest_disks(site: &Site, image: &GuestImage) -> Result<GuestDisks> {
 /// Makes a running guest known under a name, with its agent, and protects it.
 pub async fn protect_guest(site: &Site, vm: &GuestVm, name: &str) -> Result<VmView> {
     let (qmp, out_of_band, agent) = (vm.qmp_socket(), vm.qmp_out_of_band_socket(), vm.agent_socket());
-    site.run(words!["vm", "add", "--name", name, "--qmp", qmp, "--qmp-out-of-band", out_of_band, "--agent", agent])
-        .await?;
+    site.run(words![
+        "vm",
+        "add",
+        "--name",
+        name,
+        "--qmp",
+        qmp,
+        "--qmp-out-of-band",
+        out_of_band,
+        "--agent",
+        agent
+    ])
+    .await?;
     site.json(["protect", name, "--vault", "main"]).await
 }
 
@@ -80,7 +91,8 @@ pub async fn backup_job(site: &Site, vm: &str) -> Result<JobView> {
 /// Starts a backup and returns once it has begun to read a disk.
 pub async fn backup_in_the_middle(site: &Site, vm: &str) -> Result<JobView> {
     let job = backup_job(site, vm).await?;
-    job_until(site, &job, |job| job.progress.phase.starts_with("reading ") && job.progress.done_bytes > 0).await
+    job_until(site, &job, |job| job.progress.phase.starts_with("reading ") && job.progress.done_bytes > 0)
+        .await
 }
 
 /// Looks at a job until it is as wanted.

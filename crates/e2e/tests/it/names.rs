@@ -28,7 +28,8 @@ async fn a_name_is_whatever_its_owner_calls_it() -> Result<()> {
     let listed: Vec<VmView> = site.json(["vm", "list"]).await?;
     let mut listed: Vec<_> = listed.into_iter().map(|vm| vm.name).collect();
     listed.sort();
-    let mut expected: Vec<_> = names.iter().flat_map(|name| [(*name).to_owned(), format!("{name} (2)")]).collect();
+    let mut expected: Vec<_> =
+        names.iter().flat_map(|name| [(*name).to_owned(), format!("{name} (2)")]).collect();
     expected.sort();
     assert_eq!(listed, expected);
     Ok(())
@@ -54,7 +55,8 @@ async fn round_trip(site: &Site, name: &str, number: usize) -> Result<()> {
     let reference = format!("point:{}/latest", name.replace('%', "%25").replace('/', "%2F"));
     assert_same(&restored_bytes(site, &format!("{reference}/vda")).await?, &content);
     let second = format!("{name} (2)");
-    let restored: RestoredVmView = site.json(["restore", "vm", &reference, "--name", &second, "--start"]).await?;
+    let restored: RestoredVmView =
+        site.json(["restore", "vm", &reference, "--name", &second, "--start"]).await?;
     assert_eq!((restored.vm_name.as_str(), restored.started), (second.as_str(), true));
     for name in [name, &second] {
         let stopped: VmView = site.json(["vm", "stop", name, "--force"]).await?;
@@ -65,6 +67,9 @@ async fn round_trip(site: &Site, name: &str, number: usize) -> Result<()> {
 
 async fn add(site: &Site, name: &str, directory: &Path) -> Result<()> {
     let definition = directory.join("vm.toml");
-    fs::write(&definition, "name = \"unnamed\"\nmemory = \"32MiB\"\nagent = false\n[[disk]]\nname = \"vda\"\npath = \"vda.qcow2\"\n")?;
+    fs::write(
+        &definition,
+        "name = \"unnamed\"\nmemory = \"32MiB\"\nagent = false\n[[disk]]\nname = \"vda\"\npath = \"vda.qcow2\"\n",
+    )?;
     site.run(words!["vm", "add", "--name", name, "--definition", definition]).await.map(drop)
 }

@@ -46,7 +46,7 @@ async fn nothing_that_exists_is_replaced_unasked_and_never_a_disk_in_use() -> Re
 
     let before = fs::read(vm.image("vda"))?;
     let (code, message) = site.failure(to(&vm.image("vda"), &["--replace"])).await?;
-    assert!(code == CONFLICT && message.contains("vda.image"), "{code}: {message}");
+    assert!(code == CONFLICT && message.contains("the VM vm runs"), "{code}: {message}");
     site.run(["vm", "remove", "vm"]).await?;
     let (code, message) = site.failure(to(&vm.image("vda"), &["--replace"])).await?;
     assert!(code == CONFLICT && message.contains("in use"), "{code}: {message}");

@@ -34,7 +34,10 @@ async fn a_vm_that_is_lost_with_its_disks_comes_back_with_every_record() -> Resu
     assert_eq!(incremental.consistency_reached, Consistency::Application);
     assert_eq!((incremental.parent, by_bitmap(&incremental)), (Some(full.id), vec![true; 2]));
     let (read, burst) = (incremental.read_bytes.0, 4 << 20);
-    assert!(read >= burst && read < burst + (24 << 20), "{read} bytes were read for a few megabytes of changes");
+    assert!(
+        read >= burst && read < burst + (24 << 20),
+        "{read} bytes were read for a few megabytes of changes"
+    );
 
     let _: VmView = site.json(["vm", "stop", "web-1", "--force"]).await?;
     fs::remove_file(&disks.root)?;
@@ -47,7 +50,10 @@ async fn a_vm_that_is_lost_with_its_disks_comes_back_with_every_record() -> Resu
     let guest = site.guest("web-2").await?;
     let found = guest.state_at_boot().await?.sound()?;
     assert!(found.quiesced, "{found:?}");
-    assert!(found.root_last >= noted.root_last && found.data_last >= noted.data_last, "{found:?} after {noted:?}");
+    assert!(
+        found.root_last >= noted.root_last && found.data_last >= noted.data_last,
+        "{found:?} after {noted:?}"
+    );
     assert!(found.database_rows >= noted.database_rows, "{found:?} after {noted:?}");
     let works_on = guest.state_now().await?.sound()?;
     assert!(works_on.root_last >= found.root_last, "{works_on:?} after {found:?}");
@@ -65,7 +71,10 @@ async fn a_vm_that_is_lost_with_its_disks_comes_back_with_every_record() -> Resu
 async fn start_managed(site: &Site, disks: &GuestDisks) -> Result<()> {
     let definition = site.directory().join("web-1.toml");
     let disk = |name| format!("[[disk]]\nname = {name:?}\npath = \"{name}.qcow2\"\n");
-    fs::write(&definition, format!("name = \"web-1\"\nmemory = \"256MiB\"\n{}{}", disk("root"), disk("data")))?;
+    fs::write(
+        &definition,
+        format!("name = \"web-1\"\nmemory = \"256MiB\"\n{}{}", disk("root"), disk("data")),
+    )?;
     assert!(disks.root.ends_with("root.qcow2"), "the definition names the disk");
     site.run(words!["vm", "add", "--definition", definition]).await?;
     let started: VmView = site.json(["vm", "start", "web-1"]).await?;

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Bytes of disk behind one bit.
-const GRANULARITY_BYTES: u64 = 64 << 10;
+pub(super) const GRANULARITY_BYTES: u32 = 64 << 10;
 
 /// The name of the bitmap that says what has changed since the baseline, or why none does, as a clause.
 pub(super) fn usable_baseline(

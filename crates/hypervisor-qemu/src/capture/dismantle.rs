@@ -35,6 +35,8 @@ pub(super) async fn dismantle(session: &Session) -> Result<Vec<String>> {
     note(&mut done, detach_filters(session).await?, "filters");
     remove_nodes(monitor, names::filter).await?;
     note(&mut done, remove_nodes(monitor, names::overlay).await?, "overlays");
+    dismiss_creations(monitor).await?;
+    remove_nodes(monitor, names::scratch).await?;
     Ok(done)
 }
 
@@ -100,6 +102,15 @@ async fn cancel_jobs(monitor: &Monitor) -> Result<usize> {
     }
     wait_until_none(monitor, "query-block-jobs", "device").await?;
     Ok(jobs.len())
+}
+
+/// Forgets jobs that formatted scratch files and that nobody has waited for.
+async fn dismiss_creations(monitor: &Monitor) -> Result<()> {
+    let jobs = monitor.query("query-jobs").await?;
+    for id in field(&jobs, "id").filter(|id| names::is(names::creation, id)) {
+        monitor.execute("job-dismiss", json!({"id": id})).await?;
+    }
+    Ok(())
 }
 
 async fn nodes(monitor: &Monitor, kind: fn(usize) -> String) -> Result<Vec<String>> {

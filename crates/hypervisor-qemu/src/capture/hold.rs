@@ -2,16 +2,19 @@
 
 use std::{
     fs, io,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use hypervisor::{Error, ErrorKind, Result};
-use model::{ByteCount, CaptureId, DiskFormat};
+use model::{ByteCount, CaptureId};
 use rustix::fs::FallocateFlags;
 use serde_json::{Value, json};
 
 use super::plan::{Method, PlannedDisk};
 use crate::{
+    monitor::Monitor,
     names,
     session::{Session, make_private_dir},
 };
@@ -19,6 +22,8 @@ use crate::{
 /// How long a guest's write may wait for scratch before the snapshot is given up instead. QEMU 7.2 keeps this number as
 /// 32-bit nanoseconds: 5 s and more would wrap around.
 const SCRATCH_WAIT_S: u32 = 3;
+/// How long QEMU may take to write the few blocks of an empty image.
+const FORMAT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Share of a qcow2 file that its own tables take at most: 16 bytes for each cluster of 64 KiB, and change.
 const TABLES_SHARE: u64 = 2048;
 /// Space that the header and the first tables of a qcow2 file take, rounded up.
@@ -37,7 +42,10 @@ pub(super) async fn prepare(
     scratch: &Path,
 ) -> Result<()> {
     let disk = &planned.disk;
-    create(scratch, disk.size_bytes).await?;
+    create_empty(scratch).map_err(|source| scratch_error(scratch, source))?;
+    let file = json!({"driver": "file", "node-name": names::scratch(index), "filename": utf8(scratch)?});
+    session.monitor.execute("blockdev-add", file).await?;
+    format(&session.monitor, index, disk.size_bytes).await?;
     if planned.method == Method::Job {
         let needed_bytes = disk.allocated_bytes.min(disk.size_bytes);
         reserve(scratch, needed_bytes + needed_bytes / TABLES_SHARE + TABLES_BASE_BYTES)?;
@@ -45,7 +53,7 @@ pub(super) async fn prepare(
     let overlay = json!({
         "driver": "qcow2",
         "node-name": names::overlay(index),
-        "file": {"driver": "file", "node-name": names::scratch(index), "filename": utf8(scratch)?},
+        "file": names::scratch(index),
         "backing": disk.root_node,
     });
     session.monitor.execute("blockdev-add", overlay).await?;
@@ -82,17 +90,35 @@ fn utf8(scratch: &Path) -> Result<&str> {
     })
 }
 
-async fn create(scratch: &Path, size_bytes: u64) -> Result<()> {
-    let failed = |kind| Error::new(kind, format!("cannot create the scratch file {}", scratch.display()));
+fn create_empty(scratch: &Path) -> io::Result<()> {
     if let Some(dir) = scratch.parent() {
-        make_private_dir(dir).map_err(|source| failed(ErrorKind::Failed).with_source(source))?;
+        make_private_dir(dir)?;
     }
-    let target =
-        image_formats::create_target(scratch, DiskFormat::Qcow2, size_bytes).await.map_err(|source| {
-            let full = source.kind() == image_formats::ErrorKind::NoSpace;
-            failed(if full { ErrorKind::NoSpace } else { ErrorKind::Failed }).with_source(source)
-        })?;
-    target.finish().await.map_err(|source| failed(ErrorKind::Failed).with_source(source))
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(scratch).map(|_| ())
+}
+
+/// Makes an empty qcow2 image of a scratch file, inside QEMU: a program of its own for it would cost more than all the rest.
+async fn format(monitor: &Monitor, index: usize, size_bytes: u64) -> Result<()> {
+    let id = names::creation(index);
+    let options = json!({"driver": "qcow2", "file": names::scratch(index), "size": size_bytes});
+    let mut wait = monitor.wait(FORMAT_TIMEOUT);
+    monitor.execute("blockdev-create", json!({"job-id": id, "options": options})).await?;
+    loop {
+        let jobs = monitor.query("query-jobs").await?;
+        let job = jobs.as_array().into_iter().flatten().find(|job| job["id"] == id.as_str());
+        if let Some(job) = job.filter(|job| job["status"] == "concluded") {
+            monitor.execute("job-dismiss", json!({"id": id})).await?;
+            return match job["error"].as_str() {
+                None => Ok(()),
+                Some(words) => {
+                    Err(Error::new(ErrorKind::Failed, format!("QEMU cannot format a scratch file: {words}")))
+                }
+            };
+        }
+        if !wait.again().await {
+            return Err(Error::new(ErrorKind::Failed, "QEMU takes too long to format a scratch file"));
+        }
+    }
 }
 
 /// Takes space for a file that will grow, without changing what it holds.

@@ -58,6 +58,7 @@ struct Instantaneous {
 
 impl Fixing {
     async fn run(self, mut ledger: Ledger) -> Result<Moment> {
+        let _turn = self.session.monitor.turn().await;
         let runs = self.session.monitor.status().await? == "running";
         let freezes = runs && self.request.consistency > Consistency::Crash;
         let path = self.session.ledger()?;

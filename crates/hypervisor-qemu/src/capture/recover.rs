@@ -1,6 +1,6 @@
 //! Cleans up after a capture, whoever made it and however it ended.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use hypervisor::{Result, VmAccess};
 use model::CaptureId;
@@ -36,35 +36,35 @@ pub(crate) async fn recover(
 
 /// Cleans up in a VM that answers. Also the end of every capture: a second time there is nothing left to do.
 pub(super) async fn recover_running(session: &Session, committed: Option<CaptureId>) -> Result<Vec<String>> {
-    let path = session.config.ledger(session.vm.vm_id);
-    let mut done = release(session, &path).await?;
+    let _turn = session.monitor.turn().await;
+    let mut done = Vec::new();
+    let owed = release(session, &mut done).await?;
     done.extend(dismantle::dismantle(session).await?);
     let topology = Topology::read(&session.monitor, &session.vm).await?;
     done.extend(bitmaps::settle(&session.monitor, &topology, committed).await?);
     done.extend(dismantle::remove_files(&session.config, &session.vm)?);
-    Ledger::remove(&path);
+    if !owed {
+        Ledger::remove(&session.config.ledger(session.vm.vm_id));
+    }
     Ok(done)
 }
 
 /// Resumes and thaws what the ledger says that we may have paused and frozen, and nothing else: a VM that its owner has
-/// paused stays so. In this order, because a guest that stands still cannot thaw.
-async fn release(session: &Session, path: &Path) -> Result<Vec<String>> {
-    let mut done = Vec::new();
-    let Some(ledger) = Ledger::read(path) else { return Ok(done) };
+/// paused stays so. In this order, because a guest that stands still cannot thaw. Returns whether a thaw is still owed.
+async fn release(session: &Session, done: &mut Vec<String>) -> Result<bool> {
+    let Some(ledger) = Ledger::read(&session.config.ledger(session.vm.vm_id)) else { return Ok(false) };
     if ledger.paused && session.monitor.status().await? == "paused" {
         session.monitor.query("cont").await?;
         done.push("resumed the VM, which an interrupted capture had paused".to_owned());
     }
-    if ledger.frozen
-        && let Some(agent) = &session.sockets.agent
-    {
-        match guard::thaw(agent, THAW_PATIENCE).await {
-            Ok(true) => done.push("thawed the guest, which an interrupted capture had frozen".to_owned()),
-            Ok(false) => {}
-            Err(error) => {
-                tracing::warn!(%error, vm = %session.vm.name, "cannot tell whether the guest is frozen")
-            }
+    let Some(agent) = session.sockets.agent.as_ref().filter(|_| ledger.frozen) else { return Ok(false) };
+    match guard::thaw(agent, THAW_PATIENCE).await {
+        Ok(true) => done.push("thawed the guest, which an interrupted capture had frozen".to_owned()),
+        Ok(false) => {}
+        Err(error) => {
+            tracing::warn!(%error, vm = %session.vm.name, "cannot tell whether the guest is frozen");
+            return Ok(true);
         }
     }
-    Ok(done)
+    Ok(false)
 }

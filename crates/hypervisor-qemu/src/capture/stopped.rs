@@ -21,9 +21,6 @@ use super::{
 };
 use crate::{config::QemuConfig, inspect, launch, ledger::Ledger, names, power, topology::Bitmap};
 
-/// Bytes of disk behind one bit.
-const GRANULARITY_BYTES: u32 = 64 << 10;
-
 /// A stopped VM held by the locks on its images.
 struct StoppedCapture {
     definition: VmDefinition,
@@ -87,7 +84,7 @@ impl StoppedCapture {
             let baseline = bitmaps::usable(&found, format == DiskFormat::Qcow2, self.baseline);
             if format == DiskFormat::Qcow2 {
                 let name = names::bitmap(self.capture_id);
-                if let Err(error) = bitmap::add(path, &name, GRANULARITY_BYTES).await {
+                if let Err(error) = bitmap::add(path, &name, bitmaps::GRANULARITY_BYTES).await {
                     tracing::warn!(%error, disk = %disk.name, "the changes of a disk cannot be tracked");
                 }
             }

@@ -2,24 +2,19 @@
 
 use hypervisor::{AgentState, DiskInspection, Inspection, Power, Result};
 use image_formats::Usage;
-use model::{ByteCount, VmDefinition};
+use model::{ByteCount, DiskDefinition, VmDefinition};
 
 use super::tracking;
 use crate::capture::{bitmaps_of, of_image, place};
 
+/// A disk that cannot be looked at, perhaps because it is lost, is a limit of the VM, which is stopped all the same.
 pub(super) async fn inspect(definition: &VmDefinition) -> Result<Inspection> {
-    let mut disks = Vec::new();
+    let (mut disks, mut limits) = (Vec::new(), Vec::new());
     for disk in &definition.disks {
-        let (path, format) = place(disk)?;
-        let known =
-            image_formats::info(path, format, Usage::Live).await.map_err(|error| of_image(disk, error))?;
-        disks.push(DiskInspection {
-            name: disk.name.clone(),
-            path: path.to_owned(),
-            format,
-            size_bytes: ByteCount(known.size_bytes),
-            tracking: tracking(&bitmaps_of(&known)),
-        });
+        match inspect_disk(disk).await {
+            Ok(found) => disks.push(found),
+            Err(error) => limits.push(error.to_string()),
+        }
     }
     Ok(Inspection {
         power: Power::Stopped,
@@ -27,6 +22,18 @@ pub(super) async fn inspect(definition: &VmDefinition) -> Result<Inspection> {
         definition: definition.clone(),
         disks,
         agent: AgentState::Silent("the VM is stopped".to_owned()),
-        limits: Vec::new(),
+        limits,
+    })
+}
+
+async fn inspect_disk(disk: &DiskDefinition) -> Result<DiskInspection> {
+    let (path, format) = place(disk)?;
+    let known = image_formats::info(path, format, Usage::Live).await.map_err(|error| of_image(disk, error))?;
+    Ok(DiskInspection {
+        name: disk.name.clone(),
+        path: path.to_owned(),
+        format,
+        size_bytes: ByteCount(known.size_bytes),
+        tracking: tracking(&bitmaps_of(&known)),
     })
 }

@@ -116,11 +116,6 @@ impl GuestAgent {
         self.wait_until(|state| state.thaws >= count, "thaw");
     }
 
-    /// Waits until the guest has been frozen.
-    pub fn wait_for_freeze(&self) {
-        self.wait_until(|state| state.freezes > 0, "freeze");
-    }
-
     fn wait_until(&self, reached: impl Fn(&State) -> bool, what: &str) {
         let (state, changed) = &*self.shared;
         let guard = state.lock().unwrap();

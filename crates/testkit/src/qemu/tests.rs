@@ -84,7 +84,11 @@ async fn a_failing_hook_leaves_no_proof_and_a_hanging_one_can_be_let_go() {
     guest.workload(&["hook", "hang"]).await.unwrap();
     let freezing = tokio::spawn(async move { agent.call("guest-fsfreeze-freeze", json!({})).await });
     guest
-        .exec(&["/bin/sh", "-c", "until ps | grep '[f]sfreeze-hook.d/workload freeze'; do usleep 10000; done"])
+        .exec(&[
+            "/bin/sh",
+            "-c",
+            "until ps | grep '[f]sfreeze-hook.d/workload freeze'; do usleep 10000; done",
+        ])
         .await
         .unwrap();
     assert!(!freezing.is_finished());

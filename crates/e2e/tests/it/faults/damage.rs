@@ -1,6 +1,9 @@
 //! A bit flips in the vault.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use api::VerifyView;
@@ -32,7 +35,10 @@ async fn a_flipped_bit_is_named_and_never_restored() -> Result<()> {
     assert_eq!(output.status.code(), Some(DAMAGED), "{}", String::from_utf8_lossy(&output.stderr));
     let found: VerifyView = serde_json::from_slice(&output.stdout)?;
     let name = pack.file_name().and_then(|name| name.to_str()).context("a pack has a name")?;
-    assert!(!found.damages.is_empty() && found.damages.iter().all(|damage| damage.object.contains(name)), "{found:?}");
+    assert!(
+        !found.damages.is_empty() && found.damages.iter().all(|damage| damage.object.contains(name)),
+        "{found:?}"
+    );
     assert_eq!(found.hurt_points.iter().map(|point| point.id).collect::<Vec<_>>(), [hurt.id]);
     assert_eq!(found.intact_point_count, 1);
 
@@ -42,7 +48,9 @@ async fn a_flipped_bit_is_named_and_never_restored() -> Result<()> {
     assert_eq!(code, DAMAGED, "{message}");
     let (code, message) = site.failure(["restore", "vm", "point:hurt/latest", "--name", "again"]).await?;
     assert_eq!(code, DAMAGED, "{message}");
-    let left: Vec<_> = fs::read_dir(site.directory())?.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<_, _>>()?;
+    let left: Vec<_> = fs::read_dir(site.directory())?
+        .map(|entry| entry.map(|entry| entry.file_name()))
+        .collect::<Result<_, _>>()?;
     assert_eq!(left, ["data"]);
     assert_same(&restored_bytes(&site, "point:sound/latest/vda").await?, &noise(2, MIB));
     Ok(())
@@ -50,14 +58,22 @@ async fn a_flipped_bit_is_named_and_never_restored() -> Result<()> {
 
 /// Flips a bit in the middle of the largest pack, where the disk's content is.
 fn flip_a_bit(site: &Site) -> Result<PathBuf> {
-    let packs = fs::read_dir(site.data_directory().join("vaults/main/packs"))?;
-    let mut packs: Vec<_> = packs.map(|pack| pack.map(|pack| pack.path())).collect::<Result<_, _>>()?;
-    packs.sort_by_key(|pack| fs::metadata(pack).map_or(0, |metadata| metadata.len()));
-    let pack = packs.pop().context("there is a pack")?;
+    let packs = files_below(&site.data_directory().join("vaults/main/packs"))?;
+    let size_bytes = |pack: &PathBuf| fs::metadata(pack).map_or(0, |metadata| metadata.len());
+    let pack = packs.into_iter().max_by_key(size_bytes).context("there is a pack")?;
     let mut bytes = fs::read(&pack)?;
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::remove_file(&pack)?;
     fs::write(&pack, bytes)?;
     Ok(pack)
+}
+
+fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() { files.extend(files_below(&path)?) } else { files.push(path) }
+    }
+    Ok(files)
 }

@@ -14,7 +14,9 @@ use testkit::{
     qemu::{BlankDisk, BlankVm},
 };
 
-use crate::fixture::{assert_same, back_up, noise, points, protect_blank, restored_bytes, site_with_vault, words};
+use crate::fixture::{
+    assert_same, back_up, noise, points, protect_blank, restored_bytes, site_with_vault, words,
+};
 
 const MIB: usize = 1 << 20;
 
@@ -23,7 +25,7 @@ async fn a_full_vault_fails_the_backup_and_keeps_what_it_has() -> Result<()> {
     let site = site_with_vault().await?;
     let small = SmallFileSystem::mount(&site.directory().join("small"))?;
     let ballast = small.0.join("ballast");
-    fs::write(&ballast, vec![1; 32 * MIB])?;
+    fs::write(&ballast, vec![1; 96 * MIB])?;
     let _: VaultView = site.json(words!["vault", "create", "small", "--url", small.0.join("vault")]).await?;
 
     let content = noise(1, 8 * MIB);
@@ -53,13 +55,15 @@ async fn a_full_vault_fails_the_backup_and_keeps_what_it_has() -> Result<()> {
     Ok(())
 }
 
-/// A file system of 64 MiB in memory, unmounted when dropped.
+/// A file system of 128 MiB in memory, unmounted when dropped.
 struct SmallFileSystem(PathBuf);
 
 impl SmallFileSystem {
     fn mount(path: &Path) -> Result<Self> {
         fs::create_dir(path)?;
-        run(as_root("mount").args(["-t", "tmpfs", "-o", "size=64m,mode=0777", "tmpfs"]).arg(path)).context("a small file system cannot be mounted: run this test as root, or as one who may use sudo")?;
+        run(as_root("mount").args(["-t", "tmpfs", "-o", "size=128m,mode=0777", "tmpfs"]).arg(path)).context(
+            "a small file system cannot be mounted: run this test as root, or as one who may use sudo",
+        )?;
         Ok(Self(path.to_owned()))
     }
 }

@@ -5,9 +5,7 @@ use std::fs;
 use anyhow::Result;
 use api::VaultView;
 use model::DiskFormat;
-use testkit::{
-    qemu::{BlankDisk, BlankVm},
-};
+use testkit::qemu::{BlankDisk, BlankVm};
 
 use crate::fixture::{back_up, noise, points, protect_blank, site_with_vault, words};
 
@@ -23,7 +21,8 @@ async fn a_wrong_key_is_said_before_the_vm_is_touched() -> Result<()> {
 
     site.stop_server().await?;
     let vault = site.data_directory().join("keys");
-    let mut keys: Vec<_> = fs::read_dir(vault)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    let mut keys: Vec<_> =
+        fs::read_dir(vault)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
     keys.retain(|path| path.extension().is_some_and(|extension| extension == "key"));
     let [key] = &keys[..] else { anyhow::bail!("one vault has one key: {keys:?}") };
     let right = fs::read(key)?;
