@@ -4,11 +4,13 @@
 //! bytes and times RFC 3339 in UTC. Errors are RFC 9457 problem documents with a stable [`Code`].
 
 mod client;
+mod hint;
 mod problem;
 mod site;
 mod types;
 
 pub use client::{Client, ClientError, JobEvents};
+pub use hint::shell_word;
 pub use problem::{Code, Problem};
 pub use site::{data_directory_default, socket_path};
 pub use types::{

@@ -32,7 +32,9 @@ pub enum Code {
     Cancelled,
     /// The server was stopped in the middle of the work.
     Interrupted,
-    /// Everything else: a fault of the server or of something that it drives.
+    /// Everything else: a fault of the server or of something that it drives. A client reads codes that it does not know
+    /// as this one.
+    #[serde(other)]
     Failed,
 }
 

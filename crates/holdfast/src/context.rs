@@ -42,7 +42,7 @@ impl Context {
         if std::path::absolute(unaided).is_ok_and(|unaided| unaided == self.data_directory) {
             return format!("holdfast {arguments}");
         }
-        let directory = location::shell_word(&self.data_directory.to_string_lossy());
+        let directory = api::shell_word(&self.data_directory.to_string_lossy());
         format!("holdfast {arguments} --data-dir {directory}")
     }
 

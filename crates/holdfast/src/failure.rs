@@ -4,7 +4,7 @@ use std::{fmt, io, path::Path};
 
 use api::{ClientError, Problem};
 
-use crate::{exit::Exit, location, output};
+use crate::{exit::Exit, output};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl From<ClientError> for Failure {
                 match data_directory {
                     Some(directory) => failure.with_hint(format!(
                         "start it: holdfast serve --data-dir {}",
-                        location::shell_word(&directory.to_string_lossy())
+                        api::shell_word(&directory.to_string_lossy())
                     )),
                     None => failure,
                 }

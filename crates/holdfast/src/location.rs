@@ -43,14 +43,5 @@ pub fn store_url(text: &str) -> Result<String, Failure> {
 
 const URL_FORMS: &str = "write a path, file:///srv/vault, s3://bucket/prefix?endpoint=…&region=… or az://account/container/prefix";
 
-/// The text as one word of a POSIX shell.
-pub fn shell_word(text: &str) -> String {
-    let plain = |character: char| character.is_alphanumeric() || "%+,-./:=@_".contains(character);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests;

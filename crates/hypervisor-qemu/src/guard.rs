@@ -3,7 +3,7 @@
 //! A guest agent never thaws by itself, and nobody but us resumes a paused VM. So while a moment is being fixed, a process of
 //! its own session holds the agent. It freezes and thaws on command, thaws by itself when the freeze limit has passed, and
 //! when its standard input ends (the server was killed) it thaws and resumes at once. When the guard dies, the server does
-//! the same; when both die, [`crate::ledger`] tells the next server.
+//! the same; when both die, the VM's ledger tells the next server.
 //!
 //! **Proof of application consistency.** An agent reports success although a hook script inside the guest failed: stock
 //! hook runners swallow exit codes. So the effect is checked: a freeze hook that has quiesced its applications writes

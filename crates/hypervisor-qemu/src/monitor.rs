@@ -29,12 +29,12 @@ const RECHECK_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) struct Monitor {
     vm: VmName,
     qmp: Qmp,
-    capabilities: OnceCell<Capabilities>,
+    capabilities: Arc<OnceCell<Capabilities>>,
     turn: tokio::sync::Mutex<()>,
 }
 
 impl Monitor {
-    async fn connect(path: &Path, vm: &VmName) -> Result<Self> {
+    async fn connect(path: &Path, vm: &VmName, last: &Last) -> Result<Self> {
         let qmp = Qmp::connect(path).await.map_err(|error| describe(vm, "cannot reach", error))?;
         if qmp.version() < OLDEST_VERSION {
             let context = format!(
@@ -46,7 +46,9 @@ impl Monitor {
             return Err(Error::new(ErrorKind::Unsupported, context)
                 .with_guidance("install a newer QEMU, then power-cycle the VM"));
         }
-        Ok(Self { vm: vm.clone(), qmp, capabilities: OnceCell::new(), turn: tokio::sync::Mutex::default() })
+        let same_process = qmp.process_id().is_some() && qmp.process_id() == last.process_id;
+        let capabilities = if same_process { last.capabilities.clone() } else { Arc::default() };
+        Ok(Self { vm: vm.clone(), qmp, capabilities, turn: tokio::sync::Mutex::default() })
     }
 
     /// The connection itself.
@@ -65,7 +67,7 @@ impl Monitor {
         self.qmp.version()
     }
 
-    /// What this QEMU can do.
+    /// What this QEMU can do. Asked once in the life of a QEMU: the answer keeps its main loop busy for a while.
     pub(crate) async fn capabilities(&self) -> Result<&Capabilities> {
         let ask = || async { Ok(Capabilities::from_schema(&self.query("query-qmp-schema").await?)) };
         self.capabilities.get_or_try_init(ask).await
@@ -147,27 +149,36 @@ fn describe(vm: &VmName, what: &str, error: qmp::Error) -> Error {
 /// The monitors that are open now. A monitor takes one client at a time, so all users in this process share it.
 #[derive(Debug, Default)]
 pub(crate) struct Monitors {
-    open: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<Weak<Monitor>>>>>,
+    known: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<Last>>>>,
+}
+
+/// The last connection to a monitor, and what was learnt through it.
+#[derive(Debug, Default)]
+struct Last {
+    monitor: Weak<Monitor>,
+    process_id: Option<i32>,
+    capabilities: Arc<OnceCell<Capabilities>>,
 }
 
 impl Monitors {
     /// The open monitor at this path, or a new connection to it.
     pub(crate) async fn attach(&self, path: &Path, vm: &VmName) -> Result<Arc<Monitor>> {
-        let slot = {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            open.retain(|_, slot| {
-                Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|slot| slot.strong_count() > 0)
-            });
-            open.entry(path.to_owned()).or_default().clone()
+        let last = {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.entry(path.to_owned()).or_default().clone()
         };
-        let mut slot = slot.lock().await;
-        if let Some(monitor) = slot.upgrade()
+        let mut last = last.lock().await;
+        if let Some(monitor) = last.monitor.upgrade()
             && !monitor.qmp.is_closed()
         {
             return Ok(monitor);
         }
-        let monitor = Arc::new(Monitor::connect(path, vm).await?);
-        *slot = Arc::downgrade(&monitor);
+        let monitor = Arc::new(Monitor::connect(path, vm, &last).await?);
+        *last = Last {
+            monitor: Arc::downgrade(&monitor),
+            process_id: monitor.qmp.process_id(),
+            capabilities: monitor.capabilities.clone(),
+        };
         Ok(monitor)
     }
 }

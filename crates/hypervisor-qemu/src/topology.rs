@@ -6,3 +6,6 @@ mod nodes;
 
 pub(crate) use bitmap::Bitmap;
 pub(crate) use discovery::{Device, GuestDisk, Topology};
+
+#[cfg(test)]
+mod tests;

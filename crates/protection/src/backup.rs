@@ -144,7 +144,11 @@ impl Backup<'_> {
             Some(pace) => Arc::new(PacedImage::new(Arc::clone(&disk.image), Arc::clone(pace))),
             None => Arc::clone(&disk.image),
         };
-        let verb = if parent.is_some() { "reading the changes of" } else { "reading" };
+        let verb = match source {
+            ChangeSource::Full => "reading",
+            ChangeSource::Bitmap => "reading the changes of",
+            ChangeSource::Compared { .. } => "comparing",
+        };
         let phase = format!("{verb} {}", disk.name);
         let stored = writer
             .store_disk(DiskSource { image, parent, changes }, &vault_monitor(self.monitor, phase))
@@ -161,22 +165,18 @@ impl Backup<'_> {
     }
 
     fn basis_of(&self, disk: &CapturedDisk) -> Basis {
-        let read_all = |source| Basis { source, parent: None, changes: None };
-        let Some(parent) = self.parent.as_ref().and_then(|parent| parent.map(&disk.name)) else {
-            return read_all(ChangeSource::Full);
+        let Some(&parent) = self.parent.as_ref().and_then(|parent| parent.map(&disk.name)) else {
+            return Basis { source: ChangeSource::Full, parent: None, changes: None };
         };
-        let (was, is) = (parent.size_bytes, disk.image.size_bytes());
+        let compared =
+            |reason| Basis { source: ChangeSource::Compared { reason }, parent: Some(parent), changes: None };
+        let (was, is) = (ByteCount(parent.size_bytes), ByteCount(disk.image.size_bytes()));
         match &disk.changes {
-            _ if was != is => {
-                let (was, is) = (ByteCount(was), ByteCount(is));
-                read_all(ChangeSource::Compared {
-                    reason: format!("the disk was resized from {was} to {is}"),
-                })
-            }
-            DiskChanges::Unknown { reason } => read_all(ChangeSource::Compared { reason: reason.clone() }),
+            _ if was != is => compared(format!("the disk was resized from {was} to {is}")),
+            DiskChanges::Unknown { reason } => compared(reason.clone()),
             DiskChanges::Since(changes) => Basis {
                 source: ChangeSource::Bitmap,
-                parent: Some(*parent),
+                parent: Some(parent),
                 changes: Some(Arc::clone(changes)),
             },
         }
@@ -208,7 +208,7 @@ impl Backup<'_> {
     }
 }
 
-/// What the backup of a disk starts from: with a trustworthy bitmap the parent's map and what changed since, else nothing.
+/// What the backup of a disk starts from: the parent's map, if there is one, and with a trustworthy bitmap what changed since.
 struct Basis {
     source: ChangeSource,
     parent: Option<DiskMap>,

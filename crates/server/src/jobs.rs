@@ -28,7 +28,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use self::{
     progress::JobMonitor,
-    queue::{Queue, Ticket},
+    queue::{Holder, Queue, Ticket},
     submit::JobDraft,
     view::view,
 };

@@ -19,7 +19,7 @@ pub(crate) use self::{
 };
 use crate::{
     failure::{Failure, Result},
-    jobs::Ticket,
+    jobs::{Holder, Ticket},
     site::Site,
 };
 
@@ -48,7 +48,12 @@ pub(crate) fn access(vm: &KnownVm) -> VmAccess {
 /// Takes a VM for something short that must not meet a job.
 fn claim(site: &Site, vm: &KnownVm, operation: &'static str) -> Result<Ticket> {
     site.jobs.queue().claim(vm.id, operation).map_err(|holder| {
-        Failure::conflict(format!("the VM {} is busy with {holder}", vm.name))
-            .with_hint("wait until it has ended, or cancel it with: holdfast job cancel")
+        let busy = Failure::conflict(format!("the VM {} is busy with {holder}", vm.name));
+        match holder {
+            Holder::Job(job) => {
+                busy.with_hint(format!("wait until it has ended, or cancel it: holdfast job cancel {job}"))
+            }
+            Holder::Operation(_) => busy.with_hint("try again in a moment"),
+        }
     })
 }

@@ -1,4 +1,4 @@
-use super::{shell_word, store_url};
+use super::store_url;
 
 #[test]
 fn a_path_is_a_store_too() {
@@ -20,13 +20,4 @@ fn what_is_neither_is_refused_with_the_forms_to_write() {
         let error = store_url(text).unwrap_err().to_string();
         assert!(error.contains("hint: write a path, file:///"), "{text}: {error}");
     }
-}
-
-#[test]
-fn words_survive_a_shell() {
-    assert_eq!(shell_word("/srv/hold-fast_1"), "/srv/hold-fast_1");
-    assert_eq!(shell_word("a b"), "'a b'");
-    assert_eq!(shell_word("it's"), r"'it'\''s'");
-    assert_eq!(shell_word(""), "''");
-    assert_eq!(shell_word("$(reboot)"), "'$(reboot)'");
 }

@@ -139,6 +139,9 @@ async fn remove_nodes(monitor: &Monitor, kind: fn(usize) -> String) -> Result<us
 }
 
 async fn detach_filters(session: &Session) -> Result<usize> {
+    if nodes(&session.monitor, names::filter).await?.is_empty() {
+        return Ok(0);
+    }
     let topology = Topology::read(&session.monitor, &session.vm).await?;
     let mut count = 0;
     for disk in &topology.disks {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hypervisor::{Result, VmAccess};
+use hypervisor::{Error, ErrorKind, Result, VmAccess};
 use model::CaptureId;
 
 use super::{bitmaps, dismantle, stopped};
@@ -37,34 +37,41 @@ pub(crate) async fn recover(
 /// Cleans up in a VM that answers. Also the end of every capture: a second time there is nothing left to do.
 pub(super) async fn recover_running(session: &Session, committed: Option<CaptureId>) -> Result<Vec<String>> {
     let _turn = session.monitor.turn().await;
+    let path = session.config.ledger(session.vm.vm_id);
     let mut done = Vec::new();
-    let owed = release(session, &mut done).await?;
+    let ledger = Ledger::read(&path);
+    let owed = match &ledger {
+        Some(ledger) => release(session, ledger, &mut done).await?,
+        None => None,
+    };
     done.extend(dismantle::dismantle(session).await?);
     let topology = Topology::read(&session.monitor, &session.vm).await?;
     done.extend(bitmaps::settle(&session.monitor, &topology, committed).await?);
     done.extend(dismantle::remove_files(&session.config, &session.vm)?);
-    if !owed {
-        Ledger::remove(&session.config.ledger(session.vm.vm_id));
+    match owed {
+        None => Ledger::remove(&path),
+        Some(owed) => owed
+            .write(&path)
+            .map_err(|source| Error::new(ErrorKind::Failed, "cannot write the ledger").with_source(source))?,
     }
     Ok(done)
 }
 
 /// Resumes and thaws what the ledger says that we may have paused and frozen, and nothing else: a VM that its owner has
-/// paused stays so. In this order, because a guest that stands still cannot thaw. Returns whether a thaw is still owed.
-async fn release(session: &Session, done: &mut Vec<String>) -> Result<bool> {
-    let Some(ledger) = Ledger::read(&session.config.ledger(session.vm.vm_id)) else { return Ok(false) };
+/// paused stays so. In this order, because a guest that stands still cannot thaw. Returns what is still owed to it.
+async fn release(session: &Session, ledger: &Ledger, done: &mut Vec<String>) -> Result<Option<Ledger>> {
     if ledger.paused && session.monitor.status().await? == "paused" {
         session.monitor.query("cont").await?;
         done.push("resumed the VM, which an interrupted capture had paused".to_owned());
     }
-    let Some(agent) = session.sockets.agent.as_ref().filter(|_| ledger.frozen) else { return Ok(false) };
+    let Some(agent) = session.sockets.agent.as_ref().filter(|_| ledger.frozen) else { return Ok(None) };
     match guard::thaw(agent, THAW_PATIENCE).await {
         Ok(true) => done.push("thawed the guest, which an interrupted capture had frozen".to_owned()),
         Ok(false) => {}
         Err(error) => {
             tracing::warn!(%error, vm = %session.vm.name, "cannot tell whether the guest is frozen");
-            return Ok(true);
+            return Ok(Some(Ledger { paused: false, files: Vec::new(), ..ledger.clone() }));
         }
     }
-    Ok(false)
+    Ok(None)
 }

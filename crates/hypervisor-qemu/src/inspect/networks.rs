@@ -74,3 +74,6 @@ fn parse_backends(prose: &str) -> HashMap<String, Backend> {
     };
     lines.map(|(id, text)| (id.to_owned(), Backend(options(text)))).collect()
 }
+
+#[cfg(test)]
+mod tests;

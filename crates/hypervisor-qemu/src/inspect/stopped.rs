@@ -28,7 +28,8 @@ pub(super) async fn inspect(definition: &VmDefinition) -> Result<Inspection> {
 
 async fn inspect_disk(disk: &DiskDefinition) -> Result<DiskInspection> {
     let (path, format) = place(disk)?;
-    let known = image_formats::info(path, format, Usage::Live).await.map_err(|error| of_image(disk, error))?;
+    let known =
+        image_formats::info(path, format, Usage::Live).await.map_err(|error| of_image(disk, error))?;
     Ok(DiskInspection {
         name: disk.name.clone(),
         path: path.to_owned(),

@@ -12,4 +12,3 @@ mod machine;
 mod managed;
 mod recovery;
 mod tracking;
-mod zz;

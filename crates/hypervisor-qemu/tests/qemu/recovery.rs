@@ -1,9 +1,17 @@
 //! After the death of a Holdfast that held a VM.
 
-use hypervisor::{CaptureOutcome, Hypervisor};
+use std::{sync::Arc, time::Duration};
+
+use hypervisor::{CaptureOutcome, CapturePhase, CaptureRequest, Hypervisor};
 use hypervisor_qemu::QemuHypervisor;
 
-use crate::machine::{Disk, Machine, blocks, capture_id, changes_of, config};
+use model::Consistency;
+use tokio::sync::Notify;
+
+use crate::{
+    guest_agent::{Behaviour, GuestAgent},
+    machine::{Disk, Machine, blocks, capture_id, changes_of, config},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_is_found_by_name_and_taken_down() {
@@ -53,4 +61,37 @@ async fn a_capture_that_was_committed_but_not_finished_is_the_next_baseline() {
     assert_eq!(changes_of(&third.disks()[0]).await, [blocks(1, 1)]);
     third.finish(CaptureOutcome::Kept).await.unwrap();
     assert_eq!(machine.bitmaps("vroot"), [format!("holdfast-{}", capture_id(3))]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_capture_that_is_cancelled_while_the_guest_freezes_leaves_it_thawed_and_running() {
+    let mut machine = Machine::start(&[Disk::qcow2("vroot")]);
+    let path = machine.dir.path().join("agent.sock");
+    let agent = GuestAgent::listen(&path, Behaviour { hangs_in_freeze: true, ..Behaviour::default() });
+    machine.agent = Some(path);
+    let freezing = Arc::new(Notify::new());
+    let notify = freezing.clone();
+    let request = CaptureRequest {
+        consistency: Consistency::Application,
+        freeze_limit: Duration::from_secs(30),
+        on_phase: Arc::new(move |phase| {
+            if phase == CapturePhase::Freezing {
+                notify.notify_one();
+            }
+        }),
+        ..machine.request(1, None)
+    };
+    tokio::select! {
+        captured = machine.hypervisor.capture(request) => panic!("captured: {}", captured.is_ok()),
+        () = freezing.notified() => {}
+    }
+
+    let (access, hypervisor) = (machine.access(), &machine.hypervisor);
+    let recovered = async { hypervisor.recover(&access, None).await.unwrap() };
+    let let_go = async { agent.let_go() };
+    tokio::join!(recovered, let_go);
+    assert!(!agent.is_frozen());
+    assert_eq!(machine.status(), "running");
+    assert_eq!(machine.leftovers(), [""; 0]);
+    assert_eq!(machine.bitmaps("vroot"), [""; 0]);
 }

@@ -1,6 +1,6 @@
 //! Starting and stopping VMs.
 
-use api::Code;
+use api::{Code, shell_word};
 use catalog::KnownVm;
 use hypervisor::Power;
 
@@ -31,7 +31,7 @@ pub(crate) async fn check_stopped(site: &Site, vm: &KnownVm) -> Result<()> {
     match site.hypervisor.inspect(&access(vm)).await {
         Ok(inspection) if inspection.power != Power::Stopped => {
             Err(Failure::conflict(format!("the VM {} runs", vm.name))
-                .with_hint("stop it first with: holdfast vm stop"))
+                .with_hint(format!("stop it first: holdfast vm stop {}", shell_word(vm.name.as_str()))))
         }
         Err(error) if error.is_retryable() => {
             let context = format!("it cannot be seen whether the VM {} runs", vm.name);

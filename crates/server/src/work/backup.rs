@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::{BackupRequest, JobResult, PointView};
+use api::{BackupRequest, JobResult, PointView, shell_word};
 use catalog::{Job, KnownVm};
 use model::{JobKind, ProtectionSettings};
 use protection::{BackupOrder, Monitor};
@@ -45,8 +45,10 @@ pub(crate) async fn submit(site: &Site, vm: &KnownVm, request: BackupRequest) ->
 
 async fn settings(site: &Site, vm: &KnownVm) -> Result<ProtectionSettings> {
     site.catalog.protection(vm.id).await?.ok_or_else(|| {
-        Failure::conflict(format!("the VM {} is not protected", vm.name))
-            .with_hint("name a vault for it first: holdfast protect VM --vault VAULT")
+        Failure::conflict(format!("the VM {} is not protected", vm.name)).with_hint(format!(
+            "name a vault for it: holdfast protect {} --vault VAULT",
+            shell_word(vm.name.as_str())
+        ))
     })
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api::{JobResult, RestoreDiskRequest, RestoredDiskView};
 use catalog::{Job, KnownVault, KnownVm};
-use model::{DiskFormat, DiskName, JobKind};
+use model::{DiskFormat, DiskName, JobKind, PointReference, PointSelector};
 use protection::{DiskRestore, Monitor};
 
 use super::{RestoreDocument, absolute, check_absent, check_unclaimed, document_of, open_vault};
@@ -100,6 +100,13 @@ fn choose_disk(point: &FoundPoint, named: Option<DiskName>) -> Result<DiskName> 
         }
         (None, [only]) => Ok((*only).clone()),
         (None, _) => Err(Failure::invalid(format!("the recovery point has several disks: {list}"))
-            .with_hint("name one of them, as in point:VM/POINT/DISK")),
+            .with_hint(format!("name one of them, as in {}", example(point, &names)))),
     }
+}
+
+fn example(point: &FoundPoint, disks: &[&DiskName]) -> String {
+    let summary = &point.record.summary;
+    let disk = disks.first().map(|disk| (*disk).clone());
+    let point = PointSelector::IdPrefix(summary.id.to_string());
+    PointReference { vm: summary.vm_name.to_string(), point, disk }.to_string()
 }

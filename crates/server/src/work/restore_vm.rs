@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::{JobResult, RestoreVmRequest, RestoredVmView};
+use api::{JobResult, RestoreVmRequest, RestoredVmView, shell_word};
 use catalog::{Job, KnownVault, KnownVm, Origin};
 use model::{DiskFormat, JobKind, VmDefinition, VmId};
 use protection::{Monitor, VmRestore};
@@ -20,8 +20,10 @@ use crate::{
 pub(crate) async fn submit(site: &Site, request: RestoreVmRequest) -> Result<Job> {
     let reference = points::parse(&request.reference)?;
     if reference.disk.is_some() {
-        return Err(Failure::invalid(format!("{reference} is a disk"))
-            .with_hint("leave the disk out, or restore it alone with: holdfast restore disk"));
+        return Err(Failure::invalid(format!("{reference} is a disk")).with_hint(format!(
+            "leave the disk out, or restore it alone: holdfast restore disk {} --to FILE",
+            shell_word(&request.reference)
+        )));
     }
     let point = points::resolve(site, &reference).await?;
     let name = match &request.name {

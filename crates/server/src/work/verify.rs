@@ -56,7 +56,7 @@ async fn work(site: &Site, known: KnownVault, monitor: Arc<JobMonitor>) -> Outco
         view.intact_point_count
     );
     let failure = Failure::new(Code::Damaged, detail)
-        .with_hint("restore from the intact points; the next backup stores again what it finds missing");
+        .with_hint("the intact points restore in full, and of the others the disks that are not named");
     Err(WorkFailure { failure, result: Some(JobResult::Verified(view)) })
 }
 

@@ -68,7 +68,7 @@ async fn make_known(site: &Site, vm: &GuestVm) -> Result<()> {
     let path = |path: PathBuf| path.display().to_string();
     let (qmp, second) = (path(vm.qmp_socket()), path(vm.qmp_out_of_band_socket()));
     let agent = path(vm.agent_socket());
-    site.json::<VmView>(["vm", "add", "--name", VM, "--qmp", &qmp, "--qmp-oob", &second, "--agent", &agent])
+    site.json::<VmView>(["vm", "add", "--name", VM, "--qmp", &qmp, "--qmp-out-of-band", &second, "--agent", &agent])
         .await
         .map(drop)
 }
