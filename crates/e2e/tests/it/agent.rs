@@ -24,8 +24,9 @@ async fn what_the_agent_cannot_do_is_said_or_refused_and_the_guest_goes_on() -> 
 
     hook_fails(&site, &vm).await?;
     hook_hangs(&site, &vm).await?;
-    cancelled_while_the_hook_hangs(&site, &vm).await?;
+    recovered(&site, &vm).await?;
     agent_is_silent(&site, &vm).await?;
+    recovered(&site, &vm).await?;
     no_agent(&site, &vm).await?;
     assert_eq!(vm.leftovers().await?, Vec::<String>::new());
     Ok(())
@@ -37,9 +38,7 @@ async fn hook_fails(site: &Site, vm: &GuestVm) -> Result<()> {
     assert_eq!(point.consistency_asked, Consistency::Application);
     assert_eq!(point.consistency_reached, Consistency::FileSystem, "{point:?}");
     assert!(point.shortfall.as_deref().is_some_and(|reason| reason.contains("hook")), "{point:?}");
-    refused_when_strict(site, vm).await?;
-    vm.guest().workload(&["hook", "succeed"]).await?;
-    recovered(site, vm).await
+    Ok(())
 }
 
 async fn hook_hangs(site: &Site, vm: &GuestVm) -> Result<()> {
@@ -48,22 +47,21 @@ async fn hook_hangs(site: &Site, vm: &GuestVm) -> Result<()> {
     let point = back_up(site, "odd").await?;
     assert_eq!(point.consistency_reached, Consistency::Crash, "{point:?}");
     assert!(point.shortfall.as_deref().is_some_and(|reason| reason.contains("frozen")), "{point:?}");
+    // The first hook still hangs.
     refused_when_strict(site, vm).await?;
     vm.guest().workload(&["hook", "succeed"]).await?;
-    recovered(site, vm).await
-}
+    recovered(site, vm).await?;
 
-async fn cancelled_while_the_hook_hangs(site: &Site, vm: &GuestVm) -> Result<()> {
     vm.guest().workload(&["hook", "hang"]).await?;
     let before = points(site, "odd").await?.len();
     let job = backup_job(site, "odd").await?;
-    let job = job_until(site, &job, |job| job.progress.phase == "freezing the guest").await?;
+    job_until(site, &job, |progress| progress["phase"] == "freezing the guest").await?;
     let _: JobView = site.json(["job", "cancel", job.id.as_str()]).await?;
     vm.guest().workload(&["hook", "succeed"]).await?;
     let (job, code, _) = failed_job(site, &job).await?;
     assert_eq!((job.state, code), (JobState::Cancelled, 1));
     assert_eq!(points(site, "odd").await?.len(), before);
-    recovered(site, vm).await
+    Ok(())
 }
 
 async fn agent_is_silent(site: &Site, vm: &GuestVm) -> Result<()> {
@@ -75,9 +73,7 @@ async fn agent_is_silent(site: &Site, vm: &GuestVm) -> Result<()> {
     let point = back_up(site, "odd").await?;
     assert_eq!(point.consistency_reached, Consistency::Crash, "{point:?}");
     assert!(point.shortfall.is_some(), "{point:?}");
-    refused_when_strict(site, vm).await?;
-    signal("CONT").await?;
-    recovered(site, vm).await
+    signal("CONT").await.map(drop)
 }
 
 async fn no_agent(site: &Site, vm: &GuestVm) -> Result<()> {
@@ -100,7 +96,6 @@ async fn refused_when_strict(site: &Site, vm: &GuestVm) -> Result<()> {
     assert!(message.contains("hint:"), "{message}");
     assert_eq!(points(site, "odd").await?.len(), before);
     assert_eq!(vm.qmp("query-status", json!({})).await?["status"], "running");
-    let _: VmView = site.json(["protect", "odd", "--vault", "main"]).await?;
     Ok(())
 }
 

@@ -1,16 +1,18 @@
 //! What most tests begin with.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use api::{ChangeSourceView, JobView, PointView, RestoredDiskView, VaultView, VmView};
 use model::{ByteCount, DiskFormat};
+use serde_json::Value;
 use testkit::{
     guest::{GuestDisks, GuestImage},
     offline::{OfflineState, examine},
     qemu::{BlankVm, GuestVm},
     site::Site,
 };
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 /// The words of a command line, of text and paths.
 macro_rules! words {
@@ -71,11 +73,14 @@ pub async fn points(site: &Site, vm: &str) -> Result<Vec<PointView>> {
 
 /// The reason for which each disk of a point was compared; none for a disk that was not.
 pub fn reasons(point: &PointView) -> Vec<Option<&str>> {
-    let reason = |source| match source {
-        &ChangeSourceView::Compared { ref reason } => Some(reason.as_str()),
-        _ => None,
-    };
-    point.disks.iter().map(|disk| reason(&disk.source)).collect()
+    point
+        .disks
+        .iter()
+        .map(|disk| match &disk.source {
+            ChangeSourceView::Compared { reason } => Some(reason.as_str()),
+            _ => None,
+        })
+        .collect()
 }
 
 /// Whether each disk of a point was read by its dirty bitmap.
@@ -91,19 +96,25 @@ pub async fn backup_job(site: &Site, vm: &str) -> Result<JobView> {
 /// Starts a backup and returns once it has begun to read a disk.
 pub async fn backup_in_the_middle(site: &Site, vm: &str) -> Result<JobView> {
     let job = backup_job(site, vm).await?;
-    job_until(site, &job, |job| job.progress.phase.starts_with("reading ") && job.progress.done_bytes > 0)
-        .await
+    let reads = |progress: &Value| {
+        progress["phase"].as_str().is_some_and(|phase| phase.starts_with("reading "))
+            && progress["done_bytes"].as_u64() > Some(0)
+    };
+    job_until(site, &job, reads).await?;
+    Ok(job)
 }
 
-/// Looks at a job until it is as wanted.
-pub async fn job_until(site: &Site, job: &JobView, wanted: impl Fn(&JobView) -> bool) -> Result<JobView> {
-    loop {
-        let job: JobView = site.json(["job", "show", job.id.as_str()]).await?;
-        if wanted(&job) {
-            return Ok(job);
+/// Follows a job until its progress is as wanted.
+pub async fn job_until(site: &Site, job: &JobView, wanted: impl Fn(&Value) -> bool) -> Result<()> {
+    let mut watch = site.command(["job", "watch", job.id.as_str(), "--output", "jsonl"])?;
+    let mut watch = watch.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let mut lines = BufReader::new(watch.stderr.take().context("the progress has no stream")?).lines();
+    while let Some(line) = lines.next_line().await? {
+        if serde_json::from_str(&line).is_ok_and(|progress| wanted(&progress)) {
+            return Ok(());
         }
-        anyhow::ensure!(!job.state.is_final(), "the job ended before it was as wanted: {job:?}");
     }
+    bail!("the job {} ended before it was as wanted", job.id)
 }
 
 /// Waits until a job that cannot succeed has ended; returns its view, and the exit code and message of the command that

@@ -3,8 +3,8 @@
 use std::{env, fs, path::Path, process, time::Duration};
 
 use anyhow::{Context, Result};
-use api::{VerifyView, VmView};
-use model::{Consistency, DiskFormat};
+use api::{Code, JobView, VerifyView, VmView};
+use model::{Consistency, DiskFormat, JobState};
 use testkit::{
     guest::GuestImage,
     qemu::{GuestVm, VmOptions},
@@ -41,7 +41,7 @@ async fn a_server_that_is_killed_ten_times_never_holds_up_its_guest() -> Result<
     let _: VmView = site.json(["protect", "busy", "--vault", "main", "--read-limit", "12MiB"]).await?;
     let ledger = site.data_directory().join("run").join(view.id.as_str()).join("ledger.json");
 
-    vm.guest().workload(&["burst", "8"]).await?;
+    vm.guest().workload(&["burst", "4"]).await?;
     let begun = Instant::now();
     let undisturbed = back_up(&site, "busy").await?;
     let duration_us = u64::try_from(begun.elapsed().as_micros())?;
@@ -50,8 +50,8 @@ async fn a_server_that_is_killed_ten_times_never_holds_up_its_guest() -> Result<
 
     let mut noted = 0;
     for kill in 1..=KILLS {
-        vm.guest().workload(&["burst", "8"]).await?;
-        backup_job(&site, "busy").await?;
+        vm.guest().workload(&["burst", "4"]).await?;
+        let job = backup_job(&site, "busy").await?;
         let in_freeze = kill % 3 == 0;
         let after_us = numbers.next() % if in_freeze { freeze_us } else { duration_us };
         if in_freeze {
@@ -64,6 +64,9 @@ async fn a_server_that_is_killed_ten_times_never_holds_up_its_guest() -> Result<
 
         noted = still_writes(&vm).await?;
         site.start_server().await?;
+        let job: JobView = site.json(["job", "show", job.id.as_str()]).await?;
+        let interrupted = job.problem.as_ref().is_some_and(|problem| problem.code == Code::Interrupted);
+        assert!(job.state == JobState::Succeeded || interrupted, "{job:?}");
         let point = back_up(&site, "busy").await?;
         assert_eq!(point.consistency_reached, Consistency::Application, "{point:?}");
         nothing_is_left(&site, &vm).await?;

@@ -5,19 +5,18 @@ use std::fs;
 use anyhow::Result;
 use api::{ChangeSourceView, RestoredVmView, VerifyView, VmView};
 use model::{Consistency, DiskFormat};
-use testkit::{
-    guest::{GuestDisks, GuestImage},
-    site::Site,
-};
+use testkit::guest::GuestImage;
 
-use crate::fixture::{back_up, by_bitmap, examine_point, guest_disks, site_with_vault, words};
+use crate::fixture::{back_up, by_bitmap, examine_point, guest_disks, site_with_vault};
 
 #[tokio::test]
 async fn a_vm_that_is_lost_with_its_disks_comes_back_with_every_record() -> Result<()> {
     let image = GuestImage::obtain()?;
     let site = site_with_vault().await?;
     let disks = guest_disks(&site, &image)?;
-    start_managed(&site, &disks).await?;
+    site.add_vm(&disks.definition("web-1".parse()?)).await?;
+    let started: VmView = site.json(["vm", "start", "web-1"]).await?;
+    assert_eq!(started.power, "running");
     let guest = site.guest("web-1").await?;
     guest.state_at_boot().await?.sound()?;
     let _: VmView = site.json(["protect", "web-1", "--vault", "main"]).await?;
@@ -65,19 +64,5 @@ async fn a_vm_that_is_lost_with_its_disks_comes_back_with_every_record() -> Resu
     }
     let verified: VerifyView = site.json(["vault", "verify", "main"]).await?;
     assert_eq!((verified.damages.len(), verified.intact_point_count), (0, 2));
-    Ok(())
-}
-
-async fn start_managed(site: &Site, disks: &GuestDisks) -> Result<()> {
-    let definition = site.directory().join("web-1.toml");
-    let disk = |name| format!("[[disk]]\nname = {name:?}\npath = \"{name}.qcow2\"\n");
-    fs::write(
-        &definition,
-        format!("name = \"web-1\"\nmemory = \"256MiB\"\n{}{}", disk("root"), disk("data")),
-    )?;
-    assert!(disks.root.ends_with("root.qcow2"), "the definition names the disk");
-    site.run(words!["vm", "add", "--definition", definition]).await?;
-    let started: VmView = site.json(["vm", "start", "web-1"]).await?;
-    assert_eq!(started.power, "running");
     Ok(())
 }

@@ -29,7 +29,7 @@ async fn slow_vm(site: &Site) -> Result<(BlankVm, Vec<BlankDisk>, Vec<u8>)> {
 }
 
 /// Overwrites most of the disk, so that there is much to read.
-async fn rewrite(vm: &BlankVm, content: &mut Vec<u8>, seed: u64) -> Result<()> {
+async fn rewrite(vm: &BlankVm, content: &mut [u8], seed: u64) -> Result<()> {
     let bytes = noise(seed, 16 * MIB);
     vm.write("vda", 4 * MIB, &bytes).await?;
     content[4 * MIB..20 * MIB].copy_from_slice(&bytes);

@@ -20,9 +20,8 @@ async fn a_wrong_key_is_said_before_the_vm_is_touched() -> Result<()> {
     let bitmaps = vm.bitmaps().await?;
 
     site.stop_server().await?;
-    let vault = site.data_directory().join("keys");
-    let mut keys: Vec<_> =
-        fs::read_dir(vault)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    let files = fs::read_dir(site.data_directory().join("keys"))?;
+    let mut keys: Vec<_> = files.map(|file| file.map(|file| file.path())).collect::<Result<_, _>>()?;
     keys.retain(|path| path.extension().is_some_and(|extension| extension == "key"));
     let [key] = &keys[..] else { anyhow::bail!("one vault has one key: {keys:?}") };
     let right = fs::read(key)?;
