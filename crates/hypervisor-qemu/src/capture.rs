@@ -30,7 +30,7 @@ use hypervisor::{Capture, CaptureRequest, Result};
 use crate::{config::QemuConfig, monitor::Monitors, session::Session};
 
 pub(crate) use plan::{can_mount, iothread_kills};
-pub(crate) use recover::recover;
+pub(crate) use recover::{free, recover};
 pub(crate) use stopped::{bitmaps_of, of_image, place};
 
 /// Captures a VM, running or not; see [`hypervisor::Hypervisor::capture`].

@@ -41,6 +41,10 @@ impl Hypervisor for QemuHypervisor {
         Box::pin(capture::capture(&self.config, &self.monitors, request)).await
     }
 
+    async fn free(&self, vm: &VmAccess) -> Result<Vec<String>> {
+        Box::pin(capture::free(&self.config, &self.monitors, vm)).await
+    }
+
     async fn recover(&self, vm: &VmAccess, committed: Option<CaptureId>) -> Result<Vec<String>> {
         Box::pin(capture::recover(&self.config, &self.monitors, vm, committed)).await
     }

@@ -156,6 +156,10 @@ impl Hypervisor for FakeHypervisor {
         })
     }
 
+    async fn free(&self, vm: &VmAccess) -> Result<Vec<String>> {
+        self.with(vm, |_| Ok(Vec::new()))
+    }
+
     async fn recover(&self, vm: &VmAccess, committed: Option<CaptureId>) -> Result<Vec<String>> {
         self.with(vm, |vm| {
             for disk in vm.disks.values_mut() {

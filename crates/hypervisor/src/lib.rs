@@ -75,8 +75,12 @@ pub trait Hypervisor: Send + Sync {
     /// after any error.
     async fn capture(&self, request: CaptureRequest) -> Result<Box<dyn Capture>>;
 
-    /// Cleans up what a dead process of Holdfast left in a VM: thaws and resumes what it froze and paused, removes its
-    /// filters, exports, jobs and scratch files, and makes the dirty bitmaps of `committed` whole again by merging those
+    /// Frees a guest from what a dead process of Holdfast left: thaws and resumes what it froze and paused, removes its
+    /// filters, exports, jobs and scratch files. Change tracking stays as it is, so that this needs no vault. Returns what
+    /// was done, a sentence each; nothing when all was clean.
+    async fn free(&self, vm: &VmAccess) -> Result<Vec<String>>;
+
+    /// Frees a guest as [`Hypervisor::free`] does, and makes the dirty bitmaps of `committed` whole again by merging those
     /// of captures that never became points. Returns what was done, a sentence each; nothing when all was clean.
     async fn recover(&self, vm: &VmAccess, committed: Option<CaptureId>) -> Result<Vec<String>>;
 

@@ -76,21 +76,24 @@ fn discard_partial(path: &Path) {
 }
 
 async fn clean_up_vm(site: &Site, vm: &KnownVm, interrupted: &[Job]) {
+    let mut done = Vec::new();
     let cleaned = async {
+        let access = vms::access(vm);
+        // The guest first: it may be frozen, and the vault far away.
+        done.extend(site.hypervisor.free(&access).await?);
         let committed = committed_capture(site, vm.id).await?;
-        Ok::<_, Failure>(site.hypervisor.recover(&vms::access(vm), committed).await?)
+        done.extend(site.hypervisor.recover(&access, committed).await?);
+        Ok::<_, Failure>(())
     };
-    let done = match tokio::time::timeout(VM_LIMIT, cleaned).await {
-        Ok(Ok(done)) => done,
+    match tokio::time::timeout(VM_LIMIT, cleaned).await {
+        Ok(Ok(())) => {}
         Ok(Err(failure)) => {
-            tracing::warn!(vm = %vm.name, reason = failure.detail(), "not cleaned up before the VM's next backup");
-            return;
+            tracing::warn!(vm = %vm.name, reason = failure.detail(), "the VM's next backup cleans up what is left");
         }
         Err(_) => {
             tracing::warn!(vm = %vm.name, "the clean-up took too long; the VM's next backup tries again");
-            return;
         }
-    };
+    }
     for step in &done {
         tracing::info!(vm = %vm.name, step, "cleaned up");
     }

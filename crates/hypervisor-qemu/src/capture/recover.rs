@@ -14,6 +14,21 @@ use crate::{
 /// How long to wait for an agent that must thaw.
 const THAW_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Frees a guest, in a running VM or a stopped one; see [`hypervisor::Hypervisor::free`].
+pub(crate) async fn free(
+    config: &Arc<QemuConfig>,
+    monitors: &Monitors,
+    vm: &VmAccess,
+) -> Result<Vec<String>> {
+    match Session::open(config, monitors, vm).await? {
+        Some(session) => {
+            let _turn = session.monitor.turn().await;
+            free_running(&session).await
+        }
+        None => free_stopped(config, vm),
+    }
+}
+
 /// Cleans up, in a running VM or a stopped one; see [`hypervisor::Hypervisor::recover`].
 pub(crate) async fn recover(
     config: &Arc<QemuConfig>,
@@ -24,8 +39,7 @@ pub(crate) async fn recover(
     match Session::open(config, monitors, vm).await? {
         Some(session) => recover_running(&session, committed).await,
         None => {
-            let mut done = dismantle::remove_files(config, vm)?;
-            Ledger::remove(&config.ledger(vm.vm_id));
+            let mut done = free_stopped(config, vm)?;
             if let Some(definition) = known_definition(vm) {
                 done.extend(stopped::settle(definition, committed).await);
             }
@@ -37,6 +51,13 @@ pub(crate) async fn recover(
 /// Cleans up in a VM that answers. Also the end of every capture: a second time there is nothing left to do.
 pub(super) async fn recover_running(session: &Session, committed: Option<CaptureId>) -> Result<Vec<String>> {
     let _turn = session.monitor.turn().await;
+    let mut done = free_running(session).await?;
+    let topology = Topology::read(&session.monitor, &session.vm).await?;
+    done.extend(bitmaps::settle(&session.monitor, &topology, committed).await?);
+    Ok(done)
+}
+
+async fn free_running(session: &Session) -> Result<Vec<String>> {
     let path = session.config.ledger(session.vm.vm_id);
     let mut done = Vec::new();
     let ledger = Ledger::read(&path);
@@ -45,8 +66,6 @@ pub(super) async fn recover_running(session: &Session, committed: Option<Capture
         None => None,
     };
     done.extend(dismantle::dismantle(session).await?);
-    let topology = Topology::read(&session.monitor, &session.vm).await?;
-    done.extend(bitmaps::settle(&session.monitor, &topology, committed).await?);
     done.extend(dismantle::remove_files(&session.config, &session.vm)?);
     match owed {
         None => Ledger::remove(&path),
@@ -54,6 +73,12 @@ pub(super) async fn recover_running(session: &Session, committed: Option<Capture
             .write(&path)
             .map_err(|source| Error::new(ErrorKind::Failed, "cannot write the ledger").with_source(source))?,
     }
+    Ok(done)
+}
+
+fn free_stopped(config: &Arc<QemuConfig>, vm: &VmAccess) -> Result<Vec<String>> {
+    let done = dismantle::remove_files(config, vm)?;
+    Ledger::remove(&config.ledger(vm.vm_id));
     Ok(done)
 }
 

@@ -27,8 +27,11 @@ pub(super) async fn of(monitor: &Monitor, topology: &Topology, agent: &AgentStat
             limits.push(format!("The disk {name} is restored as raw or qcow2, not as {}.", disk.driver));
         }
     }
-    if topology.flash {
-        limits.push("The UEFI variables are not backed up: a restored VM starts with new ones.".to_owned());
+    if topology.flash && topology.firmware_variables.is_none() {
+        limits.push(
+            "The UEFI variables are in no file that could be backed up: a restored VM starts with new ones."
+                .to_owned(),
+        );
     }
     match agent {
         AgentState::Answers(_) => {}

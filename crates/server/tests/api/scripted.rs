@@ -170,6 +170,11 @@ impl Hypervisor for Handle {
         Ok(Box::new(HeldCapture { inner, disks }))
     }
 
+    async fn free(&self, vm: &VmAccess) -> Result<Vec<String>> {
+        self.0.meet(vm);
+        self.0.fake.free(vm).await
+    }
+
     async fn recover(&self, vm: &VmAccess, committed: Option<CaptureId>) -> Result<Vec<String>> {
         self.0.recoveries().push((vm.vm_id, committed));
         self.0.meet(vm);

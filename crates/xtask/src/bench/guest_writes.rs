@@ -12,9 +12,12 @@ const BLOCK_BYTES: u64 = 4096;
 const SCRIPT: &str = r#"
 use strict; use warnings; use IO::Handle;
 my ($serial, @runs) = @ARGV;
-my ($path) = grep { open my $f, "<", $_ and (readline($f) // "") =~ /^\Q$serial\E\s*$/ } glob("/sys/block/*/serial");
-$path =~ m{/block/([^/]+)/} or die "no disk $serial";
-open my $disk, "+<:raw", "/dev/$1" or die "/dev/$1: $!";
+my $name;
+for my $path (glob "/sys/block/*/serial") {
+    open my $file, "<", $path or next;
+    $name = (split "/", $path)[3] if (readline($file) // "") =~ /^\Q$serial\E\s*$/;
+}
+open my $disk, "+<:raw", "/dev/$name" or die "/dev/$name: $!";
 open my $random, "<:raw", "/dev/urandom" or die $!;
 read $random, my $noise, 1 << 20;
 for (@runs) {
