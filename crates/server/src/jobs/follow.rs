@@ -15,8 +15,11 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
 impl Jobs {
     /// The newest jobs, newest first.
     pub(crate) async fn list(&self, limit: u32) -> Result<Vec<Job>> {
-        let jobs = self.catalog.jobs(limit).await?;
-        Ok(jobs.into_iter().map(|job| self.live_state(job)).collect())
+        let mut jobs = self.catalog.jobs(limit).await?;
+        for job in &mut jobs {
+            self.bring_up_to_date(job).await?;
+        }
+        Ok(jobs)
     }
 
     /// One job, by id, by a unique start of one, or as `latest`.
@@ -30,20 +33,24 @@ impl Jobs {
             return Err(Failure::invalid(format!("several jobs have an id that starts with {text}"))
                 .with_hint("write more of the id"));
         }
-        let job = found.pop().ok_or_else(|| {
+        let mut job = found.pop().ok_or_else(|| {
             Failure::not_found(format!("there is no job {text}"))
                 .with_hint("see them with: holdfast job list")
         })?;
-        Ok(self.live_state(job))
+        self.bring_up_to_date(&mut job).await?;
+        Ok(job)
     }
 
     /// A job's state now, then each change that is not too soon after the last, and its end.
-    pub(crate) fn follow(&self, job: Job) -> impl Stream<Item = Job> + Send + use<> {
+    pub(crate) async fn follow(&self, mut job: Job) -> Result<impl Stream<Item = Job> + Send + use<>> {
         let watch = match self.active(job.id) {
             Some(active) => active.job.subscribe(),
-            None => watch::Sender::new(job).subscribe(),
+            None => {
+                self.bring_up_to_date(&mut job).await?;
+                watch::Sender::new(job).subscribe()
+            }
         };
-        stream::unfold(Next::Now(watch), |next| async move {
+        Ok(stream::unfold(Next::Now(watch), |next| async move {
             let mut watch = match next {
                 Next::Now(watch) => watch,
                 Next::AfterChange(mut watch) => {
@@ -56,11 +63,20 @@ impl Jobs {
             let job = watch.borrow_and_update().clone();
             let next = if job.state.is_final() { Next::Never } else { Next::AfterChange(watch) };
             Some((job, next))
-        })
+        }))
     }
 
-    fn live_state(&self, job: Job) -> Job {
-        self.active(job.id).map_or(job, |active| active.job.borrow().clone())
+    /// The catalog lags behind a job at work, and a job may end while it is looked up. Its end is in the catalog before it
+    /// leaves the active jobs.
+    async fn bring_up_to_date(&self, job: &mut Job) -> Result<()> {
+        if let Some(active) = self.active(job.id) {
+            *job = active.job.borrow().clone();
+        } else if !job.state.is_final()
+            && let Some(ended) = self.catalog.jobs_starting_with(job.id.as_str(), 1).await?.pop()
+        {
+            *job = ended;
+        }
+        Ok(())
     }
 }
 

@@ -92,7 +92,7 @@ async fn events(
     Segment(job): Segment,
 ) -> Result<Sse<impl Stream<Item = std::result::Result<Event, Infallible>>>> {
     let job = site.jobs.find(&job).await?;
-    let events = site.jobs.follow(job).map(|job| {
+    let events = site.jobs.follow(job).await?.map(|job| {
         // A view is plain data: writing it as JSON cannot fail.
         Ok(Event::default().json_data(jobs::view(job)).unwrap_or_default())
     });
