@@ -30,7 +30,7 @@ async fn a_guest_is_backed_up_across_a_power_cut_and_a_clean_restart() -> Result
     for reason in reasons(&compared) {
         assert!(reason.is_some_and(|reason| reason.contains("powered off")), "{compared:?}");
     }
-    assert!(compared.read_bytes > full.read_bytes.min(model::ByteCount(64 << 20)), "{compared:?}");
+    assert!(compared.read_bytes.0 > full.read_bytes.0 / 2, "{compared:?} after {full:?}");
     assert!(compared.stored_bytes.0 < full.stored_bytes.0 / 4, "{compared:?} after {full:?}");
     let restored = examine_point(&site, "point:db-1/latest", DiskFormat::Raw).await?.workload.sound()?;
     assert!(restored.quiesced && restored.data_last >= noted.data_last, "{restored:?} after {noted:?}");

@@ -1,23 +1,42 @@
 //! The server dies, again and again, in the middle of a backup of a guest that writes.
 
-use std::{env, fs, path::Path, process, time::Duration};
+use std::{env, fs, process, time::Duration};
 
 use anyhow::{Context, Result};
 use api::{Code, JobView, VerifyView, VmView};
 use model::{Consistency, DiskFormat, JobState};
+use serde_json::Value;
 use testkit::{
     guest::GuestImage,
     qemu::{GuestVm, VmOptions},
     site::Site,
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::fixture::{
-    Numbers, back_up, backup_job, examine_point, guest_disks, protect_guest, site_with_vault,
+    Numbers, back_up, backup_job, examine_point, guest_disks, job_until, protect_guest, site_with_vault,
 };
 
-const KILLS: u32 = 10;
+const KILLS: usize = 10;
 const FREEZE_LIMIT: Duration = Duration::from_secs(10);
+
+/// The size of one record of the guest's workload.
+const RECORD_BYTES: u64 = 128;
+
+/// The part of a backup in which the server dies.
+#[derive(Clone, Copy)]
+enum Stage {
+    /// At a random moment of the whole.
+    Anywhere,
+    /// At a random moment after the order to freeze, which begins with the guest's hooks.
+    Freezing,
+    /// As soon as the guest is known to be frozen.
+    Frozen,
+}
+
+/// What the kills aim at, in turn.
+const STAGES: [Stage; 5] =
+    [Stage::Anywhere, Stage::Freezing, Stage::Anywhere, Stage::Frozen, Stage::Anywhere];
 
 /// The seed of the moments; a failure is tried again with this variable set to what was printed.
 const SEED_VARIABLE: &str = "HOLDFAST_TEST_SEED";
@@ -35,11 +54,10 @@ async fn a_server_that_is_killed_ten_times_never_holds_up_its_guest() -> Result<
     let mut site = site_with_vault().await?;
     let vm = GuestVm::start(&image, &guest_disks(&site, &image)?, &VmOptions::default()).await?;
     vm.guest().state_at_boot().await?.sound()?;
-    let view = protect_guest(&site, &vm, "busy").await?;
+    protect_guest(&site, &vm, "busy").await?;
     back_up(&site, "busy").await?;
     // Slow enough for kills in the middle of reading.
     let _: VmView = site.json(["protect", "busy", "--vault", "main", "--read-limit", "12MiB"]).await?;
-    let ledger = site.data_directory().join("run").join(view.id.as_str()).join("ledger.json");
 
     vm.guest().workload(&["burst", "4"]).await?;
     let begun = Instant::now();
@@ -52,21 +70,23 @@ async fn a_server_that_is_killed_ten_times_never_holds_up_its_guest() -> Result<
     for kill in 1..=KILLS {
         vm.guest().workload(&["burst", "4"]).await?;
         let job = backup_job(&site, "busy").await?;
-        let in_freeze = kill % 3 == 0;
-        let after_us = numbers.next() % if in_freeze { freeze_us } else { duration_us };
-        if in_freeze {
-            timeout(FREEZE_LIMIT, begin_of_freeze(&ledger)).await.context("waiting for the freeze")?;
-        }
-        sleep(Duration::from_micros(after_us)).await;
+        let stage = STAGES[kill % STAGES.len()];
+        let within_us = match stage {
+            Stage::Anywhere => duration_us,
+            Stage::Freezing => freeze_us,
+            Stage::Frozen => 1,
+        };
+        reach(&site, &job, stage).await?;
+        sleep(Duration::from_micros(numbers.next() % within_us)).await;
         site.kill_server().await?;
-        let stage = if in_freeze { "the freeze" } else { "the backup" };
-        println!("kill {kill}: {} ms into {stage}", after_us / 1000);
 
         noted = still_writes(&vm).await?;
         site.start_server().await?;
         let job: JobView = site.json(["job", "show", job.id.as_str()]).await?;
-        let interrupted = job.problem.as_ref().is_some_and(|problem| problem.code == Code::Interrupted);
-        assert!(job.state == JobState::Succeeded || interrupted, "{job:?}");
+        match &job.problem {
+            Some(problem) if problem.code == Code::Interrupted => println!("kill {kill}: {problem}"),
+            _ => assert_eq!(job.state, JobState::Succeeded, "{job:?}"),
+        }
         let point = back_up(&site, "busy").await?;
         assert_eq!(point.consistency_reached, Consistency::Application, "{point:?}");
         nothing_is_left(&site, &vm).await?;
@@ -84,11 +104,18 @@ async fn a_server_that_is_killed_ten_times_never_holds_up_its_guest() -> Result<
     Ok(())
 }
 
-/// Returns once the guest is about to be frozen, by what Holdfast notes down for its own recovery.
-async fn begin_of_freeze(ledger: &Path) {
-    while !fs::read_to_string(ledger).is_ok_and(|text| text.contains("\"frozen\":true")) {
-        tokio::task::yield_now().await;
-    }
+/// Returns once a backup has come to a stage.
+async fn reach(site: &Site, job: &JobView, stage: Stage) -> Result<()> {
+    let phases: &[&str] = match stage {
+        Stage::Anywhere => return Ok(()),
+        Stage::Freezing => &["freezing", "fixing", "thawing", "reading"],
+        // A phase that is over in milliseconds may never be seen.
+        Stage::Frozen => &["fixing", "thawing", "reading"],
+    };
+    let is_there = |progress: &Value| {
+        progress["phase"].as_str().is_some_and(|now| phases.iter().any(|phase| now.starts_with(phase)))
+    };
+    job_until(site, job, is_there).await
 }
 
 /// Proves that the guest writes durably to both disks without any help of the server; returns its last record.
@@ -96,7 +123,8 @@ async fn still_writes(vm: &GuestVm) -> Result<u64> {
     let guest = vm.guest();
     guest.workload(&["burst", "1", "/data/probe"]).await?;
     guest.workload(&["burst", "1", "/var/lib/workload/probe"]).await?;
-    Ok(guest.state_now().await?.sound()?.data_last)
+    let records = guest.exec(&["/bin/sh", "-c", "wc -c < /data/records"]).await?;
+    Ok(records.trim().parse::<u64>()? / RECORD_BYTES)
 }
 
 /// One dirty bitmap for each disk is all that a backup leaves.

@@ -30,14 +30,16 @@ const THOROUGH: Scale = Scale { disk: ByteCount(2 * GIB), rounds: 3, window: Dur
 /// Measures everything of this binary, with all files in a directory of its own below this one.
 pub async fn measure(binary: &Path, quick: bool, directory: &Path) -> Result<Report> {
     let scale = if quick { QUICK } else { THOROUGH };
-    let work = tempfile::Builder::new().prefix("capture-").tempdir_in(directory)?;
+    let directory = tempfile::Builder::new().prefix("capture-").tempdir_in(directory)?;
     progress(&format!("writing a disk of {}", scale.disk));
-    let raw = work.path().join("written.raw");
+    let raw = directory.path().join("written.raw");
     let written = dataset::create(&raw, scale.disk)?;
+    // Each half has its own directory, and gives it up before the next one needs the space.
+    let work = || tempfile::tempdir_in(directory.path());
 
     let mut report = Report::default();
-    report.extend(throughput::measure(binary, &scale, &raw, written, work.path()).await?);
-    report.extend(guest_cost::measure(binary, &scale, &raw, work.path()).await?);
+    report.extend(throughput::measure(binary, &scale, &raw, written, work()?.path()).await?);
+    report.extend(guest_cost::measure(binary, &scale, &raw, work()?.path()).await?);
     Ok(report)
 }
 
