@@ -18,8 +18,8 @@ use crate::{
     topology::{Bitmap, GuestDisk, Topology},
 };
 
-/// Bytes of disk behind one bit.
-pub(super) const GRANULARITY_BYTES: u32 = 64 << 10;
+/// Bytes of disk behind one bit: the vault's smallest chunk. Finer bits would not save a read, coarser ones cost some.
+pub(super) const GRANULARITY_BYTES: u32 = 16 << 10;
 
 /// The name of the bitmap that says what has changed since the baseline, or why none does, as a clause.
 pub(super) fn usable_baseline(

@@ -33,7 +33,12 @@ impl Process {
         self.status_mib("VmRSS:")
     }
 
-    /// The most memory that was ever in use, in MiB.
+    /// Forgets the peak of the memory in use.
+    pub fn reset_peak_memory(self) -> Result<()> {
+        fs::write(format!("/proc/{}/clear_refs", self.id), "5").context("resetting the peak of memory")
+    }
+
+    /// The most memory that was in use since the start or the last reset, in MiB.
     pub fn peak_memory_mib(self) -> Result<f64> {
         self.status_mib("VmHWM:")
     }

@@ -42,6 +42,9 @@ struct Rounds {
     full_plain: Samples,
     restore: Samples,
     restore_peer: Samples,
+    /// The server's memory at its peak, in MiB.
+    full_memory_mib: f64,
+    restore_memory_mib: f64,
 }
 
 struct Bench<'a> {
@@ -72,8 +75,7 @@ pub async fn measure(
         progress(&format!("full backup and restore, round {} of {}", round + 1, scale.rounds));
         bench.round(round, &mut rounds).await?;
     }
-    let memory_growth = bench.processes.server.peak_memory_mib()? - memory_before;
-    Ok(rounds.measurements(written, memory_growth))
+    Ok(rounds.measurements(written, memory_before))
 }
 
 /// Starts a VM whose only disk is this one.
@@ -111,7 +113,7 @@ impl Bench<'_> {
         for turn in 0..3 {
             settle()?;
             match (round + turn) % 3 {
-                0 => rounds.full.push(self.back_up().await?),
+                0 => self.back_up(rounds).await?,
                 1 => rounds.full_compressed.push(self.convert_compressed(&compressed).await?),
                 _ => rounds.full_plain.push(self.convert_plain(&plain).await?),
             }
@@ -120,7 +122,7 @@ impl Bench<'_> {
         for turn in 0..2 {
             settle()?;
             match (round + turn) % 2 {
-                0 => rounds.restore.push(self.restore(&restored).await?),
+                0 => self.restore(&restored, rounds).await?,
                 _ => rounds.restore_peer.push(restore_by_peer(&compressed, &restored_by_peer).await?),
             }
         }
@@ -132,19 +134,22 @@ impl Bench<'_> {
         Ok(())
     }
 
-    async fn back_up(&mut self) -> Result<Sample> {
+    async fn back_up(&mut self, rounds: &mut Rounds) -> Result<()> {
         self.vm.change_vault().await?;
-        let (cpu_before, started) = (self.processes.cpu_seconds()?, Instant::now());
-        self.vm.back_up().await?;
-        Ok(Sample { wall: started.elapsed(), cpu_seconds: self.processes.cpu_seconds()? - cpu_before })
+        let (sample, memory_mib) = self.processes.measure(self.vm.back_up()).await?;
+        rounds.full.push(sample);
+        rounds.full_memory_mib = rounds.full_memory_mib.max(memory_mib);
+        Ok(())
     }
 
-    async fn restore(&self, target: &Path) -> Result<Sample> {
+    async fn restore(&self, target: &Path, rounds: &mut Rounds) -> Result<()> {
         let reference = format!("point:{VM}/latest/{DISK}");
         let target = target.display().to_string();
-        let (cpu_before, started) = (self.processes.cpu_seconds()?, Instant::now());
-        self.site.json::<Value>(["restore", "disk", &reference, "--to", &target]).await?;
-        Ok(Sample { wall: started.elapsed(), cpu_seconds: self.processes.cpu_seconds()? - cpu_before })
+        let restore = self.site.json::<Value>(["restore", "disk", &reference, "--to", &target]);
+        let (sample, memory_mib) = self.processes.measure(restore).await?;
+        rounds.restore.push(sample);
+        rounds.restore_memory_mib = rounds.restore_memory_mib.max(memory_mib);
+        Ok(())
     }
 
     async fn convert_compressed(&self, target: &Path) -> Result<Sample> {
@@ -159,6 +164,15 @@ impl Bench<'_> {
 }
 
 impl Processes {
+    /// What some work of theirs costs, and the server's memory at its peak in MiB.
+    async fn measure<T>(&self, work: impl Future<Output = Result<T>>) -> Result<(Sample, f64)> {
+        self.server.reset_peak_memory()?;
+        let (cpu_before, started) = (self.cpu_seconds()?, Instant::now());
+        work.await?;
+        let sample = Sample { wall: started.elapsed(), cpu_seconds: self.cpu_seconds()? - cpu_before };
+        Ok((sample, self.server.peak_memory_mib()?))
+    }
+
     fn cpu_seconds(&self) -> Result<f64> {
         Ok(self.server.cpu_seconds()? + self.vm.cpu_seconds()?)
     }
@@ -187,8 +201,16 @@ fn settle() -> Result<()> {
 }
 
 impl Rounds {
-    fn measurements(&self, written: ByteCount, memory_growth: f64) -> Vec<Measurement> {
+    fn measurements(&self, written: ByteCount, memory_before_mib: f64) -> Vec<Measurement> {
         let mib = written.0 as f64 / f64::from(1 << 20);
+        let memory = |what: &str, peak_mib: f64| {
+            Measurement::new(
+                format!("server's memory, growth in {what}"),
+                peak_mib - memory_before_mib,
+                "MiB",
+            )
+            .at_most(64.0)
+        };
         let rate = |samples: &Samples| mib / samples.wall_seconds();
         vec![
             // The bound of a full backup's pipeline is a fifth of this peer's time; the target leaves half of that over.
@@ -207,7 +229,8 @@ impl Rounds {
                 .ratio_at_most(0.53),
             Measurement::new("restore to raw, processor", self.restore.cpu_seconds(), "s")
                 .beside(PLAIN, self.restore_peer.cpu_seconds()),
-            Measurement::new("server's memory, growth to its peak", memory_growth, "MiB").at_most(64.0),
+            memory("full backups", self.full_memory_mib),
+            memory("restores", self.restore_memory_mib),
         ]
     }
 }
