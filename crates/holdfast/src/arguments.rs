@@ -32,7 +32,7 @@ const FIRST_STEPS: &str = "\
 First steps:
   holdfast serve &
   holdfast vault create main --save-key main.key
-  holdfast vm add --qmp /run/web-1.qmp --agent /run/web-1.agent
+  holdfast vm add web-1 --qmp /run/web-1.qmp --agent /run/web-1.agent
   holdfast protect web-1 --vault main
   holdfast backup web-1
   holdfast restore vm point:web-1/latest --name web-2

@@ -67,13 +67,18 @@ impl FakeDisk {
 #[derive(Debug, Clone, Default)]
 pub struct FakeHypervisor {
     vms: Arc<Mutex<BTreeMap<VmId, FakeVm>>>,
-    captures: Arc<AtomicI64>,
+    time_us: Arc<AtomicI64>,
 }
 
 impl FakeHypervisor {
     /// Adds or replaces a VM.
     pub fn insert(&self, vm_id: VmId, vm: FakeVm) {
         self.lock().insert(vm_id, vm);
+    }
+
+    /// Sets the clock, in microseconds since the epoch. Each capture moves it on by a second.
+    pub fn set_time(&self, time_us: i64) {
+        self.time_us.store(time_us, Ordering::Relaxed);
     }
 
     /// Changes a VM.
@@ -144,9 +149,8 @@ impl Hypervisor for FakeHypervisor {
             let shortfall =
                 (reached < request.consistency).then(|| "the fake guest can do no better".to_owned());
             let facts = CaptureFacts {
-                // Each capture is a second after the last.
                 captured_at: Timestamp::from_microseconds(
-                    self.captures.fetch_add(1, Ordering::Relaxed) * 1_000_000,
+                    self.time_us.fetch_add(1_000_000, Ordering::Relaxed),
                 ),
                 consistency: ConsistencyReached { asked: request.consistency, reached, shortfall },
                 definition: vm.definition.clone(),

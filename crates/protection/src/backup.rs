@@ -15,14 +15,16 @@ use hypervisor::{
 };
 use image::{ChangeMap, DiskImage};
 use image_formats::RawImage;
-use model::{ByteCount, CaptureId, ChangeSource, DiskSummary, PointId, PointSummary, ProtectionSettings};
+use model::{
+    ByteCount, CaptureId, ChangeSource, DiskSummary, PointId, PointSummary, ProtectionSettings, Timestamp,
+};
 use vault::{DiskMap, DiskSource, PointRecord, Vault, Writer};
 
 use self::{
     paced::{Pace, PacedImage},
     script::ScriptMoment,
 };
-use crate::{Error, Monitor, Result, error::Context as _, monitor::vault_monitor, uefi};
+use crate::{Error, ErrorKind, Monitor, Result, error::Context as _, monitor::vault_monitor, uefi};
 
 /// What to back up, and how.
 #[derive(Debug, Clone)]
@@ -58,7 +60,15 @@ pub async fn backup(
         pace: order.settings.read_limit_bytes_per_second.map(|limit| Arc::new(Pace::new(limit.0))),
     };
     let capture = run.capture(hypervisor).await?;
-    let stored = run.store(&*capture).await;
+    let stored = match run.store(&*capture, None).await {
+        // What the incremental builds on is damaged. Everything is still at hand: store what is lost again.
+        Err(error) if error.kind() == ErrorKind::Damaged && run.parent.is_some() => {
+            let reason = format!("what the last backup stored is damaged: {}", chain(&error));
+            monitor.warn(reason.clone());
+            run.store(&*capture, Some(&reason)).await
+        }
+        stored => stored,
+    };
     let outcome = if stored.is_ok() { CaptureOutcome::Kept } else { CaptureOutcome::Abandoned };
     monitor.phase("letting go of the moment");
     if let Err(error) = capture.finish(outcome).await {
@@ -110,8 +120,9 @@ impl Backup<'_> {
         captured.context(format!("the VM {:?} could not be captured", vm.name.as_str()))
     }
 
-    /// Stores every disk of the capture and commits the point.
-    async fn store(&self, capture: &dyn Capture) -> Result<PointSummary> {
+    /// Stores every disk of the capture and commits the point. With a reason to distrust the parent, nothing is taken over
+    /// from it unread.
+    async fn store(&self, capture: &dyn Capture, distrust: Option<&str>) -> Result<PointSummary> {
         let facts = capture.facts();
         if let Some(shortfall) = &facts.consistency.shortfall {
             let (asked, reached) = (facts.consistency.asked, facts.consistency.reached);
@@ -120,16 +131,15 @@ impl Backup<'_> {
         let mut writer = self.vault.writer().await.context("the vault cannot be written to")?;
         let mut stored = Vec::with_capacity(capture.disks().len() + 1);
         for disk in capture.disks() {
-            stored.push(self.store_disk(&mut writer, disk).await?);
+            stored.push(self.store_disk(&mut writer, disk, distrust).await?);
         }
         if let Some((name, path)) = uefi::variable_store(&facts.definition) {
             let image = RawImage::open(&path)
                 .await
                 .context(format!("the UEFI variables in {} cannot be read", path.display()))?;
             let changes = DiskChanges::Unknown { reason: "firmware has no change tracking".to_owned() };
-            stored.push(
-                self.store_disk(&mut writer, &CapturedDisk { name, image: Arc::new(image), changes }).await?,
-            );
+            let disk = CapturedDisk { name, image: Arc::new(image), changes };
+            stored.push(self.store_disk(&mut writer, &disk, distrust).await?);
         }
         self.monitor.phase("committing the point");
         let point = self.point(facts, capture.cost().await, stored);
@@ -138,8 +148,13 @@ impl Backup<'_> {
         Ok(summary)
     }
 
-    async fn store_disk(&self, writer: &mut Writer, disk: &CapturedDisk) -> Result<(DiskSummary, DiskMap)> {
-        let Basis { source, parent, changes } = self.basis_of(disk);
+    async fn store_disk(
+        &self,
+        writer: &mut Writer,
+        disk: &CapturedDisk,
+        distrust: Option<&str>,
+    ) -> Result<(DiskSummary, DiskMap)> {
+        let Basis { source, parent, changes } = self.basis_of(disk, distrust);
         let image = match &self.pace {
             Some(pace) => Arc::new(PacedImage::new(Arc::clone(&disk.image), Arc::clone(pace))),
             None => Arc::clone(&disk.image),
@@ -164,7 +179,7 @@ impl Backup<'_> {
         Ok((summary, stored.map))
     }
 
-    fn basis_of(&self, disk: &CapturedDisk) -> Basis {
+    fn basis_of(&self, disk: &CapturedDisk, distrust: Option<&str>) -> Basis {
         let Some(&parent) = self.parent.as_ref().and_then(|parent| parent.map(&disk.name)) else {
             return Basis { source: ChangeSource::Full, parent: None, changes: None };
         };
@@ -172,6 +187,7 @@ impl Backup<'_> {
             |reason| Basis { source: ChangeSource::Compared { reason }, parent: Some(parent), changes: None };
         let (was, is) = (ByteCount(parent.size_bytes), ByteCount(disk.image.size_bytes()));
         match &disk.changes {
+            _ if let Some(reason) = distrust => compared(reason.to_owned()),
             _ if was != is => compared(format!("the disk was resized from {was} to {is}")),
             DiskChanges::Unknown { reason } => compared(reason.clone()),
             DiskChanges::Since(changes) => Basis {
@@ -180,6 +196,14 @@ impl Backup<'_> {
                 changes: Some(Arc::clone(changes)),
             },
         }
+    }
+
+    /// The moment, but never before the parent's: a clock that was set back must not make an old point the newest.
+    fn after_parent(&self, captured_at: Timestamp) -> Timestamp {
+        let parent = self.parent.as_ref().map(|parent| parent.summary.captured_at);
+        let earliest =
+            parent.map(|parent| Timestamp::from_microseconds(parent.as_microseconds().saturating_add(1)));
+        earliest.map_or(captured_at, |earliest| captured_at.max(earliest))
     }
 
     fn point(
@@ -194,7 +218,7 @@ impl Backup<'_> {
                 id: self.point_id,
                 vm_id: self.order.vm.vm_id,
                 vm_name: self.order.vm.name.clone(),
-                captured_at: facts.captured_at,
+                captured_at: self.after_parent(facts.captured_at),
                 capture_id: self.capture_id,
                 parent: self.parent.as_ref().map(|parent| parent.summary.id),
                 consistency: facts.consistency.clone(),
@@ -206,6 +230,12 @@ impl Backup<'_> {
             maps,
         }
     }
+}
+
+/// An error with its causes, from the outside in.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// What the backup of a disk starts from: the parent's map, if there is one, and with a trustworthy bitmap what changed since.

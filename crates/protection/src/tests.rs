@@ -234,6 +234,16 @@ async fn a_weaker_moment_is_taken_with_a_warning_or_refused() {
 }
 
 #[tokio::test]
+async fn a_clock_set_back_never_makes_an_old_point_the_newest() {
+    let world = World::new().await;
+    world.hypervisor.set_time(2_000_000);
+    let first = world.backup().await.unwrap();
+    world.hypervisor.set_time(1_000_000);
+    let second = world.backup().await.unwrap();
+    assert!(second.captured_at > first.captured_at && second.parent == Some(first.id));
+}
+
+#[tokio::test]
 async fn a_cancelled_backup_leaves_the_vault_as_it_was() {
     let world = World::new().await;
     world.watcher.cancellation.cancel();

@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use catalog::{Job, KnownVm};
 use futures::{StreamExt as _, stream};
 use model::{CaptureId, JobKind, VmId};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     failure::{Failure, Result},
@@ -21,11 +22,12 @@ const VM_LIMIT: Duration = Duration::from_secs(120);
 /// Ends unfinished jobs, removes what half-finished restores have written, and begins to clean up in all known VMs, which
 /// goes on in the background. A VM that cannot be reached now is cleaned up at its next backup.
 pub(crate) async fn clean_up(site: &Site) -> Result<()> {
-    let interrupted = site.jobs.end_interrupted().await?;
+    let mut interrupted = site.jobs.interrupted().await?;
     for job in interrupted.iter().filter(|job| matches!(job.kind, JobKind::RestoreDisk | JobKind::RestoreVm))
     {
         clean_up_restore(site, job).await?;
     }
+    site.jobs.end_interrupted(&mut interrupted).await?;
     // Each VM is taken before the first request can line up for it.
     let taken: Vec<_> = site
         .catalog
@@ -37,10 +39,12 @@ pub(crate) async fn clean_up(site: &Site) -> Result<()> {
     let interrupted = Arc::new(interrupted);
     let clean_up = |(ticket, vm)| {
         let (site, interrupted) = (site.clone(), interrupted.clone());
-        async move {
+        // A task for each VM: a defect that one VM brings out leaves no other guest frozen.
+        let cleaning = async move {
             clean_up_vm(&site, &vm, &interrupted).await;
             drop(ticket);
-        }
+        };
+        async move { drop(AbortOnDropHandle::new(tokio::spawn(cleaning)).await) }
     };
     let cleanings: Vec<_> = taken.into_iter().map(clean_up).collect();
     let all = stream::iter(cleanings).buffer_unordered(VMS_AT_ONCE).collect::<()>();

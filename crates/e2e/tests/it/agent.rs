@@ -78,7 +78,7 @@ async fn agent_is_silent(site: &Site, vm: &GuestVm) -> Result<()> {
 
 async fn no_agent(site: &Site, vm: &GuestVm) -> Result<()> {
     site.run(["vm", "remove", "odd"]).await?;
-    site.run(words!["vm", "add", "--name", "odd", "--qmp", vm.qmp_socket()]).await?;
+    site.run(words!["vm", "add", "odd", "--qmp", vm.qmp_socket()]).await?;
     let _: VmView = site.json(["protect", "odd", "--vault", "main"]).await?;
     let point = back_up(site, "odd").await?;
     assert_eq!(point.consistency_reached, Consistency::Crash, "{point:?}");

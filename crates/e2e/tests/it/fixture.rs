@@ -38,26 +38,15 @@ pub fn guest_disks(site: &Site, image: &GuestImage) -> Result<GuestDisks> {
 /// Makes a running guest known under a name, with its agent, and protects it.
 pub async fn protect_guest(site: &Site, vm: &GuestVm, name: &str) -> Result<VmView> {
     let (qmp, out_of_band, agent) = (vm.qmp_socket(), vm.qmp_out_of_band_socket(), vm.agent_socket());
-    site.run(words![
-        "vm",
-        "add",
-        "--name",
-        name,
-        "--qmp",
-        qmp,
-        "--qmp-out-of-band",
-        out_of_band,
-        "--agent",
-        agent
-    ])
-    .await?;
+    site.run(words!["vm", "add", name, "--qmp", qmp, "--qmp-out-of-band", out_of_band, "--agent", agent])
+        .await?;
     site.json(["protect", name, "--vault", "main"]).await
 }
 
 /// Makes a running VM without a guest known under a name, and protects it. There is nothing to freeze in it.
 pub async fn protect_blank(site: &Site, vm: &BlankVm, name: &str) -> Result<VmView> {
     let (qmp, out_of_band) = (vm.qmp_socket(), vm.qmp_out_of_band_socket());
-    site.run(words!["vm", "add", "--name", name, "--qmp", qmp, "--qmp-out-of-band", out_of_band]).await?;
+    site.run(words!["vm", "add", name, "--qmp", qmp, "--qmp-out-of-band", out_of_band]).await?;
     site.json(["protect", name, "--vault", "main", "--consistency", "crash"]).await
 }
 

@@ -74,5 +74,5 @@ async fn add(site: &Site, name: &str, directory: &Path) -> Result<()> {
         &definition,
         "name = \"unnamed\"\nmemory = \"32MiB\"\nagent = false\n[[disk]]\nname = \"vda\"\npath = \"vda.qcow2\"\n",
     )?;
-    site.run(words!["vm", "add", "--name", name, "--definition", definition]).await.map(drop)
+    site.run(words!["vm", "add", name, "--definition", definition]).await.map(drop)
 }

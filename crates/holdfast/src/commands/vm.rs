@@ -34,7 +34,7 @@ pub enum VmCommand {
 }
 
 const ADD_EXAMPLES: &str = r#"Examples:
-  holdfast vm add --qmp /run/web-1.qmp --agent /run/web-1.agent
+  holdfast vm add web-1 --qmp /run/web-1.qmp --agent /run/web-1.agent
   holdfast vm add --definition web-2.toml
 
 A definition, with everything but name and memory optional:
@@ -66,7 +66,6 @@ pub struct Vm {
 #[command(group = ArgGroup::new("source").required(true).args(["definition", "qmp"]))]
 pub struct Add {
     /// The VM's name on this site; the definition's or QEMU's own name where it is left out.
-    #[arg(long)]
     name: Option<VmName>,
     /// A VM that Holdfast starts and stops, described by this TOML file.
     #[arg(long, value_name = "FILE")]

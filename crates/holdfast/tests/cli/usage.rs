@@ -26,7 +26,7 @@ fn a_wrong_command_line_says_what_to_write() {
     for (arguments, words) in [
         (&["vm", "lst"][..], "unrecognized subcommand 'lst'"),
         (&["vm", "list", "--al"], "unexpected argument '--al'"),
-        (&["vm", "add", "--name", "x"], "--definition"),
+        (&["vm", "add", "x"], "--definition"),
         (&["vm", "add", "--qmp", "a", "--definition", "b"], "cannot be used with"),
         (&["backup", "web-1", "--no-wait", "--timeout", "5s"], "cannot be used with"),
         (&["backup", "web-1", "--consistency", "perfect"], "use application, file-system or crash"),

@@ -3,7 +3,12 @@
 use std::{process::Stdio, time::Duration};
 
 use hypervisor::VmAccess;
-use tokio::{io::AsyncReadExt as _, process::Command, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    process::Command,
+    time::timeout,
+};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{Error, ErrorKind, Result, error::Context as _};
 
@@ -11,7 +16,10 @@ use crate::{Error, ErrorKind, Result, error::Context as _};
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// How much of a script's error output is kept for the message.
-const OUTPUT_LIMIT_BYTES: u64 = 4096;
+const OUTPUT_LIMIT_BYTES: usize = 4096;
+
+/// How long to wait for the end of a failed script's error output.
+const OUTPUT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where in a capture a script runs; also its only argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,15 +53,8 @@ pub(super) async fn run(program: &str, moment: ScriptMoment, vm: &VmAccess) -> R
         .context(format!("cannot start {what}"))?;
     let group = child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
 
-    let mut output = Vec::new();
-    let ended = timeout(TIME_LIMIT, async {
-        if let Some(stderr) = child.stderr.take() {
-            stderr.take(OUTPUT_LIMIT_BYTES).read_to_end(&mut output).await?;
-        }
-        child.wait().await
-    })
-    .await;
-    let status = match ended {
+    let output = child.stderr.take().map(|stderr| AbortOnDropHandle::new(tokio::spawn(start_of(stderr))));
+    let status = match timeout(TIME_LIMIT, child.wait()).await {
         Ok(status) => status.context(format!("cannot wait for {what}"))?,
         Err(_) => {
             // The group is the script's own; it may be gone already.
@@ -68,6 +69,22 @@ pub(super) async fn run(program: &str, moment: ScriptMoment, vm: &VmAccess) -> R
     if status.success() {
         return Ok(());
     }
+    // What the script left in the background may hold its error output open for ever.
+    let output = match output.map(|output| timeout(OUTPUT_PATIENCE, output)) {
+        Some(output) => output.await.ok().and_then(|output| output.ok()).unwrap_or_default(),
+        None => Vec::new(),
+    };
     let output = String::from_utf8_lossy(&output);
     Err(Error::new(ErrorKind::Failed, format!("{what} ended with {status}: {}", output.trim())))
+}
+
+/// Reads output to its end and keeps its start, so that a script that says much is never held up.
+async fn start_of(mut output: impl AsyncRead + Unpin) -> Vec<u8> {
+    let mut start = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(length @ 1..) = output.read(&mut buffer).await {
+        let wanted = length.min(OUTPUT_LIMIT_BYTES - start.len());
+        start.extend_from_slice(&buffer[..wanted]);
+    }
+    start
 }

@@ -45,7 +45,7 @@ pub async fn restore_disk(
     let partial = PartialDisk::prepare(&order.disk, map, &order.path, order.format, order.replace).await?;
     let written = partial.write(vault, monitor).await;
     let placed = match written {
-        Ok(written_bytes) => partial.place(written_bytes),
+        Ok(written_bytes) => partial.place(written_bytes).await,
         Err(error) => Err(error),
     };
     if placed.is_err() {
@@ -60,6 +60,7 @@ pub(super) struct PartialDisk {
     map: DiskMap,
     path: PathBuf,
     format: DiskFormat,
+    replace: bool,
 }
 
 impl PartialDisk {
@@ -71,21 +72,10 @@ impl PartialDisk {
         format: DiskFormat,
         replace: bool,
     ) -> Result<Self> {
-        let shown = path.display();
-        if std::fs::symlink_metadata(path).is_ok() {
-            if !replace {
-                return Err(Error::new(ErrorKind::Exists, format!("{shown} exists"))
-                    .with_guidance("name another file, or replace this one with --replace"));
-            }
-            let used = detect(path, Usage::AtRest).await;
-            if used.is_err_and(|error| error.kind() == image_formats::ErrorKind::InUse) {
-                return Err(Error::new(ErrorKind::Busy, format!("{shown} is in use by a running VM"))
-                    .with_guidance("stop the VM first, or name another file"));
-            }
-        }
+        check_place(path, replace).await?;
         discard_partial(path)
-            .context(format!("what an earlier restore to {shown} left cannot be removed"))?;
-        Ok(Self { name: name.clone(), map: *map, path: path.to_owned(), format })
+            .context(format!("what an earlier restore to {} left cannot be removed", path.display()))?;
+        Ok(Self { name: name.clone(), map: *map, path: path.to_owned(), format, replace })
     }
 
     /// Writes the disk beside its place. Returns the bytes of data written.
@@ -101,9 +91,10 @@ impl PartialDisk {
         Ok(restored.written_bytes)
     }
 
-    /// Gives the finished file its name, durably.
-    pub(super) fn place(&self, written_bytes: u64) -> Result<RestoredDisk> {
+    /// Gives the finished file its name, durably. Whether the place is free is asked again: writing may have taken hours.
+    pub(super) async fn place(&self, written_bytes: u64) -> Result<RestoredDisk> {
         let shown = self.path.display();
+        check_place(&self.path, self.replace).await?;
         std::fs::rename(partial_path(&self.path), &self.path)
             .context(format!("the finished file cannot become {shown}"))?;
         let directory = self.path.parent().unwrap_or(Path::new("/"));
@@ -124,4 +115,22 @@ impl PartialDisk {
             tracing::warn!(path = %partial_path(&self.path).display(), %error, "a partial file could not be removed");
         }
     }
+}
+
+/// Fails unless a file may be put at a place.
+async fn check_place(path: &Path, replace: bool) -> Result<()> {
+    let shown = path.display();
+    if std::fs::symlink_metadata(path).is_err() {
+        return Ok(());
+    }
+    if !replace {
+        return Err(Error::new(ErrorKind::Exists, format!("{shown} exists"))
+            .with_guidance("name another file, or replace this one with --replace"));
+    }
+    let used = detect(path, Usage::AtRest).await;
+    if used.is_err_and(|error| error.kind() == image_formats::ErrorKind::InUse) {
+        return Err(Error::new(ErrorKind::Busy, format!("{shown} is in use by a running VM"))
+            .with_guidance("stop the VM first, or name another file"));
+    }
+    Ok(())
 }

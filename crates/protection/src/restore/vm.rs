@@ -90,7 +90,11 @@ async fn restore_disks(
     for partial in &*partials {
         written.push(partial.write(vault, monitor).await?);
     }
-    partials.iter().zip(written).map(|(partial, written_bytes)| partial.place(written_bytes)).collect()
+    let mut placed = Vec::with_capacity(partials.len());
+    for (partial, written_bytes) in partials.iter().zip(written) {
+        placed.push(partial.place(written_bytes).await?);
+    }
+    Ok(placed)
 }
 
 /// A file name for a disk: its place in the VM, and what of its name is plain.

@@ -7,16 +7,20 @@ use super::{Jobs, run::interrupted};
 use crate::failure::Result;
 
 impl Jobs {
-    /// Ends the jobs that an earlier server did not end, and returns them. To be called before the first is submitted.
-    pub(crate) async fn end_interrupted(&self) -> Result<Vec<Job>> {
-        let mut ended = self.catalog.unfinished_jobs().await?;
-        for job in &mut ended {
+    /// The jobs that an earlier server did not end. To be asked before the first is submitted.
+    pub(crate) async fn interrupted(&self) -> Result<Vec<Job>> {
+        Ok(self.catalog.unfinished_jobs().await?)
+    }
+
+    /// Ends interrupted jobs, once what they left on the host is gone: a crash before this begins the clean-up again.
+    pub(crate) async fn end_interrupted(&self, jobs: &mut [Job]) -> Result<()> {
+        for job in jobs {
             job.state = JobState::Failed;
             job.ended_at = Some(self.env.clock.now());
             job.problem = serde_json::to_value(interrupted(job)).ok();
             self.catalog.update_job(job).await?;
             tracing::warn!(job = %job.id, kind = %job.kind, subject = job.subject, "a job was interrupted");
         }
-        Ok(ended)
+        Ok(())
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::{self, MissedTickBehavior};
 use super::{ActiveJob, JobMonitor, Jobs, Outcome, Ticket, Work, WorkFailure, submit::waiting_for};
 use crate::failure::Failure;
 
-/// How often a running job's progress is written to the catalog, for whoever looks after a crash.
+/// How often a running job's progress is written to the catalog, beside each new phase, for whoever looks after a crash.
 const KEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Jobs {
@@ -39,10 +39,19 @@ impl Jobs {
         let mut work = tokio::spawn(async move { work(monitor).await });
         let mut keep = time::interval_at(time::Instant::now() + KEEP_INTERVAL, KEEP_INTERVAL);
         keep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watch = active.job.subscribe();
+        let mut phase = String::new();
         loop {
             tokio::select! {
                 ended = &mut work => return ended.unwrap_or_else(|_| Err(panicked())),
                 _ = keep.tick() => { self.keep(active).await; }
+                _ = watch.changed() => {
+                    let now = watch.borrow_and_update().progress.phase.clone();
+                    if now != phase {
+                        phase = now;
+                        self.keep(active).await;
+                    }
+                }
             }
         }
     }

@@ -68,20 +68,9 @@ async fn make_known(site: &Site, vm: &GuestVm) -> Result<()> {
     let path = |path: PathBuf| path.display().to_string();
     let (qmp, second) = (path(vm.qmp_socket()), path(vm.qmp_out_of_band_socket()));
     let agent = path(vm.agent_socket());
-    site.json::<VmView>([
-        "vm",
-        "add",
-        "--name",
-        VM,
-        "--qmp",
-        &qmp,
-        "--qmp-out-of-band",
-        &second,
-        "--agent",
-        &agent,
-    ])
-    .await
-    .map(drop)
+    site.json::<VmView>(["vm", "add", VM, "--qmp", &qmp, "--qmp-out-of-band", &second, "--agent", &agent])
+        .await
+        .map(drop)
 }
 
 /// The guest's own measurement of its durable appends.
