@@ -154,6 +154,7 @@ impl Hypervisor for FakeHypervisor {
                 ),
                 consistency: ConsistencyReached { asked: request.consistency, reached, shortfall },
                 definition: vm.definition.clone(),
+                omitted: Vec::new(),
             };
             let capture = FakeCapture { hypervisor: self.clone(), request: request.clone(), facts, disks };
             Ok(Box::new(capture) as Box<dyn Capture>)

@@ -154,7 +154,7 @@ impl Backup<'_> {
         disk: &CapturedDisk,
         distrust: Option<&str>,
     ) -> Result<(DiskSummary, DiskMap)> {
-        let Basis { source, parent, changes } = self.basis_of(disk, distrust);
+        let Basis { source, parent, changes } = self.basis_of(writer, disk, distrust).await?;
         let image = match &self.pace {
             Some(pace) => Arc::new(PacedImage::new(Arc::clone(&disk.image), Arc::clone(pace))),
             None => Arc::clone(&disk.image),
@@ -179,23 +179,29 @@ impl Backup<'_> {
         Ok((summary, stored.map))
     }
 
-    fn basis_of(&self, disk: &CapturedDisk, distrust: Option<&str>) -> Basis {
+    async fn basis_of(&self, writer: &Writer, disk: &CapturedDisk, distrust: Option<&str>) -> Result<Basis> {
         let Some(&parent) = self.parent.as_ref().and_then(|parent| parent.map(&disk.name)) else {
-            return Basis { source: ChangeSource::Full, parent: None, changes: None };
+            return Ok(Basis { source: ChangeSource::Full, parent: None, changes: None });
         };
         let compared =
             |reason| Basis { source: ChangeSource::Compared { reason }, parent: Some(parent), changes: None };
         let (was, is) = (ByteCount(parent.size_bytes), ByteCount(disk.image.size_bytes()));
-        match &disk.changes {
+        Ok(match &disk.changes {
             _ if let Some(reason) = distrust => compared(reason.to_owned()),
             _ if was != is => compared(format!("the disk was resized from {was} to {is}")),
             DiskChanges::Unknown { reason } => compared(reason.clone()),
-            DiskChanges::Since(changes) => Basis {
-                source: ChangeSource::Bitmap,
-                parent: Some(parent),
-                changes: Some(Arc::clone(changes)),
-            },
-        }
+            DiskChanges::Since(changes) => {
+                if !writer
+                    .is_whole(&parent)
+                    .await
+                    .context("the last backup cannot be looked up in the vault")?
+                {
+                    return Ok(compared("the vault has lost some of what the last backup stored".to_owned()));
+                }
+                let changes = Some(Arc::clone(changes));
+                Basis { source: ChangeSource::Bitmap, parent: Some(parent), changes }
+            }
+        })
     }
 
     /// The moment, but never before the parent's: a clock that was set back must not make an old point the newest.

@@ -352,6 +352,18 @@ async fn damage_is_found_by_verify_and_by_restore_and_never_returned() {
     assert!(failures > 0, "a chunk of one of the disks is damaged");
 }
 
+#[tokio::test]
+async fn what_the_vault_has_lost_is_stored_again_by_the_next_backup() {
+    let world = World::new().await;
+    world.backup().await.unwrap();
+    std::fs::remove_file(largest_file(&world.path("vault/packs"))).unwrap();
+    let healed = world.backup().await.unwrap();
+    let reason = "the vault has lost some of what the last backup stored".to_owned();
+    assert!(healed.disks.iter().any(|disk| disk.source == ChangeSource::Compared { reason: reason.clone() }));
+    world.assert_shows_now(&healed).await;
+    assert_eq!(world.backup().await.unwrap().disks[0].source, ChangeSource::Bitmap);
+}
+
 fn largest_file(directory: &Path) -> PathBuf {
     let mut files = Vec::new();
     let mut directories = vec![directory.to_owned()];

@@ -1,6 +1,6 @@
 //! Where a vault is.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{fmt, fs, io, path::PathBuf, sync::Arc};
 
 use object_store::{
     ObjectStore, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder, local::LocalFileSystem, path::Path,
@@ -86,7 +86,8 @@ impl StoreLocation {
     /// Makes the place where it is a directory that does not exist, then opens it.
     pub(crate) async fn create(&self) -> Result<(Arc<dyn ObjectStore>, Path)> {
         if let Place::Directory(directory) = &self.0 {
-            let made = tokio::fs::create_dir_all(directory).await;
+            let wanted = directory.clone();
+            let made = tokio::task::spawn_blocking(move || create_durably(&wanted)).await?;
             made.map_err(|source| crate::store::io_error(format!("{self} cannot be created"), source))?;
         }
         self.open().await
@@ -144,6 +145,22 @@ impl StoreLocation {
         Path::from_url_path(path)
             .map_err(|source| Error::invalid(format!("{self} has a bad prefix")).with_source(source))
     }
+}
+
+/// Creates a directory and what is missing above it. All of them survive a power cut: a directory lasts once the one above
+/// it is flushed.
+fn create_durably(directory: &std::path::Path) -> io::Result<()> {
+    let missing: Vec<_> = directory.ancestors().take_while(|directory| !directory.exists()).collect();
+    for directory in missing.into_iter().rev() {
+        match fs::create_dir(directory) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
+            created => created?,
+        }
+        if let Some(parent) = directory.parent() {
+            fs::File::open(parent)?.sync_all()?;
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Display for StoreLocation {

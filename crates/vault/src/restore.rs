@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use image::{ByteRange, DiskTarget};
 
 use crate::{
-    DiskMap, Error, Monitor, Result, Vault,
+    DiskMap, Error, ErrorKind, Monitor, Result, Vault,
     frame::FrameKind,
     index::{ChunkPlace, FramePlace},
     pool::BufferPool,
@@ -167,22 +167,38 @@ impl Restore<'_> {
             .collect())
     }
 
-    /// The wanted chunks of one frame, checked on a blocking thread.
+    /// The wanted chunks of one frame; where the frame is damaged, each by itself from wherever else it may be.
     async fn fetch(&self, range: ByteRange, wanted: WantedFrame) -> Result<Vec<(ChunkRef, Bytes)>> {
         let WantedFrame { frame, chunks } = wanted;
-        let expanded = match (self.shared.read_frame(&frame).await, chunks.first()) {
-            (Err(error), Some((chunk, _))) => return Err(lost(range, chunk, error)),
-            (expanded, _) => expanded?,
-        };
+        let chunks: Arc<[(ChunkRef, ChunkPlace)]> = chunks.into();
+        match self.fetch_together(frame, Arc::clone(&chunks)).await {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {}
+            fetched => return fetched,
+        }
+        let mut pieces = Vec::with_capacity(chunks.len());
+        for (chunk, _) in chunks.iter() {
+            let read = self.shared.read_chunk(FrameKind::Data, chunk.id, Some(chunk.length_bytes)).await;
+            pieces.push((*chunk, read.map_err(|error| lost(range, chunk, error))?));
+        }
+        Ok(pieces)
+    }
+
+    /// Chunks of one frame, checked on a blocking thread.
+    async fn fetch_together(
+        &self,
+        frame: FramePlace,
+        chunks: Arc<[(ChunkRef, ChunkPlace)]>,
+    ) -> Result<Vec<(ChunkRef, Bytes)>> {
+        let expanded = self.shared.read_frame(&frame).await?;
         let shared = Arc::clone(&self.shared);
         let checked = tokio::task::spawn_blocking(move || {
-            let check = |(chunk, place): (ChunkRef, ChunkPlace)| {
+            let check = |(chunk, place): &(ChunkRef, ChunkPlace)| {
                 let length_bytes = Some(chunk.length_bytes);
                 let bytes =
-                    shared.chunk_of_frame(FrameKind::Data, chunk.id, length_bytes, &place, &frame, &expanded);
-                bytes.map(|bytes| (chunk, bytes)).map_err(|error| lost(range, &chunk, error))
+                    shared.chunk_of_frame(FrameKind::Data, chunk.id, length_bytes, place, &frame, &expanded);
+                Ok((*chunk, bytes?))
             };
-            chunks.into_iter().map(check).collect::<Result<Vec<_>>>()
+            chunks.iter().map(check).collect::<Result<Vec<_>>>()
         });
         checked.await?
     }

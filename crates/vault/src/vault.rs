@@ -28,7 +28,7 @@ use chunks::FrameCache;
 /// Index segments that are loaded side by side.
 const SEGMENTS_AT_ONCE: usize = 8;
 
-/// Key slots that are tried; a stranger who can write to the store could add any number.
+/// Key slots of the vault that are tried; a stranger who can write to the store could add any number.
 const SLOTS_MAX: usize = 64;
 
 /// An open vault. Cheap to clone; clones share one index and one cache.
@@ -138,17 +138,7 @@ impl Vault {
     }
 
     fn assemble(store: Store, keys: Keys, config: Config, env: Env) -> Self {
-        let shared = Shared {
-            store,
-            keys,
-            config,
-            env,
-            index: RwLock::default(),
-            frames: FrameCache::new(),
-            decompressors: Decompressors::new(),
-            points: Mutex::default(),
-        };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(Shared::new(store, keys, config, env)) }
     }
 }
 
@@ -163,6 +153,19 @@ impl fmt::Debug for Vault {
 }
 
 impl Shared {
+    fn new(store: Store, keys: Keys, config: Config, env: Env) -> Self {
+        Self {
+            store,
+            keys,
+            config,
+            env,
+            index: RwLock::default(),
+            frames: FrameCache::new(),
+            decompressors: Decompressors::new(),
+            points: Mutex::default(),
+        }
+    }
+
     /// Takes in the index segments that were added since the last time. Returns those that cannot be read, and why: what
     /// is only in them counts as absent, so a writer stores it again, and a reader misses it.
     pub(crate) async fn refresh_index(&self) -> Result<Vec<(Digest, Error)>> {
@@ -182,7 +185,12 @@ impl Shared {
         while let Some((digest, segment)) = loaded.next().await {
             match segment {
                 Ok(segment) => crate::sync::write(&self.index).add(digest, segment),
-                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::Corrupt | ErrorKind::UnsupportedVersion | ErrorKind::NotFound
+                    ) =>
+                {
                     tracing::warn!(%digest, %error, "an index segment cannot be read");
                     unreadable.push((digest, error));
                 }
@@ -190,6 +198,30 @@ impl Shared {
             }
         }
         Ok(unreadable)
+    }
+
+    /// Compares the index with the packs that are in the store. Returns how many lost packs hold something that is nowhere
+    /// else.
+    pub(crate) async fn find_lost_packs(&self) -> Result<usize> {
+        let pack_count = crate::sync::read(&self.index).pack_count();
+        let stored = self.store.list(ObjectKind::Pack).await?.into_iter().collect();
+        let mut index = crate::sync::write(&self.index);
+        index.mark_missing(pack_count, &stored);
+        let lost = index.lost_pack_count();
+        if lost > 0 {
+            tracing::warn!(
+                lost,
+                place = self.store.place(),
+                "packs are lost; what is in them is stored again"
+            );
+        }
+        Ok(lost)
+    }
+
+    /// The same vault, of which nothing is known yet.
+    pub(crate) fn afresh(&self) -> Self {
+        let keys = Keys::new(self.keys.master().clone(), self.config.vault_id);
+        Self::new(self.store.clone(), keys, self.config.clone(), self.env.clone())
     }
 
     async fn load_segment(&self, digest: &Digest) -> Result<Segment> {
@@ -203,7 +235,11 @@ async fn unlock_master(store: &Store, vault_id: VaultId, unlock: &Unlock) -> Res
         return Ok(master.clone());
     }
     let listed = store.list(ObjectKind::KeySlot).await?;
-    for (digest, _) in listed.into_iter().take(SLOTS_MAX) {
+    let mut tried = 0;
+    for (digest, _) in listed {
+        if tried == SLOTS_MAX {
+            break;
+        }
         let slot = match store.get(ObjectKind::KeySlot, &digest, SLOT_BYTES as u64).await {
             Ok(bytes) => Slot::decode(&bytes),
             Err(error) => Err(error),
@@ -218,8 +254,13 @@ async fn unlock_master(store: &Store, vault_id: VaultId, unlock: &Unlock) -> Res
             Err(error) => return Err(error),
         };
         let unlock = unlock.clone();
-        if let Some(master) = tokio::task::spawn_blocking(move || slot.unwrap(&unlock)).await?? {
-            return Ok(master);
+        match tokio::task::spawn_blocking(move || slot.unwrap(&unlock)).await? {
+            Ok(Some(master)) => return Ok(master),
+            Ok(None) => tried += 1,
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                tracing::warn!(%digest, %error, "a key slot cannot be used");
+            }
+            Err(error) => return Err(error),
         }
     }
     Err(wrong_key(store))

@@ -3,7 +3,7 @@
 mod packs;
 mod points;
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use image::ByteRange;
 use model::{DiskName, PointId, Timestamp, VmName};
@@ -118,7 +118,8 @@ impl VerifyReport {
 
 impl Vault {
     /// Reads every pack and checks it: its name, its seals, every chunk in it. Then walks every disk of every point and
-    /// says what of it is lost. Changes nothing. Progress counts bytes of packs.
+    /// says what of it is lost. Changes nothing in the store; the next writer of this handle stores again what is lost.
+    /// Progress counts bytes of packs.
     ///
     /// # Errors
     /// Whatever keeps the store from being read; damage is no error, it is in the report.
@@ -128,17 +129,23 @@ impl Vault {
 
     async fn verify_all(&self, monitor: &Monitor) -> Result<VerifyReport> {
         let mut report = VerifyReport::default();
+        // Read from the store, all of it: what this handle has seen before proves nothing about what is there now.
+        let fresh = Self { shared: Arc::new(self.shared.afresh()) };
         // Points first: what a writer commits from now on is not in the list, so its packs need not be either.
-        let points = self.points().await?;
+        let points = fresh.points().await?;
         for (object, error) in points.unreadable {
             report.add(Damage::Point { object, reason: error.to_string() });
         }
-        for (segment, error) in self.shared.refresh_index().await? {
+        let mut unreadable = HashSet::new();
+        for (segment, error) in fresh.shared.refresh_index().await? {
+            unreadable.insert(segment);
             report.add(Damage::IndexSegment { segment, reason: error.to_string() });
         }
-        let indexed: HashSet<Digest> = sync::read(&self.shared.index).packs().collect();
-        let suspect = packs::check(&self.shared, indexed, &mut report, monitor).await?;
-        report.points = points::check(&self.shared, &points.points, &suspect).await?;
+        let indexed: HashSet<Digest> = sync::read(&fresh.shared.index).packs().collect();
+        let suspect = packs::check(&fresh.shared, indexed, &mut report, monitor).await?;
+        sync::write(&fresh.shared.index).mark_damaged(&suspect, &unreadable);
+        sync::write(&self.shared.index).mark_damaged(&suspect, &unreadable);
+        report.points = points::check(&fresh.shared, &points.points, &suspect).await?;
         Ok(report)
     }
 }

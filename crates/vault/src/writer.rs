@@ -11,11 +11,11 @@ use futures::{SinkExt, StreamExt, TryStreamExt, channel::mpsc, stream};
 use image::{ChangeMap, DiskImage};
 
 use crate::{
-    DiskMap, Error, Monitor, PointRecord, Result, Vault,
+    DiskMap, Error, ErrorKind, Monitor, PointRecord, Result, Vault,
     frame::RawFrame,
     pool::BufferPool,
     sync,
-    tree::{FAN_OUT_BITS, TreeBuilder, TreeReader},
+    tree::{FAN_OUT_BITS, Located, TreeBuilder, TreeReader},
     vault::Shared,
 };
 use collector::Collector;
@@ -64,17 +64,21 @@ pub struct Writer {
     collector: Collector,
     packer: Packer,
     cutter: Arc<RegionCutter>,
+    lost_packs: usize,
+    unreadable_segments: usize,
     /// A disk was begun and not finished: chunks may be noted as stored that never were.
     broken: bool,
 }
 
 impl Vault {
-    /// Starts a writer, which knows all chunks that are in the vault at this moment.
+    /// Starts a writer, which knows all chunks that are in the vault at this moment. What is only in packs that are
+    /// missing, too short or known to be damaged is stored again.
     ///
     /// # Errors
-    /// Whatever keeps the index from being read.
+    /// Whatever keeps the index from being read or the packs from being listed.
     pub async fn writer(&self) -> Result<Writer> {
-        self.shared.refresh_index().await?;
+        let unreadable_segments = self.shared.refresh_index().await?.len();
+        let lost_packs = self.shared.find_lost_packs().await?;
         let shared = Arc::clone(&self.shared);
         let config = &shared.config;
         let frame_buffers =
@@ -84,17 +88,62 @@ impl Vault {
             packer: Packer::new(Arc::clone(&shared), frame_buffers),
             cutter: Arc::new(RegionCutter::new(Arc::clone(&shared))),
             shared,
+            lost_packs,
+            unreadable_segments,
             broken: false,
         })
     }
 }
 
 impl Writer {
+    /// Packs that the vault had lost when the writer was started, and whose chunks are not all elsewhere by now. Where there
+    /// are any, a disk heals only if it is stored without its changes: with them, what did not change is taken over from
+    /// the parent unread, and may be lost.
+    #[must_use]
+    pub fn lost_packs(&self) -> usize {
+        self.lost_packs
+    }
+
+    /// Whether everything that a disk needs is in the vault, as far as lost packs and unreadable index segments tell. Only
+    /// then may its map be the parent of changes. Reads the map when anything at all is lost, and otherwise nothing.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from being read; damage is no error.
+    pub async fn is_whole(&self, map: &DiskMap) -> Result<bool> {
+        if self.lost_packs == 0 && self.unreadable_segments == 0 {
+            return Ok(true);
+        }
+        match self.holds_all_of(&TreeReader::new(Arc::clone(&self.shared), *map)).await {
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(false),
+            holds => holds,
+        }
+    }
+
+    async fn holds_all_of(&self, tree: &TreeReader) -> Result<bool> {
+        let mut region = 0;
+        while region < tree.map().region_count() {
+            region = match tree.locate(region).await? {
+                Located::HoleUntil(next) => next,
+                Located::Leaf(id) => {
+                    let leaf = tree.load_leaf(region, id).await?;
+                    let index = sync::read(&self.shared.index);
+                    if !index.holds(&id) || !leaf.chunks.iter().all(|chunk| index.holds(&chunk.id)) {
+                        return Ok(false);
+                    }
+                    region + 1
+                }
+            };
+        }
+        Ok(true)
+    }
+
     /// Reads a disk and stores what the vault does not have. Progress counts bytes of the disk, in order. After an error,
     /// and when the future is dropped, the writer is of no more use.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Disk`] when the image fails, [`crate::ErrorKind::NoSpace`] when the store is full.
+    /// [`crate::ErrorKind::Corrupt`] when a part of the parent's map is lost that the changes leave to the parent: without
+    /// the changes, a new writer stores the disk.
     pub async fn store_disk(&mut self, source: DiskSource, monitor: &Monitor) -> Result<StoredDisk> {
         let size_bytes = source.image.size_bytes();
         if source.changes.is_some() && source.parent.is_none_or(|parent| parent.size_bytes != size_bytes) {
@@ -211,6 +260,9 @@ impl Storing<'_> {
             }
             let place = region >> (level * FAN_OUT_BITS);
             if let Some(id) = parent.node_id(level, place).await? {
+                if !self.collector.holds(&id) {
+                    return Err(Error::corrupt(format!("node {id} of the parent's map is lost")));
+                }
                 builder.put_subtree(level, place, id, self.collector);
             }
             region += 1 << (level * FAN_OUT_BITS);

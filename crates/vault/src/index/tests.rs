@@ -56,6 +56,35 @@ fn every_chunk_of_every_segment_is_found_where_it_is() {
 }
 
 #[test]
+fn a_sound_place_wins_over_a_lost_one_and_only_sound_places_count() {
+    let mut index = Index::default();
+    let twin = |number: u8| {
+        let mut twin = segment(1, 1);
+        twin.packs[0].digest = Digest([number; 32]);
+        twin
+    };
+    let pack_of = |index: &Index| index.frame(index.find(&id(1, 0, 3)).unwrap().frame).unwrap().pack;
+    (1..4).for_each(|number| index.add(Digest([number; 32]), twin(number)));
+    let stored = |numbers: &[u8], size_bytes| {
+        numbers.iter().map(|number| (Digest([*number; 32]), size_bytes)).collect()
+    };
+    for sound in 1..4 {
+        index.mark_missing(3, &stored(&[sound], 1056));
+        assert!(index.holds(&id(1, 0, 3)));
+        assert_eq!((pack_of(&index), index.lost_pack_count()), (Digest([sound; 32]), 0));
+    }
+    index.mark_missing(3, &stored(&[1, 2, 3], 1055));
+    assert!(!index.holds(&id(1, 0, 3)), "a byte is missing of each");
+    assert_eq!(index.lost_pack_count(), 3);
+    assert!(index.find(&id(1, 0, 3)).is_some(), "readers may try");
+    index.mark_missing(2, &stored(&[1, 2], 1056));
+    index.mark_damaged(&[Digest([1; 32])].into(), &[Digest([2; 32])].into());
+    assert_eq!(index.lost_pack_count(), 3, "missing, damaged, and of an unreadable segment");
+    index.mark_damaged(&Default::default(), &Default::default());
+    assert!(index.holds(&id(1, 0, 3)));
+}
+
+#[test]
 fn segments_survive_sealing_and_no_other_key_opens_them() {
     let keys = |byte| Keys::new(MasterKey::from_bytes([byte; 32]), VaultId::from_random([1; 10]));
     let bytes = segment(1, 3).encode(&keys(1), [2; 32]);

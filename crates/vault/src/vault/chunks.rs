@@ -39,7 +39,8 @@ impl FrameCache {
 }
 
 impl Shared {
-    /// The bytes of a chunk, checked against its id. `length_bytes` is what the asker expects, where it expects any.
+    /// The bytes of a chunk, checked against its id. `length_bytes` is what the asker expects, where it expects any. A
+    /// pack that turns out to be damaged is marked as such, and the chunk taken from another that has it too.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] naming the chunk and the pack.
@@ -49,9 +50,24 @@ impl Shared {
         id: ChunkId,
         length_bytes: Option<u32>,
     ) -> Result<Bytes> {
-        let (place, frame) = self.find_chunk(&id)?;
-        let expanded = self.read_frame(&frame).await?;
-        self.chunk_of_frame(kind, id, length_bytes, &place, &frame, &expanded)
+        loop {
+            let (place, frame) = self.find_chunk(&id)?;
+            let chunk = self
+                .read_frame(&frame)
+                .await
+                .and_then(|bytes| self.chunk_of_frame(kind, id, length_bytes, &place, &frame, &bytes));
+            match chunk {
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    let mut index = sync::write(&self.index);
+                    index.mark_pack_damaged(frame.number);
+                    if !index.holds(&id) {
+                        return Err(error);
+                    }
+                    tracing::warn!(%error, "the chunk is taken from another pack");
+                }
+                chunk => return chunk,
+            }
+        }
     }
 
     /// Where a chunk is.

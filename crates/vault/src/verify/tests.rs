@@ -4,11 +4,12 @@ use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory, path::Path};
 use proptest::prelude::*;
 
+use super::PointHealth;
 use crate::{
-    Damage, Digest, ErrorKind, Monitor, StoreLocation, StoredDisk, Vault, VerifyReport,
+    Damage, Digest, DiskSource, ErrorKind, Monitor, NewSlot, StoreLocation, StoredDisk, Vault, VerifyReport,
     fixture::{
-        MIB, back_up, changed_source, memory_vault, noise, object, objects, open_in, read_whole, restored,
-        source, unlock,
+        MIB, back_up, changed_source, key_file, memory_vault, noise, object, objects, open_in, read_whole,
+        restored, source, unlock,
     },
 };
 use env::Env;
@@ -120,7 +121,7 @@ async fn damage_of_one_point_leaves_the_other_intact() {
     store.delete(&pack).await.unwrap();
     let report = verify(store.clone()).await;
     assert_eq!(
-        report.points.iter().map(super::PointHealth::is_intact).collect::<Vec<_>>(),
+        report.points.iter().map(PointHealth::is_intact).collect::<Vec<_>>(),
         [true, false],
         "{report:?}"
     );
@@ -146,10 +147,137 @@ async fn the_next_backup_heals_what_a_lost_index_segment_took() {
     drop(vault);
     let vault = open_in(store.clone(), 5).await;
     assert!(restored(&vault, &stored[0].map).await.is_err());
-    let compared = crate::DiskSource { parent: Some(stored[1].map), ..source(&changed_disk()) };
+    let compared = DiskSource { parent: Some(stored[1].map), ..source(&changed_disk()) };
     let healed = back_up(&vault, 3, compared).await.unwrap();
     assert_eq!(healed.map, stored[1].map, "the same disk has the same map");
     assert!(restored(&vault, &stored[1].map).await.unwrap() == changed_disk());
+}
+
+#[tokio::test]
+async fn the_next_backup_stores_again_what_a_lost_pack_held() {
+    for loss in [Loss::Deleted, Loss::Truncated, Loss::Emptied] {
+        let (vault, store, stored) = two_points().await;
+        let pack = largest_in(&store, "packs").await.remove(0);
+        loss.strike(&store, &pack).await;
+        for (vault, is_healed) in [(vault, false), (open_in(store.clone(), 5).await, true)] {
+            let writer = vault.writer().await.unwrap();
+            assert_eq!(writer.lost_packs(), 1, "what only the first point needs is lost for good");
+            assert_eq!(writer.is_whole(&stored[1].map).await.unwrap(), is_healed, "{loss:?}");
+            assert!(!writer.is_whole(&stored[0].map).await.unwrap());
+            let compared = DiskSource { parent: Some(stored[1].map), ..source(&changed_disk()) };
+            let compared = back_up(&vault, 3, compared).await.unwrap();
+            assert_eq!(compared.map, stored[1].map, "the same disk has the same map");
+            assert_eq!(compared.stored_bytes == 0, is_healed, "it is stored once");
+        }
+        let vault = open_in(store, 6).await;
+        assert!(restored(&vault, &stored[1].map).await.unwrap() == changed_disk(), "{loss:?}");
+        assert!(read_whole(&vault, &stored[1].map).await.unwrap() == changed_disk(), "{loss:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_verification_found_damaged_is_stored_again_and_read_from_the_new_pack() {
+    let (vault, store, stored) = two_points().await;
+    let pack = largest_in(&store, "packs").await.remove(0);
+    let mut bytes = object(&*store, &pack).await;
+    bytes[2_000_000] ^= 1;
+    store.put(&pack, bytes.into()).await.unwrap();
+    assert!(!vault.verify(&Monitor::default()).await.unwrap().is_clean());
+    let compared = DiskSource { parent: Some(stored[0].map), ..source(&disk()) };
+    assert!(back_up(&vault, 3, compared).await.unwrap().stored_bytes > 0);
+    // Another process does not know which of the two packs is the good one.
+    let vault = open_in(store.clone(), 5).await;
+    assert!(restored(&vault, &stored[0].map).await.unwrap() == disk());
+    let vault = open_in(store, 6).await;
+    assert!(read_whole(&vault, &stored[0].map).await.unwrap() == disk());
+    let report = vault.verify(&Monitor::default()).await.unwrap();
+    assert!(!report.damage.is_empty() && report.points.iter().all(PointHealth::is_intact), "{report:?}");
+}
+
+#[tokio::test]
+async fn a_lost_part_of_the_parents_map_is_damage_with_changes_and_heals_without() {
+    let (_, store, stored) = two_points().await;
+    // The smaller packs hold the maps: the first point's and what the second has of its own.
+    for pack in largest_in(&store, "packs").await.split_off(2) {
+        store.delete(&pack).await.unwrap();
+    }
+    let vault = open_in(store.clone(), 5).await;
+    let change = vec![ByteRange::new(7 * MIB as u64, 4096)];
+    let changed = changed_source(&changed_disk(), stored[1].map, change);
+    assert_eq!(back_up(&vault, 3, changed).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    let compared = DiskSource { parent: Some(stored[1].map), ..source(&changed_disk()) };
+    let healed = back_up(&vault, 3, compared).await.unwrap();
+    assert!(healed.stored_bytes > 0);
+    assert!(restored(&open_in(store, 6).await, &healed.map).await.unwrap() == changed_disk());
+}
+
+#[tokio::test]
+async fn a_verification_does_not_trust_what_its_handle_has_seen_before() {
+    for folder in ["points", "index"] {
+        let (vault, store, stored) = two_points().await;
+        assert!(vault.verify(&Monitor::default()).await.unwrap().is_clean());
+        assert!(restored(&vault, &stored[1].map).await.unwrap() == changed_disk());
+        let object = largest_in(&store, folder).await.remove(0);
+        store.put(&object, noise(5, 300).into()).await.unwrap();
+        let report = vault.verify(&Monitor::default()).await.unwrap();
+        match &report.damage[..] {
+            [Damage::Point { .. }] => assert_eq!((folder, report.points.len()), ("points", 1)),
+            [Damage::IndexSegment { .. }] => {
+                assert_eq!(folder, "index");
+                assert!(!report.points.iter().any(PointHealth::is_intact), "{report:?}");
+                assert!(back_up(&vault, 3, source(&disk())).await.unwrap().stored_bytes > 8 * MIB as u64);
+            }
+            damage => panic!("{damage:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn objects_that_were_cut_short_are_damage_in_any_kind_of_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let location = StoreLocation::parse(directory.path().to_str().unwrap()).unwrap();
+    let slots = [NewSlot::KeyFile(key_file())];
+    let vault = Vault::create(&location, &slots, Env::seeded(1)).await.unwrap();
+    let stored = back_up(&vault, 1, source(&disk())).await.unwrap();
+    let local = object_store::local::LocalFileSystem::new_with_prefix(directory.path()).unwrap();
+    for loss in [Loss::Truncated, Loss::Emptied] {
+        for pack in objects(&local).await.iter().filter(|path| path.as_ref().starts_with("packs/")) {
+            loss.strike(&local, pack).await;
+        }
+        let vault = Vault::open(&location, &unlock(), Env::seeded(2)).await.unwrap();
+        assert_eq!(restored(&vault, &stored.map).await.unwrap_err().kind(), ErrorKind::Corrupt, "{loss:?}");
+        let report = vault.verify(&Monitor::default()).await.unwrap();
+        assert!(report.damage.iter().all(|damage| matches!(damage, Damage::Pack { .. })), "{report:?}");
+        assert_eq!((report.packs, report.damage.len()), (2, 2), "{report:?}");
+        assert!(!report.points[0].is_intact());
+    }
+    for path in objects(&local).await.iter().filter(|path| !path.as_ref().starts_with("config")) {
+        if !path.as_ref().starts_with("keys/") {
+            Loss::Emptied.strike(&local, path).await;
+        }
+    }
+    let report = vault.verify(&Monitor::default()).await.unwrap();
+    assert_eq!((report.damage.len(), report.points.len()), (4, 0), "{report:?}");
+}
+
+/// What may happen to an object.
+#[derive(Debug, Clone, Copy)]
+enum Loss {
+    Deleted,
+    Truncated,
+    Emptied,
+}
+
+impl Loss {
+    async fn strike(self, store: &impl ObjectStore, path: &Path) {
+        let mut bytes = object(store, path).await;
+        match self {
+            Self::Deleted => return store.delete(path).await.unwrap(),
+            Self::Truncated => bytes.truncate(bytes.len() / 3),
+            Self::Emptied => bytes.clear(),
+        }
+        store.put(path, bytes.into()).await.unwrap();
+    }
 }
 
 proptest! {

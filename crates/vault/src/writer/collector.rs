@@ -42,6 +42,11 @@ impl Collector {
         }
     }
 
+    /// Whether a chunk is in the vault, or on its way.
+    pub(super) fn holds(&self, id: &ChunkId) -> bool {
+        self.on_the_way.contains(id) || sync::read(&self.shared.index).holds(id)
+    }
+
     /// Starts counting for another disk.
     pub(super) fn begin(&mut self) {
         self.new_chunks = 0;
@@ -77,7 +82,7 @@ impl Collector {
     }
 
     fn put(&mut self, kind: FrameKind, id: ChunkId, bytes: &[u8]) {
-        if self.on_the_way.contains(&id) || sync::read(&self.shared.index).holds(&id) {
+        if self.holds(&id) {
             return;
         }
         if self.on_the_way.len() >= self.forget_at {
