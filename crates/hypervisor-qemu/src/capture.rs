@@ -5,7 +5,7 @@
 //! - [`hold`] puts filters and scratch in place without touching the guest;
 //! - [`moment`] freezes, pauses, slips the filters in, turns the bitmaps over, resumes and thaws, under a [`crate::guard`];
 //! - [`export`] shows the held moment as images, [`image`] is one;
-//! - [`running`] is the capture that the caller holds, and its end;
+//! - [`running`] is the capture that the caller holds, and its end; [`scratch_watch`] ends it early when space runs short;
 //! - [`dismantle`] takes everything down again, found by name alone, so that the normal end, an error and the clean-up after
 //!   a crash are one and the same path; [`bitmaps`] settles change tracking; [`recover`] puts them together;
 //! - [`stopped`] holds a VM that does not run.
@@ -21,6 +21,7 @@ mod moment;
 mod plan;
 mod recover;
 mod running;
+mod scratch_watch;
 mod stopped;
 
 use std::sync::Arc;

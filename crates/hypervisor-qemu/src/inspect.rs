@@ -7,12 +7,13 @@ mod running;
 mod stopped;
 
 use hypervisor::{Error, ErrorKind, Inspection, Result, Tracking, VmAccess, VmOrigin};
-use model::VmDefinition;
+use model::{DiskName, VmDefinition};
 
 use crate::{
     config::{QemuConfig, Sockets},
     launch,
     monitor::Monitors,
+    names, power,
     topology::Bitmap,
 };
 
@@ -22,7 +23,10 @@ pub(crate) use definition::discover as discover_definition;
 pub(crate) async fn inspect(config: &QemuConfig, monitors: &Monitors, vm: &VmAccess) -> Result<Inspection> {
     let sockets = Sockets::of(config, vm)?;
     match monitors.attach(&sockets.monitor, &vm.name).await {
-        Ok(monitor) => running::inspect(&monitor, &sockets, vm).await,
+        Ok(monitor) => {
+            power::forget_clean_shutdown(&config.vm_dir(vm.vm_id));
+            running::inspect(&monitor, &sockets, vm).await
+        }
         Err(error) if launch::is_socket_alive(&sockets.monitor).await => Err(error),
         Err(error) => match known_definition(vm) {
             Some(definition) => stopped::inspect(definition).await,
@@ -47,8 +51,10 @@ pub(crate) fn require_definition(vm: &VmAccess) -> Result<&VmDefinition> {
     })
 }
 
-/// What a disk's bitmaps say about change tracking.
-fn tracking(bitmaps: &[Bitmap]) -> Tracking {
+/// What a disk's bitmaps say about change tracking. Those that came with an image from another disk say nothing.
+fn tracking(disk: &DiskName, bitmaps: &[Bitmap]) -> Tracking {
+    let of_disk = |bitmap: &&Bitmap| bitmap.name == names::bitmap(bitmap.capture_id, disk);
+    let bitmaps: Vec<&Bitmap> = bitmaps.iter().filter(of_disk).collect();
     if let Some(bitmap) = bitmaps.iter().rev().find(|bitmap| bitmap.recording && !bitmap.inconsistent) {
         Tracking::Since(bitmap.capture_id)
     } else if bitmaps.iter().any(|bitmap| bitmap.inconsistent) {

@@ -9,7 +9,7 @@ mod start;
 
 pub(crate) use accelerator::Accelerator;
 pub(crate) use disks::device_ids;
-pub(crate) use firmware::find_images as find_firmware;
+pub(crate) use firmware::{find_images as find_firmware, with_existing_variables};
 pub(crate) use networks::with_stable_macs;
 pub(crate) use start::{is_socket_alive, serial_log, start};
 

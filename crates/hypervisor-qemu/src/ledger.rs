@@ -38,15 +38,16 @@ impl Ledger {
 
     /// Replaces the ledger in one step.
     pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
-        let fresh = path.with_extension("new");
+        let fresh = path.with_extension(format!("new-{}", std::process::id())); // server and guard both write
         fs::write(&fresh, serde_json::to_vec(self)?)?;
         fs::rename(&fresh, path)
     }
 
-    /// Notes that nothing is frozen or paused any more.
-    pub(crate) fn write_released(mut self, path: &Path) -> io::Result<()> {
-        (self.frozen, self.paused) = (false, false);
-        self.write(path)
+    /// Changes the ledger at this path, if there is one.
+    pub(crate) fn amend(path: &Path, change: impl FnOnce(&mut Self)) -> io::Result<()> {
+        let Some(mut ledger) = Self::read(path) else { return Ok(()) };
+        change(&mut ledger);
+        ledger.write(path)
     }
 
     /// Removes the ledger.

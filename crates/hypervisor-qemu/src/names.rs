@@ -2,7 +2,7 @@
 //!
 //! Node names have at most 31 bytes, so they carry the number of a disk and nothing else: a VM has one capture at a time.
 
-use model::CaptureId;
+use model::{CaptureId, DiskName};
 
 /// What every name begins with.
 pub(crate) const PREFIX: &str = "holdfast-";
@@ -37,14 +37,22 @@ pub(crate) fn creation(index: usize) -> String {
     format!("{PREFIX}creation-{index}")
 }
 
-/// The dirty bitmap that starts at a capture.
-pub(crate) fn bitmap(capture_id: CaptureId) -> String {
-    format!("{PREFIX}{capture_id}")
+/// The dirty bitmap of a disk that starts at a capture. It names the disk because it travels with the image: on another
+/// disk it says nothing about what that disk's last backup holds.
+pub(crate) fn bitmap(capture_id: CaptureId, disk: &DiskName) -> String {
+    format!("{PREFIX}{capture_id}-{:016x}", digest(disk.as_str()))
 }
 
 /// The capture at which a bitmap starts; none when the bitmap is not one of ours.
 pub(crate) fn capture_of_bitmap(name: &str) -> Option<CaptureId> {
-    name.strip_prefix(PREFIX)?.parse().ok()
+    let (capture_id, _) = name.strip_prefix(PREFIX)?.rsplit_once('-')?;
+    capture_id.parse().ok()
+}
+
+/// 64-bit FNV-1a: short, and the same in every version of Holdfast. It tells names apart; it protects nothing.
+fn digest(text: &str) -> u64 {
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Whether a node is the kind of ours that `name` makes.

@@ -7,6 +7,7 @@ use hypervisor::{Error, ErrorKind, Result, VmAccess};
 use crate::{
     config::{QemuConfig, Sockets},
     monitor::{Monitor, Monitors},
+    power,
 };
 
 /// A VM that answers.
@@ -31,6 +32,7 @@ impl Session {
             Err(_) if !crate::launch::is_socket_alive(&sockets.monitor).await => return Ok(None),
             Err(error) => return Err(error),
         };
+        power::forget_clean_shutdown(&config.vm_dir(vm.vm_id));
         Ok(Some(Self { config: config.clone(), vm: vm.clone(), sockets, monitor }))
     }
 

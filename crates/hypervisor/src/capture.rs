@@ -103,6 +103,8 @@ pub struct CaptureFacts {
     pub consistency: ConsistencyReached,
     /// The VM's definition at that moment.
     pub definition: VmDefinition,
+    /// Drives that the capture leaves out, a sentence each.
+    pub omitted: Vec<String>,
 }
 
 /// One disk of a capture.

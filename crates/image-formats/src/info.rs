@@ -46,8 +46,8 @@ pub struct BitmapInfo {
 /// What to make of other processes that have the image open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Usage {
-    /// The image must be at rest: a process that writes to it is an error of kind [`ErrorKind::InUse`]. Holds for qcow2
-    /// only; the writer of a raw image is noticed by [`crate::QemuNbdImage::open`].
+    /// The image must be at rest: a process that writes to it is an error of kind [`ErrorKind::InUse`]; for a raw image, a
+    /// process that holds any lock on it.
     AtRest,
     /// A VM may run from the image; what is told may be outdated already.
     Live,
@@ -59,7 +59,8 @@ pub enum Usage {
 /// format wherever there is one.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] for formats that are not handled; [`ErrorKind::NotFound`], [`ErrorKind::Denied`],
+/// [`ErrorKind::Unsupported`] for formats that are not handled, and for an image that does not record the format of its
+/// backing file; [`ErrorKind::NotFound`], [`ErrorKind::Denied`],
 /// [`ErrorKind::InUse`] as the usage says.
 pub async fn detect(path: &Path, usage: Usage) -> Result<ImageInfo> {
     match recognise_file(path).await? {
@@ -107,6 +108,10 @@ fn foreign(path: &Path, name: &str) -> Error {
 
 async fn report(path: &Path, format: DiskFormat, usage: Usage) -> Result<ImageInfo> {
     let doing = format!("looking at {}", path.display());
+    if (format, usage) == (DiskFormat::Raw, Usage::AtRest) {
+        // qemu-img looks for locks on qcow2 files only.
+        raw::check_at_rest(path).await?;
+    }
     let mut arguments = vec!["info".into(), "--output=json".into(), format!("--format={format}").into()];
     if usage == Usage::Live {
         arguments.push("--force-share".into());
@@ -116,7 +121,18 @@ async fn report(path: &Path, format: DiskFormat, usage: Usage) -> Result<ImageIn
     let report: Report = serde_json::from_slice(&output).map_err(|error| {
         Error::new(ErrorKind::Failed, format!("{doing}: qemu-img's answer")).with_source(error)
     })?;
+    if report.backing_filename.is_some() && report.backing_filename_format.is_none() {
+        return Err(backing_of_any_format(path));
+    }
     Ok(report.into_info(format))
+}
+
+/// QEMU would guess the format of such a backing file by its first bytes, which a guest may have written.
+fn backing_of_any_format(path: &Path) -> Error {
+    let shown = path.display();
+    let context = format!("{shown} does not record the format of its backing file");
+    Error::new(ErrorKind::Unsupported, context)
+        .with_guidance(format!("record it: qemu-img rebase -u -F FORMAT -b BACKING-FILE {shown}"))
 }
 
 /// The parts of qemu-img's report that matter.
@@ -125,6 +141,7 @@ async fn report(path: &Path, format: DiskFormat, usage: Usage) -> Result<ImageIn
 struct Report {
     virtual_size: u64,
     backing_filename: Option<PathBuf>,
+    backing_filename_format: Option<String>,
     format_specific: Option<FormatSpecific>,
 }
 

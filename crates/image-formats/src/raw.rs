@@ -1,6 +1,7 @@
 //! Raw files and block devices.
 
 mod image;
+mod lock;
 mod target;
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
 use rustix::fs::OFlags;
 
 use crate::{Error, ErrorKind, Result};
+use lock::{Lock, check_not_ours};
 
 pub use image::RawImage;
 pub use target::RawTarget;
@@ -25,11 +27,13 @@ pub(crate) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
-/// Opens a file or block device; anything else is refused. Never waits, as it would for the writer of a named pipe.
+/// Opens a file or block device; anything else is refused, and so is what a target of this process has taken. Never waits,
+/// as it would for the writer of a named pipe.
 pub(crate) async fn open(path: &Path, options: &OpenOptions, flags: OFlags) -> Result<File> {
     let doing = format!("opening {}", path.display());
     let (path, mut options) = (path.to_owned(), options.clone());
     let opened = blocking(move || {
+        check_not_ours(&std::fs::metadata(&path)?)?;
         let file = options.custom_flags((flags | OFlags::NONBLOCK).bits() as i32).open(path)?;
         let file_type = file.metadata()?.file_type();
         Ok((file_type.is_file() || file_type.is_block_device()).then_some(file))
@@ -39,7 +43,28 @@ pub(crate) async fn open(path: &Path, options: &OpenOptions, flags: OFlags) -> R
         Ok(None) => {
             Err(Error::new(ErrorKind::Unsupported, format!("{doing}: neither a file nor a block device")))
         }
-        Err(error) => Err(Error::from_io(doing, error)),
+        Err(error) => Err(file_error(doing, error)),
+    }
+}
+
+/// Fails when another process holds a lock on a file or block device, as QEMU does on every image that it has open. A file
+/// that this process may not write to passes unchecked.
+pub(crate) async fn check_at_rest(path: &Path) -> Result<()> {
+    // Only who may write to a file may lock it.
+    let file = match open(path, OpenOptions::new().read(true).write(true), OFlags::empty()).await {
+        Err(error) if error.kind() == ErrorKind::Denied => return Ok(()),
+        opened => opened?,
+    };
+    let locked = blocking(move || Lock::take(&file).map(drop)).await;
+    locked.map_err(|error| file_error(format!("looking for locks on {}", path.display()), error))
+}
+
+/// An error of the operating system, with what to do when the file is in use.
+fn file_error(doing: String, error: io::Error) -> Error {
+    let error = Error::from_io(doing, error);
+    match error.kind() {
+        ErrorKind::InUse => error.with_guidance("stop the VM or program that uses it"),
+        _ => error,
     }
 }
 

@@ -119,9 +119,36 @@ async fn a_raw_image_that_is_taken_for_writing_is_in_use() {
     let path = folder.path().join("disk");
     fs::write(&path, vec![1; 4096]).unwrap();
     let target = RawTarget::open_existing(&path, 4096).await.unwrap();
-    assert_eq!(QemuNbdImage::open(&path, DiskFormat::Raw, &[]).await.unwrap_err().kind(), ErrorKind::InUse);
+    assert_eq!(detect(&path, Usage::AtRest).await.unwrap_err().kind(), ErrorKind::InUse);
+    assert_eq!(detect(&path, Usage::Live).await.unwrap_err().kind(), ErrorKind::InUse);
+    assert_eq!(RawTarget::open_existing(&path, 4096).await.unwrap_err().kind(), ErrorKind::InUse);
+    let error = QemuNbdImage::open(&path, DiskFormat::Raw, &[]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InUse, "the lock outlasts a look at the file");
     drop(target);
     assert_eq!(detect(&path, Usage::AtRest).await.unwrap().size_bytes, 4096);
+}
+
+#[tokio::test]
+async fn a_raw_image_that_another_process_writes_is_in_use() {
+    let folder = TempDir::new().unwrap();
+    let (path, pid_path) = (folder.path().join("disk"), folder.path().join("pid"));
+    fs::write(&path, vec![1; 4096]).unwrap();
+    // The server forks once it listens.
+    let socket = format!("--socket={}", folder.path().join("socket").display());
+    let pid_file = format!("--pid-file={}", pid_path.display());
+    run(folder.path(), "qemu-nbd", &["--fork", "--persistent", "--format=raw", &socket, &pid_file, "disk"]);
+
+    let found = [
+        detect(&path, Usage::AtRest).await.map(drop),
+        info(&path, DiskFormat::Raw, Usage::AtRest).await.map(drop),
+    ];
+    let live = detect(&path, Usage::Live).await;
+    run(folder.path(), "kill", &[fs::read_to_string(&pid_path).unwrap().trim()]);
+    for error in found.map(Result::unwrap_err) {
+        assert_eq!(error.kind(), ErrorKind::InUse, "{error}");
+        assert!(error.guidance().is_some());
+    }
+    assert_eq!(live.unwrap().size_bytes, 4096);
 }
 
 #[tokio::test]
@@ -216,4 +243,27 @@ async fn images_are_described_by_what_they_are() {
         fs::metadata(&overlay).unwrap().len().next_multiple_of(512),
         "a raw disk may hold anything"
     );
+}
+
+#[tokio::test]
+async fn a_backing_file_of_any_format_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("overlay");
+    fs::write(folder.path().join("raw"), vec![0; 4096]).unwrap();
+    run(
+        folder.path(),
+        "qemu-img",
+        &["create", "-q", "-f", "qcow2", "-b", "raw", "-F", "raw", "overlay", "1M"],
+    );
+    // The header extension that records the format becomes one that nobody knows.
+    let mut bytes = fs::read(&path).unwrap();
+    let position = bytes.windows(4).position(|window| window == [0xe2, 0x79, 0x2a, 0xca]).unwrap();
+    bytes[position..position + 4].fill(0x11);
+    fs::write(&path, bytes).unwrap();
+
+    for usage in [Usage::AtRest, Usage::Live] {
+        let error = detect(&path, usage).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.guidance().unwrap().contains("qemu-img rebase -u -F"));
+    }
 }

@@ -39,6 +39,24 @@ async fn a_file_of_odd_length_ends_in_zeros() {
 }
 
 #[tokio::test]
+async fn a_file_that_shrinks_is_an_error_and_no_zeros() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("disk");
+    fs::write(&path, [9; 8192]).unwrap();
+    let image = RawImage::open(&path).await.unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_len(4096).unwrap();
+
+    let mut buffer = [0; 8192];
+    for (offset_bytes, length) in [(0, 8192), (4096, 512)] {
+        let error = image.read_at(offset_bytes, &mut buffer[..length]).await.unwrap_err();
+        assert_eq!(error.kind(), image::ErrorKind::Io, "{error}");
+    }
+    let error = image.extents(ByteRange::new(4096, 4096)).await.unwrap_err();
+    assert_eq!(error.kind(), image::ErrorKind::Io, "{error}");
+    image.read_at(0, &mut buffer[..4096]).await.expect("what is left is as it was");
+}
+
+#[tokio::test]
 async fn what_is_no_disk_is_refused() {
     let folder = TempDir::new().unwrap();
     let pipe = folder.path().join("pipe");

@@ -12,7 +12,7 @@ pub enum NameError {
         /// The limit.
         limit_bytes: usize,
     },
-    /// The name holds a control character.
+    /// The name holds a control character, or one that is invisible or turns the direction of text.
     ControlCharacter,
     /// The name starts or ends with white space.
     OuterSpace,
@@ -27,7 +27,7 @@ impl fmt::Display for NameError {
             Self::TooLong { limit_bytes } => {
                 write!(formatter, "a name has at most {limit_bytes} bytes of UTF-8")
             }
-            Self::ControlCharacter => write!(formatter, "a name cannot hold control characters"),
+            Self::ControlCharacter => write!(formatter, "a name cannot hold control or invisible characters"),
             Self::OuterSpace => write!(formatter, "a name cannot start or end with a space"),
             Self::Character(character) => {
                 write!(
@@ -41,12 +41,21 @@ impl fmt::Display for NameError {
 
 impl std::error::Error for NameError {}
 
+/// Whether a character would act on the text around it instead of being seen: names that look the same must be the same.
+fn is_unseen(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}'
+        )
+}
+
 fn check_text(name: &str, limit_bytes: usize) -> Result<(), NameError> {
     if name.trim().is_empty() {
         Err(NameError::Empty)
     } else if name.len() > limit_bytes {
         Err(NameError::TooLong { limit_bytes })
-    } else if name.chars().any(char::is_control) {
+    } else if name.chars().any(is_unseen) {
         Err(NameError::ControlCharacter)
     } else if name.trim() != name {
         Err(NameError::OuterSpace)
@@ -110,8 +119,8 @@ macro_rules! name {
 }
 
 name! {
-    /// A VM's name: any text of up to 1,024 bytes without control characters; slashes, quotes and spaces are fine.
-    /// Never used as a file name.
+    /// A VM's name: any text of up to 1,024 bytes without control and invisible characters; slashes, quotes
+    /// and spaces are fine. Never used as a file name.
     VmName, check_text, 1024
 }
 name! {

@@ -29,12 +29,16 @@ fn sizes_are_shown_with_three_digits() {
 #[test]
 fn any_name_a_person_would_give_a_vm_is_a_name() {
     for name in
-        ["web-1", "a b", "it's \"mine\"", "a/b\\c", "서울 데이터베이스", &"한".repeat(300), "..", "%2F"]
+        ["web-1", "a b", "it's \"mine\"", "a/b\\c", "서울 데이터베이스", &"한".repeat(300), "🦀", "..", "%2F"]
     {
         assert!(name.parse::<VmName>().is_ok(), "{name}");
     }
     assert_eq!("".parse::<VmName>(), Err(NameError::Empty));
     assert_eq!("a\nb".parse::<VmName>(), Err(NameError::ControlCharacter));
+    for unseen in ['\u{200B}', '\u{200F}', '\u{202A}', '\u{202E}', '\u{2060}', '\u{2069}', '\u{FEFF}'] {
+        let name = format!("a{unseen}b");
+        assert_eq!(name.parse::<VmName>(), Err(NameError::ControlCharacter), "{unseen:?}");
+    }
     assert_eq!(" a".parse::<VmName>(), Err(NameError::OuterSpace));
     assert_eq!("a/b".parse::<VaultName>(), Err(NameError::Character('/')));
 }

@@ -1,6 +1,8 @@
 //! One connection with many requests in flight.
 
+mod coverage;
 pub(crate) mod negotiation;
+mod patience;
 mod pending;
 mod receiver;
 mod sender;
@@ -22,6 +24,7 @@ use crate::{
         transmission::{BlockDescriptor, Command, Request},
     },
 };
+use patience::Patience;
 use pending::{Expectation, Pending, Reply};
 use sender::Outgoing;
 
@@ -108,13 +111,25 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::connect`].
-    pub async fn negotiate<S>(mut stream: S, export: &str, contexts: &[String]) -> Result<Self>
+    pub async fn negotiate<S>(stream: S, export: &str, contexts: &[String]) -> Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        Self::negotiate_patiently(stream, export, contexts, Patience::DEFAULT).await
+    }
+
+    async fn negotiate_patiently<S>(
+        mut stream: S,
+        export: &str,
+        contexts: &[String],
+        patience: Patience,
+    ) -> Result<Self>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let export = negotiation::negotiate(&mut stream, export, contexts).await?;
         let (reading, writing) = tokio::io::split(stream);
-        let pending = Arc::new(Pending::new());
+        let pending = Arc::new(Pending::new(patience));
         let (outgoing, queue) = mpsc::channel(QUEUE_LENGTH);
         let mut tasks = JoinSet::new();
         tasks.spawn(receiver::run(reading, export.structured, Arc::clone(&pending)));

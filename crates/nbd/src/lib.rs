@@ -4,7 +4,8 @@
 //! with many requests in flight. [`NbdImage`] reads an export over several connections, [`NbdTarget`] writes one.
 //!
 //! Errors of an export, as [`image::ErrorKind`]:
-//! - `Gone`: the connection is lost, the server shuts down, the export does not exist, or a well-formed read was answered
+//! - `Gone`: the connection is lost, the server says nothing for two minutes while requests wait (for half an hour while a
+//!   flush does), the server shuts down, the export does not exist, or a well-formed read was answered
 //!   with `EINVAL`, which is how QEMU says that the snapshot behind an export is broken;
 //! - `NoSpace`: the server's disk is full;
 //! - `Io`: any other error that the server reports about one request; the connection stays usable;

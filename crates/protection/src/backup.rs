@@ -128,6 +128,9 @@ impl Backup<'_> {
             let (asked, reached) = (facts.consistency.asked, facts.consistency.reached);
             self.monitor.warn(format!("{reached} consistency instead of {asked}: {shortfall}"));
         }
+        for omitted in &facts.omitted {
+            self.monitor.warn(omitted.clone());
+        }
         let mut writer = self.vault.writer().await.context("the vault cannot be written to")?;
         let mut stored = Vec::with_capacity(capture.disks().len() + 1);
         for disk in capture.disks() {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::{
     io::AsyncWriteExt,
     net::{
@@ -19,8 +19,8 @@ use tokio::{
 use super::{Error, ErrorKind, Result};
 use crate::lines::LineReader;
 
-/// The longest line taken from an agent: its own limit on captured output is 16 MiB before base 64.
-const LINE_LIMIT_BYTES: usize = 32 << 20;
+/// The longest line taken from an agent, which any program in the guest can pretend to be.
+const LINE_LIMIT_BYTES: usize = 1 << 20;
 /// Never begins a JSON text; makes an agent drop what it has read of an unfinished line.
 const RESET: u8 = 0xff;
 
@@ -92,7 +92,7 @@ impl Agent {
         };
         self.broken = false;
         match answer.get("error") {
-            None => Ok(answer["return"].take()),
+            None => Ok(answer.remove("return").unwrap_or_default()),
             Some(error) => {
                 let words = error["desc"].as_str().unwrap_or("refused without a reason");
                 Err(Error::new(ErrorKind::Refused, format!("{command}: {words}")))
@@ -100,11 +100,12 @@ impl Agent {
         }
     }
 
-    async fn exchange(&mut self, command: &str, arguments: Value) -> Result<Value> {
+    async fn exchange(&mut self, command: &str, arguments: Value) -> Result<Map<String, Value>> {
         self.send(command, arguments).await?;
         let line = self.line().await?;
-        serde_json::from_slice(&line)
-            .map_err(|_| Error::new(ErrorKind::Protocol, format!("{command}: the answer is not JSON")))
+        serde_json::from_slice(&line).map_err(|_| {
+            Error::new(ErrorKind::Protocol, format!("{command}: the answer is not a JSON object"))
+        })
     }
 
     async fn send(&mut self, command: &str, arguments: Value) -> Result<()> {

@@ -15,7 +15,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 pub(crate) struct ExecOutput {
     /// Its exit code; none when a signal ended it.
     pub(crate) exit_code: Option<i64>,
-    /// What it wrote to standard output; the agent cuts it at 16 MiB.
+    /// What it wrote to standard output.
     pub(crate) stdout: Vec<u8>,
     /// What it wrote to standard error.
     pub(crate) stderr: Vec<u8>,
@@ -26,7 +26,8 @@ impl Agent {
     ///
     /// # Errors
     /// [`ErrorKind::Silent`] when it has not ended within `timeout`; it goes on running. [`ErrorKind::Refused`] while the
-    /// file systems are frozen, and where the agent's administrator forbids it.
+    /// file systems are frozen, and where the agent's administrator forbids it; [`ErrorKind::Protocol`] when it wrote more
+    /// than a line of the agent's may hold, 1 MiB in base 64.
     #[allow(dead_code)] // scripts inside the guest are its first callers
     pub(crate) async fn exec(
         &mut self,

@@ -23,9 +23,12 @@ impl Agent {
             .ok_or_else(|| Error::new(ErrorKind::Protocol, "guest-fsfreeze-freeze: no number came back"))
     }
 
-    /// Thaws what is frozen; does nothing where nothing is.
-    pub(crate) async fn thaw(&mut self, timeout: Duration) -> Result<()> {
-        self.execute("guest-fsfreeze-thaw", json!({}), timeout).await.map(|_| ())
+    /// Thaws what is frozen and returns how many file systems that were; does nothing where nothing is.
+    pub(crate) async fn thaw(&mut self, timeout: Duration) -> Result<u64> {
+        let count = self.execute("guest-fsfreeze-thaw", json!({}), timeout).await?;
+        count
+            .as_u64()
+            .ok_or_else(|| Error::new(ErrorKind::Protocol, "guest-fsfreeze-thaw: no number came back"))
     }
 
     /// Whether the file systems are frozen.

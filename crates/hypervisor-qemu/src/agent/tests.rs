@@ -178,3 +178,13 @@ proptest! {
         let _ = base64::decode(&text);
     }
 }
+
+#[tokio::test]
+async fn answers_that_are_no_objects_are_errors() {
+    for answer in [json!([]), json!(1), json!("x"), json!(null)] {
+        let guest = Guest::new();
+        let (mut agent, mut channel) = connected(&guest, format!("{answer}\n").as_bytes()).await;
+        let (said, ()) = tokio::join!(agent.freeze(TIMEOUT), channel.answer("guest-fsfreeze-freeze", answer));
+        assert_eq!(said.unwrap_err().kind(), ErrorKind::Protocol);
+    }
+}

@@ -9,7 +9,7 @@
 //! bitmap that records is complete; one that is stopped becomes complete by merging in those that record.
 
 use hypervisor::Result;
-use model::CaptureId;
+use model::{CaptureId, DiskName};
 use serde_json::{Value, json};
 
 use crate::{
@@ -26,17 +26,23 @@ pub(super) fn usable_baseline(
     disk: &GuestDisk,
     baseline: Option<CaptureId>,
 ) -> std::result::Result<String, String> {
-    usable(&disk.bitmaps, disk.keeps_bitmaps, baseline)
+    if disk.device.shared {
+        return Err(
+            "the disk is shared (share-rw=on), and nobody tracks what other machines write".to_owned()
+        );
+    }
+    usable(&disk.bitmaps, &disk.name, disk.keeps_bitmaps, baseline)
 }
 
 /// The same for bitmaps wherever they are.
 pub(super) fn usable(
     bitmaps: &[Bitmap],
+    disk: &DiskName,
     keeps_bitmaps: bool,
     baseline: Option<CaptureId>,
 ) -> std::result::Result<String, String> {
     let baseline = baseline.ok_or("there is no earlier backup of the VM")?;
-    let Some(bitmap) = bitmaps.iter().find(|bitmap| bitmap.capture_id == baseline) else {
+    let Some(bitmap) = bitmaps.iter().find(|bitmap| bitmap.name == names::bitmap(baseline, disk)) else {
         return Err(if keeps_bitmaps {
             "the disk does not carry the last backup's bitmap: it is new, its image was replaced, or the VM was powered \
              off without closing it"
@@ -54,13 +60,17 @@ pub(super) fn usable(
     }
 }
 
-/// The actions that, in one transaction, start tracking at a new capture and stop it for the baseline.
+/// The actions that, in one transaction, start tracking at a new capture and stop it for the baseline. None for a disk that
+/// others write to: a bitmap without their writes could be trusted once the disk is shared no more.
 pub(super) fn turn_over(disk: &GuestDisk, capture_id: CaptureId, baseline: Option<&str>) -> Vec<Value> {
+    if disk.device.shared {
+        return Vec::new();
+    }
     let mut actions = vec![json!({
         "type": "block-dirty-bitmap-add",
         "data": {
             "node": disk.format_node,
-            "name": names::bitmap(capture_id),
+            "name": names::bitmap(capture_id, &disk.name),
             "persistent": disk.keeps_bitmaps,
             "granularity": GRANULARITY_BYTES,
         },
@@ -87,9 +97,10 @@ pub(super) struct Settlement {
 impl Settlement {
     /// What to do with a disk's bitmaps, given the newest capture that became a point. A committed bitmap that cannot be
     /// made whole stays: it tells the next capture why there is no map.
-    pub(super) fn of(bitmaps: &[Bitmap], committed: Option<CaptureId>) -> Self {
+    pub(super) fn of(bitmaps: &[Bitmap], disk: &DiskName, committed: Option<CaptureId>) -> Self {
+        let committed = committed.map(|capture_id| names::bitmap(capture_id, disk));
         let (kept, others): (Vec<_>, Vec<_>) =
-            bitmaps.iter().partition(|bitmap| Some(bitmap.capture_id) == committed);
+            bitmaps.iter().partition(|bitmap| committed.as_ref() == Some(&bitmap.name));
         let (discarded, retired): (Vec<_>, Vec<_>) =
             others.into_iter().partition(|bitmap| bitmap.inconsistent);
         let continued = retired.iter().any(|bitmap| bitmap.recording);
@@ -115,7 +126,8 @@ pub(super) async fn settle(
 ) -> Result<Vec<String>> {
     let mut done = Vec::new();
     for disk in &topology.disks {
-        let settlement = Settlement::of(&disk.bitmaps, committed);
+        let committed = committed.filter(|_| !disk.device.shared);
+        let settlement = Settlement::of(&disk.bitmaps, &disk.name, committed);
         if settlement.is_nothing() {
             continue;
         }

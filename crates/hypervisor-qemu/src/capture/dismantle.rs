@@ -152,7 +152,7 @@ async fn detach_filters(session: &Session) -> Result<usize> {
             let context = format!("QEMU does not say what the filter of the disk {} stands on", disk.name);
             Error::new(ErrorKind::Failed, context)
         })?;
-        moment::attach(&session.monitor, &disk.device, below).await?;
+        moment::attach(&session.monitor, &disk.device, &disk.root_node, below).await?;
         count += 1;
     }
     Ok(count)

@@ -12,6 +12,7 @@ use tokio::time::{self, Instant};
 use super::{
     image::HeldImage,
     plan::{Method, PlannedDisk, Reading},
+    scratch_watch::GivenUp,
 };
 use crate::{names, session::Session};
 
@@ -25,15 +26,13 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 pub(super) struct Exports {
     pub(super) disks: Vec<CapturedDisk>,
     connections: Vec<Arc<NbdImage>>,
+    given_up: GivenUp,
 }
 
 impl Exports {
-    /// Exports all disks of a fixed moment and connects to them.
-    pub(super) async fn open(session: &Session, disks: &[PlannedDisk]) -> Result<Self> {
-        let mut exports = Self::default();
-        if disks.iter().any(|planned| planned.reading == Reading::Nbd) {
-            start_server(session).await?;
-        }
+    /// Exports all disks of a fixed moment, after [`start`], and connects to them.
+    pub(super) async fn open(session: &Session, disks: &[PlannedDisk], given_up: GivenUp) -> Result<Self> {
+        let mut exports = Self { given_up, ..Self::default() };
         for (index, planned) in disks.iter().enumerate() {
             exports.open_disk(session, index, planned).await?;
         }
@@ -52,7 +51,8 @@ impl Exports {
         };
         let image: Arc<dyn DiskImage> = match planned.method {
             Method::Filter => {
-                Arc::new(HeldImage::new(image, self.open_probe(session, index, planned).await?))
+                let probe = self.open_probe(session, index, planned).await?;
+                Arc::new(HeldImage::new(image, probe, self.given_up.clone()))
             }
             Method::Job => image,
         };
@@ -111,6 +111,14 @@ impl Exports {
 fn unreadable(planned: &PlannedDisk, source: ::image::Error) -> Error {
     let context = format!("the held moment of the disk {} cannot be read", planned.disk.name);
     Error::new(ErrorKind::Failed, context).with_source(source)
+}
+
+/// Starts what the exports need. Before the moment is fixed: a server that is taken should cost the guest no freeze.
+pub(super) async fn start(session: &Session, disks: &[PlannedDisk]) -> Result<()> {
+    if disks.iter().any(|planned| planned.reading == Reading::Nbd) {
+        start_server(session).await?;
+    }
+    Ok(())
 }
 
 async fn start_server(session: &Session) -> Result<()> {

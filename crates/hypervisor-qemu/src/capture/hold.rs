@@ -47,8 +47,8 @@ pub(super) async fn prepare(
     session.monitor.execute("blockdev-add", file).await?;
     format(&session.monitor, index, disk.size_bytes).await?;
     if planned.method == Method::Job {
-        let needed_bytes = disk.allocated_bytes.min(disk.size_bytes);
-        reserve(scratch, needed_bytes + needed_bytes / TABLES_SHARE + TABLES_BASE_BYTES)?;
+        let tables_bytes = disk.size_bytes / TABLES_SHARE + TABLES_BASE_BYTES;
+        reserve(scratch, disk.size_bytes.saturating_add(tables_bytes))?;
     }
     let overlay = json!({
         "driver": "qcow2",

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use ::image::{ByteRange, DiskImage, Error, ErrorKind, Extent, Result};
 use async_trait::async_trait;
 
+use super::scratch_watch::GivenUp;
+
 /// Bytes read to see whether the moment is whole: they lie within one block, which is either copied or not.
 const PROBE_LENGTH_BYTES: usize = 512;
 
@@ -19,17 +21,25 @@ const PROBE_LENGTH_BYTES: usize = 512;
 pub(super) struct HeldImage {
     overlay: Arc<dyn DiskImage>,
     probe: Arc<dyn DiskImage>,
+    given_up: GivenUp,
 }
 
 impl HeldImage {
-    /// The image that `overlay` shows for as long as `probe` can be read.
-    pub(super) fn new(overlay: Arc<dyn DiskImage>, probe: Arc<dyn DiskImage>) -> Self {
-        Self { overlay, probe }
+    /// The image that `overlay` shows for as long as `probe` can be read and the moment is not given up.
+    pub(super) fn new(overlay: Arc<dyn DiskImage>, probe: Arc<dyn DiskImage>, given_up: GivenUp) -> Self {
+        Self { overlay, probe, given_up }
     }
 
-    /// Fails when the moment was given up at any time until now.
-    async fn confirm(&self) -> Result<()> {
-        self.probe.read_at(0, &mut [0; PROBE_LENGTH_BYTES]).await.map_err(|source| {
+    /// Fails when the moment was given up at any time until now, and otherwise as `read` did.
+    async fn confirm<T>(&self, read: Result<T>) -> Result<T> {
+        let probed = self.probe.read_at(0, &mut [0; PROBE_LENGTH_BYTES]).await;
+        if self.given_up.is_set() {
+            let context =
+                "the held moment was given up: the file system of its scratch space was nearly full";
+            return Err(Error::new(ErrorKind::Gone, context));
+        }
+        let value = read?;
+        probed.map(|()| value).map_err(|source| {
             let context = "the held moment was given up to spare the guest: its scratch space was full, failed or too slow";
             Error::new(ErrorKind::Gone, context).with_source(source)
         })
@@ -43,13 +53,10 @@ impl DiskImage for HeldImage {
     }
 
     async fn extents(&self, range: ByteRange) -> Result<Vec<Extent>> {
-        let extents = self.overlay.extents(range).await?;
-        self.confirm().await?;
-        Ok(extents)
+        self.confirm(self.overlay.extents(range).await).await
     }
 
     async fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> Result<()> {
-        self.overlay.read_at(offset_bytes, buffer).await?;
-        self.confirm().await
+        self.confirm(self.overlay.read_at(offset_bytes, buffer).await).await
     }
 }

@@ -62,7 +62,9 @@ impl Fixing {
         let runs = self.session.monitor.status().await? == "running";
         let freezes = runs && self.request.consistency > Consistency::Crash;
         let path = self.session.ledger()?;
-        (ledger.frozen, ledger.paused) = (freezes && self.session.sockets.agent.is_some(), runs);
+        let owed_before = ledger.frozen;
+        ledger.frozen |= freezes && self.session.sockets.agent.is_some();
+        ledger.paused = runs;
         let write = |outcome: std::io::Result<()>| {
             outcome.map_err(|source| {
                 Error::new(ErrorKind::Failed, "cannot write the ledger").with_source(source)
@@ -76,8 +78,11 @@ impl Fixing {
         };
         let mut guard = Guard::start(&self.session.config.guard_command, &setup).await?;
         let moment = self.fix_guarded(&mut guard, runs, freezes).await;
-        drop(guard); // it ends, or goes on with a thaw that is still owed
-        write(ledger.write_released(&path))?;
+        let thawed = moment.as_ref().is_ok_and(|moment| moment.freeze_us.is_some());
+        ledger.frozen = guard.owes_thaw() || owed_before && !thawed;
+        ledger.paused = guard.owes_resume();
+        write(ledger.write(&path))?;
+        drop(guard); // it ends, or goes on with what is still owed
         moment
     }
 
@@ -123,13 +128,17 @@ impl Fixing {
             return Ok(Instantaneous { captured_at: self.session.config.env.clock.now(), pause_us: None });
         }
         guard.pausing().await?;
+        if monitor.status().await? != "running" {
+            guard.resumed().await; // somebody else has paused the VM: it is theirs to resume
+            return Err(self.busy("was paused"));
+        }
         let begun = Instant::now();
         let slipped = match monitor.query("stop").await {
-            Ok(_) => self.slip_in().await,
+            Ok(_) => self.slip_in_paused().await,
             Err(error) => Err(error),
         };
         let captured_at = self.session.config.env.clock.now();
-        let resumed = monitor.query("cont").await;
+        monitor.query("cont").await?; // else the guard goes on trying
         let pause_us = u64::try_from(begun.elapsed().as_micros()).ok();
         if guard.resumed().await {
             let context = format!(
@@ -140,8 +149,22 @@ impl Fixing {
                 .with_guidance("try again: the host's disks may be overloaded"));
         }
         slipped?;
-        resumed?;
         Ok(Instantaneous { captured_at, pause_us })
+    }
+
+    /// Slips the filters in, and makes sure that nobody has let the CPUs run meanwhile.
+    async fn slip_in_paused(&self) -> Result<()> {
+        self.slip_in().await?;
+        match self.session.monitor.status().await?.as_str() {
+            "paused" => Ok(()),
+            _ => Err(self.busy("was resumed")),
+        }
+    }
+
+    fn busy(&self, what: &str) -> Error {
+        let context =
+            format!("the VM {} {what} by another program while its moment was fixed", self.request.vm.name);
+        Error::new(ErrorKind::Busy, context).with_guidance("try again when that program has ended")
     }
 
     async fn slip_in(&self) -> Result<()> {
@@ -151,9 +174,15 @@ impl Fixing {
             let baseline = planned.baseline.as_ref().ok().map(String::as_str);
             actions.extend(bitmaps::turn_over(&planned.disk, self.request.capture_id, baseline));
             match planned.method {
-                Method::Filter => attach(monitor, &planned.disk.device, &names::filter(index)).await?,
+                Method::Filter => {
+                    let disk = &planned.disk;
+                    attach(monitor, &disk.device, &disk.root_node, &names::filter(index)).await?;
+                }
                 Method::Job => actions.push(hold::job_action(index, planned)),
             }
+        }
+        if actions.is_empty() {
+            return Ok(());
         }
         monitor.execute("transaction", json!({"actions": actions})).await.map(|_| ())
     }
@@ -163,12 +192,20 @@ impl Fixing {
     }
 }
 
-/// Attaches a device to another node. Attaching it to the node that it has already aborts QEMU, so it is asked first.
-pub(super) async fn attach(monitor: &Monitor, device: &Device, node: &str) -> Result<()> {
-    if attached_to(monitor, device).await?.as_deref() == Some(node) {
+/// Moves a device from one node to another. It is asked first where it is: attaching it to the node that it has already
+/// aborts QEMU, and moving it away from a node that somebody else has put there would lose what that node does.
+pub(super) async fn attach(monitor: &Monitor, device: &Device, from: &str, to: &str) -> Result<()> {
+    let now = attached_to(monitor, device).await?;
+    if now.as_deref() == Some(to) {
         return Ok(());
     }
-    let order = json!({"path": device.qom_path, "property": "drive", "value": node});
+    if now.as_deref() != Some(from) {
+        let now = now.as_deref().unwrap_or("none");
+        let context = format!("the device {} has moved from the node {from} to {now}", device.backend);
+        return Err(Error::new(ErrorKind::Busy, context)
+            .with_guidance("try again when the program that rearranges the VM's disks has ended"));
+    }
+    let order = json!({"path": device.qom_path, "property": "drive", "value": to});
     monitor.execute("qom-set", order).await.map(|_| ())
 }
 

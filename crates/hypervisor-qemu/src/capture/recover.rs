@@ -48,6 +48,12 @@ pub(crate) async fn recover(
     }
 }
 
+/// Takes a held moment down before its end; change tracking is settled at that end.
+pub(super) async fn give_up(session: &Session) -> Result<()> {
+    let _turn = session.monitor.turn().await;
+    free_running(session).await.map(|_| ())
+}
+
 /// Cleans up in a VM that answers. Also the end of every capture: a second time there is nothing left to do.
 pub(super) async fn recover_running(session: &Session, committed: Option<CaptureId>) -> Result<Vec<String>> {
     let _turn = session.monitor.turn().await;

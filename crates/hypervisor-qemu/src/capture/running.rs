@@ -11,8 +11,9 @@ use super::{
     dismantle,
     export::{self, Exports},
     hold, latency, moment,
-    plan::{self, PlannedDisk, Reading},
+    plan::{self, Method, PlannedDisk, Reading},
     recover::recover_running,
+    scratch_watch::{self, GivenUp, ScratchWatch},
 };
 use crate::{inspect, ledger::Ledger, session::Session, topology::Topology};
 
@@ -23,6 +24,7 @@ struct RunningCapture {
     baseline: Option<CaptureId>,
     disks: Vec<PlannedDisk>,
     exports: Exports,
+    _scratch_watch: Option<ScratchWatch>,
     facts: CaptureFacts,
     /// As far as it is known at the moment.
     cost: CaptureCost,
@@ -60,17 +62,27 @@ async fn make(
         let scratch = session.config.scratch_file(session.vm.vm_id, request.capture_id, index);
         hold::prepare(session, index, planned, &scratch).await?;
     }
+    scratch_watch::require_space(&session.config.scratch_dir)?;
     let write_p99_before_us = latency::write_p99_us(&session.monitor).await?;
     latency::arm(&session.monitor, disks.iter().map(|planned| &planned.disk)).await?;
+    export::start(session, &disks).await?;
     let moment = moment::fix(session, request, &disks, ledger).await?;
-    let exports = Exports::open(session, &disks).await?;
+    let given_up = GivenUp::default();
+    let watched = disks.iter().any(|planned| planned.method == Method::Filter); // a job's scratch does not grow
+    let exports = Exports::open(session, &disks, given_up.clone()).await?;
     Ok(RunningCapture {
+        _scratch_watch: watched.then(|| ScratchWatch::start(session.clone(), given_up)),
         session: session.clone(),
         capture_id: request.capture_id,
         baseline: request.baseline,
         disks,
         exports,
-        facts: CaptureFacts { captured_at: moment.captured_at, consistency: moment.consistency, definition },
+        facts: CaptureFacts {
+            captured_at: moment.captured_at,
+            consistency: moment.consistency,
+            definition,
+            omitted: topology.omissions.iter().map(ToString::to_string).collect(),
+        },
         cost: CaptureCost {
             pause_us: moment.pause_us,
             freeze_us: moment.freeze_us,
@@ -85,8 +97,10 @@ fn open_ledger(session: &Session, capture_id: CaptureId, disks: &[PlannedDisk]) 
     let mut files = hold::scratch_files(session, capture_id, disks);
     let fuse = disks.iter().enumerate().filter(|(_, planned)| planned.reading == Reading::Fuse);
     files.extend(fuse.flat_map(|(index, _)| export::fuse_files(session, index)));
-    let ledger = Ledger { capture_id, frozen: false, paused: false, files };
-    let written = ledger.write(&session.ledger()?);
+    let path = session.ledger()?;
+    let frozen = Ledger::read(&path).is_some_and(|earlier| earlier.frozen); // a thaw that is still owed
+    let ledger = Ledger { capture_id, frozen, paused: false, files };
+    let written = ledger.write(&path);
     written.map_err(|source| Error::new(ErrorKind::Failed, "cannot write the ledger").with_source(source))?;
     Ok(ledger)
 }

@@ -12,7 +12,8 @@ use hypervisor::{
 };
 use image_formats::{QemuNbdImage, Usage, bitmap};
 use model::{
-    CaptureCost, CaptureId, Consistency, ConsistencyReached, DiskDefinition, DiskFormat, VmDefinition,
+    CaptureCost, CaptureId, Consistency, ConsistencyReached, DiskDefinition, DiskFormat, DiskName,
+    VmDefinition,
 };
 
 use super::{
@@ -34,6 +35,7 @@ struct StoppedCapture {
 /// Captures a VM without a process.
 pub(super) async fn capture(config: &Arc<QemuConfig>, request: CaptureRequest) -> Result<Box<dyn Capture>> {
     let definition = launch::with_stable_macs(request.vm.vm_id, inspect::require_definition(&request.vm)?);
+    let definition = launch::with_existing_variables(definition);
     let consistency = what_is_known(config, &request);
     consistency::insist(request.strict, &consistency, &request.vm.name)?;
     (request.on_phase)(CapturePhase::CleaningUp);
@@ -50,6 +52,7 @@ pub(super) async fn capture(config: &Arc<QemuConfig>, request: CaptureRequest) -
             captured_at: config.env.clock.now(),
             consistency,
             definition: definition.clone(),
+            omitted: Vec::new(),
         },
         definition,
     };
@@ -81,9 +84,9 @@ impl StoppedCapture {
                 .await
                 .map_err(|error| of_image(&disk, error))?;
             let found = bitmaps_of(&known);
-            let baseline = bitmaps::usable(&found, format == DiskFormat::Qcow2, self.baseline);
+            let baseline = bitmaps::usable(&found, &disk.name, format == DiskFormat::Qcow2, self.baseline);
             if format == DiskFormat::Qcow2 {
-                let name = names::bitmap(self.capture_id);
+                let name = names::bitmap(self.capture_id, &disk.name);
                 if let Err(error) = bitmap::add(path, &name, bitmaps::GRANULARITY_BYTES).await {
                     tracing::warn!(%error, disk = %disk.name, "the changes of a disk cannot be tracked");
                 }
@@ -148,7 +151,7 @@ pub(super) async fn settle(definition: &VmDefinition, committed: Option<CaptureI
     let mut done = Vec::new();
     for disk in &definition.disks {
         let Ok((path, DiskFormat::Qcow2)) = place(disk) else { continue };
-        match settle_image(path, committed).await {
+        match settle_image(path, &disk.name, committed).await {
             Ok(0) => {}
             Ok(removed) => done.push(format!("removed {removed} old bitmaps of the disk {}", disk.name)),
             Err(error) => {
@@ -160,9 +163,13 @@ pub(super) async fn settle(definition: &VmDefinition, committed: Option<CaptureI
 }
 
 /// Each step leaves bitmaps that the same rule settles again: taken in first, then recording, and only then removed.
-async fn settle_image(path: &Path, committed: Option<CaptureId>) -> image_formats::Result<usize> {
+async fn settle_image(
+    path: &Path,
+    disk: &DiskName,
+    committed: Option<CaptureId>,
+) -> image_formats::Result<usize> {
     let known = image_formats::info(path, DiskFormat::Qcow2, Usage::AtRest).await?;
-    let settlement = Settlement::of(&bitmaps_of(&known), committed);
+    let settlement = Settlement::of(&bitmaps_of(&known), disk, committed);
     if let Some(name) = &settlement.revived {
         for source in &settlement.retired {
             bitmap::merge(path, source, name).await?;

@@ -1,17 +1,33 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use model::{CaptureId, Consistency};
+use ::image::{DiskImage, MemoryImage};
+use model::{CaptureId, Consistency, DiskName};
 use proptest::prelude::*;
 
 use super::{
     bitmaps::{Settlement, usable},
     consistency::after_freeze,
+    image::HeldImage,
+    scratch_watch::{GivenUp, reserve_bytes},
 };
 use crate::{
     guard::{Quiescence, Thaw},
     names,
     topology::Bitmap,
 };
+
+fn disk_name(name: &str) -> DiskName {
+    name.parse().unwrap()
+}
+
+/// A sound bitmap that records.
+fn bitmap(disk: &str, capture_id: CaptureId) -> Bitmap {
+    let name = names::bitmap(capture_id, &disk_name(disk));
+    Bitmap { name, capture_id, recording: true, inconsistent: false }
+}
 
 /// What happens to a disk whose changes are tracked.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +59,7 @@ impl Disk {
     }
 
     fn settle(&mut self, committed: Option<CaptureId>) {
-        let settlement = Settlement::of(&self.listed(), committed);
+        let settlement = Settlement::of(&self.listed(), &disk_name("vroot"), committed);
         let retired = |bitmap: &Bitmap| settlement.retired.contains(&bitmap.name);
         if let Some(name) = &settlement.revived {
             let taken: BTreeSet<u8> = self
@@ -62,7 +78,7 @@ impl Disk {
     /// Turns the bitmaps over as a capture's transaction does. Returns what the baseline's bitmap says has changed.
     fn capture(&mut self, new: CaptureId, committed: Option<CaptureId>) -> Option<BTreeSet<u8>> {
         self.settle(committed);
-        let baseline = usable(&self.listed(), true, committed).ok();
+        let baseline = usable(&self.listed(), &disk_name("vroot"), true, committed).ok();
         let changed =
             self.bitmaps.iter_mut().find(|(bitmap, _)| Some(&bitmap.name) == baseline.as_ref()).map(
                 |(bitmap, blocks)| {
@@ -70,9 +86,7 @@ impl Disk {
                     blocks.clone()
                 },
             );
-        let bitmap =
-            Bitmap { name: names::bitmap(new), capture_id: new, recording: true, inconsistent: false };
-        self.bitmaps.push((bitmap, BTreeSet::new()));
+        self.bitmaps.push((bitmap("vroot", new), BTreeSet::new()));
         self.truth.insert(new, BTreeSet::new());
         changed
     }
@@ -124,13 +138,24 @@ proptest! {
 #[test]
 fn a_stopped_bitmap_that_nothing_continues_is_not_trusted() {
     let capture_id = CaptureId::from_random([1; 10]);
-    let bitmap = |recording, inconsistent| {
-        vec![Bitmap { name: names::bitmap(capture_id), capture_id, recording, inconsistent }]
-    };
-    assert!(usable(&bitmap(true, false), true, Some(capture_id)).is_ok());
-    assert!(usable(&bitmap(false, false), true, Some(capture_id)).is_err());
-    assert!(usable(&bitmap(true, true), true, Some(capture_id)).is_err());
-    assert_eq!(Settlement::of(&bitmap(false, false), Some(capture_id)).revived, None);
+    let vroot = disk_name("vroot");
+    let bitmap =
+        |recording, inconsistent| vec![Bitmap { recording, inconsistent, ..bitmap("vroot", capture_id) }];
+    assert!(usable(&bitmap(true, false), &vroot, true, Some(capture_id)).is_ok());
+    assert!(usable(&bitmap(false, false), &vroot, true, Some(capture_id)).is_err());
+    assert!(usable(&bitmap(true, true), &vroot, true, Some(capture_id)).is_err());
+    assert_eq!(Settlement::of(&bitmap(false, false), &vroot, Some(capture_id)).revived, None);
+}
+
+#[test]
+fn a_bitmap_that_came_with_another_disks_image_is_not_trusted_and_goes() {
+    let capture_id = CaptureId::from_random([1; 10]);
+    let foreign = bitmap("vdata", capture_id);
+    assert_eq!(names::capture_of_bitmap(&foreign.name), Some(capture_id));
+    assert!(names::bitmap(capture_id, &disk_name("a")).ends_with("-af63dc4c8601ec8c"), "FNV-1a, for ever");
+    assert!(usable(std::slice::from_ref(&foreign), &disk_name("vroot"), true, Some(capture_id)).is_err());
+    let settlement = Settlement::of(std::slice::from_ref(&foreign), &disk_name("vroot"), Some(capture_id));
+    assert_eq!((settlement.revived, settlement.retired), (None, vec![foreign.name]));
 }
 
 fn thaw(early: Option<&str>, quiescence: Quiescence) -> Thaw {
@@ -158,4 +183,23 @@ fn no_more_is_claimed_than_was_proven() {
     assert_eq!(reached(Application, Ok(0), Some(thaw(None, Quiescence::Proven))), Crash);
     assert_eq!(reached(FileSystem, Err("no agent".to_owned()), None), Crash);
     assert_eq!(reached(Crash, Err("not asked".to_owned()), None), Crash);
+}
+
+#[tokio::test]
+async fn a_moment_that_was_given_up_for_space_is_gone_and_says_why() {
+    let image = || Arc::new(MemoryImage::new(vec![7; 4096]));
+    let given_up = GivenUp::default();
+    let held = HeldImage::new(image(), image(), given_up.clone());
+    held.read_at(0, &mut [0; 512]).await.unwrap();
+    given_up.set();
+    let error = held.read_at(0, &mut [0; 512]).await.unwrap_err();
+    assert_eq!(error.kind(), ::image::ErrorKind::Gone);
+    assert!(error.to_string().contains("nearly full"), "{error}");
+}
+
+#[test]
+fn the_reserve_suits_small_file_systems_too() {
+    assert_eq!(reserve_bytes(4 << 40), 1 << 30);
+    assert_eq!(reserve_bytes(20 << 20), 1 << 20);
+    assert_eq!(reserve_bytes(0), 0);
 }

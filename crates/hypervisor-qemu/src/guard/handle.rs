@@ -26,6 +26,8 @@ pub(crate) struct Guard {
     orders: ChildStdin,
     reports: LineReader<ChildStdout>,
     agent: Option<PathBuf>,
+    owes_thaw: bool,
+    owes_resume: bool,
 }
 
 /// How a freeze ended.
@@ -59,7 +61,8 @@ impl Guard {
             return Err(broken(io::Error::other("there are no pipes")));
         };
         let reports = LineReader::new(reports, LINE_LIMIT_BYTES);
-        let mut guard = Self { orders, reports, agent: setup.agent.clone() };
+        let mut guard =
+            Self { orders, reports, agent: setup.agent.clone(), owes_thaw: false, owes_resume: false };
         match guard.exchange(setup, ANSWER_TIMEOUT).await.map_err(broken)? {
             Report::Ready => Ok(guard),
             _ => Err(broken(io::Error::other("it does not say that it is ready"))),
@@ -84,9 +87,13 @@ impl Guard {
     pub(crate) async fn freeze(&mut self, limit: Duration) -> std::result::Result<u64, String> {
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let order = Order::Freeze { limit_ms };
+        self.owes_thaw = true;
         match self.exchange(&order, limit.saturating_add(ANSWER_TIMEOUT)).await {
             Ok(Report::Frozen { file_systems }) => Ok(file_systems),
-            Ok(Report::NotFrozen { reason }) => Err(reason),
+            Ok(Report::NotFrozen { reason, asked }) => {
+                self.owes_thaw = asked;
+                Err(reason)
+            }
             _ => {
                 self.thaw_without_guard().await;
                 Err("the guard that was to thaw the guest has died".to_owned())
@@ -96,9 +103,10 @@ impl Guard {
 
     /// Thaws the guest.
     pub(crate) async fn thaw(&mut self) -> Thaw {
-        if let Ok(Report::Thawed { frozen_us, early, quiescence }) =
+        if let Ok(Report::Thawed { frozen_us, early, confirmed, quiescence }) =
             self.exchange(&Order::Thaw, ANSWER_TIMEOUT).await
         {
+            self.owes_thaw &= !confirmed;
             return Thaw { frozen_us, early, quiescence };
         }
         self.thaw_without_guard().await;
@@ -106,25 +114,39 @@ impl Guard {
         Thaw { frozen_us: 0, early: Some(reason.clone()), quiescence: Quiescence::Unproven { reason } }
     }
 
-    async fn thaw_without_guard(&self) {
+    async fn thaw_without_guard(&mut self) {
         tracing::warn!("the guard has died; thawing the guest without it");
-        if let Some(agent) = &self.agent
-            && let Err(error) = release::thaw(agent, OWN_PATIENCE).await
-        {
-            tracing::error!(%error, "the guest cannot be thawed");
+        let Some(agent) = &self.agent else { return };
+        match release::thaw(agent, OWN_PATIENCE).await {
+            Ok(_) => self.owes_thaw = false,
+            Err(error) => tracing::error!(%error, "the guest cannot be thawed"),
         }
     }
 
     /// Tells the guard that the virtual CPUs are about to stand still.
     pub(crate) async fn pausing(&mut self) -> Result<()> {
         match self.exchange(&Order::Pausing, ANSWER_TIMEOUT).await {
-            Ok(Report::Noted { .. }) => Ok(()),
+            Ok(Report::Noted { .. }) => {
+                self.owes_resume = true;
+                Ok(())
+            }
             _ => Err(Error::new(ErrorKind::Failed, "the guard that was to resume the VM has died")),
         }
     }
 
-    /// Tells the guard that they run again. Returns whether it had to resume them itself, in the middle of our work.
+    /// Tells the guard that they run again. Returns whether it may have resumed them itself, in the middle of our work.
     pub(crate) async fn resumed(&mut self) -> bool {
-        matches!(self.exchange(&Order::Resumed, ANSWER_TIMEOUT).await, Ok(Report::Noted { expired: true }))
+        self.owes_resume = false;
+        !matches!(self.exchange(&Order::Resumed, ANSWER_TIMEOUT).await, Ok(Report::Noted { expired: false }))
+    }
+
+    /// Whether the guest may be frozen on our account: it was asked to freeze, and no thaw was confirmed.
+    pub(crate) fn owes_thaw(&self) -> bool {
+        self.owes_thaw
+    }
+
+    /// Whether the virtual CPUs may stand still on our account.
+    pub(crate) fn owes_resume(&self) -> bool {
+        self.owes_resume
     }
 }

@@ -126,7 +126,7 @@ impl<W: AsyncWrite + Unpin> Watch<W> {
         let report = match order {
             Order::Freeze { limit_ms } => match self.freeze(Duration::from_millis(limit_ms)).await {
                 Ok(file_systems) => Report::Frozen { file_systems },
-                Err(reason) => Report::NotFrozen { reason },
+                Err((reason, asked)) => Report::NotFrozen { reason, asked },
             },
             Order::Thaw => self.thaw(None).await,
             Order::Pausing => {
@@ -141,9 +141,12 @@ impl<W: AsyncWrite + Unpin> Watch<W> {
         let _ = self.report(&report).await; // a server that is gone shows as the end of orders
     }
 
-    async fn freeze(&mut self, limit: Duration) -> Result<u64, String> {
-        let path = self.setup.agent.clone().ok_or("the VM has no channel for a guest agent")?;
-        let mut agent = Agent::connect(&path, CONNECT_TIMEOUT).await.map_err(|error| error.to_string())?;
+    /// Freezes; or why not, and whether the guest was asked to.
+    async fn freeze(&mut self, limit: Duration) -> Result<u64, (String, bool)> {
+        let path = self.setup.agent.clone();
+        let path = path.ok_or_else(|| ("the VM has no channel for a guest agent".to_owned(), false))?;
+        let connected = Agent::connect(&path, CONNECT_TIMEOUT).await;
+        let mut agent = connected.map_err(|error| (error.to_string(), false))?;
         let windows = agent.is_windows(COMMAND_TIMEOUT).await;
         let marker = agent.read_file(MARKER, MARKER_LIMIT_BYTES, COMMAND_TIMEOUT).await.ok();
         let begun = Instant::now();
@@ -155,7 +158,7 @@ impl<W: AsyncWrite + Unpin> Watch<W> {
             Err(error) => {
                 drop(agent); // its channel takes one client
                 self.thaw_later();
-                Err(error.to_string())
+                Err((error.to_string(), true))
             }
         }
     }
@@ -164,21 +167,28 @@ impl<W: AsyncWrite + Unpin> Watch<W> {
     async fn thaw(&mut self, early: Option<String>) -> Report {
         let Some(mut freeze) = self.freeze.take() else {
             let quiescence = Quiescence::Unproven { reason: "nothing was frozen".to_owned() };
-            let nothing = Report::Thawed { frozen_us: 0, early: None, quiescence };
+            let early = Some("nothing was frozen".to_owned());
+            let nothing = Report::Thawed { frozen_us: 0, early, confirmed: false, quiescence };
             return self.thawed_early.take().unwrap_or(nothing);
         };
         let thawed = freeze.agent.thaw(COMMAND_TIMEOUT).await;
         let frozen_us = u64::try_from(freeze.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         match thawed {
-            Ok(()) => {
-                note_released(&self.setup);
-                Report::Thawed { frozen_us, early, quiescence: freeze.quiescence().await }
+            Ok(thawed) => {
+                note_thawed(&self.setup);
+                let nothing =
+                    || "there was nothing left to thaw: somebody else had thawed the guest".to_owned();
+                let early = early.or_else(|| (thawed == 0).then(nothing));
+                let quiescence = freeze.quiescence().await;
+                Report::Thawed { frozen_us, early, confirmed: true, quiescence }
             }
             Err(error) => {
                 drop(freeze);
                 self.thaw_later();
                 let reason = format!("the guest agent has not answered since the freeze: {error}");
-                Report::Thawed { frozen_us, early, quiescence: Quiescence::Unproven { reason } }
+                let early = early.or_else(|| Some(reason.clone()));
+                let quiescence = Quiescence::Unproven { reason };
+                Report::Thawed { frozen_us, early, confirmed: false, quiescence }
             }
         }
     }
@@ -190,7 +200,7 @@ impl<W: AsyncWrite + Unpin> Watch<W> {
             if let Some(agent) = &setup.agent
                 && release::thaw(agent, PATIENCE).await.is_ok()
             {
-                note_released(&setup);
+                note_thawed(&setup);
             }
         }));
     }
@@ -211,7 +221,7 @@ impl<W: AsyncWrite + Unpin> Watch<W> {
     /// Undoes everything: nobody gives orders any more.
     async fn release(mut self) {
         if self.pause_deadline.is_some() && release::resume(&self.setup.monitors, PATIENCE).await.is_ok() {
-            note_released(&self.setup);
+            note(&self.setup, |ledger| ledger.paused = false);
         }
         if self.freeze.is_some() {
             self.thaw(None).await;
@@ -241,10 +251,12 @@ impl Freeze {
     }
 }
 
-fn note_released(setup: &Setup) {
-    if let Some(ledger) = Ledger::read(&setup.ledger)
-        && let Err(error) = ledger.write_released(&setup.ledger)
-    {
+fn note_thawed(setup: &Setup) {
+    note(setup, |ledger| ledger.frozen = false);
+}
+
+fn note(setup: &Setup, change: impl FnOnce(&mut Ledger)) {
+    if let Err(error) = Ledger::amend(&setup.ledger, change) {
         tracing::warn!(%error, "the ledger cannot be written");
     }
 }

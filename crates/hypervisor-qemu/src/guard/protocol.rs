@@ -40,14 +40,20 @@ pub(super) enum Report {
     Ready,
     /// So many file systems are frozen.
     Frozen { file_systems: u64 },
-    /// They are not, or nobody knows; the guard goes on trying to thaw.
-    NotFrozen { reason: String },
+    /// They are not, or nobody knows; the guard goes on trying to thaw a guest that was asked to freeze.
+    NotFrozen {
+        reason: String,
+        /// Whether the guest was asked, and may freeze yet.
+        asked: bool,
+    },
     /// The freeze is over.
     Thawed {
         /// How long it took from the order to freeze on.
         frozen_us: u64,
-        /// Why it ended before the order to thaw, when it did.
+        /// Why it may have ended before the order to thaw.
         early: Option<String>,
+        /// Whether the agent has confirmed it; else the guard goes on trying.
+        confirmed: bool,
         /// Whether the applications were quiesced.
         quiescence: Quiescence,
     },

@@ -23,6 +23,9 @@ pub(crate) async fn discover(monitor: &Monitor, vm: &VmAccess, topology: &Topolo
         known.cloned().unwrap_or_else(|| disk_definition(disk))
     });
     definition.disks = disks.collect();
+    if let Firmware::Uefi { variables: variables @ None } = &mut definition.firmware {
+        variables.clone_from(&topology.firmware_variables);
+    }
     Ok(definition)
 }
 

@@ -7,12 +7,15 @@ use crate::{capture::iothread_kills, monitor::Monitor, topology::Topology};
 
 pub(super) async fn of(monitor: &Monitor, topology: &Topology, agent: &AgentState) -> Result<Vec<String>> {
     let mut limits = Vec::new();
-    for omission in &topology.omissions {
-        limits.push(format!("The drive {} is not backed up: {}.", omission.name, omission.reason));
-    }
+    limits.extend(topology.omissions.iter().map(ToString::to_string));
     for disk in &topology.disks {
         let name = &disk.name;
-        if disk.device.iothread && iothread_kills(monitor.version()) {
+        if disk.device.shared {
+            limits.push(format!(
+                "The disk {name} is shared (share-rw=on): its changes are not tracked, and what other machines write during a \
+                 backup may be in it."
+            ));
+        } else if disk.device.iothread && iothread_kills(monitor.version()) {
             limits.push(format!(
                 "The disk {name} has an I/O thread, and reading it through the NBD server of QEMU {} could end the VM: \
                  its changes are not tracked.",

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use hypervisor::{AgentState, DiskInspection, Inspection, Result, VmAccess};
+use hypervisor::{AgentState, DiskInspection, Inspection, Result, Tracking, VmAccess};
 use model::ByteCount;
 
 use super::{definition, limits, tracking};
@@ -20,7 +20,7 @@ pub(super) async fn inspect(monitor: &Monitor, sockets: &Sockets, vm: &VmAccess)
         path: disk.path.clone(),
         format: definition::image_format(&disk.driver).unwrap_or(model::DiskFormat::Raw),
         size_bytes: ByteCount(disk.size_bytes),
-        tracking: tracking(&disk.bitmaps),
+        tracking: if disk.device.shared { Tracking::Off } else { tracking(&disk.name, &disk.bitmaps) },
     });
     Ok(Inspection {
         power: power::of_status(&monitor.status().await?),

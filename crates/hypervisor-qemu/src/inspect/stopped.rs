@@ -5,7 +5,10 @@ use image_formats::Usage;
 use model::{ByteCount, DiskDefinition, VmDefinition};
 
 use super::tracking;
-use crate::capture::{bitmaps_of, of_image, place};
+use crate::{
+    capture::{bitmaps_of, of_image, place},
+    launch,
+};
 
 /// A disk that cannot be looked at, perhaps because it is lost, is a limit of the VM, which is stopped all the same.
 pub(super) async fn inspect(definition: &VmDefinition) -> Result<Inspection> {
@@ -19,7 +22,7 @@ pub(super) async fn inspect(definition: &VmDefinition) -> Result<Inspection> {
     Ok(Inspection {
         power: Power::Stopped,
         hypervisor: "QEMU".to_owned(),
-        definition: definition.clone(),
+        definition: launch::with_existing_variables(definition.clone()),
         disks,
         agent: AgentState::Silent("the VM is stopped".to_owned()),
         limits,
@@ -35,6 +38,6 @@ async fn inspect_disk(disk: &DiskDefinition) -> Result<DiskInspection> {
         path: path.to_owned(),
         format,
         size_bytes: ByteCount(known.size_bytes),
-        tracking: tracking(&bitmaps_of(&known)),
+        tracking: tracking(&disk.name, &bitmaps_of(&known)),
     })
 }

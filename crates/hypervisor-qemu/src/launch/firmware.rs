@@ -45,9 +45,7 @@ pub(super) fn prepare(definition: &VmDefinition) -> Result<Option<FlashImages>> 
         )
         .with_guidance("install OVMF (Debian and Ubuntu: apt install ovmf; Fedora: dnf install edk2-ovmf)")
     })?;
-    let beside_disk =
-        || definition.disks.first()?.path.as_ref().map(|path| path.with_extension("uefi-variables.fd"));
-    let own = variables.clone().or_else(beside_disk).ok_or_else(|| {
+    let own = variables.clone().or_else(|| beside_disk(definition)).ok_or_else(|| {
         let context = format!("the VM {} has no place for its UEFI variables", definition.name);
         Error::new(ErrorKind::Unsupported, context).with_guidance("give its definition a path for them")
     })?;
@@ -56,6 +54,21 @@ pub(super) fn prepare(definition: &VmDefinition) -> Result<Option<FlashImages>> 
             .with_source(source)
     })?;
     Ok(Some(FlashImages { code: images.code, variables: own }))
+}
+
+/// The variable store of a VM whose definition names none.
+fn beside_disk(definition: &VmDefinition) -> Option<PathBuf> {
+    let path = definition.disks.first()?.path.as_ref()?;
+    Some(path.with_extension("uefi-variables.fd"))
+}
+
+/// The definition with the path of the variable store that an earlier start made, if there is one.
+pub(crate) fn with_existing_variables(mut definition: VmDefinition) -> VmDefinition {
+    if matches!(definition.firmware, Firmware::Uefi { variables: None }) {
+        let variables = beside_disk(&definition).filter(|path| path.is_file());
+        definition.firmware = Firmware::Uefi { variables };
+    }
+    definition
 }
 
 fn create_from(template: &Path, own: &Path) -> io::Result<()> {

@@ -55,8 +55,9 @@ pub(crate) async fn start(config: &QemuConfig, monitors: &Monitors, vm: &VmAcces
         accelerator: Accelerator::detect(),
         flash: firmware::prepare(definition)?,
     };
-    run(config, vm, arguments::build(&plan)?).await?;
+    let arguments = arguments::build(&plan)?;
     power::forget_clean_shutdown(&dir);
+    run(config, vm, arguments).await?;
     monitors.attach(&sockets.monitor, &vm.name).await.map(|_| ())
 }
 

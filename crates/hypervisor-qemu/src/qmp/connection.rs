@@ -216,7 +216,7 @@ impl Qmp {
         };
         let mut answer = answer.map_err(|_| closed())?;
         match answer.get("error") {
-            None => Ok(answer["return"].take()),
+            None => Ok(answer.get_mut("return").map(Value::take).unwrap_or_default()),
             Some(error) => {
                 let words = error["desc"].as_str().unwrap_or("refused without a reason");
                 Err(Error::new(ErrorKind::Refused, format!("{command}: {words}")))
@@ -253,7 +253,9 @@ async fn read_lines(mut lines: LineReader<OwnedReadHalf>, shared: Arc<Shared>) {
         let Ok(Some(line)) = line else { break };
         let Ok(mut message) = serde_json::from_slice::<Value>(&line) else { break };
         if let Some(name) = message["event"].as_str() {
-            let event = Event { name: name.to_owned(), data: message["data"].take() };
+            let name = name.to_owned();
+            let data = message.get_mut("data").map(Value::take).unwrap_or_default();
+            let event = Event { name, data };
             let _ = shared.events.send(event); // nobody needs to listen
         } else if let Some(id) = message["id"].as_u64()
             && let Some(reply) = shared.pending().remove(&id)

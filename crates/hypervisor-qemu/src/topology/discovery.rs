@@ -1,6 +1,6 @@
 //! Reads the topology from the monitor.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use hypervisor::{Error, ErrorKind, Result, VmAccess, VmOrigin};
 use model::{DiskDefinition, DiskName};
@@ -32,6 +32,12 @@ pub(crate) struct Omission {
     pub(crate) reason: &'static str,
 }
 
+impl fmt::Display for Omission {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "The drive {} is not backed up: {}.", self.name, self.reason)
+    }
+}
+
 /// A disk of the guest.
 #[derive(Debug, Clone)]
 pub(crate) struct GuestDisk {
@@ -47,8 +53,6 @@ pub(crate) struct GuestDisk {
     pub(crate) driver: String,
     pub(crate) path: PathBuf,
     pub(crate) size_bytes: u64,
-    /// Space that the image takes on its file system.
-    pub(crate) allocated_bytes: u64,
     /// Whether the image keeps bitmaps over the end of QEMU.
     pub(crate) keeps_bitmaps: bool,
     /// Holdfast's bitmaps.
@@ -67,6 +71,8 @@ pub(crate) struct Device {
     pub(crate) serial: Option<String>,
     /// Whether its I/O runs outside QEMU's main loop.
     pub(crate) iothread: bool,
+    /// Whether other machines may write to its image too, past this QEMU.
+    pub(crate) shared: bool,
     /// Whether QEMU calls its drive by a name of its own, as with `-drive`, rather than by that of the node.
     pub(crate) named_backend: bool,
 }
@@ -162,7 +168,6 @@ impl Topology {
             driver: driver.to_owned(),
             path: file_path(node["file"].as_str().unwrap_or_default()),
             size_bytes,
-            allocated_bytes: node["image"]["actual-size"].as_u64().unwrap_or(size_bytes),
             keeps_bitmaps: driver == "qcow2" && compatibility == "1.1",
             bitmaps: entries(&node["dirty-bitmaps"]).filter_map(Bitmap::of_node).collect(),
             device,
@@ -176,6 +181,7 @@ async fn read_device(monitor: &Monitor, block: &Value, qom_path: String, model: 
     let bus = text(monitor.property(&qom_path, "parent_bus").await?);
     let controller = bus.rsplit_once('/').map_or("", |(controller, _)| controller);
     let iothread = has_iothread(monitor, &qom_path).await? || has_iothread(monitor, controller).await?;
+    let shared = monitor.property(&qom_path, "share-rw").await? == Some(Value::Bool(true));
     let backend_name = block["device"].as_str().unwrap_or_default();
     Ok(Device {
         backend: block["qdev"].as_str().unwrap_or_default().to_owned(),
@@ -184,6 +190,7 @@ async fn read_device(monitor: &Monitor, block: &Value, qom_path: String, model: 
         qom_path,
         model,
         iothread,
+        shared,
     })
 }
 

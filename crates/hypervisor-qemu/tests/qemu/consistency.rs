@@ -1,6 +1,6 @@
 //! How consistent a capture is, and how it is known.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use hypervisor::{AgentState, CaptureOutcome, CaptureRequest, ErrorKind, Hypervisor};
 use model::Consistency;
@@ -96,6 +96,30 @@ async fn a_freeze_that_hangs_costs_its_limit_and_is_thawed_when_it_comes_back() 
     let request = CaptureRequest { freeze_limit: Duration::from_millis(300), ..application(&machine) };
     let capture = machine.hypervisor.capture(request).await.unwrap();
     assert_eq!(capture.facts().consistency.reached, Consistency::Crash);
+    agent.let_go();
+    agent.wait_for_thaws(1);
+    capture.finish(CaptureOutcome::Kept).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crash_where_somebody_else_thawed_the_guest_before() {
+    let (machine, _agent) = start(Behaviour { hook: true, thawed_by_others: true, ..Behaviour::default() });
+    let capture = machine.hypervisor.capture(application(&machine)).await.unwrap();
+    let consistency = &capture.facts().consistency;
+    assert_eq!(consistency.reached, Consistency::Crash);
+    assert!(consistency.shortfall.as_deref().unwrap().contains("nothing left to thaw"));
+    capture.finish(CaptureOutcome::Kept).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thaw_without_an_answer_proves_nothing_and_stays_owed() {
+    let (machine, agent) = start(Behaviour { refuses_thaw: true, ..Behaviour::default() });
+    let capture = machine.hypervisor.capture(application(&machine)).await.unwrap();
+    let consistency = &capture.facts().consistency;
+    assert_eq!(consistency.reached, Consistency::Crash);
+    assert!(consistency.shortfall.as_deref().unwrap().contains("not now"), "{:?}", consistency.shortfall);
+    let ledger = machine.dir.path().join("run").join(machine.vm_id.as_str()).join("ledger.json");
+    assert!(fs::read_to_string(ledger).unwrap().contains("\"frozen\":true"));
     agent.let_go();
     agent.wait_for_thaws(1);
     capture.finish(CaptureOutcome::Kept).await.unwrap();

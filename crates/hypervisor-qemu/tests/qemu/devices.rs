@@ -111,5 +111,7 @@ async fn what_is_no_disk_is_left_out_and_the_rest_is_described() {
     let capture = machine.hypervisor.capture(machine.request(1, None)).await.unwrap();
     assert_eq!(capture.disks().len(), 1);
     assert_eq!(capture.facts().definition, *definition);
+    let omitted = &capture.facts().omitted;
+    assert!(omitted.len() == 1 && omitted[0].contains("read-only"), "{omitted:?}");
     capture.finish(CaptureOutcome::Kept).await.unwrap();
 }

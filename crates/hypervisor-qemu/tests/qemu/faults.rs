@@ -1,6 +1,12 @@
 //! Failures of Holdfast's own are never the guest's.
 
-use hypervisor::{CaptureOutcome, ErrorKind, Hypervisor};
+use std::{
+    io::{BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+    sync::Arc,
+};
+
+use hypervisor::{CaptureOutcome, CapturePhase, CaptureRequest, ErrorKind, Hypervisor};
 use image::ByteRange;
 
 use crate::machine::{Disk, Machine, SIZE_BYTES, assert_shows, blocks, changes_of, expected, virtio};
@@ -77,8 +83,29 @@ async fn a_vm_that_dies_while_held_takes_the_moment_with_it_and_nothing_else() {
     assert_eq!(machine.leftovers(), [""; 0]);
     let third = machine.hypervisor.capture(machine.request(3, Some(1))).await.unwrap();
     third.finish(CaptureOutcome::Kept).await.unwrap();
-    machine.write("vroot", 65536, 512, 0x01);
+    machine.write("vroot", 65536, 65536, 0x01);
     let fourth = machine.hypervisor.capture(machine.request(4, Some(3))).await.unwrap();
     assert_eq!(changes_of(&fourth.disks()[0]).await, [blocks(1, 1)]);
     fourth.finish(CaptureOutcome::Kept).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_that_its_owner_pauses_meanwhile_stays_paused_and_is_not_captured() {
+    let mut machine = Machine::start(&[Disk::qcow2("vroot")]);
+    let monitor = machine.dir.path().join("qmp2.sock");
+    let on_phase = Arc::new(move |phase| {
+        if phase == CapturePhase::Fixing {
+            let mut monitor = BufReader::new(UnixStream::connect(&monitor).unwrap());
+            let orders = "{\"execute\": \"qmp_capabilities\"}\n{\"execute\": \"stop\", \"id\": \"stop\"}\n";
+            monitor.get_mut().write_all(orders.as_bytes()).unwrap();
+            let mut lines = monitor.lines().map(Result::unwrap);
+            lines.find(|line| line.contains("\"id\": \"stop\"")).unwrap();
+        }
+    });
+    let request = CaptureRequest { on_phase, ..machine.request(1, None) };
+    let error = machine.hypervisor.capture(request).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+    assert_eq!(machine.status(), "paused", "it is theirs to resume");
+    assert_eq!(machine.leftovers(), [""; 0]);
+    assert_eq!(machine.bitmaps("vroot"), [""; 0]);
 }

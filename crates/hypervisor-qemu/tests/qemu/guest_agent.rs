@@ -17,6 +17,10 @@ pub struct Behaviour {
     pub hook: bool,
     /// Whether a freeze hangs until [`GuestAgent::let_go`].
     pub hangs_in_freeze: bool,
+    /// Whether somebody else thaws the guest before Holdfast does.
+    pub thawed_by_others: bool,
+    /// Whether it refuses to thaw until [`GuestAgent::let_go`].
+    pub refuses_thaw: bool,
     /// Whether it says nothing at all.
     pub silent: bool,
     /// Whether it calls itself Windows.
@@ -91,11 +95,15 @@ impl GuestAgent {
                 }
                 json!(2)
             }
+            "guest-fsfreeze-thaw" if state.behaviour.refuses_thaw && !state.let_go => {
+                return json!({"error": {"class": "GenericError", "desc": "not now"}});
+            }
             "guest-fsfreeze-thaw" => {
+                let thawed = if state.behaviour.thawed_by_others { 0 } else { 2 };
                 state.frozen = false;
                 state.thaws += 1;
                 changed.notify_all();
-                json!(2)
+                json!(thawed)
             }
             "guest-file-open" if state.behaviour.hook && state.freezes > 0 => json!(1000),
             "guest-file-read" => json!({"count": 3, "eof": true, "buf-b64": "YWJj"}),
@@ -105,7 +113,7 @@ impl GuestAgent {
         json!({ "return": answer })
     }
 
-    /// Lets a freeze that hangs go on.
+    /// Lets a freeze that hangs, or a thaw that is refused, go on.
     pub fn let_go(&self) {
         self.shared.0.lock().unwrap().let_go = true;
         self.shared.1.notify_all();

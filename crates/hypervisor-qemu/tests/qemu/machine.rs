@@ -222,6 +222,14 @@ pub fn capture_id(number: u8) -> CaptureId {
     CaptureId::from_random([number; 10])
 }
 
+/// What a disk's bitmap of a capture is called: it ends in the FNV-1a of the disk's name.
+pub fn bitmap_name(number: u8, disk: &str) -> String {
+    let digest = disk.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("holdfast-{}-{digest:016x}", capture_id(number))
+}
+
 pub fn config(dir: &Path) -> QemuConfig {
     QemuConfig {
         runtime_dir: dir.join("run"),

@@ -147,6 +147,46 @@ async fn a_uefi_vm_gets_a_variable_store_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_variable_store_that_no_definition_names_is_found_running_and_stopped() {
+    let mut vm = Managed::new();
+    vm.definition.firmware = Firmware::Uefi { variables: None };
+    let before = vm.hypervisor.inspect(&vm.access()).await.unwrap();
+    assert_eq!(before.definition.firmware, vm.definition.firmware, "there is none before the first start");
+
+    vm.hypervisor.start(&vm.access()).await.unwrap();
+    let variables = Some(vm.dir.path().join("disk, of qcow2.uefi-variables.fd"));
+    let running = vm.hypervisor.capture(vm.request(1, None)).await.unwrap();
+    assert_eq!(running.facts().definition.firmware, Firmware::Uefi { variables: variables.clone() });
+    running.finish(CaptureOutcome::Kept).await.unwrap();
+    vm.hypervisor.stop(&vm.access(), true).await.unwrap();
+    let stopped = vm.hypervisor.capture(vm.request(2, Some(1))).await.unwrap();
+    assert_eq!(stopped.facts().definition.firmware, Firmware::Uefi { variables });
+    stopped.finish(CaptureOutcome::Kept).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_shutdown_proves_nothing_once_the_vm_has_run_again() {
+    let vm = Managed::new();
+    let run = vm.dir.path().join("run").join(vm.access().vm_id.as_str());
+    std::fs::create_dir_all(&run).unwrap();
+    std::fs::write(run.join("clean-shutdown"), "").unwrap();
+    let application =
+        |number| CaptureRequest { consistency: Consistency::Application, ..vm.request(number, None) };
+    let capture = vm.hypervisor.capture(application(1)).await.unwrap();
+    assert_eq!(capture.facts().consistency.reached, Consistency::Application);
+    capture.finish(CaptureOutcome::Abandoned).await.unwrap();
+
+    vm.hypervisor.start(&vm.access()).await.unwrap();
+    assert!(!run.join("clean-shutdown").exists());
+    std::fs::write(run.join("clean-shutdown"), "").unwrap();
+    assert_eq!(vm.hypervisor.inspect(&vm.access()).await.unwrap().power, Power::Running);
+    vm.hypervisor.stop(&vm.access(), true).await.unwrap();
+    let capture = vm.hypervisor.capture(application(2)).await.unwrap();
+    assert_eq!(capture.facts().consistency.reached, Consistency::Crash);
+    capture.finish(CaptureOutcome::Abandoned).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_vm_is_captured_and_its_changes_are_tracked() {
     let vm = Managed::new();
     vm.write_at_rest(0, 1 << 20, 0x11);
@@ -155,13 +195,13 @@ async fn a_stopped_vm_is_captured_and_its_changes_are_tracked() {
     let start = vm.hypervisor.start(&vm.access()).await.unwrap_err();
     assert_eq!(start.kind(), ErrorKind::Busy, "nobody writes to what is being read: {start}");
     first.finish(CaptureOutcome::Kept).await.unwrap();
-    vm.write_at_rest(2 << 20, 512, 0x22);
+    vm.write_at_rest(2 << 20, 65536, 0x22);
 
     let abandoned = vm.hypervisor.capture(vm.request(2, Some(1))).await.unwrap();
     assert_eq!(changes_of(&abandoned.disks()[0]).await, [blocks(32, 1)]);
     assert!(reason_of(&abandoned.disks()[1]).contains("not qcow2"));
     abandoned.finish(CaptureOutcome::Abandoned).await.unwrap();
-    vm.write_at_rest(3 << 20, 512, 0x33);
+    vm.write_at_rest(3 << 20, 65536, 0x33);
     let third = vm.hypervisor.capture(vm.request(3, Some(1))).await.unwrap();
     assert_eq!(changes_of(&third.disks()[0]).await, [blocks(32, 1), blocks(48, 1)]);
     third.finish(CaptureOutcome::Kept).await.unwrap();
@@ -173,13 +213,13 @@ async fn a_stopped_vm_is_captured_and_its_changes_are_tracked() {
 async fn tracking_goes_on_from_a_stopped_vm_to_a_running_one_and_back() {
     let vm = Managed::new();
     vm.hypervisor.capture(vm.request(1, None)).await.unwrap().finish(CaptureOutcome::Kept).await.unwrap();
-    vm.write_at_rest(0, 512, 0x11);
+    vm.write_at_rest(0, 65536, 0x11);
     vm.hypervisor.start(&vm.access()).await.unwrap();
     let running = vm.hypervisor.capture(vm.request(2, Some(1))).await.unwrap();
     assert_eq!(changes_of(&running.disks()[0]).await, [blocks(0, 1)]);
     running.finish(CaptureOutcome::Kept).await.unwrap();
     vm.hypervisor.stop(&vm.access(), true).await.unwrap();
-    vm.write_at_rest(65536, 512, 0x22);
+    vm.write_at_rest(65536, 65536, 0x22);
     let stopped = vm.hypervisor.capture(vm.request(3, Some(2))).await.unwrap();
     assert_eq!(changes_of(&stopped.disks()[0]).await, [blocks(1, 1)]);
     stopped.finish(CaptureOutcome::Kept).await.unwrap();
@@ -193,10 +233,10 @@ async fn a_vm_that_stopped_in_the_middle_of_a_capture_is_settled_at_rest() {
     let held = vm.hypervisor.capture(vm.request(2, Some(1))).await.unwrap();
     vm.hypervisor.stop(&vm.access(), true).await.unwrap();
     drop(held);
-    vm.write_at_rest(0, 512, 0x11);
+    vm.write_at_rest(0, 65536, 0x11);
 
     vm.hypervisor.recover(&vm.access(), Some(capture_id(1))).await.unwrap();
-    vm.write_at_rest(65536, 512, 0x22);
+    vm.write_at_rest(65536, 65536, 0x22);
     let third = vm.hypervisor.capture(vm.request(3, Some(1))).await.unwrap();
     assert_eq!(changes_of(&third.disks()[0]).await, [blocks(0, 2)]);
     third.finish(CaptureOutcome::Kept).await.unwrap();

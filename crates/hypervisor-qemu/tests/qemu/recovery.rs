@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::{
     guest_agent::{Behaviour, GuestAgent},
-    machine::{Disk, Machine, blocks, capture_id, changes_of, config},
+    machine::{Disk, Machine, bitmap_name, blocks, capture_id, changes_of, config},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,16 +24,16 @@ async fn everything_is_found_by_name_and_taken_down() {
         .finish(CaptureOutcome::Kept)
         .await
         .unwrap();
-    machine.write("vroot", 0, 512, 0x01);
+    machine.write("vroot", 0, 65536, 0x01);
     drop(machine.hypervisor.capture(machine.request(2, Some(1))).await.unwrap());
-    machine.write("vroot", 2 * 65536, 512, 0x02);
+    machine.write("vroot", 2 * 65536, 65536, 0x02);
     assert!(!machine.leftovers().is_empty());
 
     machine.hypervisor = QemuHypervisor::new(config(machine.dir.path()));
     let done = machine.hypervisor.recover(&machine.access(), Some(capture_id(1))).await.unwrap();
     assert!(!done.is_empty());
     assert_eq!(machine.leftovers(), [""; 0]);
-    assert_eq!(machine.bitmaps("vroot"), [format!("holdfast-{}", capture_id(1))]);
+    assert_eq!(machine.bitmaps("vroot"), [bitmap_name(1, "vroot")]);
     let again = machine.hypervisor.recover(&machine.access(), Some(capture_id(1))).await.unwrap();
     assert_eq!(again, [""; 0], "the second time there is nothing to do");
 
@@ -53,14 +53,14 @@ async fn a_capture_that_was_committed_but_not_finished_is_the_next_baseline() {
         .finish(CaptureOutcome::Kept)
         .await
         .unwrap();
-    machine.write("vroot", 0, 512, 0x01);
+    machine.write("vroot", 0, 65536, 0x01);
     drop(machine.hypervisor.capture(machine.request(2, Some(1))).await.unwrap());
-    machine.write("vroot", 65536, 512, 0x02);
+    machine.write("vroot", 65536, 65536, 0x02);
 
     let third = machine.hypervisor.capture(machine.request(3, Some(2))).await.unwrap();
     assert_eq!(changes_of(&third.disks()[0]).await, [blocks(1, 1)]);
     third.finish(CaptureOutcome::Kept).await.unwrap();
-    assert_eq!(machine.bitmaps("vroot"), [format!("holdfast-{}", capture_id(3))]);
+    assert_eq!(machine.bitmaps("vroot"), [bitmap_name(3, "vroot")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

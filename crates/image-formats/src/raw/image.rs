@@ -18,12 +18,15 @@ use rustix::{
 use super::{blocking, length_bytes, open};
 use crate::{Error, Result};
 
-/// A raw file or block device that is read. Its size is rounded up to a multiple of 512; the bytes added are zeros.
+/// A raw file or block device that is read. Its size is rounded up to a multiple of 512; the bytes added are zeros. A file
+/// that becomes shorter is an error of kind [`::image::ErrorKind::Io`].
 ///
 /// No lock is taken: the disk of a VM that might be started meanwhile is safer read through [`crate::QemuNbdImage`].
 #[derive(Debug)]
 pub struct RawImage {
     file: Arc<File>,
+    /// The file's own length when it was opened.
+    length_bytes: u64,
     size_bytes: u64,
 }
 
@@ -39,7 +42,7 @@ impl RawImage {
         let length = blocking(move || length_bytes(&measured)).await;
         let length =
             length.map_err(|error| Error::from_io(format!("measuring {}", path.display()), error))?;
-        Ok(Self { file, size_bytes: length.next_multiple_of(512) })
+        Ok(Self { file, length_bytes: length, size_bytes: length.next_multiple_of(512) })
     }
 }
 
@@ -51,27 +54,33 @@ impl DiskImage for RawImage {
 
     async fn extents(&self, range: ByteRange) -> ::image::Result<Vec<Extent>> {
         range.check_within(self.size_bytes)?;
-        let file = Arc::clone(&self.file);
-        let extents = blocking(move || map(&file, range)).await;
+        let (file, expected_bytes) = (Arc::clone(&self.file), self.length_bytes);
+        let extents = blocking(move || {
+            let extents = map(&file, range)?;
+            // What was cut off would look like a hole.
+            if length_bytes(&file)? < expected_bytes { Err(shrunk()) } else { Ok(extents) }
+        })
+        .await;
         extents.map_err(|error| ::image::Error::from_io("mapping a raw image", error))
     }
 
     async fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> ::image::Result<()> {
         let range = ByteRange { offset_bytes, length_bytes: buffer.len() as u64 };
         range.check_within(self.size_bytes)?;
-        let file = Arc::clone(&self.file);
-        let data = blocking(move || read(&file, range)).await;
+        let (file, expected_bytes) = (Arc::clone(&self.file), self.length_bytes);
+        let data = blocking(move || read(&file, range, expected_bytes)).await;
         buffer.copy_from_slice(&data.map_err(|error| ::image::Error::from_io("reading a raw image", error))?);
         Ok(())
     }
 }
 
-/// Reads a range; what lies behind the end of the file is zeros.
-fn read(file: &File, range: ByteRange) -> io::Result<Vec<u8>> {
+/// Reads a range; what lies behind the end that is expected of the file is zeros.
+fn read(file: &File, range: ByteRange, expected_bytes: u64) -> io::Result<Vec<u8>> {
     let mut data = vec![0; range.length_bytes as usize];
     let mut filled = 0;
     while filled < data.len() {
         match file.read_at(&mut data[filled..], range.offset_bytes + filled as u64) {
+            Ok(0) if range.offset_bytes + (filled as u64) < expected_bytes => return Err(shrunk()),
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -79,6 +88,10 @@ fn read(file: &File, range: ByteRange) -> io::Result<Vec<u8>> {
         }
     }
     Ok(data)
+}
+
+fn shrunk() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter")
 }
 
 /// Tells data from holes as the file system does; what it cannot tell is data.

@@ -11,11 +11,11 @@ use std::{
 use ::image::{ByteRange, DiskTarget};
 use async_trait::async_trait;
 use rustix::{
-    fs::{FallocateFlags, FlockOperation, OFlags, fallocate, fcntl_lock},
+    fs::{FallocateFlags, OFlags, fallocate},
     io::Errno,
 };
 
-use super::{blocking, length_bytes, open};
+use super::{blocking, file_error, length_bytes, lock::Lock, open};
 use crate::{Error, ErrorKind, FileTarget, Result, new_file::NewEntry};
 
 /// Zeros written at a time where holes cannot be punched.
@@ -28,6 +28,8 @@ pub struct RawTarget {
     size_bytes: u64,
     /// Only of a file that was created here.
     entry: Option<Arc<NewEntry>>,
+    /// Only of a file that was there already.
+    _lock: Option<Lock>,
 }
 
 impl RawTarget {
@@ -44,7 +46,7 @@ impl RawTarget {
         });
         let file =
             created.await.map_err(|error| Error::from_io(format!("creating {}", path.display()), error))?;
-        Ok(Self { file: Arc::new(file), size_bytes, entry: Some(Arc::new(NewEntry::of(path))) })
+        Ok(Self { file: Arc::new(file), size_bytes, entry: Some(Arc::new(NewEntry::of(path))), _lock: None })
     }
 
     /// Opens a file or block device to write a disk of this size over what it holds. What lies behind the disk's end stays.
@@ -56,21 +58,17 @@ impl RawTarget {
         // Of a block device this holds the exclusive use that the kernel gives only while nothing has it mounted or claimed.
         let file = Arc::new(open(path, OpenOptions::new().read(true).write(true), OFlags::EXCL).await?);
         let locked = Arc::clone(&file);
-        let length = blocking(move || {
-            lock(&locked)?;
-            length_bytes(&locked)
-        });
-        let length = length.await.map_err(|error| {
-            let error = Error::from_io(format!("taking {} for writing", path.display()), error);
-            error.with_guidance("stop the VM or program that uses it")
-        })?;
+        let taken = blocking(move || Ok((Lock::take(&locked)?, length_bytes(&locked)?)));
+        let (lock, length) = taken
+            .await
+            .map_err(|error| file_error(format!("taking {} for writing", path.display()), error))?;
         if length < size_bytes {
             let context = format!("{} has {length} bytes, the disk needs {size_bytes}", path.display());
             return Err(
                 Error::new(ErrorKind::NoSpace, context).with_guidance("enlarge it or choose another target")
             );
         }
-        Ok(Self { file, size_bytes, entry: None })
+        Ok(Self { file, size_bytes, entry: None, _lock: Some(lock) })
     }
 
     async fn work(
@@ -124,17 +122,6 @@ impl FileTarget for RawTarget {
 /// Creates a file that only its owner may read; fails when there is one.
 pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
-}
-
-/// Takes a lock that shuts out QEMU, which locks bytes of every image that it has open, and fails when QEMU was first.
-/// The kernel drops the lock as soon as this process closes any handle of the same file: it is a safeguard, no guarantee.
-fn lock(file: &File) -> io::Result<()> {
-    match fcntl_lock(file, FlockOperation::NonBlockingLockExclusive) {
-        // Where there are no locks, QEMU has none either.
-        Ok(()) | Err(Errno::NOLCK | Errno::NOSYS) => Ok(()),
-        Err(Errno::AGAIN | Errno::ACCESS) => Err(io::ErrorKind::ResourceBusy.into()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn punch_hole(file: &File, range: ByteRange) -> io::Result<()> {

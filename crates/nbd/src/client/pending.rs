@@ -9,8 +9,12 @@ use std::{
 };
 
 use image::{Error, ErrorKind, Result};
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::{Duration, Instant, sleep_until},
+};
 
+use super::{coverage::Coverage, patience::Patience};
 use crate::codec::{
     Malformed,
     transmission::{BlockDescriptor, BlockStatus, Command, Cookie, ErrorCode, Hole, Request},
@@ -25,15 +29,14 @@ pub(super) struct Reply {
 
 /// What a request waits for, and what of it has come.
 pub(super) enum Expectation {
-    Data { offset_bytes: u64, buffer: Vec<u8>, missing_bytes: usize },
+    Data { offset_bytes: u64, buffer: Vec<u8>, come: Coverage },
     Status { context_id: u32, descriptors: Vec<BlockDescriptor> },
     Done,
 }
 
 impl Expectation {
     pub(super) fn data(offset_bytes: u64, length_bytes: u32) -> Self {
-        let length = length_bytes as usize;
-        Self::Data { offset_bytes, buffer: vec![0; length], missing_bytes: length }
+        Self::Data { offset_bytes, buffer: vec![0; length_bytes as usize], come: Coverage::default() }
     }
 
     pub(super) fn status(context_id: u32) -> Self {
@@ -56,27 +59,27 @@ impl Waiting {
         chunk_offset_bytes: u64,
         length: usize,
     ) -> std::result::Result<&mut [u8], Malformed> {
-        let Expectation::Data { offset_bytes, buffer, missing_bytes } = &mut self.expectation else {
+        let Expectation::Data { offset_bytes, buffer, come } = &mut self.expectation else {
             return Err(Malformed("data for a request that reads nothing"));
         };
-        // More than is missing means that chunks overlap.
-        *missing_bytes =
-            missing_bytes.checked_sub(length).ok_or(Malformed("more data than was asked for"))?;
-        chunk_offset_bytes
+        let part = chunk_offset_bytes
             .checked_sub(*offset_bytes)
             .and_then(|start| usize::try_from(start).ok())
-            .and_then(|start| buffer.get_mut(start..start.checked_add(length)?))
-            .ok_or(Malformed("data outside the range that was asked for"))
+            .and_then(|start| Some(start..start.checked_add(length)?));
+        let outside = Malformed("data outside the range that was asked for");
+        let part = part.filter(|part| part.end <= buffer.len()).ok_or(outside)?;
+        come.add(part.clone())?;
+        Ok(&mut buffer[part])
     }
 
     /// All of a buffer, for a reply that comes in one piece; nothing for other requests.
-    pub(super) fn whole_buffer(&mut self) -> &mut [u8] {
+    pub(super) fn whole_buffer(&mut self) -> std::result::Result<&mut [u8], Malformed> {
         match &mut self.expectation {
-            Expectation::Data { buffer, missing_bytes, .. } => {
-                *missing_bytes = 0;
-                buffer
+            Expectation::Data { buffer, come, .. } => {
+                come.add(0..buffer.len())?;
+                Ok(buffer)
             }
-            _ => &mut [],
+            _ => Ok(&mut []),
         }
     }
 
@@ -105,10 +108,10 @@ impl Waiting {
     }
 
     /// Answers the request with what has come.
-    pub(super) fn finish(self) -> std::result::Result<(), Malformed> {
+    fn finish(self) -> std::result::Result<(), Malformed> {
         let reply = match (self.failure, self.expectation) {
             (Some(error), _) => Err(error),
-            (None, Expectation::Data { buffer, missing_bytes: 0, .. }) => {
+            (None, Expectation::Data { buffer, come, .. }) if come.is_complete(buffer.len()) => {
                 Ok(Reply { data: buffer, ..Reply::default() })
             }
             (None, Expectation::Data { .. }) => return Err(Malformed("less data than was asked for")),
@@ -126,14 +129,17 @@ impl Waiting {
 
 /// All requests of a connection that wait for their replies, and how the connection ended.
 pub(super) struct Pending {
-    waiting: Mutex<HashMap<Cookie, Waiting>>,
+    waits: Mutex<Waits>,
+    patience: Patience,
     next_cookie: AtomicU64,
     end: watch::Sender<Option<(ErrorKind, String)>>,
 }
 
 impl Pending {
-    pub(super) fn new() -> Self {
-        Self { waiting: Mutex::default(), next_cookie: AtomicU64::new(1), end: watch::Sender::new(None) }
+    pub(super) fn new(patience: Patience) -> Self {
+        let waits = Waits { requests: HashMap::new(), in_reply: None, heard_at: Instant::now() };
+        let (next_cookie, end) = (AtomicU64::new(1), watch::Sender::new(None));
+        Self { waits: Mutex::new(waits), patience, next_cookie, end }
     }
 
     pub(super) fn next_cookie(&self) -> Cookie {
@@ -147,34 +153,70 @@ impl Pending {
         expectation: Expectation,
     ) -> Result<oneshot::Receiver<Result<Reply>>> {
         let (answer, receiver) = oneshot::channel();
-        let mut waiting = self.lock();
+        let mut waits = self.lock();
         if let Some((kind, reason)) = &*self.end.borrow() {
             return Err(Error::new(*kind, reason.clone()));
         }
-        waiting
-            .insert(request.cookie, Waiting { command: request.command, expectation, failure: None, answer });
+        if waits.commands().next().is_none() {
+            waits.heard_at = Instant::now();
+        }
+        let waiting = Waiting { command: request.command, expectation, failure: None, answer };
+        waits.requests.insert(request.cookie, waiting);
         Ok(receiver)
     }
 
     /// Takes a request out, to work on its reply.
     pub(super) fn take(&self, cookie: Cookie) -> std::result::Result<Waiting, Malformed> {
-        self.lock().remove(&cookie).ok_or(Malformed("a reply to a request that was not made"))
+        let mut waits = self.lock();
+        let waiting =
+            waits.requests.remove(&cookie).ok_or(Malformed("a reply to a request that was not made"))?;
+        waits.in_reply = Some(waiting.command);
+        Ok(waiting)
     }
 
     /// Puts a request back that needs more.
     pub(super) fn put_back(&self, cookie: Cookie, waiting: Waiting) {
-        self.lock().insert(cookie, waiting);
+        let mut waits = self.lock();
+        waits.in_reply = None;
+        waits.requests.insert(cookie, waiting);
+    }
+
+    /// Answers a request that was taken out.
+    pub(super) fn finish(&self, waiting: Waiting) -> std::result::Result<(), Malformed> {
+        self.lock().in_reply = None;
+        waiting.finish()
+    }
+
+    /// Notes that the server said something.
+    pub(super) fn heard(&self) {
+        self.lock().heard_at = Instant::now();
+    }
+
+    /// Waits until the server has said nothing for too long while requests wait. Returns for how long.
+    pub(super) async fn silence(&self) -> Duration {
+        loop {
+            let (now, limit, heard_at) = {
+                let waits = self.lock();
+                (Instant::now(), self.patience.limit(waits.commands()), waits.heard_at)
+            };
+            match limit {
+                Some(limit) if heard_at + limit <= now => return limit,
+                // What is asked meanwhile is due later than this.
+                Some(limit) => sleep_until((heard_at + limit).min(now + self.patience.shortest())).await,
+                None => sleep_until(now + self.patience.shortest()).await,
+            }
+        }
     }
 
     /// Fails all requests, now and from now on. The first call names the reason.
     pub(super) fn close(&self, kind: ErrorKind, reason: String) {
-        let mut waiting = self.lock();
+        let mut waits = self.lock();
         self.end.send_if_modified(|end| {
             let first = end.is_none();
             end.get_or_insert((kind, reason));
             first
         });
-        waiting.clear();
+        waits.requests.clear();
     }
 
     /// Waits for the end of the connection.
@@ -186,8 +228,23 @@ impl Pending {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Cookie, Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Waits> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What waits, and since when.
+struct Waits {
+    requests: HashMap<Cookie, Waiting>,
+    /// The command whose reply is being received.
+    in_reply: Option<Command>,
+    /// When the server last said something, or was first asked something after it had answered everything.
+    heard_at: Instant,
+}
+
+impl Waits {
+    fn commands(&self) -> impl Iterator<Item = Command> {
+        self.requests.values().map(|waiting| waiting.command).chain(self.in_reply)
     }
 }
 

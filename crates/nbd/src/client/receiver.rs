@@ -1,9 +1,16 @@
 //! The task that receives replies.
 
-use std::{convert::Infallible, io, sync::Arc};
+use std::{
+    convert::Infallible,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use image::ErrorKind;
-use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, BufReader, ReadBuf};
 
 use super::pending::{Pending, Waiting};
 use crate::codec::{
@@ -23,21 +30,45 @@ enum End {
     Lost(#[from] io::Error),
     #[error("the NBD server broke the protocol: {0}")]
     Malformed(#[from] Malformed),
+    #[error("the NBD server has said nothing for {0:?} while requests waited")]
+    Silent(Duration),
 }
 
 /// Hands replies to the requests that wait for them until the connection ends.
 pub(super) async fn run(stream: impl AsyncRead + Unpin, structured: bool, pending: Arc<Pending>) {
-    let mut receiver = Receiver { stream: BufReader::new(stream), structured, pending: &pending };
-    let Err(end) = receiver.receive_all().await;
+    let stream = BufReader::new(Heard { stream, pending: &pending });
+    let mut receiver = Receiver { stream, structured, pending: &pending };
+    let end = tokio::select! {
+        Err(end) = receiver.receive_all() => end,
+        silence = pending.silence() => End::Silent(silence),
+    };
     let kind = match end {
-        End::Lost(_) => ErrorKind::Gone,
+        End::Lost(_) | End::Silent(_) => ErrorKind::Gone,
         End::Malformed(_) => ErrorKind::Protocol,
     };
     pending.close(kind, end.to_string());
 }
 
+/// A stream that notes when something comes.
+struct Heard<'a, S> {
+    stream: S,
+    pending: &'a Pending,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Heard<'_, S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
+        self.pending.heard();
+        Poll::Ready(read)
+    }
+}
+
 struct Receiver<'a, S> {
-    stream: BufReader<S>,
+    stream: BufReader<Heard<'a, S>>,
     structured: bool,
     pending: &'a Pending,
 }
@@ -49,7 +80,7 @@ impl<S: AsyncRead + Unpin> Receiver<'_, S> {
                 ReplyHeader::Simple { cookie, error } => {
                     let mut waiting = self.pending.take(cookie)?;
                     self.receive_simple(&mut waiting, error).await?;
-                    waiting.finish()?;
+                    self.pending.finish(waiting)?;
                 }
                 ReplyHeader::Chunk { cookie, is_last, kind, length_bytes } => {
                     if !self.structured {
@@ -58,7 +89,7 @@ impl<S: AsyncRead + Unpin> Receiver<'_, S> {
                     let mut waiting = self.pending.take(cookie)?;
                     self.receive_chunk(&mut waiting, kind, length_bytes).await?;
                     match is_last {
-                        true => waiting.finish()?,
+                        true => self.pending.finish(waiting)?,
                         false => self.pending.put_back(cookie, waiting),
                     }
                 }
@@ -80,11 +111,11 @@ impl<S: AsyncRead + Unpin> Receiver<'_, S> {
             waiting.accept_error(error, "");
         } else if self.structured {
             // A read that went well must be answered by chunks now; for other requests there is no buffer to fill.
-            if !waiting.whole_buffer().is_empty() {
+            if !waiting.whole_buffer()?.is_empty() {
                 return Err(Malformed("a simple reply to a read").into());
             }
         } else {
-            self.stream.read_exact(waiting.whole_buffer()).await?;
+            self.stream.read_exact(waiting.whole_buffer()?).await?;
         }
         Ok(())
     }

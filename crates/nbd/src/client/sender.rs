@@ -23,7 +23,12 @@ pub(super) async fn run(
     queue: mpsc::Receiver<Outgoing>,
     pending: Arc<Pending>,
 ) {
-    if let Err(error) = send_all(BufWriter::new(stream), queue).await {
+    let sent = tokio::select! {
+        sent = send_all(BufWriter::new(stream), queue) => sent,
+        // A peer that takes nothing any more must not hold up those who wait for a place in the queue.
+        _ = pending.closed() => Ok(()),
+    };
+    if let Err(error) = sent {
         pending.close(ErrorKind::Gone, format!("the connection to the NBD server is lost: {error}"));
     }
 }

@@ -1,7 +1,12 @@
-use image::{ByteRange, ErrorKind, Result};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use std::{sync::Arc, time::Duration};
 
-use super::{Client, Export, cut};
+use image::{ByteRange, ErrorKind, Result};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    task::JoinSet,
+};
+
+use super::{Client, Export, QUEUE_LENGTH, coverage::Coverage, cut, patience::Patience};
 use crate::codec::{
     handshake::{
         BlockSizes, Greeting, HandshakeFlags, Info, MetaContext, OptionCode, OptionHeader, OptionReplyHeader,
@@ -224,7 +229,7 @@ async fn a_read_is_put_together_from_chunks_in_any_order() {
 #[tokio::test]
 async fn replies_that_break_the_protocol_close_the_connection() {
     type Answer = fn(Cookie) -> Vec<u8>;
-    let cases: [(&str, Answer, ErrorKind); 15] = [
+    let cases: [(&str, Answer, ErrorKind); 18] = [
         ("no magic", |_| vec![0; 20], ErrorKind::Protocol),
         ("another cookie", |cookie| hole(Cookie(cookie.0 + 1), true, 4096, 8192), ErrorKind::Protocol),
         ("too little", |cookie| data(cookie, true, 4096, &[1; 4096]), ErrorKind::Protocol),
@@ -237,6 +242,17 @@ async fn replies_that_break_the_protocol_close_the_connection() {
             |cookie| [hole(cookie, false, 4096, 8192), hole(cookie, true, 4096, 1)].concat(),
             ErrorKind::Protocol,
         ),
+        (
+            "as much as was asked for, but one half twice",
+            |cookie| [data(cookie, false, 4096, &[1; 4096]), data(cookie, true, 4096, &[2; 4096])].concat(),
+            ErrorKind::Protocol,
+        ),
+        (
+            "overlapping",
+            |cookie| [hole(cookie, false, 8192, 4096), data(cookie, true, 4096, &[1; 4097])].concat(),
+            ErrorKind::Protocol,
+        ),
+        ("an empty hole", |cookie| hole(cookie, false, 4096, 0), ErrorKind::Protocol),
         ("no offset", |cookie| chunk(cookie, true, ChunkKind::OFFSET_DATA, &[0; 7]), ErrorKind::Protocol),
         ("a status", |cookie| status(cookie, CONTEXT_ID, &[(512, 0)]), ErrorKind::Protocol),
         ("an unknown chunk", |cookie| chunk(cookie, true, ChunkKind(99), &[]), ErrorKind::Protocol),
@@ -352,6 +368,87 @@ async fn requests_after_the_end_fail_with_its_reason() {
     far.write_all(&[0; 4]).await.unwrap();
     assert_eq!(client.read(0, 512).await.unwrap_err().kind(), ErrorKind::Protocol);
     assert_eq!(client.flush().await.unwrap_err().kind(), ErrorKind::Protocol);
+}
+
+#[test]
+fn parts_in_any_order_are_complete_when_nothing_is_missing() {
+    let mut come = Coverage::default();
+    for start in [3, 0, 4, 1] {
+        come.add(start..start + 1).unwrap();
+        assert!(!come.is_complete(5));
+    }
+    assert!(come.add(0..1).is_err() && come.add(1..3).is_err() && come.add(2..5).is_err());
+    come.add(2..3).unwrap();
+    assert!(come.is_complete(5) && !come.is_complete(6));
+}
+
+#[test]
+fn parts_that_are_scattered_too_widely_are_refused() {
+    let mut come = Coverage::default();
+    let scattered = (0..1 << 20).map(|number| 2 * number..2 * number + 1);
+    assert!(scattered.map(|part| come.add(part)).any(|added| added.is_err()));
+}
+
+/// A client whose server may be silent only for an instant, except while it flushes.
+async fn connected_impatiently(stream_length: usize) -> (Client, DuplexStream) {
+    let (near, mut far) = tokio::io::duplex(stream_length);
+    let patience = Patience { request: Duration::from_millis(20), flush: Duration::from_secs(3600) };
+    let contexts = ["base:allocation".to_owned()];
+    let negotiating = Client::negotiate_patiently(near, "root", &contexts, patience);
+    let (client, ()) = tokio::join!(negotiating, async {
+        far.write_all(&good_negotiation()).await.unwrap();
+        far.read_exact(&mut [0; 4]).await.unwrap();
+        for _ in 0..3 {
+            let mut header = [0; OptionHeader::LENGTH_BYTES];
+            far.read_exact(&mut header).await.unwrap();
+            let header = OptionHeader::decode(&header).unwrap();
+            far.read_exact(&mut vec![0; header.length_bytes as usize]).await.unwrap();
+        }
+    });
+    (client.unwrap(), far)
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_is_gone() {
+    let (client, _far) = connected_impatiently(4096).await;
+    let error = client.read(0, 512).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Gone, "{error}");
+    assert!(error.to_string().contains("said nothing"), "{error}");
+
+    let (client, mut far) = connected_impatiently(4096).await;
+    let (read, ()) = tokio::join!(client.read(0, 512), async {
+        let request = receive(&mut far).await;
+        far.write_all(&data(request.cookie, true, 0, &[1; 512])[..100]).await.unwrap();
+    });
+    assert_eq!(read.unwrap_err().kind(), ErrorKind::Gone, "it stopped in the middle of a reply");
+}
+
+#[tokio::test]
+async fn a_server_that_takes_nothing_any_more_holds_nobody_up() {
+    let (client, _far) = connected_impatiently(64).await;
+    let client = Arc::new(client);
+    let mut writes = JoinSet::new();
+    // More than the queue has places for.
+    for _ in 0..2 * QUEUE_LENGTH {
+        let client = Arc::clone(&client);
+        writes.spawn(async move { client.write(0, vec![1; 4096]).await });
+    }
+    for write in writes.join_all().await {
+        assert_eq!(write.unwrap_err().kind(), ErrorKind::Gone);
+    }
+}
+
+#[tokio::test]
+async fn a_server_may_be_silent_while_nothing_is_asked_and_while_it_flushes() {
+    let (client, mut far) = connected_impatiently(4096).await;
+    let longer = Duration::from_millis(100);
+    assert!(tokio::time::timeout(longer, client.pending.closed()).await.is_err(), "nothing was asked");
+    let (flush, ()) = tokio::join!(client.flush(), async {
+        let request = receive(&mut far).await;
+        assert!(tokio::time::timeout(longer, client.pending.closed()).await.is_err(), "it flushes");
+        far.write_all(&simple(request.cookie, ErrorCode::OK)).await.unwrap();
+    });
+    flush.unwrap();
 }
 
 #[test]
