@@ -425,7 +425,7 @@ async fn a_server_that_falls_silent_is_gone() {
 
 #[tokio::test]
 async fn a_server_that_takes_nothing_any_more_holds_nobody_up() {
-    let (client, _far) = connected_impatiently(64).await;
+    let (client, _far) = connected_impatiently(1024).await;
     let client = Arc::new(client);
     let mut writes = JoinSet::new();
     // More than the queue has places for.
