@@ -94,7 +94,7 @@ fn survives_the_signals_that_end_a_servers_group_and_thaws_on_them() {
     let mut guard = TestGuard::start(&machine);
     guard.order(&json!({"freeze": {"limit_ms": 60_000}}));
     let process = rustix::process::Pid::from_child(&guard.process);
-    assert_ne!(rustix::process::getsid(Some(process)).unwrap(), rustix::process::getsid(None).unwrap());
+    assert_eq!(rustix::process::getsid(Some(process)).unwrap(), process, "leads a session of its own");
     rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
     agent.wait_for_thaws(1);
     assert!(guard.process.wait().unwrap().success());
