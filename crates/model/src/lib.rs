@@ -13,6 +13,7 @@ mod protection;
 mod reference;
 mod size;
 mod time;
+mod vault_settings;
 
 pub use consistency::{Consistency, ParseConsistencyError};
 pub use definition::{
@@ -26,6 +27,7 @@ pub use protection::ProtectionSettings;
 pub use reference::{ParseReferenceError, PointReference, PointSelector};
 pub use size::{ByteCount, ParseByteCountError};
 pub use time::Timestamp;
+pub use vault_settings::{Immutability, VaultSettings};
 
 #[cfg(test)]
 mod tests;

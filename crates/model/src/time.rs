@@ -3,7 +3,9 @@
 use std::{fmt, str::FromStr};
 
 /// A moment, in microseconds since 1970-01-01T00:00:00Z. Written and serialised as RFC 3339 in UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(into = "String", try_from = "String")]
 pub struct Timestamp {
     microseconds: i64,
@@ -22,6 +24,13 @@ impl Timestamp {
     #[must_use]
     pub fn as_microseconds(self) -> i64 {
         self.microseconds
+    }
+
+    /// The moment this many days later.
+    #[must_use]
+    pub fn plus_days(self, days: u32) -> Self {
+        const DAY_MICROSECONDS: i64 = 86_400_000_000;
+        Self::from_microseconds(self.microseconds.saturating_add(i64::from(days) * DAY_MICROSECONDS))
     }
 
     /// Microseconds from `earlier` to this moment; negative when `earlier` is later.

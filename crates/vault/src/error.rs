@@ -27,6 +27,11 @@ pub enum ErrorKind {
     Unreachable,
     /// The disk that was read or written failed, and how.
     Disk(image::ErrorKind),
+    /// The vault's rules do not allow it: a hold, a retention, a lock.
+    Refused,
+    /// Somebody else changed the vault in a way that takes the ground from under this; the same may succeed when it is
+    /// begun anew.
+    Overtaken,
     /// Stopped because somebody asked for it.
     Cancelled,
     /// The caller asked for something that makes no sense.
@@ -78,7 +83,10 @@ impl Error {
     /// Whether the same call may succeed later without anybody doing anything.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self.kind, ErrorKind::Unreachable | ErrorKind::Disk(image::ErrorKind::Io))
+        matches!(
+            self.kind,
+            ErrorKind::Unreachable | ErrorKind::Overtaken | ErrorKind::Disk(image::ErrorKind::Io)
+        )
     }
 
     pub(crate) fn corrupt(context: impl Into<String>) -> Self {
@@ -130,7 +138,11 @@ impl From<Error> for image::Error {
             ErrorKind::NoSpace => image::ErrorKind::NoSpace,
             ErrorKind::Disk(kind) => kind,
             ErrorKind::Invalid => image::ErrorKind::OutOfBounds,
-            ErrorKind::AlreadyExists | ErrorKind::Denied | ErrorKind::Unreachable => image::ErrorKind::Io,
+            ErrorKind::AlreadyExists
+            | ErrorKind::Denied
+            | ErrorKind::Refused
+            | ErrorKind::Overtaken
+            | ErrorKind::Unreachable => image::ErrorKind::Io,
         };
         Self::new(kind, error.to_string()).with_source(error)
     }

@@ -2,7 +2,7 @@
 
 mod segment;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 pub(crate) use segment::{ChunkPlace, SEGMENT_BYTES_MAX, Segment};
 
@@ -46,6 +46,8 @@ struct Pack {
     is_missing: bool,
     /// Something in it could not be read, or its segment could not.
     is_damaged: bool,
+    /// Its segment is no longer part of the index.
+    is_dropped: bool,
 }
 
 /// Chunks sorted by id, the ids apart so that a search touches little memory.
@@ -91,6 +93,7 @@ impl Index {
                 end_bytes: offset_bytes.into(),
                 is_missing: false,
                 is_damaged: false,
+                is_dropped: false,
             });
         }
         let (ids, places) = segment
@@ -105,6 +108,32 @@ impl Index {
             let merged = merge(longer, shorter);
             self.runs.truncate(self.runs.len() - 2);
             self.runs.push(merged);
+        }
+    }
+
+    /// Forgets what is only in other segments.
+    pub(crate) fn retain_segments(&mut self, segments: &BTreeSet<Digest>) {
+        if self.segments.iter().all(|segment| segments.contains(segment)) {
+            return;
+        }
+        self.segments.retain(|segment| segments.contains(segment));
+        let kept = |place: &ChunkPlace| {
+            let pack =
+                self.frames.get(place.frame as usize).and_then(|frame| self.packs.get(frame.pack as usize));
+            pack.is_some_and(|pack| segments.contains(&pack.segment))
+        };
+        for run in &mut self.runs {
+            let (ids, places) = run
+                .ids
+                .iter()
+                .zip(&run.places)
+                .filter(|(_, place)| kept(place))
+                .map(|(id, place)| (*id, *place))
+                .unzip();
+            *run = Run { ids, places };
+        }
+        for pack in self.packs.iter_mut().filter(|pack| !segments.contains(&pack.segment)) {
+            pack.is_dropped = true;
         }
     }
 
@@ -144,7 +173,7 @@ impl Index {
 
     /// Lost packs with at least one chunk that is nowhere else. Looks at every chunk when any pack is lost.
     pub(crate) fn lost_pack_count(&self) -> usize {
-        if !self.packs.iter().any(Pack::is_lost) {
+        if !self.packs.iter().any(|pack| pack.is_lost() && !pack.is_dropped) {
             return 0;
         }
         let missed = self.runs.iter().flat_map(|run| run.ids.iter().zip(&run.places));
@@ -183,7 +212,7 @@ impl Index {
 
     /// The packs that the index knows.
     pub(crate) fn packs(&self) -> impl Iterator<Item = Digest> + '_ {
-        self.packs.iter().map(|pack| pack.digest)
+        self.packs.iter().filter(|pack| !pack.is_dropped).map(|pack| pack.digest)
     }
 }
 

@@ -42,6 +42,7 @@ mod image;
 mod index;
 mod keys;
 mod location;
+mod log;
 mod lru;
 mod monitor;
 mod pack;

@@ -2,7 +2,7 @@
 
 mod document;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 use model::{DiskName, DiskSummary, PointId, PointSummary, VmDefinition};
@@ -53,28 +53,28 @@ pub struct PointList {
 }
 
 impl Vault {
-    /// All recovery points. One that cannot be read does not hide the others.
+    /// All recovery points that are not deleted. One that cannot be read does not hide the others.
     ///
     /// # Errors
-    /// Whatever keeps the vault from being listed.
+    /// Whatever keeps the vault's log from being read.
     pub async fn points(&self) -> Result<PointList> {
-        let listed = self.shared.store.list(ObjectKind::Point).await?;
-        let mut reads = stream::iter(listed)
-            .map(|(digest, _)| async move { (digest, self.shared.read_point(digest).await) })
-            .buffer_unordered(POINTS_AT_ONCE);
+        let state = self.shared.log.refresh().await?;
+        let live = state.body.points.values().filter(|point| point.deletion.is_none());
+        let mut reads = stream::iter(live.map(|point| point.object))
+            .map(|digest| async move { (digest, self.shared.read_point(digest).await) })
+            .buffered(POINTS_AT_ONCE);
         let mut list = PointList::default();
-        let mut seen: HashMap<PointId, Digest> = HashMap::new();
         while let Some((digest, point)) = reads.next().await {
             match point {
-                // A commit that was repeated after a lost reply may have left the point twice.
-                Ok(point) if seen.insert(point.summary.id, digest).is_none() => {
-                    list.points.push((*point).clone())
-                }
-                Ok(_) => {}
-                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::UnsupportedVersion) => {
+                Ok(point) => list.points.push((*point).clone()),
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::Corrupt | ErrorKind::UnsupportedVersion | ErrorKind::NotFound
+                    ) =>
+                {
                     list.unreadable.push((digest, error));
                 }
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
@@ -104,15 +104,15 @@ impl Vault {
 }
 
 impl Shared {
-    /// Commits a point. Everything that it needs must be in the store already.
-    pub(crate) async fn write_point(&self, point: &PointRecord) -> Result<()> {
+    /// Writes a point's object. It is a point only once the log says so.
+    pub(crate) async fn write_point(&self, point: &PointRecord) -> Result<Digest> {
         let bytes = document::encode(point, &self.keys, env::random(&*self.env.entropy))?;
         let digest = self.store.put(ObjectKind::Point, bytes).await?;
         sync::lock(&self.points).insert(digest, Arc::new(point.clone()));
-        Ok(())
+        Ok(digest)
     }
 
-    async fn read_point(&self, digest: Digest) -> Result<Arc<PointRecord>> {
+    pub(crate) async fn read_point(&self, digest: Digest) -> Result<Arc<PointRecord>> {
         let known = sync::lock(&self.points).get(&digest).cloned();
         if let Some(point) = known {
             return Ok(point);

@@ -1,10 +1,14 @@
 //! The object store as a vault sees it: a few kinds of objects, named by their own digests.
 
+mod named;
+
 use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, path::Path};
+
+pub(crate) use named::{Created, incomplete};
 
 use crate::{Digest, Error, ErrorKind, Result, StoreLocation, config::CONFIG_BYTES};
 
@@ -147,6 +151,16 @@ impl Store {
             self.persist(what, || self.inner.list(Some(&folder)).try_collect()).await?;
         let named = |meta: ObjectMeta| Some((meta.location.filename()?.parse().ok()?, meta.size));
         Ok(found.into_iter().filter_map(named).collect())
+    }
+
+    /// Whether there is an object with this digest for a name.
+    pub(crate) async fn has(&self, kind: ObjectKind, digest: &Digest) -> Result<bool> {
+        self.has_path(&self.path(kind, digest), kind.as_str()).await
+    }
+
+    /// Removes an object; that there is none is fine.
+    pub(crate) async fn delete(&self, kind: ObjectKind, digest: &Digest) -> Result<()> {
+        self.delete_path(&self.path(kind, digest), &format!("{} {digest}", kind.as_str())).await
     }
 
     async fn read(&self, path: &Path, limit_bytes: u64, what: &str) -> Result<Bytes> {

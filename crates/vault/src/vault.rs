@@ -21,6 +21,7 @@ use crate::{
         Keys, MasterKey,
         slot::{SLOT_BYTES, Slot},
     },
+    log::{Log, Sequence, State},
     store::{ObjectKind, Store},
 };
 use chunks::FrameCache;
@@ -40,14 +41,23 @@ pub struct Vault {
 /// What all users of an open vault share.
 pub(crate) struct Shared {
     pub(crate) store: Store,
-    pub(crate) keys: Keys,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) log: Log,
     pub(crate) config: Config,
     pub(crate) env: Env,
     pub(crate) index: RwLock<Index>,
+    /// The state that the index follows; held while it follows to another.
+    indexed: tokio::sync::Mutex<Sequence>,
     pub(crate) frames: FrameCache,
     pub(crate) decompressors: Decompressors,
     /// Points that were read before: they never change.
     pub(crate) points: Mutex<HashMap<Digest, Arc<PointRecord>>>,
+}
+
+/// What a vault is at this moment, and what of its index cannot be read.
+pub(crate) struct Fresh {
+    pub(crate) state: Arc<State>,
+    pub(crate) unreadable: Vec<(Digest, Error)>,
 }
 
 impl Vault {
@@ -77,7 +87,8 @@ impl Vault {
                 tokio::task::spawn_blocking(move || Slot::wrap(&master, vault_id, &slot, &env)).await??;
             store.put(ObjectKind::KeySlot, wrapped.encode()).await?;
         }
-        let keys = Keys::new(master, vault_id);
+        let keys = Arc::new(Keys::new(master, vault_id));
+        Log::new(store.clone(), Arc::clone(&keys), env.clone()).create().await?;
         let created = store.create_config(config.encode(&keys)).await;
         created.map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => already_exists(&store).with_source(error),
@@ -109,7 +120,8 @@ impl Vault {
             read => read?,
         };
         let (config, proof) = Config::decode(&config)?;
-        let keys = Keys::new(unlock_master(&store, config.vault_id, unlock).await?, config.vault_id);
+        let keys = unlock_master(&store, config.vault_id, unlock).await?;
+        let keys = Arc::new(Keys::new(keys, config.vault_id));
         if keys.config_proof(&config) != proof {
             return Err(match unlock {
                 Unlock::MasterKey(_) => wrong_key(&store),
@@ -137,7 +149,7 @@ impl Vault {
         self.shared.keys.master().clone()
     }
 
-    fn assemble(store: Store, keys: Keys, config: Config, env: Env) -> Self {
+    fn assemble(store: Store, keys: Arc<Keys>, config: Config, env: Env) -> Self {
         Self { shared: Arc::new(Shared::new(store, keys, config, env)) }
     }
 }
@@ -153,34 +165,42 @@ impl fmt::Debug for Vault {
 }
 
 impl Shared {
-    fn new(store: Store, keys: Keys, config: Config, env: Env) -> Self {
+    fn new(store: Store, keys: Arc<Keys>, config: Config, env: Env) -> Self {
         Self {
+            log: Log::new(store.clone(), Arc::clone(&keys), env.clone()),
             store,
             keys,
             config,
             env,
             index: RwLock::default(),
+            indexed: tokio::sync::Mutex::default(),
             frames: FrameCache::new(),
             decompressors: Decompressors::new(),
             points: Mutex::default(),
         }
     }
 
-    /// Takes in the index segments that were added since the last time. Returns those that cannot be read, and why: what
+    /// Brings the index to the vault's state at this moment.
+    pub(crate) async fn refresh(&self) -> Result<Fresh> {
+        let state = self.log.refresh().await?;
+        let unreadable = self.follow(&state).await?;
+        Ok(Fresh { state, unreadable })
+    }
+
+    /// Brings the index to this state, or leaves it at a later one. Returns the segments that cannot be read, and why: what
     /// is only in them counts as absent, so a writer stores it again, and a reader misses it.
-    pub(crate) async fn refresh_index(&self) -> Result<Vec<(Digest, Error)>> {
-        let listed = self.store.list(ObjectKind::IndexSegment).await?;
+    pub(crate) async fn follow(&self, state: &State) -> Result<Vec<(Digest, Error)>> {
+        let mut indexed = self.indexed.lock().await;
+        if *indexed > state.sequence {
+            return Ok(Vec::new());
+        }
         let unseen: Vec<Digest> = {
             let index = crate::sync::read(&self.index);
-            listed
-                .into_iter()
-                .map(|(digest, _)| digest)
-                .filter(|digest| !index.holds_segment(digest))
-                .collect()
+            state.body.segments.iter().filter(|digest| !index.holds_segment(digest)).copied().collect()
         };
         let mut loaded = stream::iter(unseen)
             .map(|digest| async move { (digest, self.load_segment(&digest).await) })
-            .buffer_unordered(SEGMENTS_AT_ONCE);
+            .buffered(SEGMENTS_AT_ONCE);
         let mut unreadable = Vec::new();
         while let Some((digest, segment)) = loaded.next().await {
             match segment {
@@ -197,6 +217,8 @@ impl Shared {
                 Err(error) => return Err(error),
             }
         }
+        crate::sync::write(&self.index).retain_segments(&state.body.segments);
+        *indexed = state.sequence;
         Ok(unreadable)
     }
 
@@ -220,8 +242,7 @@ impl Shared {
 
     /// The same vault, of which nothing is known yet.
     pub(crate) fn afresh(&self) -> Self {
-        let keys = Keys::new(self.keys.master().clone(), self.config.vault_id);
-        Self::new(self.store.clone(), keys, self.config.clone(), self.env.clone())
+        Self::new(self.store.clone(), Arc::clone(&self.keys), self.config.clone(), self.env.clone())
     }
 
     async fn load_segment(&self, digest: &Digest) -> Result<Segment> {

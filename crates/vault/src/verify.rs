@@ -137,7 +137,7 @@ impl Vault {
             report.add(Damage::Point { object, reason: error.to_string() });
         }
         let mut unreadable = HashSet::new();
-        for (segment, error) in fresh.shared.refresh_index().await? {
+        for (segment, error) in fresh.shared.refresh().await?.unreadable {
             unreadable.insert(segment);
             report.add(Damage::IndexSegment { segment, reason: error.to_string() });
         }

@@ -1,6 +1,7 @@
 //! Putting disks into a vault and committing recovery points.
 
 mod collector;
+mod commit;
 mod packer;
 mod region;
 mod visit;
@@ -11,12 +12,13 @@ use futures::{SinkExt, StreamExt, TryStreamExt, channel::mpsc, stream};
 use image::{ChangeMap, DiskImage};
 
 use crate::{
-    DiskMap, Error, ErrorKind, Monitor, PointRecord, Result, Vault,
+    DiskMap, Error, ErrorKind, Monitor, Result, Vault,
     frame::RawFrame,
+    log::{Sequence, State},
     pool::BufferPool,
     sync,
     tree::{FAN_OUT_BITS, Located, TreeBuilder, TreeReader},
-    vault::Shared,
+    vault::{Fresh, Shared},
 };
 use collector::Collector;
 use packer::Packer;
@@ -66,6 +68,10 @@ pub struct Writer {
     cutter: Arc<RegionCutter>,
     lost_packs: usize,
     unreadable_segments: usize,
+    /// The vault when the writer was started.
+    base: Arc<State>,
+    /// The last collection that is known to have taken nothing from this writer.
+    collected: Sequence,
     /// A disk was begun and not finished: chunks may be noted as stored that never were.
     broken: bool,
 }
@@ -77,7 +83,7 @@ impl Vault {
     /// # Errors
     /// Whatever keeps the index from being read or the packs from being listed.
     pub async fn writer(&self) -> Result<Writer> {
-        let unreadable_segments = self.shared.refresh_index().await?.len();
+        let Fresh { state: base, unreadable } = self.shared.refresh().await?;
         let lost_packs = self.shared.find_lost_packs().await?;
         let shared = Arc::clone(&self.shared);
         let config = &shared.config;
@@ -85,11 +91,13 @@ impl Vault {
             BufferPool::of_capacity(config.data_frame_bytes.max(config.tree_frame_bytes) as usize);
         Ok(Writer {
             collector: Collector::new(Arc::clone(&shared), frame_buffers.clone()),
-            packer: Packer::new(Arc::clone(&shared), frame_buffers),
+            packer: Packer::new(Arc::clone(&shared), frame_buffers, base.body.collected),
             cutter: Arc::new(RegionCutter::new(Arc::clone(&shared))),
             shared,
             lost_packs,
-            unreadable_segments,
+            unreadable_segments: unreadable.len(),
+            collected: base.body.collected,
+            base,
             broken: false,
         })
     }
@@ -149,6 +157,16 @@ impl Writer {
         if source.changes.is_some() && source.parent.is_none_or(|parent| parent.size_bytes != size_bytes) {
             return Err(Error::invalid("changes make sense only with a parent of the same size"));
         }
+        if source.changes.is_some()
+            && let Some(root) = source.parent.and_then(|parent| parent.root)
+            && !self.base.has_root(&root)
+        {
+            return Err(Error::new(
+                ErrorKind::Overtaken,
+                "the point that the changes start from was deleted",
+            )
+            .with_guidance("run the same again: it starts from another point"));
+        }
         self.check_unbroken()?;
         self.broken = true;
         let stored_bytes_before = self.packer.stored_bytes();
@@ -167,23 +185,6 @@ impl Writer {
             stored_bytes: self.packer.stored_bytes() - stored_bytes_before,
             new_chunks: self.collector.new_chunks(),
         })
-    }
-
-    /// Makes everything that was stored durable and then commits the point: packs, index, point, in this order. The
-    /// point exists when this returns, and after an error it may exist only if the store lost its answer.
-    ///
-    /// # Errors
-    /// [`crate::ErrorKind::Invalid`] when the point's maps are not in this vault.
-    pub async fn commit(mut self, point: PointRecord) -> Result<PointRecord> {
-        self.check_unbroken()?;
-        self.packer.flush().await?;
-        for (disk, map) in point.disks() {
-            if map.root.is_some_and(|root| !sync::read(&self.shared.index).holds(&root)) {
-                return Err(Error::invalid(format!("disk {} of the point is not in this vault", disk.name)));
-            }
-        }
-        self.shared.write_point(&point).await?;
-        Ok(point)
     }
 
     fn check_unbroken(&self) -> Result<()> {

@@ -6,14 +6,15 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, channel::mpsc};
 use tokio::task::JoinSet;
 
+use super::commit::{robbed, still_there};
 use crate::{
     Digest, Result,
     frame::{CompressedFrame, Compressors, FrameKind, RawFrame},
     index::Segment,
+    log::{Appended, Change, Sequence, State},
     pack::{FrameEntry, PackBuilder, Salt, SealedPack},
     pool::BufferPool,
     store::ObjectKind,
-    sync,
     vault::Shared,
 };
 
@@ -42,11 +43,18 @@ pub(super) struct Packer {
     uploads: JoinSet<Result<Uploaded>>,
     /// Packs that are in the store, but in no index segment yet.
     unlisted: Segment,
+    /// Index segments that are in the store, but not in the log yet, and the packs in them.
+    segments: Vec<Digest>,
+    packs: Vec<Digest>,
+    /// Index segments that the log names already.
+    loose: Vec<Digest>,
+    /// The last collection that is known to have left the packs alone.
+    collected: Sequence,
     stored_bytes: u64,
 }
 
 impl Packer {
-    pub(super) fn new(shared: Arc<Shared>, frame_buffers: BufferPool) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, frame_buffers: BufferPool, collected: Sequence) -> Self {
         let config = &shared.config;
         let compressors = Arc::new(Compressors::new(config.compression_level, frame_buffers));
         let pack_buffers = BufferPool::of_capacity((config.pack_bytes + config.data_frame_bytes) as usize);
@@ -58,6 +66,10 @@ impl Packer {
             tree: None,
             uploads: JoinSet::new(),
             unlisted: Segment::default(),
+            segments: Vec::new(),
+            packs: Vec::new(),
+            loose: Vec::new(),
+            collected,
             stored_bytes: 0,
         }
     }
@@ -82,7 +94,7 @@ impl Packer {
         Ok(())
     }
 
-    /// Makes everything that was pushed durable, and lists it in the index.
+    /// Makes everything that was pushed durable, index segments and all. They are not in the log yet.
     pub(super) async fn flush(&mut self) -> Result<()> {
         for pack in [self.data.take(), self.tree.take()].into_iter().flatten() {
             self.upload(pack.finish()).await?;
@@ -91,6 +103,44 @@ impl Packer {
             self.finish_upload().await?;
         }
         self.write_segment().await
+    }
+
+    /// Index segments that the next entry of the log has to name.
+    pub(super) fn unlisted_segments(&self) -> &[Digest] {
+        &self.segments
+    }
+
+    /// Index segments that an entry of the log names already.
+    pub(super) fn loose_segments(&self) -> &[Digest] {
+        &self.loose
+    }
+
+    /// Makes the segments part of the vault's index, ahead of a commit: whoever comes after may use what is in them.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Overtaken`] when a collection took a pack for what a dead writer left behind.
+    pub(super) async fn list_segments(&mut self, state: &State) -> Result<()> {
+        let mut state = Arc::new(state.clone());
+        while !self.segments.is_empty() {
+            if state.body.collected > self.collected {
+                for pack in &self.packs {
+                    if !still_there(&self.shared, &state, pack).await? {
+                        return Err(robbed());
+                    }
+                }
+                self.collected = state.body.collected;
+            }
+            let change = Change::Index { segments: self.segments.clone() };
+            match self.shared.log.try_append(&state, change).await? {
+                Appended::Done(state) => {
+                    self.loose.append(&mut self.segments);
+                    self.packs.clear();
+                    self.shared.follow(&state).await?;
+                }
+                Appended::Overtaken => state = self.shared.log.refresh().await?,
+            }
+        }
+        Ok(())
     }
 
     async fn push(&mut self, frame: CompressedFrame) -> Result<()> {
@@ -131,7 +181,12 @@ impl Packer {
             let Uploaded { digest, salt, frames } = uploaded??;
             self.unlisted.add_pack(digest, salt, &frames);
         }
-        if self.unlisted.chunks.len() >= SEGMENT_CHUNKS { self.write_segment().await } else { Ok(()) }
+        if self.unlisted.chunks.len() < SEGMENT_CHUNKS {
+            return Ok(());
+        }
+        self.write_segment().await?;
+        let state = self.shared.log.refresh().await?;
+        self.list_segments(&state).await
     }
 
     async fn write_segment(&mut self) -> Result<()> {
@@ -141,8 +196,8 @@ impl Packer {
         }
         segment.sort();
         let bytes = segment.encode(&self.shared.keys, env::random(&*self.shared.env.entropy));
-        let digest = self.shared.store.put(ObjectKind::IndexSegment, bytes).await?;
-        sync::write(&self.shared.index).add(digest, segment);
+        self.segments.push(self.shared.store.put(ObjectKind::IndexSegment, bytes).await?);
+        self.packs.extend(segment.packs.iter().map(|pack| pack.digest));
         Ok(())
     }
 }

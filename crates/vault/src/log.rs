@@ -1,0 +1,274 @@
+//! The vault's log: every change of what a vault is takes the next number in it.
+//!
+//! # Invariants
+//!
+//! 1. Entry *n* is created once, by whoever read all entries before it, and never changes. So of two changes one came
+//!    first, and the other was made in the knowledge of it.
+//! 2. A state is what follows from the entries up to its number. It only saves reading them.
+//! 3. Entries are deleted in the order of their numbers, none left out. So where entry *n* is still there, no later one
+//!    has been deleted: if *n* + 1 is missing, it was never written.
+//! 4. Listings are hints: the end of the log is where the next number is missing.
+//!
+//! docs/decisions/2026-11-22-commit-log.md tells why.
+
+pub(crate) mod entry;
+pub(crate) mod state;
+mod trim;
+
+use std::sync::Arc;
+
+use env::Env;
+use futures::{StreamExt, TryStreamExt, stream};
+use model::VaultSettings;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+pub(crate) use self::{
+    entry::{Change, ENTRY_BYTES_MAX, Entry, NewPoint},
+    state::{STATE_BYTES_MAX, State},
+};
+use crate::{
+    Digest, Error, ErrorKind, Result,
+    keys::Keys,
+    store::{Created, Store, incomplete},
+};
+
+/// Entries that are read side by side where a listing says that there are so many.
+const ENTRIES_AT_ONCE: usize = 16;
+
+/// A state is written after every so many entries.
+const STATE_EVERY: u64 = 512;
+
+/// The number of an entry in a vault's log; the first is 1, and 0 is before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sequence(pub u64);
+
+impl Sequence {
+    pub(crate) fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// The name of the entry with this number.
+    pub(crate) fn entry_name(self) -> String {
+        format!("{ENTRIES}/{:016}", self.0)
+    }
+
+    /// The name of the state after the entry with this number.
+    pub(crate) fn state_name(self) -> String {
+        format!("{STATES}/{:016}", self.0)
+    }
+
+    fn of_name(name: &str) -> Option<Self> {
+        (name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_digit()))
+            .then(|| name.parse().ok().map(Self))
+            .flatten()
+    }
+}
+
+pub(crate) const ENTRIES: &str = "log";
+pub(crate) const STATES: &str = "states";
+
+/// What became of an attempt to append.
+#[derive(Debug)]
+pub(crate) enum Appended {
+    /// The entry is in the log, and this is the state after it.
+    Done(Arc<State>),
+    /// Somebody else had the number first: look again.
+    Overtaken,
+}
+
+/// The log of one vault. All users of a handle share what was read.
+pub(crate) struct Log {
+    store: Store,
+    keys: Arc<Keys>,
+    env: Env,
+    known: Mutex<Option<Arc<State>>>,
+}
+
+impl Log {
+    pub(crate) fn new(store: Store, keys: Arc<Keys>, env: Env) -> Self {
+        Self { store, keys, env, known: Mutex::new(None) }
+    }
+
+    /// Starts the log of a new vault.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`] when there is a log.
+    pub(crate) async fn create(&self) -> Result<()> {
+        let first = Change::Settings(VaultSettings::default());
+        match self.try_append(&State::empty(), first).await? {
+            Appended::Done(_) => Ok(()),
+            Appended::Overtaken => {
+                let context = format!("there are the remains of a vault in {}", self.store.place());
+                Err(Error::new(ErrorKind::AlreadyExists, context).with_guidance("choose an empty place"))
+            }
+        }
+    }
+
+    /// The state at this moment: no change is missing that was complete when this was called.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] when an entry or state is damaged.
+    pub(crate) async fn refresh(&self) -> Result<Arc<State>> {
+        let mut known = self.known.lock().await;
+        self.catch_up(&mut known).await
+    }
+
+    /// Appends a change that follows from `state`, at the earliest at the time of the last entry.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] when the rules do not allow the change. [`ErrorKind::Overtaken`] when this process slept for so
+    /// long that it cannot be told whether the change took effect.
+    pub(crate) async fn try_append(&self, state: &State, change: Change) -> Result<Appended> {
+        let mut known = self.known.lock().await;
+        let at = self.env.clock.now().max(state.body.at);
+        let entry = Entry { sequence: state.sequence.next(), previous: state.head, at, change };
+        let bytes = entry.encode(&self.keys, env::random(&*self.env.entropy))?;
+        let digest = Digest::of(&bytes);
+        let mut next = state.clone();
+        next.apply(&entry, digest)?;
+        if self.store.create_named(&entry.sequence.entry_name(), bytes).await? == Created::Exists {
+            return Ok(Appended::Overtaken);
+        }
+        if state.sequence > Sequence(0) && !self.store.has_named(&state.sequence.entry_name()).await? {
+            self.confirm(&mut known, entry.sequence, digest).await?;
+        }
+        let next = Arc::new(next);
+        if known.as_ref().is_none_or(|known| known.sequence < entry.sequence) {
+            *known = Some(Arc::clone(&next));
+        }
+        if entry.sequence.0.is_multiple_of(STATE_EVERY) {
+            self.try_write_state(&next).await;
+        }
+        Ok(Appended::Done(next))
+    }
+
+    /// Appends a change that does not depend on anything but the rules.
+    pub(crate) async fn append(&self, change: Change) -> Result<Arc<State>> {
+        loop {
+            let state = self.refresh().await?;
+            if let Appended::Done(state) = self.try_append(&state, change.clone()).await? {
+                return Ok(state);
+            }
+        }
+    }
+
+    /// Writes a state, so that nobody needs the entries before it.
+    pub(crate) async fn write_state(&self, state: &State) -> Result<()> {
+        let bytes = state.encode(&self.keys, env::random(&*self.env.entropy))?;
+        // Whoever wrote it first wrote the same.
+        self.store.create_named(&state.sequence.state_name(), bytes).await.map(|_| ())
+    }
+
+    async fn try_write_state(&self, state: &State) {
+        if let Err(error) = self.write_state(state).await {
+            tracing::warn!(%error, "a state of the vault's log is not written; the next one will be");
+        }
+    }
+
+    async fn catch_up(&self, known: &mut Option<Arc<State>>) -> Result<Arc<State>> {
+        if let Some(mut state) = known.take()
+            && self.replay(&mut state).await?
+        {
+            return Ok(Arc::clone(known.insert(state)));
+        }
+        let mut state = self.read_newest_state().await?;
+        self.read_ahead(&mut state).await?;
+        if self.replay(&mut state).await? {
+            Ok(Arc::clone(known.insert(state)))
+        } else {
+            Err(incomplete("states"))
+        }
+    }
+
+    /// Reads entries until one is missing. Returns whether that is the log's end; else they were deleted.
+    async fn replay(&self, state: &mut Arc<State>) -> Result<bool> {
+        loop {
+            let sequence = state.sequence.next();
+            let Some(bytes) = self.store.get_named(&sequence.entry_name(), ENTRY_BYTES_MAX).await? else {
+                return self.store.has_named(&state.sequence.entry_name()).await;
+            };
+            self.take_in(state, sequence, &bytes)?;
+        }
+    }
+
+    fn take_in(&self, state: &mut Arc<State>, sequence: Sequence, bytes: &[u8]) -> Result<()> {
+        let entry = Entry::decode(sequence, bytes, &self.keys).map_err(|error| self.damaged(error))?;
+        let applied = Arc::make_mut(state).apply(&entry, Digest::of(bytes));
+        applied.map_err(|error| {
+            let context = format!("entry {} of the vault's log breaks the rules", sequence.0);
+            self.damaged(Error::corrupt(context).with_source(error))
+        })
+    }
+
+    async fn read_newest_state(&self) -> Result<Arc<State>> {
+        let names = self.store.list_named(STATES).await?;
+        for sequence in names.iter().rev().filter_map(|name| Sequence::of_name(name)) {
+            if let Some(bytes) = self.store.get_named(&sequence.state_name(), STATE_BYTES_MAX).await? {
+                let state = State::decode(sequence, &bytes, &self.keys);
+                return Ok(Arc::new(state.map_err(|error| self.damaged(error))?));
+            }
+        }
+        Ok(Arc::new(State::empty()))
+    }
+
+    /// Reads many entries side by side, as far as a listing says that they are there.
+    async fn read_ahead(&self, state: &mut Arc<State>) -> Result<()> {
+        let names = self.store.list_named(ENTRIES).await?;
+        let last = names.last().and_then(|name| Sequence::of_name(name)).unwrap_or_default();
+        let read = |number| async move {
+            let name = Sequence(number).entry_name();
+            Ok::<_, Error>((number, self.store.get_named(&name, ENTRY_BYTES_MAX).await?))
+        };
+        let mut entries =
+            stream::iter(state.sequence.0 + 1..=last.0).map(read).buffered(ENTRIES_AT_ONCE).boxed();
+        while let Some((number, Some(bytes))) = entries.try_next().await? {
+            self.take_in(state, Sequence(number), &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the log that is read anew has our entry at its number.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Overtaken`] when that number has been deleted by now.
+    async fn confirm(
+        &self,
+        known: &mut Option<Arc<State>>,
+        sequence: Sequence,
+        digest: Digest,
+    ) -> Result<()> {
+        *known = None;
+        let mut state = self.read_newest_state().await?;
+        if state.sequence >= sequence {
+            // So old that it was deleted, or should be: no reader comes by here any more.
+            self.store.delete_named(&sequence.entry_name()).await?;
+            return Err(slept());
+        }
+        self.replay(&mut state).await?;
+        let found = self.store.get_named(&sequence.entry_name(), ENTRY_BYTES_MAX).await?;
+        if found.is_some_and(|bytes| Digest::of(&bytes) == digest) { Ok(()) } else { Err(slept()) }
+    }
+
+    fn damaged(&self, error: Error) -> Error {
+        match error.kind() {
+            ErrorKind::Corrupt => {
+                Error::corrupt(format!("the log of the vault in {} is damaged: {error}", self.store.place()))
+                    .with_guidance(
+                        "heal it with: holdfast vault repair; recovery points can be restored meanwhile",
+                    )
+                    .with_source(error)
+            }
+            _ => error,
+        }
+    }
+}
+
+fn slept() -> Error {
+    Error::new(ErrorKind::Overtaken, "the vault moved on while this process stood still")
+        .with_guidance("run the same again")
+}
+
+#[cfg(test)]
+mod tests;

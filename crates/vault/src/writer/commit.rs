@@ -1,0 +1,92 @@
+//! The end of a writer: everything durable, then the commit, in the knowledge of every collection before it.
+
+use std::sync::Arc;
+
+use super::Writer;
+use crate::{
+    Error, ErrorKind, PointRecord, Result,
+    log::{Appended, Change, NewPoint, State},
+    store::ObjectKind,
+    tree::TreeReader,
+};
+
+impl Writer {
+    /// Makes everything that was stored durable and then commits the point: packs, index segments, the point's object, and
+    /// at last the entry of the log that makes it a point. It exists when this returns, and after an error it may exist
+    /// only if the store lost its answer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] when the point's maps are not in this vault. [`ErrorKind::Overtaken`] when garbage was
+    /// collected meanwhile, and this writer relied on some of it: a new writer stores it again.
+    pub async fn commit(mut self, point: PointRecord) -> Result<PointRecord> {
+        self.check_unbroken()?;
+        self.packer.flush().await?;
+        for (disk, map) in point.disks() {
+            if map.root.is_some_and(|root| !self.collector.holds(&root)) {
+                return Err(Error::invalid(format!("disk {} of the point is not in this vault", disk.name)));
+            }
+        }
+        let object = self.shared.write_point(&point).await?;
+        let new_point = NewPoint {
+            id: point.summary.id,
+            object,
+            vm_id: point.summary.vm_id,
+            captured_at: point.summary.captured_at,
+            roots: point.maps.iter().filter_map(|map| map.root).collect(),
+        };
+        loop {
+            let state = self.shared.refresh().await?.state;
+            if state.body.collected > self.collected {
+                self.outlive(&state, &point).await?;
+                continue;
+            }
+            let change = Change::Commit {
+                point: new_point.clone(),
+                segments: self.packer.unlisted_segments().to_vec(),
+                settled: self.packer.loose_segments().to_vec(),
+            };
+            if let Appended::Done(state) = self.shared.log.try_append(&state, change).await? {
+                // The point is committed; an index that does not follow now follows later.
+                if let Err(error) = self.shared.follow(&state).await {
+                    tracing::warn!(%error, "the index could not be brought up to date");
+                }
+                return Ok(point);
+            }
+        }
+    }
+
+    /// Makes sure that a collection since the writer's start took nothing that the point needs.
+    async fn outlive(&mut self, state: &Arc<State>, point: &PointRecord) -> Result<()> {
+        self.packer.list_segments(state).await?;
+        let state = self.shared.refresh().await?.state;
+        for map in &point.maps {
+            let tree = TreeReader::new(Arc::clone(&self.shared), *map);
+            match self.holds_all_of(&tree).await {
+                Ok(true) => {}
+                Ok(false) => return Err(robbed()),
+                Err(error) if error.kind() == ErrorKind::Corrupt => return Err(robbed().with_source(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        self.collected = state.body.collected;
+        Ok(())
+    }
+}
+
+/// The error of a writer whose ground was collected.
+pub(super) fn robbed() -> Error {
+    Error::new(ErrorKind::Overtaken, "garbage was collected that this backup relied on")
+        .with_guidance("run the same again: it stores what is missing")
+}
+
+/// Whether a pack that is in no segment of the log is still there, and nobody is about to delete it.
+pub(super) async fn still_there(
+    shared: &crate::vault::Shared,
+    state: &State,
+    pack: &crate::Digest,
+) -> Result<bool> {
+    if state.body.garbage.values().any(|garbage| garbage.packs.contains(pack)) {
+        return Ok(false);
+    }
+    shared.store.has(ObjectKind::Pack, pack).await
+}
