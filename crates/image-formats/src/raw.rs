@@ -1,5 +1,6 @@
 //! Raw files and block devices.
 
+mod direct;
 mod image;
 mod lock;
 mod target;

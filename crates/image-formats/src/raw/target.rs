@@ -15,7 +15,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{blocking, file_error, length_bytes, lock::Lock, open};
+use super::{blocking, direct::DirectFile, file_error, length_bytes, lock::Lock, open};
 use crate::{Error, ErrorKind, FileTarget, Result, new_file::NewEntry};
 
 /// Zeros written at a time where holes cannot be punched.
@@ -25,6 +25,8 @@ const ZEROES_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub struct RawTarget {
     file: Arc<File>,
+    /// None where there is no direct I/O.
+    direct: Option<Arc<DirectFile>>,
     size_bytes: u64,
     /// Only of a file that was created here.
     entry: Option<Arc<NewEntry>>,
@@ -46,7 +48,9 @@ impl RawTarget {
         });
         let file =
             created.await.map_err(|error| Error::from_io(format!("creating {}", path.display()), error))?;
-        Ok(Self { file: Arc::new(file), size_bytes, entry: Some(Arc::new(NewEntry::of(path))), _lock: None })
+        let direct = DirectFile::of(&file).map(Arc::new);
+        let entry = Some(Arc::new(NewEntry::of(path)));
+        Ok(Self { file: Arc::new(file), direct, size_bytes, entry, _lock: None })
     }
 
     /// Opens a file or block device to write a disk of this size over what it holds. What lies behind the disk's end stays.
@@ -68,7 +72,8 @@ impl RawTarget {
                 Error::new(ErrorKind::NoSpace, context).with_guidance("enlarge it or choose another target")
             );
         }
-        Ok(Self { file, size_bytes, entry: None, _lock: Some(lock) })
+        let direct = DirectFile::of(&file).map(Arc::new);
+        Ok(Self { file, direct, size_bytes, entry: None, _lock: Some(lock) })
     }
 
     async fn work(
@@ -93,8 +98,13 @@ impl DiskTarget for RawTarget {
 
     async fn write_at(&self, offset_bytes: u64, data: &[u8]) -> ::image::Result<()> {
         ByteRange { offset_bytes, length_bytes: data.len() as u64 }.check_within(self.size_bytes)?;
-        let data = data.to_vec();
-        self.work("writing a raw image", move |file| file.write_all_at(&data, offset_bytes)).await
+        let doing = "writing a raw image";
+        let Some(direct) = self.direct.clone() else {
+            let data = data.to_vec();
+            return self.work(doing, move |file| file.write_all_at(&data, offset_bytes)).await;
+        };
+        let staged = direct.stage(data);
+        self.work(doing, move |file| direct.write_at(file, staged, offset_bytes)).await
     }
 
     async fn write_zeroes(&self, range: ByteRange) -> ::image::Result<()> {
