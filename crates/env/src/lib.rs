@@ -1,8 +1,10 @@
-//! Seams to the world outside the program that differ from run to run: the clock and entropy.
+//! Seams to the world outside the program that differ from run to run: the clock, entropy and threads.
 //!
 //! Nothing else in the workspace reads the wall clock or draws random numbers, so that a simulation can own both.
 
 #![allow(clippy::disallowed_methods)] // the one place that may ask the operating system for the time
+
+mod threads;
 
 use std::sync::{
     Arc,
@@ -10,6 +12,8 @@ use std::sync::{
 };
 
 use model::Timestamp;
+
+pub use threads::Threads;
 
 /// Wall-clock time. May jump; nothing may be deleted on its word alone.
 pub trait Clock: Send + Sync {
@@ -31,26 +35,32 @@ pub fn random<const LENGTH: usize>(entropy: &dyn Entropy) -> [u8; LENGTH] {
     bytes
 }
 
-/// Both seams, shared by everything that needs either.
+/// The seams, shared by everything that needs either.
 #[derive(Clone)]
 pub struct Env {
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The source of randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// Where long work runs.
+    pub threads: Threads,
 }
 
 impl Env {
     /// The real world.
     #[must_use]
     pub fn system() -> Self {
-        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
+        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), threads: Threads::Pool }
     }
 
-    /// A world in which everything follows from a seed: the clock starts in 2026 and moves one millisecond at each look.
+    /// A clock and entropy that follow from a seed: the clock starts in 2026 and moves one millisecond at each look.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
-        Self { clock: Arc::new(SteppingClock::default()), entropy: Arc::new(SeededEntropy::new(seed)) }
+        Self {
+            clock: Arc::new(SteppingClock::default()),
+            entropy: Arc::new(SeededEntropy::new(seed)),
+            threads: Threads::Pool,
+        }
     }
 }
 

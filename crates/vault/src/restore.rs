@@ -191,7 +191,7 @@ impl Restore<'_> {
     ) -> Result<Vec<(ChunkRef, Bytes)>> {
         let expanded = self.shared.read_frame(&frame).await?;
         let shared = Arc::clone(&self.shared);
-        let checked = tokio::task::spawn_blocking(move || {
+        let checked = self.shared.env.threads.run(move || {
             let check = |(chunk, place): &(ChunkRef, ChunkPlace)| {
                 let length_bytes = Some(chunk.length_bytes);
                 let bytes =

@@ -5,6 +5,7 @@ mod named;
 use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use env::Env;
 use futures::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, path::Path};
 
@@ -48,24 +49,25 @@ impl ObjectKind {
 }
 
 /// The objects of one vault.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Store {
     inner: Arc<dyn ObjectStore>,
     prefix: Path,
+    env: Env,
     /// For messages.
     place: String,
 }
 
 impl Store {
     /// Makes the place where it does not exist, and opens it.
-    pub(crate) async fn create(location: &StoreLocation) -> Result<Self> {
+    pub(crate) async fn create(location: &StoreLocation, env: &Env) -> Result<Self> {
         let (inner, prefix) = location.create().await?;
-        Ok(Self { inner, prefix, place: location.to_string() })
+        Ok(Self { inner, prefix, env: env.clone(), place: location.to_string() })
     }
 
-    pub(crate) async fn open(location: &StoreLocation) -> Result<Self> {
+    pub(crate) async fn open(location: &StoreLocation, env: &Env) -> Result<Self> {
         let (inner, prefix) = location.open().await?;
-        Ok(Self { inner, prefix, place: location.to_string() })
+        Ok(Self { inner, prefix, env: env.clone(), place: location.to_string() })
     }
 
     pub(crate) fn place(&self) -> &str {
@@ -93,7 +95,7 @@ impl Store {
     pub(crate) async fn put(&self, kind: ObjectKind, bytes: impl Into<Bytes>) -> Result<Digest> {
         let bytes = bytes.into();
         let hashed = bytes.clone();
-        let digest = tokio::task::spawn_blocking(move || Digest::of(&hashed)).await?;
+        let digest = self.env.threads.run(move || Digest::of(&hashed)).await?;
         let path = self.path(kind, &digest);
         let what = || format!("{} {digest} cannot be written", kind.as_str());
         self.persist(what, || async { self.inner.put(&path, bytes.clone().into()).await.map(|_| ()) })

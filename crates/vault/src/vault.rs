@@ -69,7 +69,7 @@ impl Vault {
         if slots.is_empty() {
             return Err(Error::invalid("a vault without a passphrase or key file could not be opened again"));
         }
-        let store = Store::create(location).await?;
+        let store = Store::create(location, &env).await?;
         match store.read_config().await {
             Ok(_) => return Err(already_exists(&store)),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -83,8 +83,8 @@ impl Vault {
         let master = MasterKey::from_bytes(env::random(&*env.entropy));
         for slot in slots {
             let (slot, master, env) = (slot.clone(), master.clone(), env.clone());
-            let wrapped =
-                tokio::task::spawn_blocking(move || Slot::wrap(&master, vault_id, &slot, &env)).await??;
+            let threads = env.threads;
+            let wrapped = threads.run(move || Slot::wrap(&master, vault_id, &slot, &env)).await??;
             store.put(ObjectKind::KeySlot, wrapped.encode()).await?;
         }
         let keys = Arc::new(Keys::new(master, vault_id));
@@ -107,7 +107,7 @@ impl Vault {
             Error::new(ErrorKind::NotFound, format!("there is no vault in {place}"))
                 .with_guidance("check the place, or create a vault there")
         };
-        let store = match Store::open(location).await {
+        let store = match Store::open(location, &env).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(absent(location).with_source(error));
             }
@@ -120,7 +120,7 @@ impl Vault {
             read => read?,
         };
         let (config, proof) = Config::decode(&config)?;
-        let keys = unlock_master(&store, config.vault_id, unlock).await?;
+        let keys = unlock_master(&store, config.vault_id, unlock, &env).await?;
         let keys = Arc::new(Keys::new(keys, config.vault_id));
         if keys.config_proof(&config) != proof {
             return Err(match unlock {
@@ -251,7 +251,7 @@ impl Shared {
     }
 }
 
-async fn unlock_master(store: &Store, vault_id: VaultId, unlock: &Unlock) -> Result<MasterKey> {
+async fn unlock_master(store: &Store, vault_id: VaultId, unlock: &Unlock, env: &Env) -> Result<MasterKey> {
     if let Unlock::MasterKey(master) = unlock {
         return Ok(master.clone());
     }
@@ -275,7 +275,7 @@ async fn unlock_master(store: &Store, vault_id: VaultId, unlock: &Unlock) -> Res
             Err(error) => return Err(error),
         };
         let unlock = unlock.clone();
-        match tokio::task::spawn_blocking(move || slot.unwrap(&unlock)).await? {
+        match env.threads.run(move || slot.unwrap(&unlock)).await? {
             Ok(Some(master)) => return Ok(master),
             Ok(None) => tried += 1,
             Err(error) if error.kind() == ErrorKind::Corrupt => {

@@ -122,7 +122,7 @@ impl Shared {
         };
         let sealed = self.store.get_pack_range(&frame.pack, range).await.map_err(missing)?;
         let (shared, frame) = (Arc::clone(self), *frame);
-        let expanded = tokio::task::spawn_blocking(move || {
+        let expanded = self.env.threads.run(move || {
             let mut bytes = Vec::from(sealed);
             let seal = pack::seal(&shared.keys, &frame.salt);
             let number = u64::from(frame.number_in_pack);

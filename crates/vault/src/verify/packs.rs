@@ -1,6 +1,6 @@
 //! Checking packs, each by itself.
 
-use std::{collections::HashSet, sync::Arc, thread};
+use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -39,7 +39,7 @@ pub(super) async fn check(
     missing.sort_unstable();
     missing.into_iter().for_each(|pack| report.add(Damage::MissingPack { pack }));
 
-    let at_once = thread::available_parallelism().map_or(1, usize::from).min(PACKS_AT_ONCE_MAX) + 1;
+    let at_once = shared.env.threads.parallelism().min(PACKS_AT_ONCE_MAX) + 1;
     let mut checks = stream::iter(listed)
         .map(|(digest, size_bytes)| async move {
             Ok::<_, Error>((digest, size_bytes, check_stored(shared, digest).await?))
@@ -70,8 +70,8 @@ async fn check_stored(shared: &Arc<Shared>, digest: Digest) -> Result<CheckedPac
             return Ok(CheckedPack { damage: vec![damage], ..CheckedPack::default() });
         }
     };
-    let shared = Arc::clone(shared);
-    Ok(tokio::task::spawn_blocking(move || check_bytes(&shared, digest, &bytes)).await?)
+    let (shared, threads) = (Arc::clone(shared), shared.env.threads);
+    Ok(threads.run(move || check_bytes(&shared, digest, &bytes)).await?)
 }
 
 fn check_bytes(shared: &Shared, digest: Digest, bytes: &Bytes) -> CheckedPack {

@@ -1,6 +1,6 @@
 //! The back half of a writer: compresses frames, fills packs, uploads them, and then lists them in index segments.
 
-use std::{mem, sync::Arc, thread};
+use std::{mem, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, channel::mpsc};
@@ -81,11 +81,12 @@ impl Packer {
 
     /// Packs frames until the other end hangs up.
     pub(super) async fn run(&mut self, frames: mpsc::Receiver<RawFrame>) -> Result<()> {
-        let at_once = thread::available_parallelism().map_or(1, usize::from).min(COMPRESSORS_MAX) + 1;
+        let threads = self.shared.env.threads;
+        let at_once = threads.parallelism().min(COMPRESSORS_MAX) + 1;
         let compressors = Arc::clone(&self.compressors);
         let compress = move |frame| {
             let compressors = Arc::clone(&compressors);
-            async move { tokio::task::spawn_blocking(move || compressors.compress(frame)).await? }
+            async move { threads.run(move || compressors.compress(frame)).await? }
         };
         let mut compressed = frames.map(compress).buffered(at_once);
         while let Some(frame) = compressed.try_next().await? {

@@ -118,7 +118,7 @@ impl RegionCutter {
         read_ranges(image, &plan.reads, &mut buffer).await?;
         let cutter = Arc::clone(self);
         let end_bytes = (region + 1).saturating_mul(REGION_BYTES).min(image.size_bytes());
-        let cut = tokio::task::spawn_blocking(move || cutter.cut(region, end_bytes, plan, buffer));
+        let cut = self.shared.env.threads.run(move || cutter.cut(region, end_bytes, plan, buffer));
         Ok(cut.await?)
     }
 
