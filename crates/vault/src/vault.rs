@@ -5,7 +5,8 @@ mod chunks;
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, RwLock},
+    path::Path,
+    sync::{Arc, Mutex},
 };
 
 use env::Env;
@@ -43,7 +44,7 @@ pub(crate) struct Shared {
     pub(crate) keys: Keys,
     pub(crate) config: Config,
     pub(crate) env: Env,
-    pub(crate) index: RwLock<Index>,
+    pub(crate) index: Arc<Index>,
     pub(crate) frames: FrameCache,
     pub(crate) decompressors: Decompressors,
     /// Points that were read before: they never change.
@@ -119,6 +120,15 @@ impl Vault {
         Ok(Self::assemble(store, keys, config, env))
     }
 
+    /// Keeps the index in files of this directory, which is created when there is need of it, and so in little memory:
+    /// without a directory it takes 44 bytes a chunk. The files have no names and are gone with the process. Belongs before
+    /// the first use; clones of the vault share it.
+    #[must_use]
+    pub fn with_index_directory(self, directory: &Path) -> Self {
+        self.shared.index.use_directory(directory);
+        self
+    }
+
     /// The vault's id.
     #[must_use]
     pub fn id(&self) -> VaultId {
@@ -159,7 +169,7 @@ impl Shared {
             keys,
             config,
             env,
-            index: RwLock::default(),
+            index: Arc::default(),
             frames: FrameCache::new(),
             decompressors: Decompressors::new(),
             points: Mutex::default(),
@@ -170,21 +180,16 @@ impl Shared {
     /// is only in them counts as absent, so a writer stores it again, and a reader misses it.
     pub(crate) async fn refresh_index(&self) -> Result<Vec<(Digest, Error)>> {
         let listed = self.store.list(ObjectKind::IndexSegment).await?;
-        let unseen: Vec<Digest> = {
-            let index = crate::sync::read(&self.index);
-            listed
-                .into_iter()
-                .map(|(digest, _)| digest)
-                .filter(|digest| !index.holds_segment(digest))
-                .collect()
-        };
+        let unseen =
+            listed.into_iter().map(|(digest, _)| digest).filter(|digest| !self.index.holds_segment(digest));
+        // In order, so that of two packs with one chunk the same is chosen each time.
         let mut loaded = stream::iter(unseen)
             .map(|digest| async move { (digest, self.load_segment(&digest).await) })
-            .buffer_unordered(SEGMENTS_AT_ONCE);
+            .buffered(SEGMENTS_AT_ONCE);
         let mut unreadable = Vec::new();
         while let Some((digest, segment)) = loaded.next().await {
             match segment {
-                Ok(segment) => crate::sync::write(&self.index).add(digest, segment),
+                Ok(segment) => self.add_segment(digest, segment).await?,
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -200,14 +205,20 @@ impl Shared {
         Ok(unreadable)
     }
 
+    /// Takes a segment into the index.
+    pub(crate) async fn add_segment(&self, digest: Digest, segment: Segment) -> Result<()> {
+        let index = Arc::clone(&self.index);
+        tokio::task::spawn_blocking(move || index.add(digest, segment)).await?
+    }
+
     /// Compares the index with the packs that are in the store. Returns how many lost packs hold something that is nowhere
     /// else.
     pub(crate) async fn find_lost_packs(&self) -> Result<usize> {
-        let pack_count = crate::sync::read(&self.index).pack_count();
+        let next_frame = self.index.next_frame();
         let stored = self.store.list(ObjectKind::Pack).await?.into_iter().collect();
-        let mut index = crate::sync::write(&self.index);
-        index.mark_missing(pack_count, &stored);
-        let lost = index.lost_pack_count();
+        self.index.mark_missing(next_frame, &stored);
+        let index = Arc::clone(&self.index);
+        let lost = tokio::task::spawn_blocking(move || index.lost_pack_count()).await??;
         if lost > 0 {
             tracing::warn!(
                 lost,
@@ -221,7 +232,8 @@ impl Shared {
     /// The same vault, of which nothing is known yet.
     pub(crate) fn afresh(&self) -> Self {
         let keys = Keys::new(self.keys.master().clone(), self.config.vault_id);
-        Self::new(self.store.clone(), keys, self.config.clone(), self.env.clone())
+        let index = Arc::new(self.index.afresh());
+        Self { index, ..Self::new(self.store.clone(), keys, self.config.clone(), self.env.clone()) }
     }
 
     async fn load_segment(&self, digest: &Digest) -> Result<Segment> {

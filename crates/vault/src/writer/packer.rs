@@ -13,7 +13,6 @@ use crate::{
     pack::{FrameEntry, PackBuilder, Salt, SealedPack},
     pool::BufferPool,
     store::ObjectKind,
-    sync,
     vault::Shared,
 };
 
@@ -142,7 +141,6 @@ impl Packer {
         segment.sort();
         let bytes = segment.encode(&self.shared.keys, env::random(&*self.shared.env.entropy));
         let digest = self.shared.store.put(ObjectKind::IndexSegment, bytes).await?;
-        sync::write(&self.shared.index).add(digest, segment);
-        Ok(())
+        self.shared.add_segment(digest, segment).await
     }
 }
