@@ -10,11 +10,12 @@ mod packs;
 mod record;
 mod scratch;
 mod segment;
+mod state;
 mod table;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    ops::{ControlFlow, Range},
+    ops::Range,
     path::Path,
     sync::{Arc, Mutex, RwLock},
 };
@@ -25,10 +26,9 @@ pub(crate) use packs::{ListedPack, PackNumber};
 pub(crate) use segment::{ChunkPlace, SEGMENT_BYTES_MAX, Segment};
 
 use crate::{ChunkId, Digest, Result, frame::FrameHead, pack::Salt, sync};
-use filter::Filter;
-use packs::Packs;
 use record::Record;
 use scratch::Scratch;
+use state::{Chosen, Listed, State};
 use table::{Cursor, Table};
 
 /// Records from which on a table goes into a file.
@@ -62,34 +62,6 @@ pub(crate) struct Index {
     file_records: usize,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    packs: Packs,
-    /// Oldest first, each at least twice as long as the next, so that a search looks into few.
-    tables: Vec<Listed>,
-    /// How many hold the index frozen.
-    freezes: usize,
-}
-
-/// A table in its place among the others.
-#[derive(Debug, Clone)]
-struct Listed {
-    table: Arc<Table>,
-    filter: Option<Arc<Filter>>,
-    /// Its records' frames are among these: those of the next table come after them.
-    frames: Range<u32>,
-    /// There may be records whose packs are gone.
-    has_dead: bool,
-}
-
-/// The one record of a chunk that counts.
-#[derive(Debug, Clone, Copy)]
-struct Chosen {
-    ordinal: Ordinal,
-    place: ChunkPlace,
-    is_lost: bool,
-}
-
 impl Default for Index {
     fn default() -> Self {
         Self {
@@ -102,6 +74,12 @@ impl Default for Index {
 }
 
 impl Index {
+    /// An index that takes tables for large from so many records on.
+    #[cfg(test)]
+    pub(crate) fn with_file_records(file_records: usize) -> Self {
+        Self { file_records, ..Self::default() }
+    }
+
     /// Puts tables that are made from now on into files of a directory, which is created when the first is written.
     pub(crate) fn use_directory(&self, directory: &Path) {
         *sync::lock(&self.scratch) = Some(Scratch::in_directory(directory));
@@ -282,47 +260,6 @@ impl Index {
         let lengths: Vec<usize> = tables.iter().map(|listed| listed.table.len()).collect();
         let merge = if is_frozen { None } else { merge::next(&lengths) };
         merge.or_else(|| tables.iter().position(anew).map(|place| place..place + 1))
-    }
-}
-
-impl State {
-    fn tables(&self) -> Vec<Arc<Table>> {
-        self.tables.iter().map(|listed| Arc::clone(&listed.table)).collect()
-    }
-
-    /// The record of a chunk that counts: the newest that is not lost, or else the newest.
-    fn choose(&self, id: &ChunkId) -> Result<Option<Chosen>> {
-        let mut first: u64 = self.tables.iter().map(|listed| listed.table.len() as u64).sum();
-        let mut chosen = None;
-        for Listed { table, filter, .. } in self.tables.iter().rev() {
-            first -= table.len() as u64;
-            if filter.as_ref().is_some_and(|filter| !filter.may_hold(id)) {
-                continue;
-            }
-            let end = table.search(id, |position, record| {
-                let place = record::place_of(record);
-                let Some(is_lost) = self.packs.is_lost(place.frame) else { return ControlFlow::Continue(()) };
-                if is_lost && chosen.is_some() {
-                    return ControlFlow::Continue(());
-                }
-                chosen = Some(Chosen { ordinal: Ordinal(first + position as u64), place, is_lost });
-                if is_lost { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            })?;
-            if end.is_break() {
-                break;
-            }
-        }
-        Ok(chosen)
-    }
-
-    /// Lets go of the filters of tables that are about to be merged: in memory is never more than the filter of the new
-    /// one. Lookups meanwhile read a page where the filter would have saved it.
-    fn drop_filters(&mut self, tables: &[Arc<Table>]) {
-        for listed in &mut self.tables {
-            if tables.iter().any(|table| Arc::ptr_eq(table, &listed.table)) {
-                listed.filter = None;
-            }
-        }
     }
 }
 

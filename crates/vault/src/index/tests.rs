@@ -40,7 +40,7 @@ fn digest(number: u8) -> Digest {
 
 /// An index that writes every table of `file_records` records or more into a file.
 fn index_in(directory: &Path, file_records: usize) -> Index {
-    let index = Index { file_records, ..Index::default() };
+    let index = Index::with_file_records(file_records);
     index.use_directory(directory);
     index
 }
