@@ -20,7 +20,8 @@
 //!    is the only commit. Whoever deletes goes the other way round.
 //! 3. There are no locks. Two writers that store the same chunk at the same time store it twice, and both are right.
 //! 4. Nothing leaves this crate that was not checked against a digest made with the vault's key.
-//! 5. Memory does not grow with a disk; of a vault only the index is held, 44 bytes a chunk.
+//! 5. Memory does not grow with a disk; of a vault's index about two and a half bytes a chunk are held, the rest lies in
+//!    nameless files. A vault that was given no directory for them holds all of it, 44 bytes a chunk.
 //! 6. Every layout has a magic and a version, a golden file and a decoder that survives any bytes. An unknown version is
 //!    refused as such.
 //!

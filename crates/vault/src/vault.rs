@@ -5,7 +5,8 @@ mod chunks;
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, RwLock},
+    path::Path,
+    sync::{Arc, Mutex},
 };
 
 use env::Env;
@@ -45,7 +46,7 @@ pub(crate) struct Shared {
     pub(crate) log: Log,
     pub(crate) config: Config,
     pub(crate) env: Env,
-    pub(crate) index: RwLock<Index>,
+    pub(crate) index: Arc<Index>,
     /// The state that the index follows; held while it follows to another.
     indexed: tokio::sync::Mutex<Sequence>,
     pub(crate) frames: FrameCache,
@@ -131,6 +132,15 @@ impl Vault {
         Ok(Self::assemble(store, keys, config, env))
     }
 
+    /// Keeps the index in files of this directory, which is created when there is need of it, and so in little memory:
+    /// without a directory it takes 44 bytes a chunk. The files have no names and are gone with the process. Belongs before
+    /// the first use; clones of the vault share it.
+    #[must_use]
+    pub fn with_index_directory(self, directory: &Path) -> Self {
+        self.shared.index.use_directory(directory);
+        self
+    }
+
     /// The vault's id.
     #[must_use]
     pub fn id(&self) -> VaultId {
@@ -172,7 +182,7 @@ impl Shared {
             keys,
             config,
             env,
-            index: RwLock::default(),
+            index: Arc::default(),
             indexed: tokio::sync::Mutex::default(),
             frames: FrameCache::new(),
             decompressors: Decompressors::new(),
@@ -194,17 +204,15 @@ impl Shared {
         if *indexed > state.sequence {
             return Ok(Vec::new());
         }
-        let unseen: Vec<Digest> = {
-            let index = crate::sync::read(&self.index);
-            state.body.segments.iter().filter(|digest| !index.holds_segment(digest)).copied().collect()
-        };
+        let unseen = state.body.segments.iter().filter(|digest| !self.index.holds_segment(digest)).copied();
+        // In order, so that of two packs with one chunk the same is chosen each time.
         let mut loaded = stream::iter(unseen)
             .map(|digest| async move { (digest, self.load_segment(&digest).await) })
             .buffered(SEGMENTS_AT_ONCE);
         let mut unreadable = Vec::new();
         while let Some((digest, segment)) = loaded.next().await {
             match segment {
-                Ok(segment) => crate::sync::write(&self.index).add(digest, segment),
+                Ok(segment) => self.add_segment(digest, segment).await?,
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -217,19 +225,26 @@ impl Shared {
                 Err(error) => return Err(error),
             }
         }
-        crate::sync::write(&self.index).retain_segments(&state.body.segments);
+        let (index, segments) = (Arc::clone(&self.index), state.body.segments.clone());
+        self.env.threads.run(move || index.retain_segments(&segments)).await??;
         *indexed = state.sequence;
         Ok(unreadable)
+    }
+
+    /// Takes a segment into the index.
+    pub(crate) async fn add_segment(&self, digest: Digest, segment: Segment) -> Result<()> {
+        let index = Arc::clone(&self.index);
+        self.env.threads.run(move || index.add(digest, segment)).await?
     }
 
     /// Compares the index with the packs that are in the store. Returns how many lost packs hold something that is nowhere
     /// else.
     pub(crate) async fn find_lost_packs(&self) -> Result<usize> {
-        let pack_count = crate::sync::read(&self.index).pack_count();
+        let next_frame = self.index.next_frame();
         let stored = self.store.list(ObjectKind::Pack).await?.into_iter().collect();
-        let mut index = crate::sync::write(&self.index);
-        index.mark_missing(pack_count, &stored);
-        let lost = index.lost_pack_count();
+        self.index.mark_missing(next_frame, &stored);
+        let index = Arc::clone(&self.index);
+        let lost = self.env.threads.run(move || index.lost_pack_count()).await??;
         if lost > 0 {
             tracing::warn!(
                 lost,
@@ -242,7 +257,9 @@ impl Shared {
 
     /// The same vault, of which nothing is known yet.
     pub(crate) fn afresh(&self) -> Self {
-        Self::new(self.store.clone(), Arc::clone(&self.keys), self.config.clone(), self.env.clone())
+        let index = Arc::new(self.index.afresh());
+        let keys = Arc::clone(&self.keys);
+        Self { index, ..Self::new(self.store.clone(), keys, self.config.clone(), self.env.clone()) }
     }
 
     async fn load_segment(&self, digest: &Digest) -> Result<Segment> {

@@ -8,7 +8,7 @@ use std::{collections::HashSet, sync::Arc};
 use image::ByteRange;
 use model::{DiskName, PointId, Timestamp, VmName};
 
-use crate::{ChunkId, Digest, Monitor, Result, Vault, sync};
+use crate::{ChunkId, Digest, Monitor, Result, Vault};
 
 /// Findings that are listed one by one; the rest is only counted.
 const LISTED_MAX: usize = 10_000;
@@ -141,10 +141,10 @@ impl Vault {
             unreadable.insert(segment);
             report.add(Damage::IndexSegment { segment, reason: error.to_string() });
         }
-        let indexed: HashSet<Digest> = sync::read(&fresh.shared.index).packs().collect();
+        let indexed = fresh.shared.index.packs().iter().map(|pack| pack.digest).collect();
         let suspect = packs::check(&fresh.shared, indexed, &mut report, monitor).await?;
-        sync::write(&fresh.shared.index).mark_damaged(&suspect, &unreadable);
-        sync::write(&self.shared.index).mark_damaged(&suspect, &unreadable);
+        fresh.shared.index.mark_damaged(&suspect, &unreadable);
+        self.shared.index.mark_damaged(&suspect, &unreadable);
         report.points = points::check(&fresh.shared, &points.points, &suspect).await?;
         Ok(report)
     }

@@ -16,7 +16,6 @@ use crate::{
     frame::RawFrame,
     log::{Sequence, State},
     pool::BufferPool,
-    sync,
     tree::{FAN_OUT_BITS, Located, TreeBuilder, TreeReader},
     vault::{Fresh, Shared},
 };
@@ -134,9 +133,10 @@ impl Writer {
                 Located::HoleUntil(next) => next,
                 Located::Leaf(id) => {
                     let leaf = tree.load_leaf(region, id).await?;
-                    let index = sync::read(&self.shared.index);
-                    if !index.holds(&id) || !leaf.chunks.iter().all(|chunk| index.holds(&chunk.id)) {
-                        return Ok(false);
+                    for id in leaf.chunks.iter().map(|chunk| &chunk.id).chain([&id]) {
+                        if !self.shared.index.holds(id)? {
+                            return Ok(false);
+                        }
                     }
                     region + 1
                 }
@@ -225,14 +225,14 @@ impl Storing<'_> {
             self.reuse(unread, next_region, cut.region, &mut builder).await?;
             read_bytes += cut.read_bytes;
             next_region = cut.region + 1;
-            let leaf = self.collector.put_region(&cut);
-            builder.put_leaf(cut.region, &leaf, self.collector);
+            let leaf = self.collector.put_region(&cut)?;
+            builder.put_leaf(cut.region, &leaf, self.collector)?;
             self.send_full_frames().await?;
             monitor.advance_to(cut.end_bytes)?;
         }
         let region_count = DiskMap { size_bytes, root: None }.region_count();
         self.reuse(unread, next_region, region_count, &mut builder).await?;
-        let map = builder.finish(self.collector);
+        let map = builder.finish(self.collector)?;
         self.collector.close_frames();
         self.send_full_frames().await?;
         monitor.advance_to(size_bytes)?;
@@ -261,10 +261,10 @@ impl Storing<'_> {
             }
             let place = region >> (level * FAN_OUT_BITS);
             if let Some(id) = parent.node_id(level, place).await? {
-                if !self.collector.holds(&id) {
+                if !self.collector.holds(&id)? {
                     return Err(Error::corrupt(format!("node {id} of the parent's map is lost")));
                 }
-                builder.put_subtree(level, place, id, self.collector);
+                builder.put_subtree(level, place, id, self.collector)?;
             }
             region += 1 << (level * FAN_OUT_BITS);
         }

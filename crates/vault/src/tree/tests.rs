@@ -9,10 +9,10 @@ use crate::ChunkId;
 struct Nodes(HashMap<ChunkId, Vec<u8>>);
 
 impl NodeSink for Nodes {
-    fn put_node(&mut self, bytes: &[u8]) -> ChunkId {
+    fn put_node(&mut self, bytes: &[u8]) -> crate::Result<ChunkId> {
         let id = ChunkId(*blake3::hash(bytes).as_bytes());
         self.0.insert(id, bytes.to_vec());
-        id
+        Ok(id)
     }
 }
 
@@ -78,8 +78,8 @@ proptest! {
         let size_bytes = (regions.last().copied().unwrap_or(3) + 1) * REGION_BYTES;
         let mut nodes = Nodes::default();
         let mut builder = TreeBuilder::new(size_bytes);
-        regions.iter().for_each(|&region| builder.put_leaf(region, &leaf(region), &mut nodes));
-        let map = builder.finish(&mut nodes);
+        regions.iter().for_each(|&region| builder.put_leaf(region, &leaf(region), &mut nodes).unwrap());
+        let map = builder.finish(&mut nodes).unwrap();
         let mut found = Vec::new();
         if let Some(root) = map.root {
             walk(&nodes, root, map.root_level(), 0, &mut found);
@@ -92,19 +92,19 @@ proptest! {
         let mut subtree = InnerNode::new(1);
         let within: Vec<u64> = regions.range(64..128).copied().collect();
         for region in within {
-            subtree.children[(region - 64) as usize] = Some(nodes.put_node(&leaf(region).encode()));
+            subtree.children[(region - 64) as usize] = Some(nodes.put_node(&leaf(region).encode()).unwrap());
         }
-        let subtree = nodes.put_node(&subtree.encode());
+        let subtree = nodes.put_node(&subtree.encode()).unwrap();
         let size_bytes = (regions.last().copied().unwrap_or(0).max(4096) + 1) * REGION_BYTES;
         let (mut by_leaves, mut by_subtree) = (TreeBuilder::new(size_bytes), TreeBuilder::new(size_bytes));
         for &region in &regions {
-            by_leaves.put_leaf(region, &leaf(region), &mut nodes);
+            by_leaves.put_leaf(region, &leaf(region), &mut nodes).unwrap();
             match region {
-                64 => by_subtree.put_subtree(1, 1, subtree, &mut nodes),
+                64 => by_subtree.put_subtree(1, 1, subtree, &mut nodes).unwrap(),
                 65..128 => {}
-                _ => by_subtree.put_leaf(region, &leaf(region), &mut nodes),
+                _ => by_subtree.put_leaf(region, &leaf(region), &mut nodes).unwrap(),
             }
         }
-        prop_assert_eq!(by_leaves.finish(&mut nodes), by_subtree.finish(&mut nodes));
+        prop_assert_eq!(by_leaves.finish(&mut nodes).unwrap(), by_subtree.finish(&mut nodes).unwrap());
     }
 }

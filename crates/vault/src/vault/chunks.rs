@@ -58,9 +58,8 @@ impl Shared {
                 .and_then(|bytes| self.chunk_of_frame(kind, id, length_bytes, &place, &frame, &bytes));
             match chunk {
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
-                    let mut index = sync::write(&self.index);
-                    index.mark_pack_damaged(frame.number);
-                    if !index.holds(&id) {
+                    self.index.mark_pack_damaged(frame.number);
+                    if !self.index.holds(&id)? {
                         return Err(error);
                     }
                     tracing::warn!(%error, "the chunk is taken from another pack");
@@ -71,10 +70,11 @@ impl Shared {
     }
 
     /// Where a chunk is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] when it is nowhere, and whatever happens to the index directory.
     pub(crate) fn find_chunk(&self, id: &ChunkId) -> Result<(ChunkPlace, FramePlace)> {
-        let index = sync::read(&self.index);
-        let found = index.find(id).and_then(|place| Some((place, index.frame(place.frame)?)));
-        found.ok_or_else(|| {
+        self.index.find(id)?.ok_or_else(|| {
             Error::corrupt(format!("chunk {id} is in no index segment of {}", self.store.place()))
         })
     }

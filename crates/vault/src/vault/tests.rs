@@ -5,7 +5,8 @@ use object_store::{ObjectStoreExt, memory::InMemory, path::Path};
 
 use crate::{
     ErrorKind, KeyFile, MasterKey, Monitor, NewSlot, Passphrase, StoreLocation, Unlock, Vault,
-    fixture::{MIB, back_up, create_in, key_file, noise, object, objects, restored, source, unlock},
+    fixture::{MIB, back_up, create_in, key_file, noise, object, objects, open_in, restored, source, unlock},
+    index::Index,
 };
 
 async fn open(location: &StoreLocation, unlock: Unlock) -> crate::Result<Vault> {
@@ -132,6 +133,33 @@ async fn key_slots_of_strangers_do_not_keep_a_vault_shut() {
         plant(impossible).await;
     }
     assert_eq!(open(&location, Unlock::Passphrase(passphrase("rosebud"))).await.unwrap().id(), vault.id());
+}
+
+/// The vault in this store, with every table of its index in a file.
+async fn open_with_files(store: Arc<InMemory>, directory: &std::path::Path) -> Vault {
+    let mut vault = open_in(store, 2).await;
+    Arc::get_mut(&mut vault.shared).unwrap().index = Arc::new(Index::with_file_records(1));
+    vault.with_index_directory(directory)
+}
+
+#[tokio::test]
+async fn an_index_in_files_serves_backups_restores_and_verification() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Arc::new(InMemory::new());
+    let bytes = noise(1, 9 * MIB);
+    let stored = back_up(&create_in(store.clone()).await, 1, source(&bytes)).await.unwrap();
+    let vault = open_with_files(store.clone(), &directory.path().join("cache/index")).await;
+    assert_eq!(back_up(&vault, 2, source(&bytes)).await.unwrap().stored_bytes, 0);
+    assert_eq!(restored(&vault, &stored.map).await.unwrap(), bytes);
+    assert!(vault.verify(&Monitor::default()).await.unwrap().is_clean());
+    assert!(directory.path().join("cache/index").is_dir(), "it was used");
+
+    let blocked = directory.path().join("blocked");
+    std::fs::write(&blocked, "a file is here").unwrap();
+    let vault = open_with_files(store, &blocked).await;
+    let error = restored(&vault, &stored.map).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "nothing is taken for damaged: {error}");
+    assert!(vault.verify(&Monitor::default()).await.is_err());
 }
 
 #[tokio::test]

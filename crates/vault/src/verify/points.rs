@@ -101,7 +101,10 @@ impl PointCheck<'_> {
 
     /// Whether a restore would get this chunk.
     async fn can_be_had(&mut self, chunk: &ChunkRef) -> Result<bool> {
-        let Ok((place, frame)) = self.shared.find_chunk(&chunk.id) else { return Ok(false) };
+        let (place, frame) = match self.shared.find_chunk(&chunk.id) {
+            Err(error) if is_damage(&error) => return Ok(false),
+            found => found?,
+        };
         if !self.suspect.contains(&frame.pack) {
             return Ok(place.length_bytes == chunk.length_bytes);
         }

@@ -4,10 +4,9 @@ use std::{collections::HashSet, mem, sync::Arc};
 
 use super::region::CutRegion;
 use crate::{
-    ChunkId,
+    ChunkId, Result,
     frame::{FrameKind, RawFrame},
     pool::BufferPool,
-    sync,
     tree::{ChunkRef, Leaf, NodeSink},
     vault::Shared,
 };
@@ -43,8 +42,8 @@ impl Collector {
     }
 
     /// Whether a chunk is in the vault, or on its way.
-    pub(super) fn holds(&self, id: &ChunkId) -> bool {
-        self.on_the_way.contains(id) || sync::read(&self.shared.index).holds(id)
+    pub(super) fn holds(&self, id: &ChunkId) -> Result<bool> {
+        Ok(self.on_the_way.contains(id) || self.shared.index.holds(id)?)
     }
 
     /// Starts counting for another disk.
@@ -58,14 +57,14 @@ impl Collector {
     }
 
     /// Takes what is new of a region, and returns the region's leaf.
-    pub(super) fn put_region(&mut self, cut: &CutRegion) -> Leaf {
+    pub(super) fn put_region(&mut self, cut: &CutRegion) -> Result<Leaf> {
         for (chunk, start) in &cut.read {
-            self.put(FrameKind::Data, chunk.id, cut.bytes(chunk, *start));
+            self.put(FrameKind::Data, chunk.id, cut.bytes(chunk, *start))?;
         }
         let mut chunks: Vec<ChunkRef> =
             cut.read.iter().map(|(chunk, _)| *chunk).chain(cut.kept.iter().copied()).collect();
         chunks.sort_unstable_by_key(|chunk| chunk.offset_bytes);
-        Leaf { chunks }
+        Ok(Leaf { chunks })
     }
 
     /// Ends the frames that are being filled.
@@ -81,14 +80,12 @@ impl Collector {
         mem::take(&mut self.full)
     }
 
-    fn put(&mut self, kind: FrameKind, id: ChunkId, bytes: &[u8]) {
-        if self.holds(&id) {
-            return;
+    fn put(&mut self, kind: FrameKind, id: ChunkId, bytes: &[u8]) -> Result<()> {
+        if self.holds(&id)? {
+            return Ok(());
         }
         if self.on_the_way.len() >= self.forget_at {
-            let index = sync::read(&self.shared.index);
-            self.on_the_way.retain(|id| !index.holds(id));
-            self.forget_at = self.on_the_way.len() + ON_THE_WAY_MAX;
+            self.forget_indexed()?;
         }
         self.on_the_way.insert(id);
         self.new_chunks += 1;
@@ -100,13 +97,30 @@ impl Collector {
             self.full.push(mem::replace(frame, RawFrame::new(kind, &self.buffers)));
         }
         frame.push(id, bytes);
+        Ok(())
+    }
+
+    fn forget_indexed(&mut self) -> Result<()> {
+        let mut looked_up = Ok(());
+        self.on_the_way.retain(|id| {
+            let is_indexed = self.shared.index.holds(id);
+            is_indexed.map_or_else(
+                |error| {
+                    looked_up = Err(error);
+                    true
+                },
+                |is_indexed| !is_indexed,
+            )
+        });
+        self.forget_at = self.on_the_way.len() + ON_THE_WAY_MAX;
+        looked_up
     }
 }
 
 impl NodeSink for Collector {
-    fn put_node(&mut self, bytes: &[u8]) -> ChunkId {
+    fn put_node(&mut self, bytes: &[u8]) -> Result<ChunkId> {
         let id = self.shared.keys.chunk_id(FrameKind::Tree, bytes);
-        self.put(FrameKind::Tree, id, bytes);
-        id
+        self.put(FrameKind::Tree, id, bytes)?;
+        Ok(id)
     }
 }

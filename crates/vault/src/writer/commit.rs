@@ -22,7 +22,9 @@ impl Writer {
         self.check_unbroken()?;
         self.packer.flush().await?;
         for (disk, map) in point.disks() {
-            if map.root.is_some_and(|root| !self.collector.holds(&root)) {
+            if let Some(root) = map.root
+                && !self.collector.holds(&root)?
+            {
                 return Err(Error::invalid(format!("disk {} of the point is not in this vault", disk.name)));
             }
         }

@@ -11,7 +11,6 @@ use crate::{
     chunking::Chunker,
     frame::FrameKind,
     pool::{Buffer, BufferPool},
-    sync,
     tree::{ChunkRef, Leaf, REGION_BYTES, TreeReader},
     vault::Shared,
 };
@@ -66,10 +65,10 @@ impl Plan {
         parent: &Leaf,
         data: &[ByteRange],
         changed: Option<&[ByteRange]>,
-        lost: impl Fn(&ChunkId) -> bool,
-    ) -> Self {
+        lost: impl Fn(&ChunkId) -> Result<bool>,
+    ) -> Result<Self> {
         let Some(changed) = changed else {
-            return Self { kept: Vec::new(), suspects: parent.chunks.clone(), reads: data.to_vec() };
+            return Ok(Self { kept: Vec::new(), suspects: parent.chunks.clone(), reads: data.to_vec() });
         };
         let on_disk = |chunk: &ChunkRef| {
             ByteRange::new(region * REGION_BYTES + u64::from(chunk.offset_bytes), chunk.length_bytes.into())
@@ -78,11 +77,14 @@ impl Plan {
             let range = on_disk(chunk);
             let first = changed.partition_point(|change| change.end_bytes() <= range.offset_bytes);
             changed.get(first).is_some_and(|change| change.offset_bytes < range.end_bytes())
-                || lost(&chunk.id)
         };
-        let (suspects, kept): (Vec<_>, Vec<_>) = parent.chunks.iter().copied().partition(touched);
+        let (mut suspects, mut kept) = (Vec::new(), Vec::new());
+        for chunk in &parent.chunks {
+            let is_suspect = touched(chunk) || lost(&chunk.id)?;
+            if is_suspect { &mut suspects } else { &mut kept }.push(*chunk);
+        }
         let dirty = coalesce(changed.iter().copied().chain(suspects.iter().map(on_disk)).collect());
-        Self { kept, suspects, reads: intersect(&dirty, data) }
+        Ok(Self { kept, suspects, reads: intersect(&dirty, data) })
     }
 }
 
@@ -112,8 +114,8 @@ impl RegionCutter {
             }
             leaf => leaf?,
         };
-        let lost = |id: &ChunkId| !sync::read(&self.shared.index).holds(id);
-        let plan = Plan::new(region, &leaf, &data, changed.as_deref(), lost);
+        let lost = |id: &ChunkId| Ok(!self.shared.index.holds(id)?);
+        let plan = Plan::new(region, &leaf, &data, changed.as_deref(), lost)?;
         let mut buffer = self.buffers.take();
         read_ranges(image, &plan.reads, &mut buffer).await?;
         let cutter = Arc::clone(self);
