@@ -149,6 +149,17 @@ impl Store {
         Ok(found.into_iter().filter_map(named).collect())
     }
 
+    /// Removes an object; one that is not there is fine.
+    pub(crate) async fn delete(&self, kind: ObjectKind, digest: &Digest) -> Result<()> {
+        let path = self.path(kind, digest);
+        let what = || format!("{} {digest} cannot be deleted", kind.as_str());
+        let deleted = self.persist(what, || self.inner.delete(&path)).await;
+        match deleted {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            deleted => deleted,
+        }
+    }
+
     async fn read(&self, path: &Path, limit_bytes: u64, what: &str) -> Result<Bytes> {
         let failed = || format!("{what} cannot be read");
         let (bytes, size_bytes) = self
