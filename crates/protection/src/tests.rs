@@ -13,7 +13,7 @@ use model::{
     VmId,
 };
 use tokio_util::sync::CancellationToken;
-use vault::{NewSlot, Passphrase, StoreLocation, Vault};
+use vault::{NewKey, NewSlot, Passphrase, StoreLocation, Vault};
 
 use crate::{
     BackupOrder, DiskRestore, ErrorKind, Monitor, Result, VmRestore, backup, partial_path, restore_disk,
@@ -55,7 +55,7 @@ impl World {
         let env = Env::seeded(7);
         let directory = tempfile::tempdir().unwrap();
         let location = StoreLocation::parse(&format!("file://{}/vault", directory.path().display())).unwrap();
-        let slot = NewSlot::Passphrase(Passphrase::new("correct horse"));
+        let slot = NewSlot::unlabelled(NewKey::Passphrase(Passphrase::new("correct horse")));
         let vault = Vault::create(&location, &[slot], env.clone()).await.unwrap();
         let vm_id = VmId::from_random([1; 10]);
         let definition: model::VmDefinition = serde_json::from_str(

@@ -8,7 +8,7 @@ use std::{
 };
 
 use model::VaultId;
-use vault::MasterKey;
+use vault::KeptKey;
 
 use crate::failure::{Failure, Result};
 
@@ -26,10 +26,9 @@ impl KeyStore {
         Self { directory }
     }
 
-    /// Keeps the master key of a vault. Durable when this returns.
-    pub(crate) fn save(&self, vault_id: VaultId, key: &MasterKey) -> Result<()> {
-        let digits: String = key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        self.write(&self.master_key(vault_id), &format!("{digits}\n"))
+    /// Keeps the key that opens a vault unattended. Durable when this returns.
+    pub(crate) fn save(&self, vault_id: VaultId, key: &KeptKey) -> Result<()> {
+        self.write(&self.kept_key(vault_id), &key.to_text())
     }
 
     /// Keeps the key file that the site made for a vault, in case the copy that the user was given is lost.
@@ -37,9 +36,9 @@ impl KeyStore {
         self.write(&self.directory.join(format!("{vault_id}.key-file")), text)
     }
 
-    /// The master key of a vault; none when the site was never given it.
-    pub(crate) fn load(&self, vault_id: VaultId) -> Result<Option<MasterKey>> {
-        let path = self.master_key(vault_id);
+    /// The kept key of a vault; none when the site was never given it.
+    pub(crate) fn load(&self, vault_id: VaultId) -> Result<Option<KeptKey>> {
+        let path = self.kept_key(vault_id);
         let failed = |error: std::io::Error| Failure::from_io(format!("reading {}", path.display()), &error);
         let file = match File::open(&path) {
             Ok(file) => file,
@@ -48,14 +47,14 @@ impl KeyStore {
         };
         let mut text = String::new();
         file.take(FILE_LIMIT_BYTES).read_to_string(&mut text).map_err(failed)?;
-        let bytes = parse(text.trim()).ok_or_else(|| {
-            Failure::new(api::Code::WrongKey, format!("{} does not hold a key", path.display()))
+        let key = text.parse().map_err(|error| {
+            Failure::new(api::Code::WrongKey, format!("{} does not hold a key: {error}", path.display()))
                 .with_hint("attach the vault again with its passphrase or key file")
         })?;
-        Ok(Some(MasterKey::from_bytes(bytes)))
+        Ok(Some(key))
     }
 
-    fn master_key(&self, vault_id: VaultId) -> PathBuf {
+    fn kept_key(&self, vault_id: VaultId) -> PathBuf {
         self.directory.join(format!("{vault_id}.key"))
     }
 
@@ -73,17 +72,6 @@ impl KeyStore {
             .and_then(|()| File::open(&self.directory)?.sync_all());
         written.map_err(|error| Failure::from_io(format!("writing {}", path.display()), &error))
     }
-}
-
-fn parse(digits: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if digits.len() != 2 * bytes.len() || !digits.is_ascii() {
-        return None;
-    }
-    for (place, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(digits.get(2 * place..2 * place + 2)?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

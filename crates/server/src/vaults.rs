@@ -10,7 +10,7 @@ use env::Env;
 use model::{VaultId, VaultName};
 use tokio::sync::{Mutex, OnceCell};
 use url::Url;
-use vault::{KeyFile, NewSlot, Passphrase, StoreLocation, Unlock, Vault};
+use vault::{KeyFile, NewKey, NewSlot, Passphrase, StoreLocation, Unlock, Vault};
 
 pub(crate) use self::view::view;
 use crate::{
@@ -70,7 +70,7 @@ impl Vaults {
                 .with_hint(reattach())
         })?;
         let location = StoreLocation::parse(&known.url)?;
-        let opened = Vault::open(&location, &Unlock::MasterKey(key), self.env.clone()).await;
+        let opened = Vault::open(&location, &key.into(), self.env.clone()).await;
         let opened = opened.map_err(|error| match failure_of_open(error).during(&opening) {
             failure if failure.code() == Code::WrongKey => failure.with_hint(reattach()),
             failure => failure,
@@ -99,16 +99,16 @@ impl Vaults {
                 .into(),
         };
         let location = StoreLocation::parse(&url)?;
-        let (slot, key_file) = match &request.unlock_with {
-            Some(UnlockWith::Passphrase(text)) => (NewSlot::Passphrase(passphrase(text)?), None),
-            Some(UnlockWith::KeyFile(text)) => (NewSlot::KeyFile(text.parse()?), None),
+        let (key, key_file) = match &request.unlock_with {
+            Some(UnlockWith::Passphrase(text)) => (NewKey::Passphrase(passphrase(text)?), None),
+            Some(UnlockWith::KeyFile(text)) => (NewKey::KeyFile(text.parse()?), None),
             None => {
                 let made = KeyFile::generate(&*self.env.entropy);
                 let text = made.to_text();
-                (NewSlot::KeyFile(made), Some(text))
+                (NewKey::KeyFile(made), Some(text))
             }
         };
-        let vault = Vault::create(&location, &[slot], self.env.clone()).await?;
+        let vault = Vault::create(&location, &[NewSlot::unlabelled(key)], self.env.clone()).await?;
         if let Some(text) = &key_file {
             self.keys.save_key_file(vault.id(), text)?;
         }
@@ -134,7 +134,7 @@ impl Vaults {
         if known.name.as_str() != request.name {
             return Err(Failure::conflict(format!("this vault is known already, as {}", known.name)));
         }
-        self.keys.save(known.id, &vault.master_key())?;
+        self.keys.save(known.id, &vault.kept_key())?;
         if known.url != request.url {
             self.catalog.set_vault_url(known.id, &request.url).await?;
             known.url = request.url;
@@ -146,7 +146,7 @@ impl Vaults {
     /// The key first: a vault that is known but cannot be opened helps nobody.
     async fn admit(&self, name: VaultName, url: String, vault: Vault) -> Result<KnownVault> {
         let known = KnownVault { id: vault.id(), name, url, created_at: self.env.clock.now() };
-        self.keys.save(known.id, &vault.master_key())?;
+        self.keys.save(known.id, &vault.kept_key())?;
         self.catalog.add_vault(&known).await?;
         self.lock().insert(known.id, Arc::new(OnceCell::new_with(Some(vault))));
         Ok(known)

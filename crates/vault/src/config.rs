@@ -5,7 +5,7 @@ use model::{Timestamp, VaultId};
 use crate::{
     Error, Result,
     codec::{Magic, PREAMBLE_BYTES, Reader, preamble},
-    keys::Keys,
+    keys::{Keys, ReaderKey},
     tree::REGION_BYTES,
 };
 
@@ -13,7 +13,7 @@ const MAGIC: Magic = *b"HFCONF";
 const VERSION: u16 = 1;
 
 /// Bytes of the fields after the preamble.
-const FIELDS_BYTES: usize = 16 + 8 + 7 * 4;
+const FIELDS_BYTES: usize = 16 + 8 + 7 * 4 + 32;
 
 /// Bytes of a config.
 pub(crate) const CONFIG_BYTES: usize = PREAMBLE_BYTES + FIELDS_BYTES + 32 + 32;
@@ -46,12 +46,14 @@ pub struct Config {
     pub pack_bytes: u32,
     /// zstd's compression level.
     pub compression_level: u32,
+    /// The key for which data is sealed.
+    pub reader_key: ReaderKey,
 }
 
 impl Config {
     /// The measured defaults: see docs/format.md for the reasons.
     #[must_use]
-    pub fn new(vault_id: VaultId, created_at: Timestamp) -> Self {
+    pub fn new(vault_id: VaultId, created_at: Timestamp, reader_key: ReaderKey) -> Self {
         Self {
             vault_id,
             created_at,
@@ -60,6 +62,7 @@ impl Config {
             tree_frame_bytes: 256 << 10,
             pack_bytes: 8 << 20,
             compression_level: 1,
+            reader_key,
         }
     }
 
@@ -87,6 +90,7 @@ impl Config {
         for number in sizes.into_iter().chain([self.compression_level]) {
             bytes.extend(number.to_le_bytes());
         }
+        bytes.extend(self.reader_key.0);
         bytes
     }
 
@@ -100,6 +104,7 @@ impl Config {
             Chunking { min_bytes: reader.u32()?, average_bytes: reader.u32()?, max_bytes: reader.u32()? };
         let (data_frame_bytes, tree_frame_bytes) = (reader.u32()?, reader.u32()?);
         let (pack_bytes, compression_level) = (reader.u32()?, reader.u32()?);
+        let reader_key = ReaderKey(reader.array()?);
         let proof = reader.array()?;
         let checksum: [u8; 32] = reader.array()?;
         let covered = bytes.get(..CONFIG_BYTES - 32).unwrap_or_default();
@@ -115,6 +120,7 @@ impl Config {
             tree_frame_bytes,
             pack_bytes,
             compression_level,
+            reader_key,
         };
         config.check()?;
         Ok((config, proof))

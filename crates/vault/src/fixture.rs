@@ -22,7 +22,8 @@ use object_store::{
 };
 
 use crate::{
-    DiskMap, DiskSource, KeyFile, Monitor, NewSlot, PointRecord, StoreLocation, StoredDisk, Unlock, Vault,
+    DiskMap, DiskSource, KeyFile, Monitor, NewKey, NewSlot, PointRecord, StoreLocation, StoredDisk, Unlock,
+    Vault,
 };
 
 pub(crate) const MIB: usize = 1 << 20;
@@ -38,19 +39,29 @@ pub(crate) fn key_file() -> KeyFile {
     KeyFile::generate(&SeededEntropy::new(77))
 }
 
+pub(crate) fn key_file_slot() -> NewSlot {
+    NewSlot::unlabelled(NewKey::KeyFile(key_file()))
+}
+
 pub(crate) fn unlock() -> Unlock {
     Unlock::KeyFile(key_file())
 }
 
 /// A new vault in this store.
 pub(crate) async fn create_in(store: Arc<dyn ObjectStore>) -> Vault {
-    let slots = [NewSlot::KeyFile(key_file())];
+    let slots = [key_file_slot()];
     Vault::create(&StoreLocation::at_hand(store), &slots, Env::seeded(1)).await.unwrap()
 }
 
 /// The vault in this store, as another process would open it.
 pub(crate) async fn open_in(store: Arc<dyn ObjectStore>, seed: u64) -> Vault {
     Vault::open(&StoreLocation::at_hand(store), &unlock(), Env::seeded(seed)).await.unwrap()
+}
+
+/// The vault in this store, as a host would open it that only backs up.
+pub(crate) async fn open_write_only(store: Arc<dyn ObjectStore>, vault: &Vault, seed: u64) -> Vault {
+    let unlock = Unlock::WriterKey(vault.writer_key());
+    Vault::open(&StoreLocation::at_hand(store), &unlock, Env::seeded(seed)).await.unwrap()
 }
 
 pub(crate) async fn memory_vault() -> (Vault, Arc<InMemory>) {

@@ -12,6 +12,11 @@ pub fn pack_trailer(bytes: &[u8]) -> bool {
     bytes.first_chunk().is_some_and(|bytes| pack::decode_trailer(bytes).is_ok())
 }
 
+/// A pack's first bytes.
+pub fn pack_header(bytes: &[u8]) -> bool {
+    pack::decode_header(bytes).is_ok()
+}
+
 /// A frame's bytes, after they were decrypted.
 pub fn frame(bytes: &[u8]) -> bool {
     let head = frame::FrameHead {
@@ -51,6 +56,16 @@ pub fn key_slot(bytes: &[u8]) -> bool {
 /// A key file's text.
 pub fn key_file(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| text.parse::<crate::KeyFile>().is_ok())
+}
+
+/// A recipient's text.
+pub fn recipient(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(|text| text.parse::<crate::Recipient>().is_ok())
+}
+
+/// A key's text as a server keeps it.
+pub fn kept_key(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(|text| text.parse::<crate::KeptKey>().is_ok())
 }
 
 /// A recovery point, after it was decrypted.

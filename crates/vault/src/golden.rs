@@ -8,11 +8,12 @@ use env::Env;
 use model::{Timestamp, VaultId};
 
 use crate::{
-    ChunkId, Config, Digest, KeyFile, MasterKey, Monitor, NewSlot, Passphrase, StoreLocation, Unlock, Vault,
+    ChunkId, Config, Digest, Identity, KeptKey, KeyFile, MasterKey, Monitor, NewKey, NewSlot, Passphrase,
+    Recipient, StoreLocation, Unlock, Vault, WriterKey,
     fixture::{MIB, back_up, changed_source, key_file, noise, point, restored, source},
     frame::{CompressedFrame, Encoding, FrameKind},
     index::Segment,
-    keys::{Keys, slot::Slot},
+    keys::{Keys, open_slot, slot::Slot},
     pack::{self, OpenPack, PackBuilder},
     point::{decode, encode},
     pool::BufferPool,
@@ -36,7 +37,7 @@ fn vault_id() -> VaultId {
 }
 
 fn keys() -> Keys {
-    Keys::new(master(), vault_id())
+    Keys::full(master(), vault_id())
 }
 
 fn id(number: u8) -> ChunkId {
@@ -44,11 +45,25 @@ fn id(number: u8) -> ChunkId {
 }
 
 fn config() -> Config {
-    Config::new(vault_id(), Timestamp::from_microseconds(1_767_225_600_000_000))
+    Config::new(vault_id(), Timestamp::from_microseconds(1_767_225_600_000_000), keys().reader_key())
 }
 
-fn slot(opener: &NewSlot) -> Slot {
-    Slot::wrap(&master(), vault_id(), opener, &Env::seeded(3)).unwrap()
+fn new_slot(key: NewKey) -> NewSlot {
+    NewSlot { key, label: "금고, printed kit".parse().unwrap() }
+}
+
+fn slot(key: NewKey) -> Slot {
+    Slot::wrap(&keys(), &new_slot(key), &Env::seeded(3)).unwrap()
+}
+
+fn identity() -> Identity {
+    Identity::from_bytes([0x42; 32])
+}
+
+/// As it is typed from paper.
+fn printed_key_file() -> String {
+    let (prefix, groups, check) = key_file().to_print();
+    format!("{prefix}\n{}\n{check}\n", groups.join("\n"))
 }
 
 fn passphrase() -> Passphrase {
@@ -73,24 +88,18 @@ fn node() -> InnerNode {
 }
 
 /// A pack with a raw frame; compressed ones are in the whole vault, for zstd may come to compress better.
-fn pack_builder() -> PackBuilder {
+fn pack_builder(kind: FrameKind) -> PackBuilder {
     let buffers = BufferPool::of_capacity(0);
-    let mut builder = PackBuilder::new(&keys(), [9; 32], buffers.take());
+    let mut builder = PackBuilder::new(&keys(), kind, [9; 32], buffers.take()).unwrap();
     let mut bytes = buffers.take_empty();
     bytes.extend(noise(1, 3000));
     let chunks = vec![(id(1), 1000), (id(2), 2000)];
-    builder.push(CompressedFrame {
-        kind: FrameKind::Data,
-        encoding: Encoding::Raw,
-        bytes,
-        raw_bytes: 3000,
-        chunks,
-    });
+    builder.push(CompressedFrame { kind, encoding: Encoding::Raw, bytes, raw_bytes: 3000, chunks });
     builder
 }
 
 fn segment() -> Segment {
-    let pack = pack_builder().finish();
+    let pack = pack_builder(FrameKind::Data).finish();
     let mut segment = Segment::default();
     segment.add_pack(Digest::of(&pack.bytes), pack.salt, &pack.frames);
     segment.sort();
@@ -113,11 +122,18 @@ fn recovery_point() -> crate::PointRecord {
 fn written_today() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("config-v1.bin", config().encode(&keys())),
-        ("key-slot-passphrase-v1.bin", slot(&NewSlot::Passphrase(passphrase())).encode()),
-        ("key-slot-key-file-v1.bin", slot(&NewSlot::KeyFile(key_file())).encode()),
+        ("key-slot-passphrase-v1.bin", slot(NewKey::Passphrase(passphrase())).encode()),
+        ("key-slot-key-file-v1.bin", slot(NewKey::KeyFile(key_file())).encode()),
+        ("key-slot-recipient-v1.bin", slot(NewKey::Recipient(identity().recipient())).encode()),
         ("key-file-v1.txt", key_file().to_text().into_bytes()),
-        ("pack-v1.bin", pack_builder().finish().bytes.to_vec()),
-        ("pack-directory-v1.bin", pack::encode_directory(&pack_builder().finish().frames)),
+        ("key-file-printed-v1.txt", printed_key_file().into_bytes()),
+        ("identity-v1.txt", identity().to_text().into_bytes()),
+        ("recipient-v1.txt", format!("{}\n", identity().recipient()).into_bytes()),
+        ("master-key-v1.txt", KeptKey::Master(master()).to_text().into_bytes()),
+        ("writer-key-v1.txt", KeptKey::Writer(keys().writer().clone()).to_text().into_bytes()),
+        ("pack-v1.bin", pack_builder(FrameKind::Data).finish().bytes.to_vec()),
+        ("pack-tree-v1.bin", pack_builder(FrameKind::Tree).finish().bytes.to_vec()),
+        ("pack-directory-v1.bin", pack::encode_directory(&pack_builder(FrameKind::Data).finish().frames)),
         ("index-segment-v1.bin", segment().encode(&keys(), [8; 32])),
         ("index-segment-body-v1.bin", segment().encode_body()),
         ("tree-leaf-v1.bin", leaf().encode()),
@@ -141,18 +157,33 @@ fn every_format_is_read_as_ever() {
     for (name, unlock) in [
         ("key-slot-passphrase-v1.bin", Unlock::Passphrase(passphrase())),
         ("key-slot-key-file-v1.bin", Unlock::KeyFile(key_file())),
+        ("key-slot-recipient-v1.bin", Unlock::Identity(identity())),
     ] {
-        assert!(Slot::decode(&golden(name)).unwrap().unwrap(&unlock).unwrap() == Some(master()), "{name}");
+        let slot = Slot::decode(&golden(name)).unwrap();
+        assert_eq!(slot.open_label(&keys()).unwrap().as_str(), "금고, printed kit", "{name}");
+        let opened = open_slot(&[slot], &unlock, &found, &proof).unwrap();
+        assert!(opened.unwrap().master().unwrap() == &master(), "{name}");
     }
-    let text = String::from_utf8(golden("key-file-v1.txt")).unwrap();
-    assert!(text.parse::<KeyFile>().unwrap() == key_file());
-    let bytes = golden("pack-v1.bin");
-    let pack = OpenPack::parse(&bytes, &keys()).unwrap();
-    assert_eq!(pack.frames[0].0, pack_builder().finish().frames[0]);
+    for (name, kind) in [("pack-v1.bin", FrameKind::Data), ("pack-tree-v1.bin", FrameKind::Tree)] {
+        let bytes = golden(name);
+        let pack = OpenPack::parse(&bytes, &keys()).unwrap();
+        assert_eq!(pack.frames[0].0, pack_builder(kind).finish().frames[0]);
+    }
     assert_eq!(Segment::decode(&keys(), &golden("index-segment-v1.bin")).unwrap(), segment());
     assert_eq!(Leaf::decode(&golden("tree-leaf-v1.bin")).unwrap(), leaf());
     assert_eq!(InnerNode::decode(&golden("tree-node-v1.bin")).unwrap(), node());
     assert_eq!(decode(&golden("point-v1.bin"), &keys()).unwrap(), recovery_point());
+}
+
+#[test]
+fn every_text_is_read_as_ever() {
+    let text = |name| String::from_utf8(golden(name)).unwrap();
+    assert!(text("key-file-v1.txt").parse::<KeyFile>().unwrap() == key_file());
+    assert!(text("key-file-printed-v1.txt").parse::<KeyFile>().unwrap() == key_file());
+    assert!(text("identity-v1.txt").parse::<Identity>().unwrap() == identity());
+    assert_eq!(text("recipient-v1.txt").parse::<Recipient>().unwrap(), identity().recipient());
+    assert_eq!(text("master-key-v1.txt").parse::<KeptKey>().unwrap(), KeptKey::Master(master()));
+    assert!(text("writer-key-v1.txt").parse::<WriterKey>().unwrap() == *keys().writer());
 }
 
 /// The disk in the golden vault's two points.
@@ -169,7 +200,9 @@ fn disk(changed: bool) -> Vec<u8> {
 #[tokio::test]
 async fn a_whole_vault_is_read_as_ever() {
     let location = StoreLocation::parse(path("vault-v1").to_str().unwrap()).unwrap();
-    for unlock in [Unlock::KeyFile(key_file()), Unlock::Passphrase(passphrase())] {
+    for unlock in
+        [Unlock::KeyFile(key_file()), Unlock::Passphrase(passphrase()), Unlock::Identity(identity())]
+    {
         let vault = Vault::open(&location, &unlock, Env::seeded(1)).await.unwrap();
         let points = vault.points().await.unwrap().points;
         assert!(restored(&vault, &points[0].maps[0]).await.unwrap() == disk(false));
@@ -189,7 +222,12 @@ async fn write_missing_golden_files() {
     }
     if !path("vault-v1").exists() {
         let location = StoreLocation::parse(path("vault-v1").to_str().unwrap()).unwrap();
-        let slots = [NewSlot::KeyFile(key_file()), NewSlot::Passphrase(passphrase())];
+        let slots = [
+            NewKey::KeyFile(key_file()),
+            NewKey::Passphrase(passphrase()),
+            NewKey::Recipient(identity().recipient()),
+        ];
+        let slots = slots.map(new_slot);
         let vault = Vault::create(&location, &slots, Env::seeded(4)).await.unwrap();
         let first = back_up(&vault, 1, source(&disk(false))).await.unwrap();
         let change = vec![image::ByteRange::new(5 * MIB as u64, 4096)];

@@ -26,8 +26,9 @@ impl Vault {
     /// A disk as an image.
     ///
     /// # Errors
-    /// Whatever keeps the index from being read. Damage shows when the damaged part is read.
+    /// [`crate::ErrorKind::WrongKey`] when this handle can only write, and whatever keeps the index from being read. Damage shows when the damaged part is read.
     pub async fn image(&self, map: &DiskMap) -> Result<VaultImage> {
+        self.shared.keys.check_can_read()?;
         self.shared.refresh().await?;
         let tree = TreeReader::new(Arc::clone(&self.shared), *map);
         Ok(VaultImage { shared: Arc::clone(&self.shared), tree })

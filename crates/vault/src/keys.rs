@@ -1,98 +1,103 @@
-//! The master key of a vault and everything derived from it.
+//! The keys of a vault and everything derived from them.
+//!
+//! The master key opens everything. Two others follow from it: the writer key, from which all is derived that a host needs
+//! to back up, and the reader key, a key pair of X25519, for whose public half data is sealed. So a host that has only the
+//! writer key can add to a vault and cannot read the data in it, not even what it wrote itself.
 
+mod agreement;
+mod kept;
 mod key_file;
+mod label;
+mod passphrase;
+mod recipient;
+mod secret;
 pub(crate) mod slot;
-
-use std::fmt;
+mod text;
+mod unlock;
 
 use model::VaultId;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+pub(crate) use agreement::PrivateKey;
+pub use agreement::ReaderKey;
+pub use kept::KeptKey;
 pub use key_file::KeyFile;
+pub use label::KeyLabel;
+pub use passphrase::Passphrase;
+pub use recipient::{Identity, Recipient};
+pub use secret::{MasterKey, WriterKey};
+pub use slot::{KeyKind, NewKey, NewSlot};
+pub use unlock::Unlock;
+pub(crate) use unlock::open_slot;
 
-use crate::{ChunkId, chunking::CutKey, config::Config, frame::FrameKind, seal::Seal};
-
-/// A secret of 32 bytes, wiped from memory when dropped and never shown.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
-pub struct MasterKey([u8; 32]);
-
-impl MasterKey {
-    /// The key of these bytes.
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The bytes, for a key store.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for MasterKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("MasterKey(…)")
-    }
-}
-
-/// A passphrase, wiped from memory when dropped and never shown.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct Passphrase(String);
-
-impl Passphrase {
-    /// The passphrase of this text, taken as it is: no trimming, no normalisation.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-}
-
-impl fmt::Debug for Passphrase {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Passphrase(…)")
-    }
-}
-
-/// What opens a vault.
-#[derive(Debug, Clone)]
-pub enum Unlock {
-    /// A passphrase that has a key slot.
-    Passphrase(Passphrase),
-    /// A key file that has a key slot.
-    KeyFile(KeyFile),
-    /// The master key itself, kept by a server.
-    MasterKey(MasterKey),
-}
-
-/// A way to open a vault that is given to it when it is created.
-#[derive(Debug, Clone)]
-pub enum NewSlot {
-    /// A passphrase.
-    Passphrase(Passphrase),
-    /// A key file.
-    KeyFile(KeyFile),
-}
+use crate::{
+    ChunkId, Error, ErrorKind, Result, chunking::CutKey, config::Config, frame::FrameKind, seal::Seal,
+};
 
 /// The keys at work in an open vault.
 #[derive(ZeroizeOnDrop)]
 pub(crate) struct Keys {
-    master: MasterKey,
+    writer: WriterKey,
     #[zeroize(skip)]
     vault_id: VaultId,
+    #[zeroize(skip)]
+    reader_key: ReaderKey,
+    /// What only a holder of the master key has.
+    #[zeroize(skip)]
+    full: Option<FullKeys>,
     data_ids: [u8; 32],
     tree_ids: [u8; 32],
 }
 
+struct FullKeys {
+    master: MasterKey,
+    reader: PrivateKey,
+}
+
 impl Keys {
-    pub(crate) fn new(master: MasterKey, vault_id: VaultId) -> Self {
-        let data_ids = derive("holdfast vault v1 chunk ids of data", &master, vault_id, &[]);
-        let tree_ids = derive("holdfast vault v1 chunk ids of tree nodes", &master, vault_id, &[]);
-        Self { master, vault_id, data_ids, tree_ids }
+    /// All keys of the vault.
+    pub(crate) fn full(master: MasterKey, vault_id: VaultId) -> Self {
+        let mut reader = derive("holdfast vault v1 reader key", master.as_bytes(), vault_id, &[]);
+        let private = PrivateKey::from_bytes(&reader);
+        reader.zeroize();
+        let writer = derive("holdfast vault v1 writer key", master.as_bytes(), vault_id, &[]);
+        let reader_key = ReaderKey(*private.public());
+        let mut keys = Self::write_only(WriterKey::from_bytes(writer), vault_id, reader_key);
+        keys.full = Some(FullKeys { master, reader: private });
+        keys
     }
 
-    pub(crate) fn master(&self) -> &MasterKey {
-        &self.master
+    /// The keys that add to the vault; the reader key is the config's, which they can prove.
+    pub(crate) fn write_only(writer: WriterKey, vault_id: VaultId, reader_key: ReaderKey) -> Self {
+        let data_ids = derive("holdfast vault v1 chunk ids of data", writer.as_bytes(), vault_id, &[]);
+        let tree_ids = derive("holdfast vault v1 chunk ids of tree nodes", writer.as_bytes(), vault_id, &[]);
+        Self { writer, vault_id, reader_key, full: None, data_ids, tree_ids }
+    }
+
+    /// The master key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongKey`] when these keys can only write.
+    pub(crate) fn master(&self) -> Result<&MasterKey> {
+        self.full.as_ref().map(|full| &full.master).ok_or_else(write_only)
+    }
+
+    /// Fails with [`ErrorKind::WrongKey`] when these keys can only write.
+    pub(crate) fn check_can_read(&self) -> Result<()> {
+        self.master().map(|_| ())
+    }
+
+    pub(crate) fn writer(&self) -> &WriterKey {
+        &self.writer
+    }
+
+    pub(crate) fn vault_id(&self) -> VaultId {
+        self.vault_id
+    }
+
+    /// The public half of the reader key.
+    pub(crate) fn reader_key(&self) -> ReaderKey {
+        self.reader_key
     }
 
     /// The id of a chunk. Data and tree nodes have different keys: no disk can hold what passes for a node.
@@ -106,28 +111,85 @@ impl Keys {
 
     /// The key that decides where chunks are cut.
     pub(crate) fn cut_key(&self) -> CutKey {
-        CutKey::from_bytes(&derive("holdfast vault v1 cut points", &self.master, self.vault_id, &[]))
+        CutKey::from_bytes(&self.derive("holdfast vault v1 cut points", &[]))
     }
 
     /// The seal of an object that starts with `header`, which ends with the object's random salt.
     pub(crate) fn seal(&self, header: Vec<u8>) -> Seal {
-        let mut key = derive("holdfast vault v1 object", &self.master, self.vault_id, &header);
-        let seal = Seal::new(&key, header);
-        key.zeroize();
-        seal
+        seal_of(self.derive("holdfast vault v1 object", &header), header)
     }
 
-    /// The proof that a config was written by a holder of the master key.
+    /// The seal under which a new object is written that only readers open. The header ends with the public half of the
+    /// ephemeral key, which must be used for nothing else.
+    pub(crate) fn seal_for_reader(&self, ephemeral: &PrivateKey, header: Vec<u8>) -> Result<Seal> {
+        let key = ephemeral
+            .agree(&self.reader_key.0, |shared| self.derive_for_reader(shared, ephemeral.public(), &header));
+        let key = key.ok_or_else(|| Error::corrupt("the vault's config holds an impossible reader key"))?;
+        Ok(seal_of(key, header))
+    }
+
+    /// The seal of an object that only readers open, from the ephemeral key at the end of its header.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongKey`] when these keys can only write.
+    pub(crate) fn seal_of_reader(&self, ephemeral: &[u8; 32], header: Vec<u8>) -> Result<Seal> {
+        let FullKeys { reader, .. } = self.full.as_ref().ok_or_else(write_only)?;
+        let key = reader.agree(ephemeral, |shared| self.derive_for_reader(shared, ephemeral, &header));
+        let key = key.ok_or_else(|| Error::corrupt("a pack has an impossible ephemeral key"))?;
+        Ok(seal_of(key, header))
+    }
+
+    /// The seal of the label of the key slot that starts with these bytes.
+    pub(crate) fn label_seal(&self, slot: Vec<u8>) -> Result<Seal> {
+        let key = derive("holdfast vault v1 key slot label", self.master()?.as_bytes(), self.vault_id, &slot);
+        Ok(seal_of(key, slot))
+    }
+
+    /// The proof that a config was written by a holder of the writer key.
     pub(crate) fn config_proof(&self, config: &Config) -> [u8; 32] {
-        let key = derive("holdfast vault v1 config", &self.master, self.vault_id, &[]);
-        *blake3::keyed_hash(&key, &config.encode_fields()).as_bytes()
+        let mut key = self.derive("holdfast vault v1 config", &[]);
+        let proof = *blake3::keyed_hash(&key, &config.encode_fields()).as_bytes();
+        key.zeroize();
+        proof
+    }
+
+    /// Whether a config is the one that the vault was created with: its proof fits, and its reader key is ours.
+    pub(crate) fn prove(&self, config: &Config, proof: &[u8; 32]) -> bool {
+        self.config_proof(config) == *proof && config.reader_key == self.reader_key
+    }
+
+    fn derive(&self, context: &'static str, salt: &[u8]) -> [u8; 32] {
+        derive(context, self.writer.as_bytes(), self.vault_id, salt)
+    }
+
+    /// The writer key takes part: nobody without it makes a pack that opens, and data stays shut to whoever learns to
+    /// undo X25519 and has only the store.
+    fn derive_for_reader(&self, shared: &[u8], ephemeral: &[u8; 32], header: &[u8]) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_derive_key("holdfast vault v1 data pack");
+        hasher.update(self.writer.as_bytes()).update(self.vault_id.as_str().as_bytes());
+        hasher.update(shared).update(ephemeral).update(&self.reader_key.0).update(header);
+        *hasher.finalize().as_bytes()
     }
 }
 
-fn derive(context: &'static str, master: &MasterKey, vault_id: VaultId, salt: &[u8]) -> [u8; 32] {
+fn derive(context: &'static str, key: &[u8; 32], vault_id: VaultId, salt: &[u8]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key(context);
-    hasher.update(&master.0).update(vault_id.as_str().as_bytes()).update(salt);
+    hasher.update(key).update(vault_id.as_str().as_bytes()).update(salt);
     *hasher.finalize().as_bytes()
+}
+
+fn seal_of(mut key: [u8; 32], header: Vec<u8>) -> Seal {
+    let seal = Seal::new(&key, header);
+    key.zeroize();
+    seal
+}
+
+/// Asked to read data or to manage keys without the master key.
+fn write_only() -> Error {
+    Error::new(ErrorKind::WrongKey, "this host can write to the vault, but not read the data in it")
+        .with_guidance(
+            "use a key that opens the vault: its passphrase, key file, identity file, or recovery kit",
+        )
 }
 
 #[cfg(test)]

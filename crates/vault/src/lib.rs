@@ -20,6 +20,7 @@
 //!    is the only commit. Whoever deletes goes the other way round.
 //! 3. There are no locks. Two writers that store the same chunk at the same time store it twice, and both are right.
 //! 4. Nothing leaves this crate that was not checked against a digest made with the vault's key.
+//!    Data is sealed for the reader key: a host with only the writer key stores what it cannot read.
 //! 5. Memory does not grow with a disk; of a vault's index about two and a half bytes a chunk are held, the rest lies in
 //!    nameless files. A vault that was given no directory for them holds all of it, 44 bytes a chunk.
 //! 6. Every layout has a magic and a version, a golden file and a decoder that survives any bytes. An unknown version is
@@ -64,13 +65,20 @@ pub use config::{Chunking, Config};
 pub use digest::{ChunkId, Digest};
 pub use error::{Error, ErrorKind, Result};
 pub use image::VaultImage;
-pub use keys::{KeyFile, MasterKey, NewSlot, Passphrase, Unlock};
+pub use keys::{
+    Identity, KeptKey, KeyFile, KeyKind, KeyLabel, MasterKey, NewKey, NewSlot, Passphrase, ReaderKey,
+    Recipient, Unlock, WriterKey,
+};
 pub use location::StoreLocation;
 pub use monitor::{Monitor, ProgressListener};
 pub use point::{PointList, PointRecord};
 pub use restore::RestoredDisk;
 pub use stats::{ObjectStats, VaultStats};
 pub use tree::DiskMap;
-pub use vault::Vault;
+pub use vault::{
+    Vault,
+    key_slots::{KeySlot, KeySlotList},
+    recovery_kit::RecoveryKit,
+};
 pub use verify::{Damage, DiskHealth, PointHealth, VerifyReport};
 pub use writer::{DiskSource, StoredDisk, Writer};

@@ -7,12 +7,14 @@ pub(crate) use builder::{PackBuilder, SealedPack};
 use crate::{
     ChunkId, Error, Result,
     codec::{Magic, PREAMBLE_BYTES, Reader, preamble},
-    frame::{FRAME_BYTES_MAX, FrameHead},
-    keys::Keys,
+    frame::{FRAME_BYTES_MAX, FrameHead, FrameKind},
+    keys::{Keys, PrivateKey},
     seal::{Role, Seal},
 };
 
-const MAGIC: Magic = *b"HFPACK";
+/// Packs of data and of tree nodes: who has no key can tell which is which, and readers know how to open them.
+const DATA_MAGIC: Magic = *b"HFDATA";
+const TREE_MAGIC: Magic = *b"HFTREE";
 const END_MAGIC: [u8; 4] = *b"HFPE";
 const VERSION: u16 = 1;
 
@@ -29,18 +31,55 @@ pub(crate) const PACK_BYTES_MAX: u64 = 64 << 20;
 const FRAME_ENTRY_BYTES: usize = FrameHead::BYTES + 4;
 const CHUNK_ENTRY_BYTES: usize = 36;
 
-/// The random part of a pack's key, in the pack's header and in the index.
+/// What a pack's key is derived from, in the pack's header and in the index: random, of a data pack the public half of an
+/// ephemeral key.
 pub(crate) type Salt = [u8; 32];
 
 /// The seal of the pack with this salt.
-pub(crate) fn seal(keys: &Keys, salt: &Salt) -> Seal {
-    keys.seal(header(salt))
+///
+/// # Errors
+/// [`crate::ErrorKind::WrongKey`] for a data pack when the keys can only write.
+pub(crate) fn seal(keys: &Keys, kind: FrameKind, salt: &Salt) -> Result<Seal> {
+    let header = header(kind, salt);
+    match kind {
+        FrameKind::Data => keys.seal_of_reader(salt, header),
+        FrameKind::Tree => Ok(keys.seal(header)),
+    }
 }
 
-fn header(salt: &Salt) -> Vec<u8> {
-    let mut bytes = preamble(MAGIC, VERSION);
+/// The salt and the seal of a new pack, from 32 random bytes.
+fn new_seal(keys: &Keys, kind: FrameKind, random: [u8; 32]) -> Result<(Salt, Seal)> {
+    match kind {
+        FrameKind::Data => {
+            let ephemeral = PrivateKey::from_bytes(&random);
+            let salt = *ephemeral.public();
+            Ok((salt, keys.seal_for_reader(&ephemeral, header(kind, &salt))?))
+        }
+        FrameKind::Tree => Ok((random, keys.seal(header(kind, &random)))),
+    }
+}
+
+fn header(kind: FrameKind, salt: &Salt) -> Vec<u8> {
+    let magic = match kind {
+        FrameKind::Data => DATA_MAGIC,
+        FrameKind::Tree => TREE_MAGIC,
+    };
+    let mut bytes = preamble(magic, VERSION);
     bytes.extend(salt);
     bytes
+}
+
+/// Reads the first bytes of a pack.
+pub(crate) fn decode_header(bytes: &[u8]) -> Result<(FrameKind, Salt)> {
+    let mut reader = Reader::new(bytes, "a pack");
+    let kind = if bytes.starts_with(&TREE_MAGIC) {
+        reader.preamble(TREE_MAGIC, VERSION)?;
+        FrameKind::Tree
+    } else {
+        reader.preamble(DATA_MAGIC, VERSION)?;
+        FrameKind::Data
+    };
+    Ok((kind, reader.array()?))
 }
 
 /// A frame, and the chunks in it with their lengths, in order.
@@ -59,11 +98,12 @@ pub(crate) struct OpenPack<'a> {
 
 impl<'a> OpenPack<'a> {
     /// Opens the pack with these bytes.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::WrongKey`] for a data pack when the keys can only write.
     pub(crate) fn parse(bytes: &'a [u8], keys: &Keys) -> Result<Self> {
         let damaged = |why| Error::corrupt(format!("a pack {why}"));
-        let mut reader = Reader::new(bytes, "a pack");
-        reader.preamble(MAGIC, VERSION)?;
-        let salt = reader.array()?;
+        let (kind, salt) = decode_header(bytes)?;
         let (body, trailer) =
             bytes.split_last_chunk::<TRAILER_BYTES>().ok_or_else(|| damaged("ends too early"))?;
         let directory_bytes = decode_trailer(trailer)?;
@@ -72,13 +112,16 @@ impl<'a> OpenPack<'a> {
             .checked_sub(directory_bytes)
             .and_then(|start| body.split_at_checked(start))
             .ok_or_else(|| damaged("is shorter than its directory"))?;
-        let seal = seal(keys, &salt);
+        let seal = seal(keys, kind, &salt)?;
         let mut directory = sealed.to_vec();
         seal.open(Role::Directory, 0, &mut directory)
             .map_err(|_| damaged("has a directory that was altered"))?;
         let mut rest = Reader::new(body.get(HEADER_BYTES..).unwrap_or_default(), "a pack");
         let mut frames = Vec::new();
         for entry in decode_directory(&directory)? {
+            if entry.head.kind != kind {
+                return Err(damaged("holds frames of another kind"));
+            }
             let frame = rest.take(entry.head.stored_bytes as usize)?;
             frames.push((entry, frame));
         }

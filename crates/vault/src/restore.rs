@@ -34,13 +34,15 @@ impl Vault {
     ///
     /// # Errors
     /// [`crate::ErrorKind::Corrupt`] names the damaged chunk and the bytes of the disk that it holds;
-    /// [`crate::ErrorKind::Disk`] when the target fails. The target is incomplete after any error.
+    /// [`crate::ErrorKind::Disk`] when the target fails; [`crate::ErrorKind::WrongKey`] when this handle can only write,
+    /// before anything is written. The target is incomplete after any error.
     pub async fn restore_disk(
         &self,
         map: &DiskMap,
         target: &dyn DiskTarget,
         monitor: &Monitor,
     ) -> Result<RestoredDisk> {
+        self.shared.keys.check_can_read()?;
         if target.size_bytes() < map.size_bytes {
             let (has, needs) = (target.size_bytes(), map.size_bytes);
             return Err(Error::invalid(format!("the target has {has} bytes, and the disk needs {needs}")));

@@ -1,6 +1,8 @@
 //! Creating and opening vaults.
 
 mod chunks;
+pub(crate) mod key_slots;
+pub(crate) mod recovery_kit;
 
 use std::{
     collections::HashMap,
@@ -14,14 +16,12 @@ use futures::{StreamExt, stream};
 use model::VaultId;
 
 use crate::{
-    Digest, Error, ErrorKind, NewSlot, PointRecord, Result, StoreLocation, Unlock,
+    Digest, Error, ErrorKind, KeptKey, MasterKey, NewSlot, PointRecord, Result, StoreLocation, Unlock,
+    WriterKey,
     config::Config,
     frame::Decompressors,
     index::{Index, SEGMENT_BYTES_MAX, Segment},
-    keys::{
-        Keys, MasterKey,
-        slot::{SLOT_BYTES, Slot},
-    },
+    keys::{Keys, slot::Slot},
     log::{Log, Sequence, State},
     store::{ObjectKind, Store},
 };
@@ -29,9 +29,6 @@ use chunks::FrameCache;
 
 /// Index segments that are loaded side by side.
 const SEGMENTS_AT_ONCE: usize = 8;
-
-/// Key slots of the vault that are tried; a stranger who can write to the store could add any number.
-const SLOTS_MAX: usize = 64;
 
 /// An open vault. Cheap to clone; clones share one index and one cache.
 #[derive(Clone)]
@@ -68,7 +65,7 @@ impl Vault {
     /// [`ErrorKind::AlreadyExists`] when there is a vault at the place; it is not touched.
     pub async fn create(location: &StoreLocation, slots: &[NewSlot], env: Env) -> Result<Self> {
         if slots.is_empty() {
-            return Err(Error::invalid("a vault without a passphrase or key file could not be opened again"));
+            return Err(Error::invalid("a vault without a key slot could not be opened again"));
         }
         let store = Store::create(location, &env).await?;
         match store.read_config().await {
@@ -80,15 +77,16 @@ impl Vault {
             Err(error) => return Err(error),
         }
         let vault_id = VaultId::from_random(env::random(&*env.entropy));
-        let config = Config::new(vault_id, env.clock.now());
+        let created_at = env.clock.now();
         let master = MasterKey::from_bytes(env::random(&*env.entropy));
+        let keys = Arc::new(Keys::full(master, vault_id));
+        let config = Config::new(vault_id, created_at, keys.reader_key());
         for slot in slots {
-            let (slot, master, env) = (slot.clone(), master.clone(), env.clone());
+            let (slot, keys, env) = (slot.clone(), Arc::clone(&keys), env.clone());
             let threads = env.threads;
-            let wrapped = threads.run(move || Slot::wrap(&master, vault_id, &slot, &env)).await??;
+            let wrapped = threads.run(move || Slot::wrap(&keys, &slot, &env)).await??;
             store.put(ObjectKind::KeySlot, wrapped.encode()).await?;
         }
-        let keys = Arc::new(Keys::new(master, vault_id));
         Log::new(store.clone(), Arc::clone(&keys), env.clone()).create().await?;
         let created = store.create_config(config.encode(&keys)).await;
         created.map_err(|error| match error.kind() {
@@ -121,15 +119,8 @@ impl Vault {
             read => read?,
         };
         let (config, proof) = Config::decode(&config)?;
-        let keys = unlock_master(&store, config.vault_id, unlock, &env).await?;
-        let keys = Arc::new(Keys::new(keys, config.vault_id));
-        if keys.config_proof(&config) != proof {
-            return Err(match unlock {
-                Unlock::MasterKey(_) => wrong_key(&store),
-                _ => Error::corrupt(format!("the vault's config in {} was altered", store.place())),
-            });
-        }
-        Ok(Self::assemble(store, keys, config, env))
+        let keys = key_slots::unlock(&store, &config, &proof, unlock, env.threads).await?;
+        Ok(Self::assemble(store, Arc::new(keys), config, env))
     }
 
     /// Keeps the index in files of this directory, which is created when there is need of it, and so in little memory:
@@ -153,10 +144,26 @@ impl Vault {
         &self.shared.config
     }
 
-    /// The key that opens everything in the vault, for a server's key store.
+    /// Whether this handle reads the data of disks. One that was opened with the writer key only adds to the vault: it lists
+    /// points, stores disks and commits points, and checks objects by their digests.
     #[must_use]
-    pub fn master_key(&self) -> MasterKey {
-        self.shared.keys.master().clone()
+    pub fn can_read_data(&self) -> bool {
+        self.shared.keys.check_can_read().is_ok()
+    }
+
+    /// The key with which this handle can be opened again unattended, for a server's key store.
+    #[must_use]
+    pub fn kept_key(&self) -> KeptKey {
+        match self.shared.keys.master() {
+            Ok(master) => KeptKey::Master(master.clone()),
+            Err(_) => KeptKey::Writer(self.writer_key()),
+        }
+    }
+
+    /// The key for a host that is to add to the vault and not to read the data in it.
+    #[must_use]
+    pub fn writer_key(&self) -> WriterKey {
+        self.shared.keys.writer().clone()
     }
 
     fn assemble(store: Store, keys: Arc<Keys>, config: Config, env: Env) -> Self {
@@ -266,47 +273,6 @@ impl Shared {
         let bytes = self.store.get(ObjectKind::IndexSegment, digest, SEGMENT_BYTES_MAX).await?;
         Segment::decode(&self.keys, &bytes)
     }
-}
-
-async fn unlock_master(store: &Store, vault_id: VaultId, unlock: &Unlock, env: &Env) -> Result<MasterKey> {
-    if let Unlock::MasterKey(master) = unlock {
-        return Ok(master.clone());
-    }
-    let listed = store.list(ObjectKind::KeySlot).await?;
-    let mut tried = 0;
-    for (digest, _) in listed {
-        if tried == SLOTS_MAX {
-            break;
-        }
-        let slot = match store.get(ObjectKind::KeySlot, &digest, SLOT_BYTES as u64).await {
-            Ok(bytes) => Slot::decode(&bytes),
-            Err(error) => Err(error),
-        };
-        let slot = match slot {
-            Ok(slot) if slot.vault_id() == vault_id => slot,
-            Ok(_) => continue,
-            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::UnsupportedVersion) => {
-                tracing::warn!(%digest, %error, "a key slot cannot be used");
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        let unlock = unlock.clone();
-        match env.threads.run(move || slot.unwrap(&unlock)).await? {
-            Ok(Some(master)) => return Ok(master),
-            Ok(None) => tried += 1,
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                tracing::warn!(%digest, %error, "a key slot cannot be used");
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Err(wrong_key(store))
-}
-
-fn wrong_key(store: &Store) -> Error {
-    Error::new(ErrorKind::WrongKey, format!("this key does not open the vault in {}", store.place()))
-        .with_guidance("use the passphrase or key file that was given when the vault was created")
 }
 
 fn already_exists(store: &Store) -> Error {

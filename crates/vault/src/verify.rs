@@ -89,6 +89,9 @@ impl PointHealth {
 pub struct VerifyReport {
     /// Packs that were read.
     pub packs: u64,
+    /// Packs among them whose frames this handle cannot open, for it can only write: their bytes are those that were
+    /// written, and nothing else is known of the data in them.
+    pub digest_only_packs: u64,
     /// Chunks that were checked.
     pub chunks: u64,
     /// Bytes that were read from packs.
@@ -119,6 +122,7 @@ impl VerifyReport {
 impl Vault {
     /// Reads every pack and checks it: its name, its seals, every chunk in it. Then walks every disk of every point and
     /// says what of it is lost. Changes nothing in the store; the next writer of this handle stores again what is lost.
+    /// A handle that can only write checks packs of data by their digests, and counts all that is in a damaged one as lost.
     /// Progress counts bytes of packs.
     ///
     /// # Errors
@@ -144,6 +148,8 @@ impl Vault {
         let indexed = fresh.shared.index.packs().iter().map(|pack| pack.digest).collect();
         let suspect = packs::check(&fresh.shared, indexed, &mut report, monitor).await?;
         fresh.shared.index.mark_damaged(&suspect, &unreadable);
+        // This handle may never have read the index, and then there would be nothing to mark.
+        self.shared.refresh().await?;
         self.shared.index.mark_damaged(&suspect, &unreadable);
         report.points = points::check(&fresh.shared, &points.points, &suspect).await?;
         Ok(report)

@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use model::VaultId;
-use vault::MasterKey;
+use vault::{KeptKey, MasterKey, WriterKey};
 
 use super::KeyStore;
 
@@ -11,9 +11,11 @@ fn a_key_comes_back_and_only_its_owner_can_read_it() {
     let keys = KeyStore::new(directory.path().to_owned());
     let id = VaultId::from_random([7; 10]);
     assert_eq!(keys.load(id).unwrap(), None);
-    keys.save(id, &MasterKey::from_bytes([1; 32])).unwrap();
-    keys.save(id, &MasterKey::from_bytes([0xab; 32])).unwrap();
-    assert_eq!(keys.load(id).unwrap(), Some(MasterKey::from_bytes([0xab; 32])));
+    let (master, writer) = (MasterKey::from_bytes([1; 32]), WriterKey::from_bytes([0xab; 32]));
+    for key in [KeptKey::Master(master), KeptKey::Writer(writer)] {
+        keys.save(id, &key).unwrap();
+        assert_eq!(keys.load(id).unwrap(), Some(key));
+    }
     let files: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(Result::unwrap).collect();
     assert_eq!(files.len(), 1);
     assert_eq!(files[0].metadata().unwrap().permissions().mode() & 0o777, 0o600);

@@ -1,7 +1,7 @@
 use std::sync::atomic::Ordering;
 
 use api::{AttachVault, Code, CreateVault, UnlockWith};
-use vault::{KeyFile, MasterKey};
+use vault::{KeptKey, KeyFile, MasterKey};
 
 use crate::site::{TestSite, code, key_file};
 
@@ -65,9 +65,8 @@ async fn a_stored_key_that_no_longer_fits_is_told_before_any_work() {
     site.protected_guest("db").await;
     site.backup("db").await;
     let vault = site.client.vault("main").await.unwrap();
-    let digits: String =
-        MasterKey::from_bytes([7; 32]).as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    std::fs::write(site.path(&format!("keys/{}.key", vault.id)), digits).unwrap();
+    let stranger = KeptKey::Master(MasterKey::from_bytes([7; 32])).to_text();
+    std::fs::write(site.path(&format!("keys/{}.key", vault.id)), stranger).unwrap();
     let captures = site.hypervisor.captures.load(Ordering::Relaxed);
 
     let problem = site.failure(&site.submit_backup("db").await).await;

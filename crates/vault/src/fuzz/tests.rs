@@ -5,7 +5,7 @@ use crate::golden::golden;
 type Decoder = fn(&[u8]) -> bool;
 
 /// Every decoder, and bytes that it accepts.
-const DECODERS: [(&str, Decoder); 9] = [
+const DECODERS: [(&str, Decoder); 14] = [
     ("pack-directory-v1.bin", super::pack_directory),
     ("index-segment-body-v1.bin", super::index_segment),
     ("tree-leaf-v1.bin", super::tree_leaf),
@@ -13,7 +13,12 @@ const DECODERS: [(&str, Decoder); 9] = [
     ("config-v1.bin", super::config),
     ("key-slot-passphrase-v1.bin", super::key_slot),
     ("key-slot-key-file-v1.bin", super::key_slot),
+    ("key-slot-recipient-v1.bin", super::key_slot),
     ("key-file-v1.txt", super::key_file),
+    ("key-file-printed-v1.txt", super::key_file),
+    ("recipient-v1.txt", super::recipient),
+    ("master-key-v1.txt", super::kept_key),
+    ("writer-key-v1.txt", super::kept_key),
     ("point-body-v1.json", super::point),
 ];
 
@@ -53,6 +58,7 @@ fn frames_and_trailers_survive_any_bytes() {
     let frame = zstd::bulk::compress(&vec![b'x'; 3 << 20], 1).unwrap();
     for _ in 0..500 {
         super::frame(&mutate(&frame, &entropy));
+        super::pack_header(&mutate(&golden("pack-v1.bin"), &entropy));
         super::pack_trailer(&mutate(&golden("pack-v1.bin"), &entropy));
     }
     let bomb = zstd::bulk::compress(&vec![0; 64 << 20], 1).unwrap();

@@ -105,6 +105,9 @@ impl Segment {
             if stored_bytes + HEADER_BYTES as u64 > PACK_BYTES_MAX {
                 return Err(reader.error("describes a pack that is too large"));
             }
+            if frames.windows(2).any(|pair| matches!(pair, [one, next] if one.kind != next.kind)) {
+                return Err(reader.error("describes a pack of frames of two kinds"));
+            }
             raw_bytes.extend(frames.iter().map(|frame| frame.raw_bytes));
             packs.push(PackEntry { digest, salt, frames });
         }

@@ -223,7 +223,7 @@ fn a_directory_that_cannot_be_used_is_an_error_that_names_it_and_changes_nothing
 
 #[test]
 fn segments_survive_sealing_and_no_other_key_opens_them() {
-    let keys = |byte| Keys::new(MasterKey::from_bytes([byte; 32]), VaultId::from_random([1; 10]));
+    let keys = |byte| Keys::full(MasterKey::from_bytes([byte; 32]), VaultId::from_random([1; 10]));
     let bytes = segment(1, 3).encode(&keys(1), [2; 32]);
     assert_eq!(Segment::decode(&keys(1), &bytes).unwrap(), segment(1, 3));
     assert!(Segment::decode(&keys(2), &bytes).is_err());

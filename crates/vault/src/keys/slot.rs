@@ -1,11 +1,12 @@
 //! Key slots: the master key, wrapped under something that a person keeps. Immutable; rotation writes new slots.
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use std::fmt;
+
 use env::Env;
 use model::{Timestamp, VaultId};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
-use super::{KeyFile, MasterKey, NewSlot, Passphrase, Unlock};
+use super::{KeyFile, KeyLabel, Keys, MasterKey, Passphrase, PrivateKey, Recipient, passphrase::Cost};
 use crate::{
     Error, Result,
     codec::{Magic, Reader, preamble},
@@ -16,84 +17,155 @@ const MAGIC: Magic = *b"HFSLOT";
 const VERSION: u16 = 1;
 
 /// Bytes of a slot before the wrapped key: all of them authenticated.
-const HEADER_BYTES: usize = 64;
+const HEADER_BYTES: usize = 80;
 
-/// Bytes of a slot.
-pub(crate) const SLOT_BYTES: usize = HEADER_BYTES + 32 + TAG_BYTES;
+const WRAPPED_BYTES: usize = 32 + TAG_BYTES;
+const LABEL_BYTES: usize = KeyLabel::BYTES_MAX + TAG_BYTES;
 
-/// RFC 9106's second recommended setting: 64 MiB, three passes, four lanes.
-const COST_DEFAULT: Cost = Cost { memory_kib: 64 << 10, passes: 3, lanes: 4 };
+/// Bytes of a slot of any kind.
+pub(crate) const SLOT_BYTES: usize = HEADER_BYTES + WRAPPED_BYTES + LABEL_BYTES;
 
-/// The dearest setting that is honoured: a slot is read before it can be authenticated, and must not exhaust the reader.
-const COST_MAX: Cost = Cost { memory_kib: 1 << 20, passes: 16, lanes: 16 };
-
-/// What it costs to try one passphrase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cost {
-    memory_kib: u32,
-    passes: u32,
-    lanes: u32,
+/// A way to open a vault that is given to it.
+#[derive(Debug, Clone)]
+pub struct NewSlot {
+    /// What will open the vault.
+    pub key: NewKey,
+    /// What people call it. Only who can read the vault sees it.
+    pub label: KeyLabel,
 }
 
+impl NewSlot {
+    /// A slot without a label.
+    #[must_use]
+    pub fn unlabelled(key: NewKey) -> Self {
+        Self { key, label: KeyLabel::default() }
+    }
+}
+
+/// What will open a vault.
+#[derive(Debug, Clone)]
+pub enum NewKey {
+    /// A passphrase.
+    Passphrase(Passphrase),
+    /// A key file.
+    KeyFile(KeyFile),
+    /// The identity that belongs to this recipient, which need not be at hand.
+    Recipient(Recipient),
+}
+
+/// What opens a key slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum SlotKind {
+pub enum KeyKind {
+    /// A passphrase.
+    Passphrase,
+    /// A key file.
+    KeyFile,
+    /// The identity of a recipient.
+    Recipient,
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Passphrase => "passphrase",
+            Self::KeyFile => "key file",
+            Self::Recipient => "recipient",
+        })
+    }
+}
+
+/// How a slot's secret comes about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SlotKind {
     Passphrase(Cost),
     KeyFile,
+    Recipient,
 }
 
 /// A decoded key slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Slot {
-    kind: SlotKind,
+    pub(super) kind: SlotKind,
     vault_id: VaultId,
     created_at: Timestamp,
-    salt: [u8; 16],
-    wrapped: [u8; 32 + TAG_BYTES],
+    /// Random; of a recipient's slot the public half of an ephemeral key.
+    pub(super) salt: [u8; 32],
+    wrapped: [u8; WRAPPED_BYTES],
+    label: [u8; LABEL_BYTES],
 }
 
 impl Slot {
-    /// Wraps the master key. Takes a moment for a passphrase.
-    pub(crate) fn wrap(master: &MasterKey, vault_id: VaultId, opener: &NewSlot, env: &Env) -> Result<Self> {
-        let kind = match opener {
-            NewSlot::Passphrase(_) => SlotKind::Passphrase(COST_DEFAULT),
-            NewSlot::KeyFile(_) => SlotKind::KeyFile,
+    /// Wraps the master key. Takes a moment for a passphrase: call it on a blocking thread.
+    pub(crate) fn wrap(keys: &Keys, new: &NewSlot, env: &Env) -> Result<Self> {
+        let master = keys.master()?;
+        let vault_id = keys.vault_id();
+        let mut random = Zeroizing::new(env::random(&*env.entropy));
+        let (kind, secret) = match &new.key {
+            NewKey::Passphrase(passphrase) => {
+                (SlotKind::Passphrase(Cost::DEFAULT), Cost::DEFAULT.stretch(passphrase, vault_id)?)
+            }
+            NewKey::KeyFile(key_file) => (SlotKind::KeyFile, Zeroizing::new(*key_file.as_bytes())),
+            NewKey::Recipient(recipient) => {
+                let ephemeral = PrivateKey::from_bytes(&random);
+                *random = *ephemeral.public();
+                (SlotKind::Recipient, Zeroizing::new(recipient.slot_secret(&ephemeral)?))
+            }
         };
-        let salt = env::random(&*env.entropy);
-        let mut slot =
-            Self { kind, vault_id, created_at: env.clock.now(), salt, wrapped: [0; 32 + TAG_BYTES] };
-        let seal = match opener {
-            NewSlot::Passphrase(passphrase) => slot.seal_of_passphrase(passphrase, COST_DEFAULT)?,
-            NewSlot::KeyFile(key_file) => slot.seal_of_key_file(key_file),
+        let mut slot = Self {
+            kind,
+            vault_id,
+            created_at: env.clock.now(),
+            salt: *random,
+            wrapped: [0; WRAPPED_BYTES],
+            label: [0; LABEL_BYTES],
         };
         let mut bytes = master.as_bytes().to_vec();
-        seal.close(Role::Body, 0, &mut bytes, 0);
+        slot.seal_of(&secret).close(Role::Body, 0, &mut bytes, 0);
         slot.wrapped.copy_from_slice(&bytes);
+        let mut label = new.label.encode().to_vec();
+        keys.label_seal(slot.encode_up_to_label())?.close(Role::Body, 0, &mut label, 0);
+        slot.label.copy_from_slice(&label);
         Ok(slot)
     }
 
     /// Unwraps the master key; none when the slot is for something else.
-    pub(crate) fn unwrap(&self, unlock: &Unlock) -> Result<Option<MasterKey>> {
-        let seal = match (self.kind, unlock) {
-            (SlotKind::Passphrase(cost), Unlock::Passphrase(passphrase)) => {
-                self.seal_of_passphrase(passphrase, cost)?
-            }
-            (SlotKind::KeyFile, Unlock::KeyFile(key_file)) => self.seal_of_key_file(key_file),
-            _ => return Ok(None),
-        };
+    pub(super) fn unwrap(&self, secret: &[u8; 32]) -> Option<MasterKey> {
         let mut bytes = self.wrapped.to_vec();
-        let opened = seal.open(Role::Body, 0, &mut bytes).is_ok();
+        let opened = self.seal_of(secret).open(Role::Body, 0, &mut bytes).is_ok();
         let master = bytes.first_chunk().filter(|_| opened).map(|bytes| MasterKey::from_bytes(*bytes));
         bytes.zeroize();
-        Ok(master)
+        master
+    }
+
+    /// The label, whose seal covers the whole slot: who has no master key cannot make a slot that passes.
+    pub(crate) fn open_label(&self, keys: &Keys) -> Result<KeyLabel> {
+        let mut label = self.label.to_vec();
+        let opened = keys.label_seal(self.encode_up_to_label())?.open(Role::Body, 0, &mut label);
+        opened
+            .ok()
+            .and_then(|()| KeyLabel::decode(&label))
+            .ok_or_else(|| Error::corrupt("a key slot is damaged, or a stranger's"))
+    }
+
+    pub(crate) fn kind(&self) -> KeyKind {
+        match self.kind {
+            SlotKind::Passphrase(_) => KeyKind::Passphrase,
+            SlotKind::KeyFile => KeyKind::KeyFile,
+            SlotKind::Recipient => KeyKind::Recipient,
+        }
     }
 
     pub(crate) fn vault_id(&self) -> VaultId {
         self.vault_id
     }
 
+    pub(crate) fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = self.encode_header();
-        bytes.extend(self.wrapped);
+        let mut bytes = self.encode_up_to_label();
+        bytes.extend(self.label);
         bytes
     }
 
@@ -105,30 +177,31 @@ impl Slot {
         let cost = Cost { memory_kib: reader.u32()?, passes: reader.u32()?, lanes: reader.u32()? };
         let vault_id = std::str::from_utf8(reader.take(16)?).ok().and_then(|text| text.parse().ok());
         let created_at = Timestamp::from_microseconds(reader.u64()?.cast_signed());
-        let salt = reader.array()?;
-        let wrapped = reader.array()?;
-        let nothing = Cost { memory_kib: 0, passes: 0, lanes: 0 };
+        let (salt, wrapped, label) = (reader.array()?, reader.array()?, reader.array()?);
         let kind = match kind_code {
-            0 if cost.memory_kib <= COST_MAX.memory_kib
-                && cost.passes <= COST_MAX.passes
-                && cost.lanes <= COST_MAX.lanes =>
-            {
-                SlotKind::Passphrase(cost)
-            }
-            1 if cost == nothing => SlotKind::KeyFile,
+            0 if cost.is_honoured() => SlotKind::Passphrase(cost),
+            1 if cost == Cost::NOTHING => SlotKind::KeyFile,
+            2 if cost == Cost::NOTHING => SlotKind::Recipient,
             _ => return Err(reader.error("is of an unknown kind or cost")),
         };
         let (Some(vault_id), [0, 0, 0]) = (vault_id, unused) else {
             return Err(reader.error("has a bad header"));
         };
         reader.finish()?;
-        Ok(Self { kind, vault_id, created_at, salt, wrapped })
+        Ok(Self { kind, vault_id, created_at, salt, wrapped, label })
+    }
+
+    fn encode_up_to_label(&self) -> Vec<u8> {
+        let mut bytes = self.encode_header();
+        bytes.extend(self.wrapped);
+        bytes
     }
 
     fn encode_header(&self) -> Vec<u8> {
         let (kind_code, cost) = match self.kind {
             SlotKind::Passphrase(cost) => (0, cost),
-            SlotKind::KeyFile => (1, Cost { memory_kib: 0, passes: 0, lanes: 0 }),
+            SlotKind::KeyFile => (1, Cost::NOTHING),
+            SlotKind::Recipient => (2, Cost::NOTHING),
         };
         let mut bytes = preamble(MAGIC, VERSION);
         bytes.extend([kind_code, 0, 0, 0]);
@@ -139,22 +212,6 @@ impl Slot {
         bytes.extend(self.created_at.as_microseconds().to_le_bytes());
         bytes.extend(self.salt);
         bytes
-    }
-
-    fn seal_of_passphrase(&self, passphrase: &Passphrase, cost: Cost) -> Result<Seal> {
-        let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(32))
-            .map_err(|_| Error::corrupt("a key slot asks for an impossible cost"))?;
-        let mut stretched = [0; 32];
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into(passphrase.0.as_bytes(), &self.salt, &mut stretched)
-            .map_err(|error| Error::corrupt(format!("a key slot cannot be tried: {error}")))?;
-        let seal = self.seal_of(&stretched);
-        stretched.zeroize();
-        Ok(seal)
-    }
-
-    fn seal_of_key_file(&self, key_file: &KeyFile) -> Seal {
-        self.seal_of(key_file.as_bytes())
     }
 
     /// The salt is in the header, so each slot has a key of its own and the nonce may be zero.

@@ -16,7 +16,7 @@ use crate::{
 };
 
 fn keys() -> Arc<Keys> {
-    Arc::new(Keys::new(MasterKey::from_bytes([5; 32]), VaultId::from_random([1; 10])))
+    Arc::new(Keys::full(MasterKey::from_bytes([5; 32]), VaultId::from_random([1; 10])))
 }
 
 /// The log in this store, as one process sees it.

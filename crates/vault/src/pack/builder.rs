@@ -2,10 +2,11 @@
 
 use super::{
     CHUNK_ENTRY_BYTES, FRAME_ENTRY_BYTES, FrameEntry, HEADER_BYTES, Salt, encode_directory, encode_trailer,
-    header, seal,
+    header, new_seal,
 };
 use crate::{
-    frame::{CompressedFrame, FrameHead},
+    Result,
+    frame::{CompressedFrame, FrameHead, FrameKind},
     keys::Keys,
     pool::Buffer,
     seal::{Role, Seal, TAG_BYTES},
@@ -30,11 +31,12 @@ pub(crate) struct SealedPack {
 }
 
 impl PackBuilder {
-    /// An empty pack. The salt must be random: two packs with one salt would share a key.
-    pub(crate) fn new(keys: &Keys, salt: Salt, mut bytes: Buffer) -> Self {
+    /// An empty pack for frames of one kind. `random` must be: two packs with the same would share a key.
+    pub(crate) fn new(keys: &Keys, kind: FrameKind, random: [u8; 32], mut bytes: Buffer) -> Result<Self> {
+        let (salt, seal) = new_seal(keys, kind, random)?;
         bytes.clear();
-        bytes.extend(header(&salt));
-        Self { seal: seal(keys, &salt), salt, bytes, frames: Vec::new(), directory_bytes: 4 }
+        bytes.extend(header(kind, &salt));
+        Ok(Self { seal, salt, bytes, frames: Vec::new(), directory_bytes: 4 })
     }
 
     /// Seals a frame into the pack and returns the bytes that it takes there.

@@ -43,7 +43,7 @@ impl Shared {
     /// pack that turns out to be damaged is marked as such, and the chunk taken from another that has it too.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] naming the chunk and the pack.
+    /// [`ErrorKind::Corrupt`] naming the chunk and the pack; [`ErrorKind::WrongKey`] for data when the keys can only write.
     pub(crate) async fn read_chunk(
         self: &Arc<Self>,
         kind: FrameKind,
@@ -52,9 +52,12 @@ impl Shared {
     ) -> Result<Bytes> {
         loop {
             let (place, frame) = self.find_chunk(&id)?;
-            let chunk = self
-                .read_frame(&frame)
-                .await
+            let expanded = if frame.head.kind == kind {
+                self.read_frame(&frame).await
+            } else {
+                Err(Error::corrupt(format!("chunk {id} is listed in pack {} of another kind", frame.pack)))
+            };
+            let chunk = expanded
                 .and_then(|bytes| self.chunk_of_frame(kind, id, length_bytes, &place, &frame, &bytes));
             match chunk {
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
@@ -124,7 +127,7 @@ impl Shared {
         let (shared, frame) = (Arc::clone(self), *frame);
         let expanded = self.env.threads.run(move || {
             let mut bytes = Vec::from(sealed);
-            let seal = pack::seal(&shared.keys, &frame.salt);
+            let seal = pack::seal(&shared.keys, frame.head.kind, &frame.salt)?;
             let number = u64::from(frame.number_in_pack);
             let damaged = || Error::corrupt(format!("frame {number} of pack {} is damaged", frame.pack));
             seal.open(Role::Frame, number, &mut bytes).map_err(|_| damaged())?;

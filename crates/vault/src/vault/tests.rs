@@ -4,8 +4,11 @@ use env::{Env, SeededEntropy};
 use object_store::{ObjectStoreExt, memory::InMemory, path::Path};
 
 use crate::{
-    ErrorKind, KeyFile, MasterKey, Monitor, NewSlot, Passphrase, StoreLocation, Unlock, Vault,
-    fixture::{MIB, back_up, create_in, key_file, noise, object, objects, open_in, restored, source, unlock},
+    ErrorKind, Identity, KeptKey, KeyFile, MasterKey, Monitor, NewKey, NewSlot, Passphrase, StoreLocation,
+    Unlock, Vault, WriterKey,
+    fixture::{
+        MIB, back_up, create_in, key_file_slot, noise, object, objects, open_in, restored, source, unlock,
+    },
     index::Index,
 };
 
@@ -17,23 +20,39 @@ fn passphrase(text: &str) -> Passphrase {
     Passphrase::new(text)
 }
 
+fn passphrase_slot() -> NewSlot {
+    NewSlot::unlabelled(NewKey::Passphrase(passphrase("rosebud")))
+}
+
 #[tokio::test]
-async fn every_slot_and_the_master_key_open_the_same_vault() {
+async fn every_slot_and_every_kept_key_open_the_same_vault() {
     let location = StoreLocation::at_hand(Arc::new(InMemory::new()));
-    let slots = [NewSlot::Passphrase(passphrase("rosebud")), NewSlot::KeyFile(key_file())];
-    let vault = Vault::create(&location, &slots, Env::seeded(1)).await.unwrap();
-    for unlock in [Unlock::Passphrase(passphrase("rosebud")), unlock(), Unlock::MasterKey(vault.master_key())]
-    {
-        let opened = open(&location, unlock).await.unwrap();
-        assert_eq!(opened.id(), vault.id());
-        assert!(opened.master_key() == vault.master_key());
+    let identity = Identity::generate(&SeededEntropy::new(8));
+    let recipient = NewSlot::unlabelled(NewKey::Recipient(identity.recipient()));
+    let vault = Vault::create(&location, &[passphrase_slot(), key_file_slot(), recipient], Env::seeded(1))
+        .await
+        .unwrap();
+    let KeptKey::Master(master) = vault.kept_key() else { panic!("the creator has all keys") };
+    for unlock in [
+        Unlock::Passphrase(passphrase("rosebud")),
+        unlock(),
+        Unlock::Identity(identity),
+        Unlock::MasterKey(master),
+        Unlock::WriterKey(vault.writer_key()),
+    ] {
+        let opened = open(&location, unlock.clone()).await.unwrap();
+        let is_writer = matches!(unlock, Unlock::WriterKey(_));
+        assert_eq!((opened.id(), opened.can_read_data()), (vault.id(), !is_writer));
+        assert_eq!(opened.kept_key() == vault.kept_key(), !is_writer);
+        let again = open(&location, opened.kept_key().into()).await.unwrap();
+        assert_eq!(again.can_read_data(), opened.can_read_data());
     }
-    let wrong_key_file = KeyFile::generate(&SeededEntropy::new(1234));
-    let wrong_master = MasterKey::from_bytes([1; 32]);
     let wrong = [
         Unlock::Passphrase(passphrase("rosebud ")),
-        Unlock::KeyFile(wrong_key_file),
-        Unlock::MasterKey(wrong_master),
+        Unlock::KeyFile(KeyFile::generate(&SeededEntropy::new(1234))),
+        Unlock::Identity(Identity::generate(&SeededEntropy::new(1234))),
+        Unlock::MasterKey(MasterKey::from_bytes([1; 32])),
+        Unlock::WriterKey(WriterKey::from_bytes([1; 32])),
     ];
     for unlock in wrong {
         let error = open(&location, unlock).await.unwrap_err();
@@ -48,7 +67,7 @@ async fn a_vault_in_a_directory_survives_being_closed() {
     let path = directory.path().join("deep/볼트 #1");
     let location = StoreLocation::parse(path.to_str().unwrap()).unwrap();
     assert_eq!(open(&location, unlock()).await.unwrap_err().kind(), ErrorKind::NotFound);
-    let vault = Vault::create(&location, &[NewSlot::KeyFile(key_file())], Env::seeded(1)).await.unwrap();
+    let vault = Vault::create(&location, &[key_file_slot()], Env::seeded(1)).await.unwrap();
     let stored = back_up(&vault, 1, source(&noise(1, 20 * MIB))).await.unwrap();
     drop(vault);
     let url = url::Url::from_file_path(&path).unwrap();
@@ -77,7 +96,7 @@ async fn a_vault_is_never_created_over_another() {
     let store = Arc::new(InMemory::new());
     create_in(store.clone()).await;
     let location = StoreLocation::at_hand(store.clone());
-    let slots = [NewSlot::KeyFile(key_file())];
+    let slots = [key_file_slot()];
     let again = Vault::create(&location, &slots, Env::seeded(2)).await.unwrap_err();
     assert_eq!(again.kind(), ErrorKind::AlreadyExists);
     let config = Path::from("config");
@@ -93,7 +112,7 @@ async fn a_vault_is_never_created_over_another() {
 async fn of_two_creators_at_once_one_wins() {
     let store = Arc::new(InMemory::new());
     let location = StoreLocation::at_hand(store);
-    let slots = [NewSlot::KeyFile(key_file())];
+    let slots = [key_file_slot()];
     let (one, two) = tokio::join!(
         Vault::create(&location, &slots, Env::seeded(1)),
         Vault::create(&location, &slots, Env::seeded(2))
@@ -105,34 +124,7 @@ async fn of_two_creators_at_once_one_wins() {
         }
         both => panic!("{both:?}"),
     };
-    assert!(open(&location, unlock()).await.unwrap().master_key() == winner.master_key());
-}
-
-#[tokio::test]
-async fn key_slots_of_strangers_do_not_keep_a_vault_shut() {
-    let store = Arc::new(InMemory::new());
-    let location = StoreLocation::at_hand(store.clone());
-    let slots = [NewSlot::Passphrase(passphrase("rosebud"))];
-    let vault = Vault::create(&location, &slots, Env::seeded(1)).await.unwrap();
-    let slot = objects(&*store).await.into_iter().find(|path| path.as_ref().starts_with("keys/")).unwrap();
-    let sound = object(&*store, &slot).await;
-    let plant = |bytes: Vec<u8>| {
-        let name = Path::from(format!("keys/{}", crate::Digest::of(&bytes)));
-        let store = store.clone();
-        async move { store.put(&name, bytes.into()).await.unwrap() }
-    };
-    // More than are tried, of no use: no slots, slots of another vault, and slots whose cost is refused.
-    for number in 0..100u8 {
-        plant(vec![number; 112]).await;
-        let mut other_vault = sound.clone();
-        other_vault[24..40].copy_from_slice(model::VaultId::from_random([number; 10]).as_str().as_bytes());
-        plant(other_vault).await;
-        let mut impossible = sound.clone();
-        impossible[12..24].fill(0);
-        impossible[111] = number;
-        plant(impossible).await;
-    }
-    assert_eq!(open(&location, Unlock::Passphrase(passphrase("rosebud"))).await.unwrap().id(), vault.id());
+    assert!(open(&location, unlock()).await.unwrap().kept_key() == winner.kept_key());
 }
 
 /// The vault in this store, with every table of its index in a file.

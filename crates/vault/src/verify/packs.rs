@@ -21,6 +21,7 @@ const PACKS_AT_ONCE_MAX: usize = 4;
 #[derive(Default)]
 struct CheckedPack {
     chunks: u64,
+    digest_only: bool,
     damage: Vec<Damage>,
 }
 
@@ -48,6 +49,7 @@ pub(super) async fn check(
     while let Some((digest, size_bytes, checked)) = checks.try_next().await? {
         report.packs += 1;
         report.chunks += checked.chunks;
+        report.digest_only_packs += u64::from(checked.digest_only);
         report.checked_bytes += size_bytes;
         if !checked.damage.is_empty() {
             suspect.insert(digest);
@@ -88,6 +90,7 @@ fn check_bytes(shared: &Shared, digest: Digest, bytes: &Bytes) -> CheckedPack {
                 lost.extend(lost_chunks(shared, &pack.seal, number as u64, frame, sealed));
             }
         }
+        Err(error) if error.kind() == ErrorKind::WrongKey => checked.digest_only = true,
         Err(error) => reasons.push(error.to_string()),
     }
     if !reasons.is_empty() || !lost.is_empty() {

@@ -22,6 +22,7 @@ struct PointCheck<'a> {
     shared: &'a Arc<Shared>,
     /// Packs in which something is wrong: what lies in them is tried, what lies elsewhere was checked.
     suspect: &'a HashSet<Digest>,
+    can_read_data: bool,
     intact_leaves: HashSet<ChunkId>,
     tried: HashMap<ChunkId, bool>,
 }
@@ -32,7 +33,9 @@ pub(super) async fn check(
     points: &[PointRecord],
     suspect: &HashSet<Digest>,
 ) -> Result<Vec<PointHealth>> {
-    let mut check = PointCheck { shared, suspect, intact_leaves: HashSet::new(), tried: HashMap::new() };
+    let can_read_data = shared.keys.check_can_read().is_ok();
+    let mut check =
+        PointCheck { shared, suspect, can_read_data, intact_leaves: HashSet::new(), tried: HashMap::new() };
     let mut healths = Vec::with_capacity(points.len());
     for point in points {
         let mut hurt = Vec::new();
@@ -107,6 +110,9 @@ impl PointCheck<'_> {
         };
         if !self.suspect.contains(&frame.pack) {
             return Ok(place.length_bytes == chunk.length_bytes);
+        }
+        if !self.can_read_data {
+            return Ok(false);
         }
         if let Some(&good) = self.tried.get(&chunk.id) {
             return Ok(good);

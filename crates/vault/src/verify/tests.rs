@@ -6,10 +6,10 @@ use proptest::prelude::*;
 
 use super::PointHealth;
 use crate::{
-    Damage, Digest, DiskSource, ErrorKind, Monitor, NewSlot, StoreLocation, StoredDisk, Vault, VerifyReport,
+    Damage, Digest, DiskSource, ErrorKind, Monitor, StoreLocation, StoredDisk, Vault, VerifyReport,
     fixture::{
-        MIB, back_up, changed_source, key_file, memory_vault, noise, object, objects, open_in, read_whole,
-        restored, source, unlock,
+        MIB, back_up, changed_source, key_file_slot, memory_vault, noise, object, objects, open_in,
+        open_write_only, read_whole, restored, source, unlock,
     },
 };
 use env::Env;
@@ -236,7 +236,7 @@ async fn a_verification_does_not_trust_what_its_handle_has_seen_before() {
 async fn objects_that_were_cut_short_are_damage_in_any_kind_of_store() {
     let directory = tempfile::tempdir().unwrap();
     let location = StoreLocation::parse(directory.path().to_str().unwrap()).unwrap();
-    let slots = [NewSlot::KeyFile(key_file())];
+    let slots = [key_file_slot()];
     let vault = Vault::create(&location, &slots, Env::seeded(1)).await.unwrap();
     let stored = back_up(&vault, 1, source(&disk())).await.unwrap();
     let local = object_store::local::LocalFileSystem::new_with_prefix(directory.path()).unwrap();
@@ -258,6 +258,29 @@ async fn objects_that_were_cut_short_are_damage_in_any_kind_of_store() {
     }
     let report = vault.verify(&Monitor::default()).await.unwrap();
     assert_eq!((report.damage.len(), report.points.len()), (4, 0), "{report:?}");
+}
+
+#[tokio::test]
+async fn a_host_that_only_writes_checks_data_by_digest_and_says_so() {
+    let (vault, store, _) = two_points().await;
+    let full = vault.verify(&Monitor::default()).await.unwrap();
+    let host = open_write_only(store.clone(), &vault, 2).await;
+    let report = host.verify(&Monitor::default()).await.unwrap();
+    assert!(report.is_clean() && report.points.len() == 2, "{report:?}");
+    assert_eq!((full.digest_only_packs, report.digest_only_packs), (0, 2), "both packs of data");
+    assert_eq!((report.packs, report.checked_bytes), (full.packs, full.checked_bytes));
+    assert!(report.chunks > 0 && report.chunks < full.chunks, "nodes of maps only");
+
+    let pack = largest_in(&store, "packs").await.remove(0);
+    let mut bytes = object(&*store, &pack).await;
+    bytes[2_000_000] ^= 1;
+    store.put(&pack, bytes.into()).await.unwrap();
+    let report = host.verify(&Monitor::default()).await.unwrap();
+    assert!(matches!(&report.damage[..], [Damage::Pack { .. }]), "{report:?}");
+    assert!(report.points.iter().all(|point| !point.is_intact()), "which chunks are lost, it cannot tell");
+    // It can heal what it cannot read.
+    assert!(back_up(&host, 3, source(&changed_disk())).await.unwrap().stored_bytes > 7 * MIB as u64);
+    assert!(open_in(store, 3).await.verify(&Monitor::default()).await.unwrap().points[2].is_intact());
 }
 
 /// What may happen to an object.

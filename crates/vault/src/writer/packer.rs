@@ -150,10 +150,14 @@ impl Packer {
             FrameKind::Data => &mut self.data,
             FrameKind::Tree => &mut self.tree,
         };
-        let pack = slot.get_or_insert_with(|| {
-            let salt = env::random(&*self.shared.env.entropy);
-            PackBuilder::new(&self.shared.keys, salt, self.pack_buffers.take())
-        });
+        let pack = match slot {
+            Some(pack) => pack,
+            None => {
+                let random = env::random(&*self.shared.env.entropy);
+                let buffer = self.pack_buffers.take();
+                slot.insert(PackBuilder::new(&self.shared.keys, frame.kind, random, buffer)?)
+            }
+        };
         self.stored_bytes += pack.push(frame);
         if pack.size_bytes() < pack_bytes {
             return Ok(());

@@ -1,15 +1,15 @@
 use std::sync::Arc;
 
 use image::{ByteRange, FaultyImage, MemoryImage, conformance};
-use object_store::memory::InMemory;
+use object_store::{ObjectStoreExt, memory::InMemory};
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     DiskMap, DiskSource, ErrorKind, Monitor,
     fixture::{
-        FailingStore, MIB, back_up, changed_source, create_in, memory_vault, noise, open_in, point,
-        read_whole, restored, source,
+        FailingStore, MIB, back_up, changed_source, create_in, memory_vault, noise, objects, open_in,
+        open_write_only, point, read_whole, restored, source,
     },
     tree::REGION_BYTES,
 };
@@ -358,4 +358,64 @@ impl image::DiskImage for Sparse {
         }
         Ok(())
     }
+}
+
+#[tokio::test]
+async fn a_host_that_only_writes_backs_up_again_and_again_and_reads_nothing_back() {
+    let (reader, store) = memory_vault().await;
+    let mut bytes = noise(1, 9 * MIB);
+    let first = back_up(&reader, 1, source(&bytes)).await.unwrap();
+
+    let host = open_write_only(store.clone(), &reader, 2).await;
+    assert_eq!(back_up(&host, 2, source(&bytes)).await.unwrap().stored_bytes, 0, "it knows what is there");
+    let mut parent = first;
+    let mut moments = vec![(first, bytes.clone())];
+    for number in 3..6u8 {
+        let offset = usize::from(number) * MIB + 5000;
+        bytes[offset..offset + 4096].fill(number);
+        let change = vec![ByteRange::new(offset as u64, 4096)];
+        // Every time another process, which knows only what is in the store.
+        let host = open_write_only(store.clone(), &reader, u64::from(number)).await;
+        assert_eq!(host.points().await.unwrap().points.len(), usize::from(number) - 1);
+        let writer = host.writer().await.unwrap();
+        assert!(writer.is_whole(&parent.map).await.unwrap());
+        parent = back_up(&host, number, changed_source(&bytes, parent.map, change)).await.unwrap();
+        assert!(parent.stored_bytes > 0 && parent.read_bytes < MIB as u64, "{parent:?}");
+        moments.push((parent, bytes.clone()));
+    }
+    let compared = DiskSource { parent: Some(parent.map), ..source(&bytes) };
+    assert_eq!(back_up(&host, 6, compared).await.unwrap().stored_bytes, 0);
+
+    let target = image::MemoryTarget::new(parent.map.size_bytes);
+    let errors = [
+        host.restore_disk(&parent.map, &target, &Monitor::default()).await.unwrap_err(),
+        host.image(&parent.map).await.err().unwrap(),
+    ];
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::WrongKey);
+        assert!(error.guidance().unwrap().contains("key file"), "{error:?}");
+    }
+    let reader = open_in(store, 9).await;
+    for (stored, bytes) in moments {
+        assert!(restored(&reader, &stored.map).await.unwrap() == bytes);
+    }
+    assert!(reader.verify(&Monitor::default()).await.unwrap().is_clean());
+}
+
+#[tokio::test]
+async fn a_host_that_only_writes_stores_again_what_was_lost() {
+    let (reader, store) = memory_vault().await;
+    let bytes = noise(1, 9 * MIB);
+    let first = back_up(&reader, 1, source(&bytes)).await.unwrap();
+    let mut packs = objects(&*store).await;
+    packs.retain(|path| path.as_ref().starts_with("packs/"));
+    for pack in packs {
+        store.delete(&pack).await.unwrap();
+    }
+    let host = open_write_only(store.clone(), &reader, 2).await;
+    let writer = host.writer().await.unwrap();
+    assert!(writer.lost_packs() > 0 && !writer.is_whole(&first.map).await.unwrap());
+    let compared = DiskSource { parent: Some(first.map), ..source(&bytes) };
+    assert_eq!(back_up(&host, 2, compared).await.unwrap().map, first.map);
+    assert!(restored(&open_in(store, 3).await, &first.map).await.unwrap() == bytes);
 }
