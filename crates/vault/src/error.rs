@@ -81,6 +81,12 @@ impl Error {
         matches!(self.kind, ErrorKind::Unreachable | ErrorKind::Disk(image::ErrorKind::Io))
     }
 
+    /// The same error as something else to act on.
+    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     pub(crate) fn corrupt(context: impl Into<String>) -> Self {
         Self::new(ErrorKind::Corrupt, context)
     }

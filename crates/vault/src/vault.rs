@@ -21,6 +21,7 @@ use crate::{
         Keys, MasterKey,
         slot::{SLOT_BYTES, Slot},
     },
+    probe,
     store::{ObjectKind, Store},
 };
 use chunks::FrameCache;
@@ -54,12 +55,13 @@ impl Vault {
     /// Creates a vault that the given slots open. The config is written last: without it there is no vault.
     ///
     /// # Errors
-    /// [`ErrorKind::AlreadyExists`] when there is a vault at the place; it is not touched.
+    /// [`ErrorKind::AlreadyExists`] when there is a vault at the place; it is not touched. [`ErrorKind::Invalid`] when the
+    /// store creates objects over those that are there.
     pub async fn create(location: &StoreLocation, slots: &[NewSlot], env: Env) -> Result<Self> {
         if slots.is_empty() {
             return Err(Error::invalid("a vault without a passphrase or key file could not be opened again"));
         }
-        let store = Store::create(location).await?;
+        let store = Store::create(location, &env).await?;
         match store.read_config().await {
             Ok(_) => return Err(already_exists(&store)),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -68,6 +70,7 @@ impl Vault {
             }
             Err(error) => return Err(error),
         }
+        probe::require_create_if_absent(&store).await?;
         let vault_id = VaultId::from_random(env::random(&*env.entropy));
         let config = Config::new(vault_id, env.clock.now());
         let master = MasterKey::from_bytes(env::random(&*env.entropy));
@@ -96,7 +99,7 @@ impl Vault {
             Error::new(ErrorKind::NotFound, format!("there is no vault in {place}"))
                 .with_guidance("check the place, or create a vault there")
         };
-        let store = match Store::open(location).await {
+        let store = match Store::open(location, &env).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(absent(location).with_source(error));
             }
