@@ -120,7 +120,7 @@ impl ObjectLock {
     /// [`ErrorKind::NotFound`] when there is no such object, [`ErrorKind::Denied`] without the permission
     /// `s3:PutObjectRetention`.
     pub async fn extend(&self, path: &str, until: Timestamp) -> Result<()> {
-        let path = path.split('/').fold(self.prefix.clone(), |folder, part| folder.join(part));
+        let path = self.path_of(path);
         // Full seconds, rounded up: not all servers read fractions.
         let seconds = until.as_microseconds().saturating_add(999_999).div_euclid(1_000_000);
         let until = Timestamp::from_microseconds(seconds.saturating_mul(1_000_000));
@@ -133,14 +133,30 @@ impl ObjectLock {
         match answer.status {
             200 | 204 => Ok(()),
             // To shorten a retention is forbidden.
-            403 if self.retained_until(&path).await?.is_some_and(|retained| retained >= until) => Ok(()),
+            403 if self.read_retention(&path).await?.is_some_and(|retained| retained >= until) => Ok(()),
             _ => Err(answer.into_error(format!("the retention of {path} cannot be extended"))),
         }
     }
 
-    async fn retained_until(&self, path: &Path) -> Result<Option<Timestamp>> {
+    /// Until when an object of the vault is kept; none where it is not.
+    ///
+    /// # Errors
+    /// As [`ObjectLock::extend`].
+    pub async fn retained_until(&self, path: &str) -> Result<Option<Timestamp>> {
+        self.read_retention(&self.path_of(path)).await
+    }
+
+    async fn read_retention(&self, path: &Path) -> Result<Option<Timestamp>> {
         let answer = self.requests.send("GET", path, "retention", None).await?;
-        Ok(element(&answer.text, "RetainUntilDate").and_then(|text| text.parse().ok()))
+        match answer.status {
+            200 => Ok(element(&answer.text, "RetainUntilDate").and_then(|text| text.parse().ok())),
+            404 if answer.code() == Some("NoSuchObjectLockConfiguration") => Ok(None),
+            _ => Err(answer.into_error(format!("the retention of {path} cannot be read"))),
+        }
+    }
+
+    fn path_of(&self, name: &str) -> Path {
+        name.split('/').fold(self.prefix.clone(), |folder, part| folder.join(part))
     }
 }
 
