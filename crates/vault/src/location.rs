@@ -130,7 +130,10 @@ impl StoreLocation {
         match &self.place {
             Place::Directory(directory) => {
                 let store = directory::open(directory).await?;
-                Ok(OpenLocation { directory: Some(directory.clone()), ..OpenLocation::of(store, Path::default()) })
+                Ok(OpenLocation {
+                    directory: Some(directory.clone()),
+                    ..OpenLocation::of(store, Path::default())
+                })
             }
             Place::Sftp(address) => {
                 let store = SftpStore::open(address, &self.variables).await?;

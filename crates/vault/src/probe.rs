@@ -68,7 +68,8 @@ impl ProbeReport {
 /// When the place cannot be opened at all; what fails after that is in the report.
 pub async fn probe(location: &StoreLocation, env: &Env) -> Result<ProbeReport> {
     let store = Store::create(location, env).await?;
-    let mut probe = Probe { folder: format!("{CLOCK_FOLDER}/{}", store.random_name()), store, checks: Vec::new() };
+    let mut probe =
+        Probe { folder: format!("{CLOCK_FOLDER}/{}", store.random_name()), store, checks: Vec::new() };
     let clock_skew_us = probe.run(env).await;
     probe.clean_up().await;
     Ok(ProbeReport { checks: probe.checks, clock_skew_us })
@@ -217,7 +218,11 @@ impl Probe {
             }
             _ => Verdict::Passed,
         });
-        self.note("clock", "how long deleted points can be brought back is counted by the store's clock", verdict);
+        self.note(
+            "clock",
+            "how long deleted points can be brought back is counted by the store's clock",
+            verdict,
+        );
         skew_us
     }
 

@@ -14,9 +14,7 @@ use futures::TryStreamExt;
 use model::Timestamp;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, path::Path};
 
-use crate::{
-    Digest, Error, ErrorKind, Result, StoreLocation, config::CONFIG_BYTES, location::OpenLocation,
-};
+use crate::{Digest, Error, ErrorKind, Result, StoreLocation, config::CONFIG_BYTES, location::OpenLocation};
 pub(crate) use clock::CLOCK_FOLDER;
 use failure::classify;
 pub(crate) use failure::{UNSUPPORTED_GUIDANCE, error, io_error};

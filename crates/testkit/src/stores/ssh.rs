@@ -54,12 +54,7 @@ impl SshServer {
             let config = directory.join("config").display().to_string();
             let libraries = format!("LD_LIBRARY_PATH={libraries}");
             let command = ["env", &libraries, &program, "-D", "-e", "-f", &config, "-o", &listen];
-            identity
-                .into_iter()
-                .filter(|_| is_root)
-                .chain(command)
-                .map(str::to_owned)
-                .collect()
+            identity.into_iter().filter(|_| is_root).chain(command).map(str::to_owned).collect()
         };
         let server = Server::start("Server listening", arguments).await?;
         let server = Self { server, user: user.trim().to_owned(), files };
@@ -157,7 +152,8 @@ fn install(directory: &Path) -> Result<()> {
         let needed = resolve(&["openssh-server"])?;
         // The C library and its kin are this host's own: programs of the same distribution run with them.
         let is_wanted = |name: &String| {
-            name.starts_with("openssh-") || name.starts_with("lib") && !name.starts_with("libc6") && name != "libgcc-s1"
+            name.starts_with("openssh-")
+                || name.starts_with("lib") && !name.starts_with("libc6") && name != "libgcc-s1"
         };
         fetch(&needed.into_iter().filter(is_wanted).collect::<Vec<_>>(), &archives)
     })

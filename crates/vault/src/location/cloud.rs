@@ -16,7 +16,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// What asking the metadata service of a cloud's own machine for credentials may take: it answers in milliseconds, and
 /// elsewhere nobody does.
-const CREDENTIALS_LIMIT: Duration = Duration::from_secs(5);
+const CREDENTIALS_LIMIT: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cloud {
@@ -133,7 +133,9 @@ impl Bucket {
             builder = builder.with_checksum_algorithm(Checksum::SHA256);
         }
         if let Some(endpoint) = &self.endpoint {
-            builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, endpoint).with_allow_http(is_plain(endpoint));
+            builder = builder
+                .with_config(AmazonS3ConfigKey::S3Endpoint, endpoint)
+                .with_allow_http(is_plain(endpoint));
         }
         match &self.region {
             Some(region) => builder.with_region(region),

@@ -1,8 +1,5 @@
 //! A vault in a directory of this host.
 
-#[cfg(test)]
-mod tests;
-
 use std::{
     fs, io,
     path::{Path, PathBuf},

@@ -4,9 +4,9 @@
 //! in the Amazon S3 API reference: GetObjectLockConfiguration, GetObjectRetention, PutObjectRetention.
 
 mod checksum;
-mod xml;
 #[cfg(test)]
 mod tests;
+mod xml;
 
 use std::time::Duration;
 
@@ -188,7 +188,8 @@ impl Requests {
         let bucket_url = Url::parse(&url)
             .map_err(|source| Error::invalid(format!("{endpoint} is no endpoint")).with_source(source))?;
         let options = ClientOptions::new().with_allow_http(is_plain(endpoint));
-        let client = ReqwestConnector::default().connect(&options).map_err(|source| bucket.misconfigured(source))?;
+        let client =
+            ReqwestConnector::default().connect(&options).map_err(|source| bucket.misconfigured(source))?;
         let store = builder.build().map_err(|source| bucket.misconfigured(source))?;
         Ok(Self { client, credentials: store.credentials().clone(), region, bucket_url })
     }
@@ -201,7 +202,9 @@ impl Requests {
         loop {
             tries_left -= 1;
             match self.send_once(method, path, query, body.clone()).await {
-                Ok(answer) if answer.status < 500 || answer.status == 501 || tries_left == 0 => return Ok(answer),
+                Ok(answer) if answer.status < 500 || answer.status == 501 || tries_left == 0 => {
+                    return Ok(answer);
+                }
                 Err(error) if !error.is_retryable() || tries_left == 0 => return Err(error),
                 _ => {}
             }
@@ -210,11 +213,22 @@ impl Requests {
         }
     }
 
-    async fn send_once(&self, method: &str, path: &Path, query: &str, body: Option<String>) -> Result<Answer> {
-        let unreachable = || Error::new(ErrorKind::Unreachable, format!("{} cannot be reached", self.bucket_url));
+    async fn send_once(
+        &self,
+        method: &str,
+        path: &Path,
+        query: &str,
+        body: Option<String>,
+    ) -> Result<Answer> {
+        let unreachable =
+            || Error::new(ErrorKind::Unreachable, format!("{} cannot be reached", self.bucket_url));
         let mut url = self.bucket_url.clone();
         if !path.is_root() {
-            url.set_path(&format!("{}/{}", url.path().trim_end_matches('/'), xml::escaped_path(path.as_ref())));
+            url.set_path(&format!(
+                "{}/{}",
+                url.path().trim_end_matches('/'),
+                xml::escaped_path(path.as_ref())
+            ));
         }
         // The empty value is part of what is signed.
         url.set_query(Some(&format!("{query}=")));
@@ -225,7 +239,8 @@ impl Requests {
         *request.method_mut() = method.parse().map_err(|source| unreachable().with_source(source))?;
         *request.uri_mut() = url.as_str().parse().map_err(|source| unreachable().with_source(source))?;
         if !is_empty {
-            let value = HeaderValue::from_str(&checksum).map_err(|source| unreachable().with_source(source))?;
+            let value =
+                HeaderValue::from_str(&checksum).map_err(|source| unreachable().with_source(source))?;
             request.headers_mut().insert("x-amz-checksum-sha256", value);
         }
         let credential = self.credentials.get_credential().await.map_err(|source| {
@@ -234,14 +249,18 @@ impl Requests {
         AwsAuthorizer::new(&credential, "s3", &self.region)
             .try_authorize(&mut request, None)
             .map_err(|source| crate::store::error("a request cannot be signed".into(), source))?;
-        let response = self.client.execute(request).await.map_err(|source| unreachable().with_source(source))?;
+        let response =
+            self.client.execute(request).await.map_err(|source| unreachable().with_source(source))?;
         let status = response.status().as_u16();
         let mut bytes = Vec::new();
         let mut parts = response.into_body().bytes_stream();
         while let Some(part) = parts.try_next().await.map_err(|source| unreachable().with_source(source))? {
             bytes.extend_from_slice(&part);
             if bytes.len() > ANSWER_BYTES_MAX {
-                return Err(Error::corrupt(format!("{} answers with more than any answer has", self.bucket_url)));
+                return Err(Error::corrupt(format!(
+                    "{} answers with more than any answer has",
+                    self.bucket_url
+                )));
             }
         }
         Ok(Answer { status, text: String::from_utf8_lossy(&bytes).into_owned() })

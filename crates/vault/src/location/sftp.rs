@@ -22,8 +22,8 @@ use futures::{
 };
 use object_store::{
     Attributes, CopyOptions, Error as StoreError, Extensions, GetOptions, GetResult, GetResultPayload,
-    ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload,
-    PutResult, Result as StoreResult, path::Path,
+    ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions,
+    PutPayload, PutResult, Result as StoreResult, path::Path,
 };
 
 use super::variables::Variables;
@@ -137,12 +137,12 @@ impl ObjectStore for SftpStore {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> StoreResult<GetResult> {
         let named = location.clone();
-        let meta = self
-            .connection
-            .run(self.path_of(location), |session, path| async move {
-                files::head(&session, &path, named).await
-            })
-            .await?;
+        let meta =
+            self.connection
+                .run(self.path_of(location), |session, path| async move {
+                    files::head(&session, &path, named).await
+                })
+                .await?;
         options.check_preconditions(&meta)?;
         let range = match &options.range {
             Some(range) => range

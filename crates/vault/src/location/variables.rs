@@ -35,10 +35,9 @@ impl Variables {
                 };
                 std::env::vars_os().filter_map(text).collect()
             }
-            Self::Given(given) => given
-                .iter()
-                .filter_map(|(name, value)| wanted((name.clone(), value.clone())))
-                .collect(),
+            Self::Given(given) => {
+                given.iter().filter_map(|(name, value)| wanted((name.clone(), value.clone()))).collect()
+            }
         }
     }
 }

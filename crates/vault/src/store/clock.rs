@@ -20,7 +20,8 @@ impl Store {
         let name = format!("{CLOCK_FOLDER}/{}", self.random_name());
         self.put_named(&name, &b"now"[..]).await?;
         let path = self.named_path(&name);
-        let read = self.persist(|| "the store's clock cannot be read".into(), || self.inner.head(&path)).await;
+        let read =
+            self.persist(|| "the store's clock cannot be read".into(), || self.inner.head(&path)).await;
         self.delete_named(&name).await?;
         Ok(last_modified(&read?))
     }

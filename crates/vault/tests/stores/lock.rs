@@ -39,7 +39,10 @@ async fn a_retention_is_extended() {
     lock.extend("points/one", later(2)).await.unwrap();
     lock.extend("points/one", later(4)).await.unwrap();
     let until = lock.retained_until("points/one").await.unwrap().unwrap();
-    assert!((later(4)..=Timestamp::from_microseconds(now + 4 * HOUR_US + 1_000_000)).contains(&until), "{until}");
+    assert!(
+        (later(4)..=Timestamp::from_microseconds(now + 4 * HOUR_US + 1_000_000)).contains(&until),
+        "{until}"
+    );
     let absent = lock.extend("points/two", later(1)).await.unwrap_err();
     assert_eq!(absent.kind(), ErrorKind::NotFound);
 }

@@ -124,13 +124,15 @@ async fn reads_end_where_objects_end(location: &StoreLocation) {
 async fn listings_are_whole(location: &StoreLocation) {
     let (store, prefix) = location.object_store().await.unwrap();
     let folder = prefix.join("many");
-    let name = |number: usize| folder.clone().join(format!("{:02x}", number % 16)).join(format!("{number:04}"));
+    let name =
+        |number: usize| folder.clone().join(format!("{:02x}", number % 16)).join(format!("{number:04}"));
     let wanted: BTreeSet<Path> = (0..MANY).map(name).collect();
     let put = |path: Path| {
         let store = store.clone();
         async move { store.put(&path, Bytes::from_static(b"entry").into()).await }
     };
-    let puts: Vec<_> = stream::iter(wanted.clone()).map(put).buffer_unordered(16).try_collect().await.unwrap();
+    let puts: Vec<_> =
+        stream::iter(wanted.clone()).map(put).buffer_unordered(16).try_collect().await.unwrap();
     assert_eq!(puts.len(), MANY);
     let listed: Vec<_> = store.list(Some(&folder)).try_collect().await.unwrap();
     assert_eq!(listed.len(), MANY);

@@ -13,7 +13,10 @@ pub(super) fn sha256(body: &[u8]) -> String {
 pub(super) fn base64(bytes: &[u8]) -> String {
     let mut text = String::new();
     for group in bytes.chunks(3) {
-        let bits = group.iter().enumerate().fold(0u32, |bits, (place, &byte)| bits | u32::from(byte) << (16 - 8 * place));
+        let bits = group
+            .iter()
+            .enumerate()
+            .fold(0u32, |bits, (place, &byte)| bits | u32::from(byte) << (16 - 8 * place));
         for place in 0..4 {
             let digit = DIGITS.get((bits >> (18 - 6 * place)) as usize & 63).copied().unwrap_or(b'=');
             text.push(if place > group.len() { '=' } else { char::from(digit) });

@@ -165,7 +165,8 @@ pub(super) async fn read(session: &Session, path: &str, range: Range<u64>) -> St
     if bytes.len() as u64 == wanted {
         return Ok(bytes.into());
     }
-    let source = io::Error::new(io::ErrorKind::UnexpectedEof, format!("{path} became shorter while it was read"));
+    let source =
+        io::Error::new(io::ErrorKind::UnexpectedEof, format!("{path} became shorter while it was read"));
     Err(StoreError::Generic { store: STORE, source: source.into() })
 }
 
@@ -263,9 +264,9 @@ fn already_exists(path: &str, error: SftpError) -> StoreError {
 
 /// The error of a write: the protocol's general failure is a full disk when there is no room.
 async fn write_failed(session: &Session, path: &str, payload: &PutPayload, error: SftpError) -> StoreError {
-    let is_general =
-        matches!(&error, SftpError::Status(status) if status.status_code == StatusCode::Failure);
-    if is_general && session.free_bytes(parent(path)).await.is_some_and(|free| free < payload.content_length() as u64)
+    let is_general = matches!(&error, SftpError::Status(status) if status.status_code == StatusCode::Failure);
+    if is_general
+        && session.free_bytes(parent(path)).await.is_some_and(|free| free < payload.content_length() as u64)
     {
         let full = io::Error::new(io::ErrorKind::StorageFull, error);
         return StoreError::Generic { store: STORE, source: full.into() };

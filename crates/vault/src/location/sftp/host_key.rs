@@ -3,12 +3,12 @@
 use std::{borrow::Cow, path::PathBuf};
 
 use russh::{
+    Preferred,
     client::Handler,
     keys::{
         Algorithm, HashAlg, PublicKeyOrCertificate,
         known_hosts::{check_known_hosts_path, known_host_keys_path},
     },
-    Preferred,
 };
 
 use super::{super::variables::Variables, SftpAddress};
@@ -42,8 +42,8 @@ impl KnownHost {
 
     /// What to ask the server for: first the kinds of keys by which it is known, lest it show another that is not.
     pub(super) fn preferred(&self) -> Preferred {
-        let known =
-            known_host_keys_path(self.address.host(), self.address.port(), &self.known_hosts).unwrap_or_default();
+        let known = known_host_keys_path(self.address.host(), self.address.port(), &self.known_hosts)
+            .unwrap_or_default();
         let is_known = |algorithm: &&Algorithm| {
             known.iter().any(|(_, key)| match (key.algorithm(), algorithm) {
                 (Algorithm::Rsa { .. }, Algorithm::Rsa { .. }) => true,
