@@ -41,7 +41,8 @@ pub fn store_url(text: &str) -> Result<String, Failure> {
     }
 }
 
-const URL_FORMS: &str = "write a path, file:///srv/vault, s3://bucket/prefix?endpoint=…&region=… or az://account/container/prefix";
+const URL_FORMS: &str = "write a path, file:///srv/vault, sftp://user@host/srv/vault, s3://bucket/prefix?endpoint=…&region=…, \
+     gs://bucket/prefix or az://account/container/prefix";
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 //! It boots by itself from its own disk by BIOS, or directly from its kernel. It has a root disk, a data disk, a guest
 //! agent with freeze hooks, and a workload whose every record can be checked; `guest/workload` describes it.
 
-mod archives;
+pub(crate) mod archives;
 mod disk;
 mod initramfs;
 mod root;

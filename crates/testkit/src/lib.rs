@@ -1,4 +1,4 @@
-//! Real components for tests: guests, QEMU, a running site.
+//! Real components for tests: guests, QEMU, a running site, stores.
 //!
 //! Nothing here needs root, a mount or a loop device, and nothing outlives the value that stands for it.
 
@@ -11,6 +11,7 @@ pub mod offline;
 pub mod packages;
 pub mod qemu;
 pub mod site;
+pub mod stores;
 pub mod target;
 mod transcript;
 pub mod workload;

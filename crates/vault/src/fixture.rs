@@ -1,5 +1,7 @@
 //! What the tests of this crate share: vaults in memory, disks of noise, stores that fail on purpose.
 
+mod odd_store;
+
 use std::{
     fmt,
     sync::{
@@ -20,6 +22,8 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, memory::InMemory, path::Path,
 };
+
+pub(crate) use odd_store::{OddStore, Oddity};
 
 use crate::{
     DiskMap, DiskSource, KeyFile, Monitor, NewKey, NewSlot, PointRecord, StoreLocation, StoredDisk, Unlock,

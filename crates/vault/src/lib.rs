@@ -8,6 +8,7 @@
 //! packs/<2 digits>/<digest>  frames of compressed chunks
 //! index/<digest>             index segments: which chunk is where
 //! points/<digest>            recovery points
+//! clock/<16 digits>          to see what time it is by the store's clock; gone at once
 //! ```
 //!
 //! `docs/format.md` describes every byte.
@@ -50,6 +51,7 @@ mod monitor;
 mod pack;
 mod point;
 mod pool;
+mod probe;
 mod restore;
 mod seal;
 mod sealed_object;
@@ -69,9 +71,13 @@ pub use keys::{
     Identity, KeptKey, KeyFile, KeyKind, KeyLabel, MasterKey, NewKey, NewSlot, Passphrase, ReaderKey,
     Recipient, Unlock, WriterKey,
 };
-pub use location::StoreLocation;
+pub use location::{
+    StoreLocation,
+    object_lock::{ObjectLock, RetentionMode},
+};
 pub use monitor::{Monitor, ProgressListener};
 pub use point::{PointList, PointRecord};
+pub use probe::{Check, ProbeReport, Verdict, probe};
 pub use restore::RestoredDisk;
 pub use stats::{ObjectStats, VaultStats};
 pub use tree::DiskMap;

@@ -1,173 +1,175 @@
 //! Where a vault is.
 
-use std::{fmt, fs, io, path::PathBuf, sync::Arc};
+mod cloud;
+pub(crate) mod directory;
+pub(crate) mod object_lock;
+mod sftp;
+#[cfg(test)]
+mod tests;
+mod variables;
 
-use object_store::{
-    ObjectStore, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder, local::LocalFileSystem, path::Path,
-};
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use object_store::{ObjectStore, path::Path};
 use url::Url;
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Result};
+use cloud::{Bucket, Cloud};
+use sftp::{SftpAddress, SftpStore};
+use variables::Variables;
 
-/// Where a vault is: a directory, or a prefix in a bucket or container.
+/// Where a vault is: a directory, here or on an SFTP server, or a prefix in a bucket or container.
 ///
-/// `file:///srv/vault` (or an absolute path), `s3://bucket/prefix?endpoint=…&region=…`,
-/// `az://account/container/prefix?endpoint=…`. Credentials come from the environment by the cloud's own names, never from
-/// the URL.
+/// `file:///srv/vault` (or an absolute path), `sftp://user@host:port/srv/vault`, `s3://bucket/prefix?endpoint=…&region=…`,
+/// `az://account/container/prefix?endpoint=…`, `gs://bucket/prefix?endpoint=…`. Credentials never come from the URL: those
+/// of a cloud come from the environment by the cloud's own names, keys for SFTP from the SSH agent (`SSH_AUTH_SOCK`), from
+/// `~/.ssh`, or from the file that `HOLDFAST_SFTP_KEY` names.
 #[derive(Debug, Clone)]
-pub struct StoreLocation(Place);
+pub struct StoreLocation {
+    place: Place,
+    variables: Variables,
+}
 
 #[derive(Debug, Clone)]
 enum Place {
     Directory(PathBuf),
-    S3(Remote),
-    Azure(Remote),
+    Sftp(SftpAddress),
+    Bucket(Bucket),
     AtHand(Arc<dyn ObjectStore>),
 }
 
-#[derive(Debug, Clone)]
-struct Remote {
-    url: Url,
-    endpoint: Option<String>,
-    region: Option<String>,
+/// A store that can be used, and where in it the vault is.
+pub(crate) struct OpenLocation {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) prefix: Path,
+    /// The directory of this host that holds the objects, where there is one.
+    pub(crate) directory: Option<PathBuf>,
 }
+
+const FORMS: &str = "write file:///directory, sftp://user@host/directory, s3://bucket/prefix, gs://bucket/prefix or \
+                     az://account/container/prefix";
 
 impl StoreLocation {
     /// Reads a URL or an absolute path.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] with what is wrong and how to write it.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) with what is wrong and how to write it.
     pub fn parse(text: &str) -> Result<Self> {
+        let place = Self::parse_place(text).map_err(|why| {
+            Error::invalid(format!("{} is no place for a vault: {why}", without_password(text)))
+                .with_guidance(FORMS)
+        })?;
+        Ok(Self { place, variables: Variables::of_process() })
+    }
+
+    fn parse_place(text: &str) -> std::result::Result<Place, String> {
         if text.starts_with('/') {
-            return Ok(Self(Place::Directory(text.into())));
+            return Ok(Place::Directory(text.into()));
         }
-        let error = |why: &str| {
-            Error::invalid(format!("{text:?} is no place for a vault: {why}"))
-                .with_guidance("write file:///directory, s3://bucket/prefix or az://account/container/prefix")
-        };
-        let url = Url::parse(text).map_err(|_| error("it is not a URL"))?;
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(error("credentials do not belong into a URL; set them in the environment"));
-        }
-        if url.scheme() == "file" {
-            let directory =
-                url.to_file_path().map_err(|()| error("it names no directory of this machine"))?;
-            return if url.query().is_none() {
-                Ok(Self(Place::Directory(directory)))
-            } else {
-                Err(error("a directory has no options"))
-            };
-        }
-        let (mut endpoint, mut region) = (None, None);
-        for (name, value) in url.query_pairs() {
-            match &*name {
-                "endpoint" => endpoint = Some(value.into_owned()),
-                "region" => region = Some(value.into_owned()),
-                _ => return Err(error(&format!("there is no option {name:?}, only endpoint and region"))),
-            }
-        }
-        if url.host_str().is_none_or(str::is_empty) {
-            return Err(error("the bucket or account is missing"));
+        let url = Url::parse(text).map_err(|_| "it is not a URL")?;
+        let has_user = !url.username().is_empty() && url.scheme() != "sftp";
+        if has_user || url.password().is_some() {
+            return Err("credentials do not belong into a URL; set them in the environment".into());
         }
         match url.scheme() {
-            "s3" => Ok(Self(Place::S3(Remote { url, endpoint, region }))),
-            "az" if url.path().len() > 1 => Ok(Self(Place::Azure(Remote { url, endpoint, region }))),
-            "az" => Err(error("the container is missing")),
-            scheme => Err(error(&format!("{scheme}: is not supported"))),
+            "file" if url.query().is_some() => Err("a directory has no options".into()),
+            "file" => {
+                let directory = url.to_file_path().map_err(|()| "it names no directory of this machine")?;
+                Ok(Place::Directory(directory))
+            }
+            "sftp" => SftpAddress::of_url(&url).map(Place::Sftp),
+            "s3" => Bucket::of_url(Cloud::S3, url).map(Place::Bucket),
+            "az" => Bucket::of_url(Cloud::Azure, url).map(Place::Bucket),
+            "gs" => Bucket::of_url(Cloud::Google, url).map(Place::Bucket),
+            scheme => Err(format!("{scheme}: is not supported")),
         }
     }
 
     /// A store that is open already, such as one in memory.
     #[must_use]
     pub fn at_hand(store: Arc<dyn ObjectStore>) -> Self {
-        Self(Place::AtHand(store))
+        Self { place: Place::AtHand(store), variables: Variables::of_process() }
+    }
+
+    /// The same place, with credentials from these variables in place of the process's environment.
+    #[must_use]
+    pub fn with_variables<K, V>(self, variables: impl IntoIterator<Item = (K, V)>) -> Self
+    where
+        K: Into<String>,
+        V: Into<String>,
+    {
+        Self { variables: variables.into_iter().collect(), ..self }
+    }
+
+    /// The store itself, and the prefix of the vault's objects in it: for tools that look after a store.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) where there is no such directory,
+    /// [`ErrorKind::Denied`](crate::ErrorKind::Denied) without credentials,
+    /// [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable) when an SFTP server does not answer.
+    pub async fn object_store(&self) -> Result<(Arc<dyn ObjectStore>, Path)> {
+        let open = self.open().await?;
+        Ok((open.store, open.prefix))
     }
 
     /// Makes the place where it is a directory that does not exist, then opens it.
-    pub(crate) async fn create(&self) -> Result<(Arc<dyn ObjectStore>, Path)> {
-        if let Place::Directory(directory) = &self.0 {
-            let wanted = directory.clone();
-            let made = tokio::task::spawn_blocking(move || create_durably(&wanted)).await?;
-            made.map_err(|source| crate::store::io_error(format!("{self} cannot be created"), source))?;
+    pub(crate) async fn create(&self) -> Result<OpenLocation> {
+        match &self.place {
+            Place::Directory(directory) => directory::create(directory).await?,
+            Place::Sftp(address) => {
+                let store = SftpStore::create(address, &self.variables).await?;
+                return Ok(OpenLocation::of(Arc::new(store), Path::default()));
+            }
+            Place::Bucket(_) | Place::AtHand(_) => {}
         }
         self.open().await
     }
 
     /// Opens the place: the store, and the prefix in it.
-    pub(crate) async fn open(&self) -> Result<(Arc<dyn ObjectStore>, Path)> {
-        let setting =
-            |source| Error::invalid(format!("{self} cannot be used as it is set up")).with_source(source);
-        match &self.0 {
+    pub(crate) async fn open(&self) -> Result<OpenLocation> {
+        match &self.place {
             Place::Directory(directory) => {
-                let metadata = tokio::fs::metadata(directory).await;
-                match metadata {
-                    Ok(metadata) if metadata.is_dir() => {}
-                    Ok(_) => {
-                        return Err(Error::new(ErrorKind::NotFound, format!("{self} is not a directory")));
-                    }
-                    Err(source) => {
-                        return Err(crate::store::io_error(format!("{self} cannot be opened"), source));
-                    }
-                }
-                let store = LocalFileSystem::new_with_prefix(directory).map_err(setting)?;
-                Ok((Arc::new(store.with_fsync(true)), Path::default()))
+                let store = directory::open(directory).await?;
+                Ok(OpenLocation {
+                    directory: Some(directory.clone()),
+                    ..OpenLocation::of(store, Path::default())
+                })
             }
-            Place::S3(Remote { url, endpoint, region }) => {
-                let mut builder =
-                    AmazonS3Builder::from_env().with_bucket_name(url.host_str().unwrap_or_default());
-                if let Some(endpoint) = endpoint {
-                    builder =
-                        builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
-                }
-                if let Some(region) = region {
-                    builder = builder.with_region(region);
-                }
-                Ok((Arc::new(builder.build().map_err(setting)?), self.prefix(url.path())?))
+            Place::Sftp(address) => {
+                let store = SftpStore::open(address, &self.variables).await?;
+                Ok(OpenLocation::of(Arc::new(store), Path::default()))
             }
-            Place::Azure(Remote { url, endpoint, .. }) => {
-                let path = url.path().trim_start_matches('/');
-                let (container, prefix) = path.split_once('/').unwrap_or((path, ""));
-                let mut builder = MicrosoftAzureBuilder::from_env()
-                    .with_account(url.host_str().unwrap_or_default())
-                    .with_container_name(container);
-                if let Some(endpoint) = endpoint {
-                    builder = builder
-                        .with_endpoint(endpoint.clone())
-                        .with_allow_http(endpoint.starts_with("http://"));
-                }
-                Ok((Arc::new(builder.build().map_err(setting)?), self.prefix(prefix)?))
+            Place::Bucket(bucket) => {
+                Ok(OpenLocation::of(bucket.open(&self.variables).await?, bucket.prefix()?))
             }
-            Place::AtHand(store) => Ok((Arc::clone(store), Path::default())),
+            Place::AtHand(store) => Ok(OpenLocation::of(Arc::clone(store), Path::default())),
         }
-    }
-
-    fn prefix(&self, path: &str) -> Result<Path> {
-        Path::from_url_path(path)
-            .map_err(|source| Error::invalid(format!("{self} has a bad prefix")).with_source(source))
     }
 }
 
-/// Creates a directory and what is missing above it. All of them survive a power cut: a directory lasts once the one above
-/// it is flushed.
-fn create_durably(directory: &std::path::Path) -> io::Result<()> {
-    let missing: Vec<_> = directory.ancestors().take_while(|directory| !directory.exists()).collect();
-    for directory in missing.into_iter().rev() {
-        match fs::create_dir(directory) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
-            created => created?,
-        }
-        if let Some(parent) = directory.parent() {
-            fs::File::open(parent)?.sync_all()?;
-        }
+impl OpenLocation {
+    fn of(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
+        Self { store, prefix, directory: None }
     }
-    Ok(())
+}
+
+/// The text as it may be shown.
+fn without_password(text: &str) -> String {
+    match Url::parse(text) {
+        Ok(mut url) if url.password().is_some() => {
+            let hidden = url.set_password(Some("…")).is_ok();
+            if hidden { format!("\"{url}\"") } else { "this URL".into() }
+        }
+        _ => format!("{text:?}"),
+    }
 }
 
 impl fmt::Display for StoreLocation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.place {
             Place::Directory(directory) => directory.display().fmt(formatter),
-            Place::S3(Remote { url, .. }) | Place::Azure(Remote { url, .. }) => url.fmt(formatter),
+            Place::Sftp(address) => address.fmt(formatter),
+            Place::Bucket(bucket) => bucket.fmt(formatter),
             Place::AtHand(store) => store.fmt(formatter),
         }
     }

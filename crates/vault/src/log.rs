@@ -30,7 +30,7 @@ pub(crate) use self::{
 use crate::{
     Digest, Error, ErrorKind, Result,
     keys::Keys,
-    store::{Created, Store, incomplete},
+    store::{Created, Store},
 };
 
 /// Entries that are read side by side where a listing says that there are so many.
@@ -204,7 +204,7 @@ impl Log {
 
     async fn read_newest_state(&self) -> Result<Arc<State>> {
         let names = self.store.list_named(STATES).await?;
-        for sequence in names.iter().rev().filter_map(|name| Sequence::of_name(name)) {
+        for sequence in names.iter().rev().filter_map(|(name, _)| Sequence::of_name(name)) {
             if let Some(bytes) = self.store.get_named(&sequence.state_name(), STATE_BYTES_MAX).await? {
                 let state = State::decode(sequence, &bytes, &self.keys);
                 return Ok(Arc::new(state.map_err(|error| self.damaged(error))?));
@@ -216,7 +216,7 @@ impl Log {
     /// Reads many entries side by side, as far as a listing says that they are there.
     async fn read_ahead(&self, state: &mut Arc<State>) -> Result<()> {
         let names = self.store.list_named(ENTRIES).await?;
-        let last = names.last().and_then(|name| Sequence::of_name(name)).unwrap_or_default();
+        let last = names.last().and_then(|(name, _)| Sequence::of_name(name)).unwrap_or_default();
         let read = |number| async move {
             let name = Sequence(number).entry_name();
             Ok::<_, Error>((number, self.store.get_named(&name, ENTRY_BYTES_MAX).await?))
@@ -263,6 +263,12 @@ impl Log {
             _ => error,
         }
     }
+}
+
+/// The error of a listing that cannot be complete.
+fn incomplete(what: &str) -> Error {
+    Error::new(ErrorKind::Unreachable, format!("the store's list of {what} is not complete"))
+        .with_guidance("try again; if it stays so, prove the store with: holdfast vault doctor")
 }
 
 fn slept() -> Error {

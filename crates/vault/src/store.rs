@@ -1,17 +1,24 @@
-//! The object store as a vault sees it: a few kinds of objects, named by their own digests.
+//! The object store as a vault sees it: a few kinds of objects, named by their own digests, and some with fixed names.
 
+mod clock;
+mod failure;
 mod named;
+#[cfg(test)]
+mod tests;
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{fmt, ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use env::Env;
 use futures::TryStreamExt;
+use model::Timestamp;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, path::Path};
 
-pub(crate) use named::{Created, incomplete};
-
-use crate::{Digest, Error, ErrorKind, Result, StoreLocation, config::CONFIG_BYTES};
+use crate::{Digest, Error, ErrorKind, Result, StoreLocation, config::CONFIG_BYTES, location::OpenLocation};
+pub(crate) use clock::CLOCK_FOLDER;
+use failure::classify;
+pub(crate) use failure::{UNSUPPORTED_GUIDANCE, error, io_error};
+pub(crate) use named::Created;
 
 /// Tries of one request, above those that the store's own client makes.
 const TRIES: u32 = 4;
@@ -53,6 +60,8 @@ impl ObjectKind {
 pub(crate) struct Store {
     inner: Arc<dyn ObjectStore>,
     prefix: Path,
+    /// The directory of this host that holds the objects, where there is one.
+    directory: Option<PathBuf>,
     env: Env,
     /// For messages.
     place: String,
@@ -61,13 +70,16 @@ pub(crate) struct Store {
 impl Store {
     /// Makes the place where it does not exist, and opens it.
     pub(crate) async fn create(location: &StoreLocation, env: &Env) -> Result<Self> {
-        let (inner, prefix) = location.create().await?;
-        Ok(Self { inner, prefix, env: env.clone(), place: location.to_string() })
+        Ok(Self::new(location.create().await?, location, env))
     }
 
     pub(crate) async fn open(location: &StoreLocation, env: &Env) -> Result<Self> {
-        let (inner, prefix) = location.open().await?;
-        Ok(Self { inner, prefix, env: env.clone(), place: location.to_string() })
+        Ok(Self::new(location.open().await?, location, env))
+    }
+
+    fn new(open: OpenLocation, location: &StoreLocation, env: &Env) -> Self {
+        let OpenLocation { store, prefix, directory } = open;
+        Self { inner: store, prefix, directory, env: env.clone(), place: location.to_string() }
     }
 
     pub(crate) fn place(&self) -> &str {
@@ -125,14 +137,17 @@ impl Store {
 
     /// A part of a pack, exactly as long as asked for.
     pub(crate) async fn get_pack_range(&self, digest: &Digest, range: Range<u64>) -> Result<Bytes> {
-        let path = self.path(ObjectKind::Pack, digest);
-        let what = || format!("pack {digest} cannot be read");
-        let read = self.persist(what, || async {
-            match self.inner.get_range(&path, range.clone()).await {
+        self.get_range(&self.path(ObjectKind::Pack, digest), range, &format!("pack {digest}")).await
+    }
+
+    async fn get_range(&self, path: &Path, range: Range<u64>, what: &str) -> Result<Bytes> {
+        let failed = || format!("{what} cannot be read");
+        let read = self.persist(failed, || async {
+            match self.inner.get_range(path, range.clone()).await {
                 Ok(bytes) => Ok(Some(bytes)),
                 Err(error) if classify(&error) == ErrorKind::Unreachable => {
                     // Stores have no common word for a range beyond an object's end; its size tells.
-                    let ends_before = self.inner.head(&path).await.is_ok_and(|meta| meta.size < range.end);
+                    let ends_before = self.inner.head(path).await.is_ok_and(|meta| meta.size < range.end);
                     if ends_before { Ok(None) } else { Err(error) }
                 }
                 Err(error) => Err(error),
@@ -140,29 +155,50 @@ impl Store {
         });
         match read.await? {
             Some(bytes) if bytes.len() as u64 == range.end - range.start => Ok(bytes),
-            _ => Err(Error::corrupt(format!("pack {digest} of {} is too short", self.place))),
+            _ => Err(Error::corrupt(format!("{what} of {} is too short", self.place))),
         }
+    }
+
+    /// The size in bytes of an object; none where it is not there.
+    pub(crate) async fn head(&self, kind: ObjectKind, digest: &Digest) -> Result<Option<u64>> {
+        let path = self.path(kind, digest);
+        let what = || format!("{} {digest} cannot be looked for", kind.as_str());
+        let found = self.persist(what, || self.inner.head(&path)).await;
+        Ok(absent_as_none(found)?.map(|meta| meta.size))
+    }
+
+    /// Deletes an object; one that is not there is no error.
+    pub(crate) async fn delete(&self, kind: ObjectKind, digest: &Digest) -> Result<()> {
+        self.delete_at(&self.path(kind, digest), &format!("{} {digest}", kind.as_str())).await
     }
 
     /// The objects of a kind and their sizes in bytes. Fails rather than leave one out; names that are no digest are not
     /// the vault's.
     pub(crate) async fn list(&self, kind: ObjectKind) -> Result<Vec<(Digest, u64)>> {
-        let folder = self.prefix.clone().join(kind.folder());
-        let what = || format!("the {}s cannot be listed", kind.as_str());
-        let found: Vec<ObjectMeta> =
-            self.persist(what, || self.inner.list(Some(&folder)).try_collect()).await?;
-        let named = |meta: ObjectMeta| Some((meta.location.filename()?.parse().ok()?, meta.size));
+        let found = self.list_dated(kind).await?;
+        Ok(found.into_iter().map(|(digest, size_bytes, _)| (digest, size_bytes)).collect())
+    }
+
+    /// As [`Store::list`], with the time at which the store's own clock says that each object was written last.
+    pub(crate) async fn list_dated(&self, kind: ObjectKind) -> Result<Vec<(Digest, u64, Timestamp)>> {
+        let found = self.list_in(kind.folder(), &format!("the {}s", kind.as_str())).await?;
+        let named = |meta: ObjectMeta| {
+            let digest = meta.location.filename()?.parse().ok()?;
+            Some((digest, meta.size, clock::last_modified(&meta)))
+        };
         Ok(found.into_iter().filter_map(named).collect())
     }
 
-    /// Whether there is an object with this digest for a name.
-    pub(crate) async fn has(&self, kind: ObjectKind, digest: &Digest) -> Result<bool> {
-        self.has_path(&self.path(kind, digest), kind.as_str()).await
+    async fn list_in(&self, folder: &str, what: &str) -> Result<Vec<ObjectMeta>> {
+        let folder = self.named_path(folder);
+        let what = || format!("{what} cannot be listed");
+        self.persist(what, || self.inner.list(Some(&folder)).try_collect()).await
     }
 
-    /// Removes an object; that there is none is fine.
-    pub(crate) async fn delete(&self, kind: ObjectKind, digest: &Digest) -> Result<()> {
-        self.delete_path(&self.path(kind, digest), &format!("{} {digest}", kind.as_str())).await
+    async fn delete_at(&self, path: &Path, what: &str) -> Result<()> {
+        let what = || format!("{what} cannot be deleted");
+        // Gone is gone: a try whose answer was lost may have done it.
+        absent_as_none(self.persist(what, || self.inner.delete(path)).await).map(drop)
     }
 
     async fn read(&self, path: &Path, limit_bytes: u64, what: &str) -> Result<Bytes> {
@@ -205,16 +241,15 @@ impl Store {
     }
 
     fn error(&self, what: &str, source: object_store::Error) -> Error {
-        let kind = classify(&source);
-        let error = Error::new(kind, format!("{what} in {}", self.place)).with_source(source);
-        match guidance(kind) {
-            Some(guidance) => error.with_guidance(guidance),
-            None => error,
-        }
+        failure::error(format!("{what} in {}", self.place), source)
     }
 
     fn config_path(&self) -> Path {
         self.prefix.clone().join("config")
+    }
+
+    fn named_path(&self, name: &str) -> Path {
+        name.split('/').fold(self.prefix.clone(), |folder, part| folder.join(part))
     }
 
     fn path(&self, kind: ObjectKind, digest: &Digest) -> Path {
@@ -227,49 +262,16 @@ impl Store {
     }
 }
 
-/// An error of a directory that is asked for outside the object store.
-pub(crate) fn io_error(context: String, source: std::io::Error) -> Error {
-    let kind = classify_io(&source).unwrap_or(ErrorKind::Unreachable);
-    Error::new(kind, context).with_source(source)
-}
-
-fn guidance(kind: ErrorKind) -> Option<&'static str> {
-    match kind {
-        ErrorKind::NoSpace => Some("make room in the store or raise its quota, then run the same again"),
-        ErrorKind::Denied => Some("check the store's credentials and permissions"),
-        ErrorKind::Unreachable => Some("check that the store can be reached"),
-        _ => None,
+/// What is not there is no failure.
+fn absent_as_none<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
     }
 }
 
-fn classify(error: &object_store::Error) -> ErrorKind {
-    use object_store::Error as Store;
-    match error {
-        Store::NotFound { .. } => return ErrorKind::NotFound,
-        Store::AlreadyExists { .. } | Store::Precondition { .. } => return ErrorKind::AlreadyExists,
-        Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => return ErrorKind::Denied,
-        Store::InvalidPath { .. } | Store::UnknownConfigurationKey { .. } => return ErrorKind::Invalid,
-        _ => {}
-    }
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(kind) = error.downcast_ref().and_then(classify_io) {
-            return kind;
-        }
-        cause = error.source();
-    }
-    // Stores over HTTP have no common code for a full store, only these words and the status 507.
-    let text = error.to_string();
-    let full = ["InsufficientStorage", "QuotaExceeded", "StorageFull", "507 Insufficient Storage"];
-    if full.iter().any(|word| text.contains(word)) { ErrorKind::NoSpace } else { ErrorKind::Unreachable }
-}
-
-fn classify_io(error: &std::io::Error) -> Option<ErrorKind> {
-    use std::io::ErrorKind as Io;
-    match error.kind() {
-        Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => Some(ErrorKind::NoSpace),
-        Io::PermissionDenied | Io::ReadOnlyFilesystem => Some(ErrorKind::Denied),
-        Io::NotFound | Io::NotADirectory => Some(ErrorKind::NotFound),
-        _ => None,
+impl fmt::Debug for Store {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Store").field("place", &self.place).finish_non_exhaustive()
     }
 }

@@ -23,6 +23,7 @@ use crate::{
     index::{Index, SEGMENT_BYTES_MAX, Segment},
     keys::{Keys, slot::Slot},
     log::{Log, Sequence, State},
+    probe,
     store::{ObjectKind, Store},
 };
 use chunks::FrameCache;
@@ -62,7 +63,8 @@ impl Vault {
     /// Creates a vault that the given slots open. The config is written last: without it there is no vault.
     ///
     /// # Errors
-    /// [`ErrorKind::AlreadyExists`] when there is a vault at the place; it is not touched.
+    /// [`ErrorKind::AlreadyExists`] when there is a vault at the place; it is not touched. [`ErrorKind::Invalid`] when the
+    /// store creates objects over those that are there.
     pub async fn create(location: &StoreLocation, slots: &[NewSlot], env: Env) -> Result<Self> {
         if slots.is_empty() {
             return Err(Error::invalid("a vault without a key slot could not be opened again"));
@@ -76,6 +78,7 @@ impl Vault {
             }
             Err(error) => return Err(error),
         }
+        probe::require_create_if_absent(&store).await?;
         let vault_id = VaultId::from_random(env::random(&*env.entropy));
         let created_at = env.clock.now();
         let master = MasterKey::from_bytes(env::random(&*env.entropy));

@@ -52,7 +52,7 @@ fn download_once(directory: &Path) -> Result<Archives> {
 }
 
 /// Unpacks archives over one another, without documentation, into a directory whose `/bin` is a link to `/usr/bin`.
-pub(super) fn unpack(archives: &[PathBuf], directory: &Path) -> Result<()> {
+pub(crate) fn unpack(archives: &[PathBuf], directory: &Path) -> Result<()> {
     for name in ["bin", "sbin", "lib", "lib64"] {
         fs::create_dir_all(directory.join("usr").join(name))?;
         std::os::unix::fs::symlink(format!("usr/{name}"), directory.join(name))?;
@@ -76,7 +76,7 @@ pub(super) fn unpack(archives: &[PathBuf], directory: &Path) -> Result<()> {
 }
 
 /// The packages that apt would install on a machine that has none.
-fn resolve(packages: &[&str]) -> Result<Vec<String>> {
+pub(crate) fn resolve(packages: &[&str]) -> Result<Vec<String>> {
     let plan = run(apt_get_for_empty_machine()
         .args(["--simulate", "--no-install-recommends", "install"])
         .args(packages))?;
@@ -87,7 +87,7 @@ fn resolve(packages: &[&str]) -> Result<Vec<String>> {
         .collect())
 }
 
-fn fetch(packages: &[String], directory: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn fetch(packages: &[String], directory: &Path) -> Result<Vec<PathBuf>> {
     if directory.exists() {
         fs::remove_dir_all(directory)?;
     }

@@ -12,7 +12,7 @@ impl Log {
         for number in state.body.trimmed.0.max(1)..state.sequence.0 {
             self.store.delete_named(&Sequence(number).entry_name()).await?;
         }
-        for name in self.store.list_named(STATES).await? {
+        for (name, _) in self.store.list_named(STATES).await? {
             if let Some(old) = Sequence::of_name(&name).filter(|old| *old < state.sequence) {
                 self.store.delete_named(&old.state_name()).await?;
             }

@@ -1,117 +1,124 @@
-//! Objects with a fixed name: entries of the log, states, the config's kin. The name decides who came first.
+//! Objects with fixed names. Names are relative to the vault's place, with `/` between folders.
+
+use std::ops::Range;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
-use object_store::{ObjectMeta, ObjectStoreExt, PutMode, PutPayload, path::Path};
+use object_store::{ObjectStoreExt, PutMode, path::Path};
 
-use super::{FIRST_WAIT, Store, TRIES, classify};
-use crate::{Error, ErrorKind, Result};
+use super::{FIRST_WAIT, Store, TRIES, absent_as_none, classify};
+use crate::{ErrorKind, Result};
 
-/// What became of an attempt to create an object.
+/// What became of a creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Created {
-    /// It is there, with these bytes.
+    /// The object is there, and it is the caller's.
     New,
-    /// Another one has the name.
+    /// Somebody else's object was there first; it was not touched.
     Exists,
 }
 
 impl Store {
-    /// Creates an object; exactly one of any number of callers that give different bytes is told [`Created::New`]. Durable
-    /// when it returns. A reply that was lost is found out about by reading the object back.
-    pub(crate) async fn create_named(&self, name: &str, bytes: Vec<u8>) -> Result<Created> {
-        let (path, bytes) = (self.named_path(name), Bytes::from(bytes));
+    /// Creates an object unless there is one of this name. Of any number of callers at once one gets [`Created::New`].
+    /// Durable when it returns.
+    ///
+    /// The bytes must be such that nobody else writes them under this name: an object that is found there and holds them
+    /// is taken for the caller's own, written by a try whose answer was lost.
+    ///
+    /// # Errors
+    /// After one of kind [`ErrorKind::Unreachable`] the object may be there or not, and may still come.
+    pub(crate) async fn create_named(&self, name: &str, bytes: impl Into<Bytes>) -> Result<Created> {
+        let (path, bytes) = (self.named_path(name), bytes.into());
+        let what = || format!("{name} cannot be created");
         let mut wait = FIRST_WAIT;
-        let mut tries = TRIES;
+        let mut tries_left = TRIES;
         loop {
-            let put = self.inner.put_opts(&path, PutPayload::from(bytes.clone()), PutMode::Create.into());
-            let source = match put.await {
+            tries_left -= 1;
+            let put = self.inner.put_opts(&path, bytes.clone().into(), PutMode::Create.into()).await;
+            // Clients try again by themselves: that there is an object already may be the second word on our own.
+            let failure = match put {
                 Ok(_) => return Ok(Created::New),
-                Err(source) => source,
+                Err(source)
+                    if matches!(classify(&source), ErrorKind::AlreadyExists | ErrorKind::Unreachable) =>
+                {
+                    source
+                }
+                Err(source) => return Err(self.error(&what(), source)),
             };
-            let kind = classify(&source);
-            if !matches!(kind, ErrorKind::AlreadyExists | ErrorKind::Unreachable) {
-                return Err(self.error(&format!("{name} cannot be written"), source));
+            match self.holds(&path, &bytes).await {
+                Ok(Some(true)) => return Ok(Created::New),
+                Ok(Some(false)) => return Ok(Created::Exists),
+                Ok(None) => {}
+                Err(source) if classify(&source) == ErrorKind::Unreachable => {}
+                Err(source) => return Err(self.error(&what(), source)),
             }
-            // It may be ours: an earlier try whose reply was lost.
-            match self.get_named(name, bytes.len() as u64).await {
-                Ok(Some(found)) => return Ok(if found == bytes { Created::New } else { Created::Exists }),
-                Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(Created::Exists),
-                Ok(None) | Err(_) if tries > 1 => {}
-                Ok(None) => return Err(self.error(&format!("{name} cannot be written"), source)),
-                Err(error) => return Err(error),
+            if tries_left == 0 {
+                let error = self.error(&what(), failure);
+                return Err(match error.kind() {
+                    // Said to be there and found absent, again and again: the store is of two minds.
+                    ErrorKind::AlreadyExists => error.with_kind(ErrorKind::Unreachable),
+                    _ => error,
+                });
             }
-            tries -= 1;
+            tracing::debug!(error = &failure as &dyn std::error::Error, "{}; trying again", what());
             tokio::time::sleep(wait).await;
             wait *= 2;
         }
     }
 
     /// Writes an object over whatever has its name. Durable when it returns.
-    pub(crate) async fn put_named(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
-        let (path, bytes) = (self.named_path(name), Bytes::from(bytes));
+    pub(crate) async fn put_named(&self, name: &str, bytes: impl Into<Bytes>) -> Result<()> {
+        let (path, bytes) = (self.named_path(name), bytes.into());
         let what = || format!("{name} cannot be written");
-        self.persist(what, || async { self.inner.put(&path, bytes.clone().into()).await.map(|_| ()) }).await
+        self.persist(what, || async { self.inner.put(&path, bytes.clone().into()).await.map(drop) }).await
     }
 
-    /// The bytes of an object of at most `limit_bytes`; none where there is none.
+    /// An object's bytes; none where there is no such object.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] for one that is larger.
+    /// [`ErrorKind::Corrupt`] when there are more than `limit_bytes`.
     pub(crate) async fn get_named(&self, name: &str, limit_bytes: u64) -> Result<Option<Bytes>> {
-        match self.read(&self.named_path(name), limit_bytes, name).await {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        absent_as_none(self.read(&self.named_path(name), limit_bytes, name).await)
     }
 
     /// Whether there is an object with this name.
     pub(crate) async fn has_named(&self, name: &str) -> Result<bool> {
-        self.has_path(&self.named_path(name), name).await
+        let path = self.named_path(name);
+        let what = || format!("{name} cannot be looked for");
+        Ok(absent_as_none(self.persist(what, || self.inner.head(&path)).await)?.is_some())
     }
 
-    pub(super) async fn has_path(&self, path: &Path, what: &str) -> Result<bool> {
-        let failed = || format!("{what} cannot be looked up");
-        match self.persist(failed, || self.inner.head(path)).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+    /// A part of an object, exactly as long as asked for.
+    pub(crate) async fn get_named_range(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
+        self.get_range(&self.named_path(name), range, name).await
+    }
+
+    /// The names of the objects in a folder, relative to it, and their sizes in bytes; sorted by name. Fails rather than
+    /// leave one out that the store knows of.
+    pub(crate) async fn list_named(&self, folder: &str) -> Result<Vec<(String, u64)>> {
+        let path = self.named_path(folder);
+        let listed = self.list_in(folder, folder).await?;
+        let named = |meta: object_store::ObjectMeta| {
+            let parts: Vec<String> =
+                meta.location.prefix_match(&path)?.map(|part| part.as_ref().to_owned()).collect();
+            Some((parts.join("/"), meta.size))
+        };
+        let mut found: Vec<_> = listed.into_iter().filter_map(named).collect();
+        found.sort();
+        Ok(found)
+    }
+
+    /// Deletes an object; one that is not there is no error.
+    pub(crate) async fn delete_named(&self, name: &str) -> Result<()> {
+        self.delete_at(&self.named_path(name), name).await
+    }
+
+    /// Whether the object has these bytes; none where there is no object.
+    async fn holds(&self, path: &Path, bytes: &Bytes) -> object_store::Result<Option<bool>> {
+        match self.inner.get(path).await {
+            Ok(found) if found.meta.size != bytes.len() as u64 => Ok(Some(false)),
+            Ok(found) => Ok(Some(found.bytes().await? == *bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
-
-    /// The names below a folder, sorted. A hint: a store may be late or leave some out.
-    pub(crate) async fn list_named(&self, folder: &str) -> Result<Vec<String>> {
-        let path = self.named_path(folder);
-        let what = || format!("{folder} cannot be listed");
-        let found: Vec<ObjectMeta> =
-            self.persist(what, || self.inner.list(Some(&path)).try_collect()).await?;
-        let mut names: Vec<String> =
-            found.into_iter().filter_map(|meta| Some(meta.location.filename()?.to_owned())).collect();
-        names.sort_unstable();
-        Ok(names)
-    }
-
-    /// Removes an object; that there is none is fine.
-    pub(crate) async fn delete_named(&self, name: &str) -> Result<()> {
-        self.delete_path(&self.named_path(name), name).await
-    }
-
-    pub(super) async fn delete_path(&self, path: &Path, what: &str) -> Result<()> {
-        let failed = || format!("{what} cannot be deleted");
-        match self.persist(failed, || self.inner.delete(path)).await {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    fn named_path(&self, name: &str) -> Path {
-        name.split('/').fold(self.prefix.clone(), |path, part| path.join(part))
-    }
-}
-
-/// The error of a listing that cannot be complete.
-pub(crate) fn incomplete(what: &str) -> Error {
-    Error::new(ErrorKind::Unreachable, format!("the store's list of {what} is not complete"))
-        .with_guidance("try again; if it stays so, prove the store with: holdfast vault doctor")
 }

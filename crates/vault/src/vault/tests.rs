@@ -190,29 +190,3 @@ async fn an_unknown_version_of_any_object_is_refused_as_such() {
         store.delete(&beside).await.unwrap();
     }
 }
-
-#[test]
-fn locations_are_read_or_refused_with_a_reason() {
-    for text in [
-        "/srv/v",
-        "file:///srv/v",
-        "s3://b/p?endpoint=http://127.0.0.1:9&region=r",
-        "s3://b",
-        "az://account/container/p",
-    ] {
-        assert!(StoreLocation::parse(text).is_ok(), "{text}");
-    }
-    for text in [
-        "",
-        "srv/v",
-        "ftp://x/y",
-        "s3://",
-        "az://account",
-        "s3://key:secret@b/p",
-        "s3://b/p?acl=public",
-        "file://host/x",
-    ] {
-        let error = StoreLocation::parse(text).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Invalid, "{text}");
-    }
-}

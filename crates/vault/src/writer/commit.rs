@@ -90,5 +90,5 @@ pub(super) async fn still_there(
     if state.body.garbage.values().any(|garbage| garbage.packs.contains(pack)) {
         return Ok(false);
     }
-    shared.store.has(ObjectKind::Pack, pack).await
+    Ok(shared.store.head(ObjectKind::Pack, pack).await?.is_some())
 }

@@ -1,0 +1,73 @@
+//! Amazon S3, as moto plays it.
+
+use std::{path::Path, process::Command};
+
+use anyhow::{Context, Result, ensure};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::{install, server::Server};
+use crate::command::run;
+
+const VERSION: &str = "moto-5.2.5";
+
+/// A server that speaks S3, with conditional writes, versions and Object Lock.
+#[derive(Debug)]
+pub struct S3Server {
+    server: Server,
+}
+
+impl S3Server {
+    /// Starts a server with nothing in it.
+    ///
+    /// # Errors
+    /// When moto can neither be found nor installed; with what to install.
+    pub async fn start() -> Result<Self> {
+        let directory = install::obtain(VERSION, install).await?;
+        let program = directory.join("bin/moto_server").display().to_string();
+        let arguments =
+            |port: u16| [&program, "-H", "127.0.0.1", "-p", &port.to_string()].map(str::to_owned).to_vec();
+        Ok(Self { server: Server::start("Running on", arguments).await? })
+    }
+
+    /// The server's URL.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.server.port)
+    }
+
+    /// Environment variables with credentials that the server takes.
+    #[must_use]
+    pub fn variables(&self) -> [(&'static str, &'static str); 3] {
+        [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_REGION", "us-east-1")]
+    }
+
+    /// Makes a bucket.
+    ///
+    /// # Errors
+    /// When the server does not.
+    pub async fn create_bucket(&self, name: &str, object_lock: bool) -> Result<()> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.server.port)).await?;
+        let request = format!(
+            "PUT /{name} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: 0\r\n\
+             Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request\r\n\
+             x-amz-bucket-object-lock-enabled: {object_lock}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        ensure!(answer.starts_with("HTTP/1.1 200"), "bucket {name} cannot be made: {answer}");
+        Ok(())
+    }
+}
+
+fn install(directory: &Path) -> Result<()> {
+    run(Command::new("python3").args(["-m", "venv"]).arg(directory))
+        .context("install python3 and python3-venv")?;
+    let requirement = VERSION.replace("moto-", "moto[server]==");
+    run(Command::new(directory.join("bin/pip")).args(["install", "--quiet", &requirement]))
+        .context("pip must reach a package index that has moto")
+        .map(drop)
+}
