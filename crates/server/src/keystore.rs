@@ -47,7 +47,7 @@ impl KeyStore {
         };
         let mut text = String::new();
         file.take(FILE_LIMIT_BYTES).read_to_string(&mut text).map_err(failed)?;
-        let key = text.parse().map_err(|error| {
+        let key = text.parse::<KeptKey>().map_err(|error| {
             Failure::new(api::Code::WrongKey, format!("{} does not hold a key: {error}", path.display()))
                 .with_hint("attach the vault again with its passphrase or key file")
         })?;
