@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) decompressors: Decompressors,
     /// Points that were read before: they never change.
     pub(crate) points: Mutex<HashMap<Digest, Arc<PointRecord>>>,
+    #[cfg(feature = "flaws")]
+    pub(crate) flaw: Option<crate::flaw::Flaw>,
 }
 
 /// What a vault is at this moment, and what of its index cannot be read.
@@ -69,7 +71,7 @@ impl Vault {
         if slots.is_empty() {
             return Err(Error::invalid("a vault without a passphrase or key file could not be opened again"));
         }
-        let store = Store::create(location).await?;
+        let store = Store::create(location, &env).await?;
         match store.read_config().await {
             Ok(_) => return Err(already_exists(&store)),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -94,7 +96,11 @@ impl Vault {
             ErrorKind::AlreadyExists => already_exists(&store).with_source(error),
             _ => error,
         })?;
-        Ok(Self::assemble(store, keys, config, env))
+        let vault = Self::assemble(store, keys, config, env);
+        if vault.shared.store.wants_reserve() {
+            vault.shared.keep_reserve().await;
+        }
+        Ok(vault)
     }
 
     /// Opens a vault.
@@ -107,7 +113,7 @@ impl Vault {
             Error::new(ErrorKind::NotFound, format!("there is no vault in {place}"))
                 .with_guidance("check the place, or create a vault there")
         };
-        let store = match Store::open(location).await {
+        let store = match Store::open(location, &env).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(absent(location).with_source(error));
             }
@@ -177,6 +183,8 @@ impl Shared {
             frames: FrameCache::new(),
             decompressors: Decompressors::new(),
             points: Mutex::default(),
+            #[cfg(feature = "flaws")]
+            flaw: None,
         }
     }
 
@@ -245,7 +253,7 @@ impl Shared {
         Self::new(self.store.clone(), Arc::clone(&self.keys), self.config.clone(), self.env.clone())
     }
 
-    async fn load_segment(&self, digest: &Digest) -> Result<Segment> {
+    pub(crate) async fn load_segment(&self, digest: &Digest) -> Result<Segment> {
         let bytes = self.store.get(ObjectKind::IndexSegment, digest, SEGMENT_BYTES_MAX).await?;
         Segment::decode(&self.keys, &bytes)
     }
