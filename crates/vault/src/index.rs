@@ -3,7 +3,6 @@
 
 mod file_table;
 mod filter;
-#[cfg_attr(not(test), expect(dead_code, reason = "garbage collection is to use it"))]
 mod frozen;
 mod merge;
 mod packs;
@@ -20,7 +19,6 @@ use std::{
     sync::{Arc, Mutex, RwLock},
 };
 
-#[cfg_attr(not(test), expect(unused_imports, reason = "garbage collection is to use it"))]
 pub(crate) use frozen::{Frozen, Marks, Ordinal};
 pub(crate) use packs::{ListedPack, PackNumber};
 pub(crate) use segment::{ChunkPlace, SEGMENT_BYTES_MAX, Segment};
@@ -156,7 +154,6 @@ impl Index {
     }
 
     /// The frame with this number.
-    #[cfg_attr(not(test), expect(dead_code, reason = "garbage collection is to use it"))]
     pub(crate) fn frame(&self, number: u32) -> Option<FramePlace> {
         sync::read(&self.state).packs.frame(number)
     }
@@ -171,10 +168,9 @@ impl Index {
         sync::read(&self.state).packs.list()
     }
 
-    /// The segments that are in the index.
-    #[cfg_attr(not(test), expect(dead_code, reason = "garbage collection is to use it"))]
-    pub(crate) fn segments(&self) -> BTreeSet<Digest> {
-        sync::read(&self.state).packs.segments()
+    /// The packs that the index knows, each with a segment that lists it.
+    pub(crate) fn listings(&self) -> Vec<(Digest, Digest)> {
+        self.packs().iter().map(|pack| (pack.digest, pack.segment)).collect()
     }
 
     /// The number that the next frame to be added will have.

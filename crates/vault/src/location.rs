@@ -112,6 +112,11 @@ impl StoreLocation {
         Ok((open.store, open.prefix))
     }
 
+    /// Whether the place has a fixed size: then it can be full, and deleting needs room.
+    pub(crate) fn has_fixed_room(&self) -> bool {
+        matches!(self.place, Place::Directory(_) | Place::Sftp(_))
+    }
+
     /// Makes the place where it is a directory that does not exist, then opens it.
     pub(crate) async fn create(&self) -> Result<OpenLocation> {
         match &self.place {

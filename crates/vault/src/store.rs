@@ -63,6 +63,7 @@ pub(crate) struct Store {
     /// The directory of this host that holds the objects, where there is one.
     directory: Option<PathBuf>,
     env: Env,
+    wants_reserve: bool,
     /// For messages.
     place: String,
 }
@@ -79,7 +80,13 @@ impl Store {
 
     fn new(open: OpenLocation, location: &StoreLocation, env: &Env) -> Self {
         let OpenLocation { store, prefix, directory } = open;
-        Self { inner: store, prefix, directory, env: env.clone(), place: location.to_string() }
+        let wants_reserve = location.has_fixed_room();
+        Self { inner: store, prefix, directory, env: env.clone(), wants_reserve, place: location.to_string() }
+    }
+
+    /// Whether room is to be kept free in it for the day on which it is full.
+    pub(crate) fn wants_reserve(&self) -> bool {
+        self.wants_reserve
     }
 
     pub(crate) fn place(&self) -> &str {

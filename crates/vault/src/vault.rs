@@ -51,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) decompressors: Decompressors,
     /// Points that were read before: they never change.
     pub(crate) points: Mutex<HashMap<Digest, Arc<PointRecord>>>,
+    #[cfg(feature = "flaws")]
+    pub(crate) flaw: Option<crate::flaw::Flaw>,
 }
 
 /// What a vault is at this moment, and what of its index cannot be read.
@@ -96,7 +98,11 @@ impl Vault {
             ErrorKind::AlreadyExists => already_exists(&store).with_source(error),
             _ => error,
         })?;
-        Ok(Self::assemble(store, keys, config, env))
+        let vault = Self::assemble(store, keys, config, env);
+        if vault.shared.store.wants_reserve() {
+            vault.shared.keep_reserve().await;
+        }
+        Ok(vault)
     }
 
     /// Opens a vault.
@@ -197,6 +203,8 @@ impl Shared {
             frames: FrameCache::new(),
             decompressors: Decompressors::new(),
             points: Mutex::default(),
+            #[cfg(feature = "flaws")]
+            flaw: None,
         }
     }
 
@@ -214,7 +222,8 @@ impl Shared {
         if *indexed > state.sequence {
             return Ok(Vec::new());
         }
-        let unseen = state.body.segments.iter().filter(|digest| !self.index.holds_segment(digest)).copied();
+        let unseen = state.body.segments.iter().filter(|digest| !self.index.holds_segment(digest));
+        let unseen: Vec<Digest> = unseen.copied().collect();
         // In order, so that of two packs with one chunk the same is chosen each time.
         let mut loaded = stream::iter(unseen)
             .map(|digest| async move { (digest, self.load_segment(&digest).await) })
@@ -272,7 +281,7 @@ impl Shared {
         Self { index, ..Self::new(self.store.clone(), keys, self.config.clone(), self.env.clone()) }
     }
 
-    async fn load_segment(&self, digest: &Digest) -> Result<Segment> {
+    pub(crate) async fn load_segment(&self, digest: &Digest) -> Result<Segment> {
         let bytes = self.store.get(ObjectKind::IndexSegment, digest, SEGMENT_BYTES_MAX).await?;
         Segment::decode(&self.keys, &bytes)
     }

@@ -65,7 +65,7 @@ impl Drop for Frozen {
 }
 
 /// A set of records of a frozen index: a bit for each, up to the last that is in it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Marks(Vec<u64>);
 
 impl Marks {

@@ -5,7 +5,7 @@ use model::{PointId, VaultId, VaultSettings};
 use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory, path::Path};
 
 use super::{
-    Appended, Change, Log, Sequence, State,
+    Appended, Change, Log, Moment, Sequence, State,
     entry::{Collection, Entry},
 };
 use crate::{
@@ -128,7 +128,7 @@ async fn an_entry_of_another_chain_is_refused() {
     let stray = Entry {
         sequence: Sequence(2),
         previous: Digest([9; 32]),
-        at: model::Timestamp::default(),
+        at: Moment { local: model::Timestamp::default(), store: None },
         change: settings(3),
     };
     let bytes = stray.encode(&keys(), [0; 32]).unwrap();

@@ -89,6 +89,12 @@ impl Collector {
         }
         self.on_the_way.insert(id);
         self.new_chunks += 1;
+        self.put_again(kind, id, bytes);
+        Ok(())
+    }
+
+    /// Takes a chunk, whether the vault has it or not.
+    pub(super) fn put_again(&mut self, kind: FrameKind, id: ChunkId, bytes: &[u8]) {
         let (frame, full_bytes) = match kind {
             FrameKind::Data => (&mut self.data, self.shared.config.data_frame_bytes),
             FrameKind::Tree => (&mut self.tree, self.shared.config.tree_frame_bytes),
@@ -97,7 +103,6 @@ impl Collector {
             self.full.push(mem::replace(frame, RawFrame::new(kind, &self.buffers)));
         }
         frame.push(id, bytes);
-        Ok(())
     }
 
     fn forget_indexed(&mut self) -> Result<()> {

@@ -1,0 +1,134 @@
+//! Which chunks are needed, and in which pack each of them is kept. All that a collection asks of the index.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use crate::{
+    ChunkId, Digest, Result,
+    frame::FrameKind,
+    index::{self, Frozen, Index},
+    vault::Shared,
+};
+
+/// What marking a chunk found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// It was not marked before.
+    New,
+    Known,
+    /// No segment lists it.
+    Absent,
+}
+
+/// What a pack holds, in bytes of expanded chunks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Usage {
+    pub(super) live_bytes: u64,
+    pub(super) total_bytes: u64,
+}
+
+/// The chunks that are needed: a bit for each record of the index. Where a chunk has several records, the one that a reader
+/// would choose keeps it, and the others are not needed. One that is added later and chosen from then on is marked too.
+pub(super) struct Marks {
+    shared: Arc<Shared>,
+    frozen: Arc<Frozen>,
+    kept: Arc<index::Marks>,
+    /// The packs of those that were marked last.
+    touched: BTreeSet<Digest>,
+}
+
+impl Marks {
+    pub(super) async fn new(shared: Arc<Shared>) -> Result<Self> {
+        let index = Arc::clone(&shared.index);
+        let frozen = Arc::new(shared.env.threads.run(move || index.freeze()).await?);
+        Ok(Self { shared, frozen, kept: Arc::default(), touched: BTreeSet::new() })
+    }
+
+    pub(super) fn mark(&mut self, id: &ChunkId) -> Result<Mark> {
+        let Some(ordinal) = self.frozen.ordinal(id)? else { return Ok(Mark::Absent) };
+        if !Arc::make_mut(&mut self.kept).insert(ordinal) {
+            return Ok(Mark::Known);
+        }
+        let keeper = self.keeper(id)?;
+        self.touched.extend(keeper.map(|(_, pack)| pack));
+        Ok(Mark::New)
+    }
+
+    /// The packs that keep the chunks which were marked since this was asked last.
+    pub(super) fn take_touched(&mut self) -> BTreeSet<Digest> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// The pack that keeps a needed chunk, and what kind of chunk it is.
+    pub(super) fn keeper(&self, id: &ChunkId) -> Result<Option<(FrameKind, Digest)>> {
+        Ok(self.shared.index.find(id)?.map(|(_, frame)| (frame.head.kind, frame.pack)))
+    }
+
+    /// What every pack of the index holds.
+    pub(super) async fn usage(&self) -> Result<BTreeMap<Digest, Usage>> {
+        self.look(|index, frozen, kept| {
+            let packs = index.packs();
+            let mut usage: BTreeMap<Digest, Usage> =
+                packs.iter().map(|pack| (pack.digest, Usage::default())).collect();
+            frozen.for_each(|ordinal, _, place| {
+                if let Some(usage) = index.frame(place.frame).and_then(|frame| usage.get_mut(&frame.pack)) {
+                    let length_bytes = u64::from(place.length_bytes);
+                    usage.total_bytes += length_bytes;
+                    usage.live_bytes += if kept.contains(ordinal) { length_bytes } else { 0 };
+                }
+                Ok(())
+            })?;
+            Ok(usage)
+        })
+        .await
+    }
+
+    /// The needed chunks that these packs keep, in the order in which they lie there, and the pack of each.
+    pub(super) async fn kept_in(&self, packs: BTreeSet<Digest>) -> Result<Vec<(FrameKind, ChunkId, Digest)>> {
+        self.look(move |index, frozen, kept| {
+            let mut found = Vec::new();
+            frozen.for_each(|ordinal, id, place| {
+                if kept.contains(ordinal)
+                    && let Some(frame) = index.frame(place.frame)
+                    && packs.contains(&frame.pack)
+                {
+                    found.push((place.frame, place.offset_bytes, frame.head.kind, id, frame.pack));
+                }
+                Ok(())
+            })?;
+            found.sort_unstable_by_key(|(frame, offset_bytes, ..)| (*frame, *offset_bytes));
+            Ok(found.into_iter().map(|(_, _, kind, id, pack)| (kind, id, pack)).collect())
+        })
+        .await
+    }
+
+    /// The needed chunks of which these packs hold copies, while others keep them.
+    pub(super) async fn copied_in(&self, packs: BTreeSet<Digest>) -> Result<BTreeSet<ChunkId>> {
+        self.look(move |index, frozen, kept| {
+            let mut found = BTreeSet::new();
+            frozen.for_each(|ordinal, id, place| {
+                if !kept.contains(ordinal)
+                    && index.frame(place.frame).is_some_and(|frame| packs.contains(&frame.pack))
+                    && frozen.ordinal(&id)?.is_some_and(|chosen| kept.contains(chosen))
+                {
+                    found.insert(id);
+                }
+                Ok(())
+            })?;
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Looks at the whole index, on a thread that may.
+    async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Index, &Frozen, &index::Marks) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let index = Arc::clone(&self.shared.index);
+        let (frozen, kept) = (Arc::clone(&self.frozen), Arc::clone(&self.kept));
+        self.shared.env.threads.run(move || look(&index, &frozen, &kept)).await?
+    }
+}
