@@ -49,17 +49,30 @@ impl S3Server {
     /// # Errors
     /// When the server does not.
     pub async fn create_bucket(&self, name: &str, object_lock: bool) -> Result<()> {
+        let lock = format!("x-amz-bucket-object-lock-enabled: {object_lock}");
+        self.ask("PUT", name, &lock).await.with_context(|| format!("making bucket {name}")).map(drop)
+    }
+
+    /// What the server says of an object, named with its bucket: the lines of the answer's head.
+    ///
+    /// # Errors
+    /// When there is no such object.
+    pub async fn head(&self, path: &str) -> Result<String> {
+        self.ask("HEAD", path, "Accept: */*").await
+    }
+
+    /// Sends a request with one header. The server wants to know by whom it is signed, and does not check it.
+    async fn ask(&self, method: &str, path: &str, header: &str) -> Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.server.port)).await?;
         let request = format!(
-            "PUT /{name} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: 0\r\n\
-             Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request\r\n\
-             x-amz-bucket-object-lock-enabled: {object_lock}\r\n\r\n"
+            "{method} /{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: 0\r\n\
+             Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request\r\n{header}\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
-        ensure!(answer.starts_with("HTTP/1.1 200"), "bucket {name} cannot be made: {answer}");
-        Ok(())
+        ensure!(answer.starts_with("HTTP/1.1 200"), "{method} {path} is answered with {answer}");
+        Ok(answer)
     }
 }
 

@@ -149,7 +149,11 @@ impl ObjectLock {
     async fn read_retention(&self, path: &Path) -> Result<Option<Timestamp>> {
         let answer = self.requests.send("GET", path, "retention", None).await?;
         match answer.status {
-            200 => Ok(element(&answer.text, "RetainUntilDate").and_then(|text| text.parse().ok())),
+            200 => match element(&answer.text, "RetainUntilDate").map(str::parse) {
+                Some(Ok(until)) => Ok(Some(until)),
+                // A server that does not know the request answers with the object itself.
+                _ => Err(Error::invalid(format!("the server does not tell the retention of {path}"))),
+            },
             404 if answer.code() == Some("NoSuchObjectLockConfiguration") => Ok(None),
             _ => Err(answer.into_error(format!("the retention of {path} cannot be read"))),
         }

@@ -34,7 +34,7 @@ async fn a_name_is_created_once_and_the_first_bytes_stay() {
     assert_eq!(store.get_named("log/1", 3).await.unwrap().unwrap(), &b"one"[..]);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn whose_object_it_is_shows_when_answers_are_lost() {
     let inner = Arc::new(InMemory::new());
     let store = odd(&inner, Oddity::LosesAnswers(1)).await;
@@ -44,7 +44,7 @@ async fn whose_object_it_is_shows_when_answers_are_lost() {
     assert_eq!(store.get_named("log/1", 4).await.unwrap().unwrap(), &b"mine"[..]);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_creation_that_never_arrives_is_tried_again_and_given_up() {
     let inner = Arc::new(InMemory::new());
     let store = odd(&inner, Oddity::LosesRequests(3)).await;
