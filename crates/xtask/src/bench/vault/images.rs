@@ -21,7 +21,7 @@ use content::PAGE_BYTES;
 use ext4::Ext4;
 use packages::{PackageFile, PackageSet};
 
-/// What everything random in the images is made of.
+/// What everything random in the images is made of. Another one when the making changes, so that no old images are taken.
 const SEED: u64 = 1;
 
 /// The size of one file of a data base.

@@ -96,3 +96,6 @@ fn rewrite_pages(disk: &Ext4, recipe: &Recipe, budget_bytes: usize, random: &mut
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
