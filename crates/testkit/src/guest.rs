@@ -23,7 +23,9 @@ use model::{ByteCount, DiskBus, DiskDefinition, DiskFormat, Firmware, VmDefiniti
 
 use crate::{command::run, target::target_directory};
 
-pub(crate) use disk::{ROOT_PARTITION_OFFSET_BYTES, path_with_system_tools};
+pub use archives::download_with_dependencies;
+pub(crate) use disk::ROOT_PARTITION_OFFSET_BYTES;
+pub use disk::path_with_system_tools;
 pub(crate) use scripts::VERIFY_STATE as STATE_CHECK;
 
 /// The virtual size of the root disk.

@@ -4,8 +4,10 @@ mod capture;
 mod dataset;
 mod guest_writes;
 mod process;
+mod random;
 mod report;
 mod sample;
+mod vault;
 
 use std::fs;
 
@@ -31,6 +33,8 @@ pub struct Arguments {
 enum Name {
     /// Backups and restores of a running VM: throughput, bytes read, and what they cost the guest.
     Capture,
+    /// Full backups, comparisons, restores, verification and garbage collection of a vault, and what it stores.
+    Vault,
 }
 
 /// Measures, prints a table to standard output and writes `bench/NAME.json` into the target directory.
@@ -48,6 +52,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let measured = async {
             match arguments.name {
                 Name::Capture => capture::measure(&binary, arguments.quick, &results).await,
+                Name::Vault => vault::measure(&binary, arguments.quick, &results).await,
             }
         };
         tokio::select! {
@@ -56,7 +61,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             _ = terminate.recv() => bail!("terminated"),
         }
     })?;
-    let path = results.join("capture.json");
+    let name = arguments.name.to_possible_value().context("a bench has a name")?;
+    let path = results.join(name.get_name()).with_extension("json");
     fs::write(&path, report.to_json()?).with_context(|| format!("writing {}", path.display()))?;
     println!("{report}");
     eprintln!("written to {}", path.display());

@@ -33,6 +33,14 @@ pub(super) fn download(directory: &Path) -> Result<Archives> {
     with_fresh_lists(|| download_once(directory))
 }
 
+/// Downloads the archives of packages and of all that they depend on into a new directory.
+///
+/// # Errors
+/// When apt does not know a package or cannot download it.
+pub fn download_with_dependencies(packages: &[&str], directory: &Path) -> Result<Vec<PathBuf>> {
+    with_fresh_lists(|| fetch(&resolve(packages)?, directory))
+}
+
 fn download_once(directory: &Path) -> Result<Archives> {
     let mut root = resolve(&ROOT_PACKAGES)?;
     root.retain(|name| name != "dpkg" && name != "tar");

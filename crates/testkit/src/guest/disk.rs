@@ -83,6 +83,7 @@ fn write_boot_record(path: &Path, boot_code: &[u8], core: &[u8]) -> Result<()> {
 }
 
 /// Debian keeps mke2fs and debugfs out of an ordinary user's search path.
-pub(crate) fn path_with_system_tools() -> String {
+#[must_use]
+pub fn path_with_system_tools() -> String {
     format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
 }

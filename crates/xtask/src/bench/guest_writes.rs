@@ -4,6 +4,8 @@ use anyhow::Result;
 use model::ByteCount;
 use testkit::agent::GuestAgent;
 
+use super::random::Random;
+
 /// The guest's unit of writing.
 const BLOCK_BYTES: u64 = 4096;
 
@@ -45,7 +47,7 @@ impl WritePattern {
     ///
     /// The same seed gives the same pattern.
     pub fn random(span: ByteCount, count: u64, length_limit: ByteCount, seed: u64) -> Self {
-        let mut random = SplitMix(seed);
+        let mut random = Random::new(seed);
         let slot_blocks = span.0 / BLOCK_BYTES / count;
         let limit_blocks = (length_limit.0 / BLOCK_BYTES).min(slot_blocks);
         let runs = (0..count)
@@ -75,19 +77,5 @@ impl WritePattern {
         let command =
             ["/usr/bin/perl", "-e", SCRIPT, serial].into_iter().chain(runs.iter().map(String::as_str));
         guest.exec(&command.collect::<Vec<_>>()).await.map(drop)
-    }
-}
-
-/// A small generator of numbers that are random enough.
-struct SplitMix(u64);
-
-impl SplitMix {
-    /// A number below the limit, which must not be 0.
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
     }
 }

@@ -21,7 +21,7 @@ pub struct Measurement {
     metric: String,
     unit: &'static str,
     ours: f64,
-    peer: Option<(&'static str, f64)>,
+    peer: Option<(String, f64)>,
     target: Option<Target>,
 }
 
@@ -40,8 +40,8 @@ impl Measurement {
     }
 
     /// What the same costs by other means, measured in the same run.
-    pub fn beside(mut self, name: &'static str, peer: f64) -> Self {
-        self.peer = Some((name, peer));
+    pub fn beside(mut self, name: impl Into<String>, peer: f64) -> Self {
+        self.peer = Some((name.into(), peer));
         self
     }
 
@@ -51,14 +51,14 @@ impl Measurement {
         self
     }
 
-    /// The number may be at most this many times the peer's.
-    pub fn ratio_at_most(mut self, limit: f64) -> Self {
-        self.target = Some(Target::RatioAtMost(limit));
+    /// The number may be at most this many times the peer's; without a limit it may be anything.
+    pub fn ratio_at_most(mut self, limit: impl Into<Option<f64>>) -> Self {
+        self.target = limit.into().map(Target::RatioAtMost);
         self
     }
 
     fn ratio(&self) -> Option<f64> {
-        self.peer.filter(|(_, peer)| *peer > 0.0).map(|(_, peer)| self.ours / peer)
+        self.peer.as_ref().filter(|(_, peer)| *peer > 0.0).map(|(_, peer)| self.ours / peer)
     }
 
     /// Whether the target is met; none without a target, or when there is nothing to compare with.
@@ -80,8 +80,8 @@ impl Measurement {
         json!({
             "metric": self.metric,
             "ours": self.ours,
-            "peer": self.peer.map(|(_, peer)| peer),
-            "peer_name": self.peer.map(|(name, _)| name),
+            "peer": self.peer.as_ref().map(|(_, peer)| peer),
+            "peer_name": self.peer.as_ref().map(|(name, _)| name),
             "unit": self.unit,
             "ratio": self.ratio(),
             "target": self.target_text(),
@@ -109,12 +109,12 @@ impl fmt::Display for Report {
         table.load_style(NOTHING);
         table.set_header(["WHAT", "OURS", "PEER", "", "UNIT", "RATIO", "TARGET", ""]);
         for measurement in &self.measurements {
-            let (peer_name, peer) = measurement.peer.unzip();
+            let (peer_name, peer) = measurement.peer.clone().unzip();
             table.add_row([
                 measurement.metric.clone(),
                 number(measurement.ours),
                 peer.map(number).unwrap_or_default(),
-                peer_name.unwrap_or_default().to_owned(),
+                peer_name.unwrap_or_default(),
                 measurement.unit.to_owned(),
                 measurement.ratio().map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
                 measurement.target_text().unwrap_or_default(),

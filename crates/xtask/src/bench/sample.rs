@@ -9,6 +9,19 @@ pub struct Sample {
     pub wall: Duration,
     /// Processor time of all processes that took part, in seconds.
     pub cpu_seconds: f64,
+    /// The most memory that the process which did the work had in use, in MiB.
+    pub peak_memory_mib: f64,
+}
+
+impl Sample {
+    /// One run that continues another.
+    pub fn then(self, next: Self) -> Self {
+        Self {
+            wall: self.wall + next.wall,
+            cpu_seconds: self.cpu_seconds + next.cpu_seconds,
+            peak_memory_mib: self.peak_memory_mib.max(next.peak_memory_mib),
+        }
+    }
 }
 
 /// Runs of the same work.
@@ -29,6 +42,11 @@ impl Samples {
     /// The median of the processor time, in seconds.
     pub fn cpu_seconds(&self) -> f64 {
         median(self.0.iter().map(|sample| sample.cpu_seconds))
+    }
+
+    /// The most memory that any run used, in MiB.
+    pub fn peak_memory_mib(&self) -> f64 {
+        self.0.iter().map(|sample| sample.peak_memory_mib).fold(0.0, f64::max)
     }
 }
 

@@ -42,9 +42,6 @@ struct Rounds {
     full_plain: Samples,
     restore: Samples,
     restore_peer: Samples,
-    /// The server's memory at its peak, in MiB.
-    full_memory_mib: f64,
-    restore_memory_mib: f64,
 }
 
 struct Bench<'a> {
@@ -136,9 +133,7 @@ impl Bench<'_> {
 
     async fn back_up(&mut self, rounds: &mut Rounds) -> Result<()> {
         self.vm.change_vault().await?;
-        let (sample, memory_mib) = self.processes.measure(self.vm.back_up()).await?;
-        rounds.full.push(sample);
-        rounds.full_memory_mib = rounds.full_memory_mib.max(memory_mib);
+        rounds.full.push(self.processes.measure(self.vm.back_up()).await?);
         Ok(())
     }
 
@@ -146,9 +141,7 @@ impl Bench<'_> {
         let reference = format!("point:{VM}/latest/{DISK}");
         let target = target.display().to_string();
         let restore = self.site.json::<Value>(["restore", "disk", &reference, "--to", &target]);
-        let (sample, memory_mib) = self.processes.measure(restore).await?;
-        rounds.restore.push(sample);
-        rounds.restore_memory_mib = rounds.restore_memory_mib.max(memory_mib);
+        rounds.restore.push(self.processes.measure(restore).await?);
         Ok(())
     }
 
@@ -164,13 +157,16 @@ impl Bench<'_> {
 }
 
 impl Processes {
-    /// What some work of theirs costs, and the server's memory at its peak in MiB.
-    async fn measure<T>(&self, work: impl Future<Output = Result<T>>) -> Result<(Sample, f64)> {
+    /// What some work of theirs costs; the memory is the server's.
+    async fn measure<T>(&self, work: impl Future<Output = Result<T>>) -> Result<Sample> {
         self.server.reset_peak_memory()?;
         let (cpu_before, started) = (self.cpu_seconds()?, Instant::now());
         work.await?;
-        let sample = Sample { wall: started.elapsed(), cpu_seconds: self.cpu_seconds()? - cpu_before };
-        Ok((sample, self.server.peak_memory_mib()?))
+        Ok(Sample {
+            wall: started.elapsed(),
+            cpu_seconds: self.cpu_seconds()? - cpu_before,
+            peak_memory_mib: self.server.peak_memory_mib()?,
+        })
     }
 
     fn cpu_seconds(&self) -> Result<f64> {
@@ -229,8 +225,8 @@ impl Rounds {
                 .ratio_at_most(0.53),
             Measurement::new("restore to raw, processor", self.restore.cpu_seconds(), "s")
                 .beside(PLAIN, self.restore_peer.cpu_seconds()),
-            memory("full backups", self.full_memory_mib),
-            memory("restores", self.restore_memory_mib),
+            memory("full backups", self.full.peak_memory_mib()),
+            memory("restores", self.restore.peak_memory_mib()),
         ]
     }
 }
