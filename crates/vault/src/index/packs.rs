@@ -99,10 +99,6 @@ impl Packs {
         self.segments.contains_key(digest)
     }
 
-    pub(super) fn segments(&self) -> BTreeSet<Digest> {
-        self.segments.keys().copied().collect()
-    }
-
     /// The number that the next frame will have; those before it are taken.
     pub(super) fn next_frame(&self) -> u32 {
         self.next_frame
