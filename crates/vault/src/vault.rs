@@ -210,9 +210,15 @@ impl Shared {
 
     /// Brings the index to the vault's state at this moment.
     pub(crate) async fn refresh(&self) -> Result<Fresh> {
-        let state = self.log.refresh().await?;
-        let unreadable = self.follow(&state).await?;
-        Ok(Fresh { state, unreadable })
+        loop {
+            let state = self.log.refresh().await?;
+            let unreadable = self.follow(&state).await?;
+            // A segment that is missing may have been collected since the log was read.
+            let is_missing = unreadable.iter().any(|(_, error)| error.kind() == ErrorKind::NotFound);
+            if !is_missing || self.log.refresh().await?.sequence == state.sequence {
+                return Ok(Fresh { state, unreadable });
+            }
+        }
     }
 
     /// Brings the index to this state, or leaves it at a later one. Returns the segments that cannot be read, and why: what

@@ -32,6 +32,8 @@ pub(super) struct Execution<'a> {
     marker: Marker,
     /// What each pack that may go takes in the store.
     sizes: BTreeMap<Digest, ByteCount>,
+    /// Packs that others have come to need since the survey.
+    needed: BTreeSet<Digest>,
     report: CollectReport,
 }
 
@@ -49,7 +51,7 @@ pub(super) async fn execute(
     monitor.begin(sizes.values().copied().sum::<ByteCount>().0)?;
     let batches = Batch::of_plan(&plan, limits, &shared.index);
     let report = CollectReport::default();
-    let mut execution = Execution { shared, state, moment, marker, sizes, report };
+    let mut execution = Execution { shared, state, moment, marker, sizes, needed: BTreeSet::new(), report };
     for batch in batches {
         let bytes: ByteCount =
             batch.packs().iter().filter_map(|pack| execution.sizes.get(pack)).copied().sum();
@@ -62,6 +64,7 @@ pub(super) async fn execute(
 
 impl Execution<'_> {
     async fn carry_out(&mut self, mut batch: Batch) -> Result<()> {
+        batch.spare(&self.needed);
         self.check_copies(&mut batch).await?;
         self.repack(&mut batch).await?;
         let mut replacement = Replacement::default();
@@ -130,6 +133,8 @@ impl Execution<'_> {
             return Ok(());
         }
         let kept = self.marker.marks.kept_in(batch.repacked.clone()).await?;
+        let found: BTreeSet<Digest> = kept.iter().map(|(.., pack)| *pack).collect();
+        batch.repacked.retain(|pack| found.contains(pack));
         let chunks = kept.iter().map(|(kind, id, _)| (*kind, *id)).collect();
         let repacked = Repacker::new(Arc::clone(self.shared)).copy(chunks).await?;
         let lost: BTreeSet<_> = repacked.lost.into_iter().collect();
@@ -169,17 +174,12 @@ impl Execution<'_> {
         // Points of later batches are not due either way: all points go with the first.
         let purged: BTreeSet<PointId> = batch.points.clone();
         self.marker.mark(&state, &purged).await?;
-        batch.spare(&self.marker.marks.take_touched());
+        self.needed.append(&mut self.marker.marks.take_touched());
         let known = &self.state.body.segments;
-        let newly_listed: BTreeSet<Digest> = {
-            let listings = self.shared.index.listings();
-            listings
-                .into_iter()
-                .filter(|(_, segment)| !known.contains(segment))
-                .map(|(pack, _)| pack)
-                .collect()
-        };
-        batch.spare(&newly_listed);
+        let listings = self.shared.index.listings();
+        let newly_listed = listings.into_iter().filter(|(_, segment)| !known.contains(segment));
+        self.needed.extend(newly_listed.map(|(pack, _)| pack));
+        batch.spare(&self.needed);
         batch.segments.retain(|segment| !state.body.segments.contains(segment));
         let objects: BTreeSet<Digest> = state.body.points.values().map(|point| point.object).collect();
         batch.point_objects.retain(|object| !objects.contains(object));

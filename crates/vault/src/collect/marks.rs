@@ -69,11 +69,23 @@ impl Marks {
     /// What every pack of the index holds.
     pub(super) async fn usage(&self) -> Result<BTreeMap<Digest, Usage>> {
         self.look(|index, frozen, kept| {
-            let packs = index.packs();
-            let mut usage: BTreeMap<Digest, Usage> =
-                packs.iter().map(|pack| (pack.digest, Usage::default())).collect();
-            frozen.for_each(|ordinal, _, place| {
-                if let Some(usage) = index.frame(place.frame).and_then(|frame| usage.get_mut(&frame.pack)) {
+            let mut usage = BTreeMap::new();
+            let mut listed_twice = BTreeSet::new();
+            for pack in index.packs() {
+                if usage.insert(pack.digest, Usage::default()).is_some() {
+                    listed_twice.insert(pack.digest);
+                }
+            }
+            frozen.for_each(|ordinal, id, place| {
+                let Some(frame) = index.frame(place.frame) else { return Ok(()) };
+                // Of two records of one chunk in one pack, the one that a reader would choose counts.
+                if listed_twice.contains(&frame.pack)
+                    && index.find(&id)?.is_some_and(|(_, chosen)| chosen.pack == frame.pack)
+                    && frozen.ordinal(&id)? != Some(ordinal)
+                {
+                    return Ok(());
+                }
+                if let Some(usage) = usage.get_mut(&frame.pack) {
                     let length_bytes = u64::from(place.length_bytes);
                     usage.total_bytes += length_bytes;
                     usage.live_bytes += if kept.contains(ordinal) { length_bytes } else { 0 };
@@ -94,12 +106,14 @@ impl Marks {
                     && let Some(frame) = index.frame(place.frame)
                     && packs.contains(&frame.pack)
                 {
-                    found.push((place.frame, place.offset_bytes, frame.head.kind, id, frame.pack));
+                    found.push((frame.pack, frame.number_in_pack, place.offset_bytes, frame.head.kind, id));
                 }
                 Ok(())
             })?;
-            found.sort_unstable_by_key(|(frame, offset_bytes, ..)| (*frame, *offset_bytes));
-            Ok(found.into_iter().map(|(_, _, kind, id, pack)| (kind, id, pack)).collect())
+            found.sort_unstable_by_key(|(pack, frame, offset_bytes, ..)| (*pack, *frame, *offset_bytes));
+            // Two segments may list the same pack.
+            found.dedup_by_key(|(pack, .., id)| (*pack, *id));
+            Ok(found.into_iter().map(|(pack, _, _, kind, id)| (kind, id, pack)).collect())
         })
         .await
     }
