@@ -89,6 +89,11 @@ impl Error {
         )
     }
 
+    /// Whether the object that was asked for is missing, or not what it was.
+    pub(crate) fn is_loss(&self) -> bool {
+        matches!(self.kind, ErrorKind::NotFound | ErrorKind::Corrupt | ErrorKind::UnsupportedVersion)
+    }
+
     pub(crate) fn corrupt(context: impl Into<String>) -> Self {
         Self::new(ErrorKind::Corrupt, context)
     }

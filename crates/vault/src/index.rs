@@ -8,7 +8,7 @@ pub(crate) use segment::{ChunkPlace, SEGMENT_BYTES_MAX, Segment};
 
 use crate::{
     ChunkId, Digest,
-    frame::FrameHead,
+    frame::{FrameHead, FrameKind},
     pack::{HEADER_BYTES, Salt},
 };
 
@@ -208,6 +208,12 @@ impl Index {
     /// How many packs the index knows, each counted as often as segments list it.
     pub(crate) fn pack_count(&self) -> usize {
         self.packs.len()
+    }
+
+    /// The packs that hold disk maps.
+    pub(crate) fn tree_packs(&self) -> HashSet<Digest> {
+        let trees = self.frames.iter().filter(|frame| frame.head.kind == FrameKind::Tree);
+        trees.filter_map(|frame| Some(self.packs.get(frame.pack as usize)?.digest)).collect()
     }
 
     /// The packs that the index knows.

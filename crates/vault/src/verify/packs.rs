@@ -1,17 +1,22 @@
 //! Checking packs, each by itself.
 
-use std::{collections::HashSet, sync::Arc, thread};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    thread,
+};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{Damage, VerifyReport};
+use super::{Damage, LISTED_MAX, VerifyReport, VerifyScope};
 use crate::{
     ChunkId, Digest, Error, ErrorKind, Monitor, Result,
     frame::FrameKind,
     pack::{FrameEntry, OpenPack, PACK_BYTES_MAX},
     seal::{Role, Seal},
     store::ObjectKind,
+    sync,
     vault::Shared,
 };
 
@@ -22,22 +27,29 @@ const PACKS_AT_ONCE_MAX: usize = 4;
 struct CheckedPack {
     chunks: u64,
     damage: Vec<Damage>,
+    /// Findings beyond those that are listed.
+    unlisted: u64,
 }
 
-/// Checks all packs in the store and those of `indexed` that are not. Returns the packs in which anything is wrong.
+/// Checks the packs in the store that are in the scope, and that all packs of the index are there. Returns the packs in
+/// which anything is wrong.
 pub(super) async fn check(
     shared: &Arc<Shared>,
-    indexed: HashSet<Digest>,
+    scope: &VerifyScope,
     report: &mut VerifyReport,
     monitor: &Monitor,
 ) -> Result<HashSet<Digest>> {
-    let listed = shared.store.list(ObjectKind::Pack).await?;
-    monitor.begin(listed.iter().map(|(_, size_bytes)| size_bytes).sum())?;
+    let indexed: BTreeSet<Digest> = sync::read(&shared.index).packs().collect();
+    let tree_packs = sync::read(&shared.index).tree_packs();
+    let mut listed = shared.store.list(ObjectKind::Pack).await?;
     let present: HashSet<Digest> = listed.iter().map(|(digest, _)| *digest).collect();
-    let mut suspect: HashSet<Digest> = indexed.difference(&present).copied().collect();
-    let mut missing: Vec<Digest> = suspect.iter().copied().collect();
-    missing.sort_unstable();
-    missing.into_iter().for_each(|pack| report.add(Damage::MissingPack { pack }));
+    listed.retain(|(pack, _)| scope.holds(pack, &tree_packs, &*shared.env.entropy));
+    monitor.begin(listed.iter().map(|(_, size_bytes)| size_bytes).sum())?;
+    let mut suspect = HashSet::new();
+    for pack in missing(shared, indexed.into_iter().filter(|pack| !present.contains(pack)).collect()).await? {
+        suspect.insert(pack);
+        report.add(Damage::MissingPack { pack });
+    }
 
     let at_once = thread::available_parallelism().map_or(1, usize::from).min(PACKS_AT_ONCE_MAX) + 1;
     let mut checks = stream::iter(listed)
@@ -49,13 +61,33 @@ pub(super) async fn check(
         report.packs += 1;
         report.chunks += checked.chunks;
         report.checked_bytes += size_bytes;
-        if !checked.damage.is_empty() {
+        if checked.damage.is_empty() {
+            report.sound_packs.insert(digest, shared.env.clock.now());
+        } else {
             suspect.insert(digest);
         }
         checked.damage.into_iter().for_each(|damage| report.add(damage));
+        report.damage_count += checked.unlisted;
         monitor.advance(size_bytes)?;
     }
     Ok(suspect)
+}
+
+/// Those of the packs that really are not there: a listing is a hint, and they may have been collected meanwhile.
+async fn missing(shared: &Shared, mut unseen: Vec<Digest>) -> Result<Vec<Digest>> {
+    if unseen.is_empty() {
+        return Ok(unseen);
+    }
+    let mut lost = Vec::new();
+    for pack in unseen.drain(..) {
+        if !shared.store.has(ObjectKind::Pack, &pack).await? {
+            lost.push(pack);
+        }
+    }
+    shared.refresh_to_read().await?;
+    let indexed: HashSet<Digest> = sync::read(&shared.index).packs().collect();
+    lost.retain(|pack| indexed.contains(pack));
+    Ok(lost)
 }
 
 async fn check_stored(shared: &Arc<Shared>, digest: Digest) -> Result<CheckedPack> {
@@ -96,6 +128,8 @@ fn check_bytes(shared: &Shared, digest: Digest, bytes: &Bytes) -> CheckedPack {
         }
         checked.damage.push(Damage::Pack { pack: digest, reason: reasons.join("; ") });
     }
+    checked.unlisted = lost.len().saturating_sub(LISTED_MAX) as u64;
+    lost.truncate(LISTED_MAX);
     checked.damage.extend(lost.into_iter().map(|chunk| Damage::Chunk { pack: digest, chunk }));
     checked
 }
