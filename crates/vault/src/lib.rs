@@ -29,6 +29,7 @@
 mod chunking;
 mod codec;
 mod config;
+mod copy;
 mod digest;
 mod error;
 #[cfg(test)]
@@ -60,6 +61,7 @@ mod verify;
 mod writer;
 
 pub use config::{Chunking, Config};
+pub use copy::{CopyReport, CopyStatus};
 pub use digest::{ChunkId, Digest};
 pub use error::{Error, ErrorKind, Result};
 pub use image::VaultImage;

@@ -29,7 +29,7 @@ use tokio::sync::Mutex;
 pub(crate) use self::{
     entry::{Change, ENTRY_BYTES_MAX, Entry, NewPoint},
     inspect::LogPart,
-    state::{STATE_BYTES_MAX, State},
+    state::{Garbage, STATE_BYTES_MAX, State},
 };
 use crate::{
     Digest, Error, ErrorKind, Result,
@@ -119,6 +119,13 @@ impl Log {
     pub(crate) async fn refresh(&self) -> Result<Arc<State>> {
         let mut known = self.known.lock().await;
         self.catch_up(&mut known).await
+    }
+
+    /// The state at this moment, or the one before the first entry where there is no log yet.
+    pub(crate) async fn refresh_or_empty(&self) -> Result<Arc<State>> {
+        let is_empty = self.read_newest_state().await?.sequence == Sequence(0)
+            && !self.store.has_named(&Sequence(1).entry_name()).await?;
+        if is_empty { Ok(Arc::new(State::empty())) } else { self.refresh().await }
     }
 
     /// Appends a change that follows from `state`, at the earliest at the time of the last entry.
