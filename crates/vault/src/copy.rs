@@ -100,7 +100,7 @@ impl Vault {
 
     async fn run_copy(&self, location: &StoreLocation, monitor: &Monitor) -> Result<CopyReport> {
         let target = Store::create(location).await?;
-        let is_open = opening::holds_copy(&self.shared, &target).await?;
+        let mut is_open = opening::holds_copy(&self.shared, &target).await?;
         let log = self.shared.log_of(&target);
         let mut copy = Copy { source: &self.shared, target, log, monitor, report: CopyReport::default() };
         monitor.begin(0)?;
@@ -113,7 +113,13 @@ impl Vault {
                 break;
             }
             match copy.advance(&state, &goal).await? {
-                Some(next) => state = next,
+                Some(next) => {
+                    state = next;
+                    if !is_open {
+                        copy.write_config().await?;
+                        is_open = true;
+                    }
+                }
                 // Packs that are gone were collected meanwhile: what they were needed for is to be seen anew.
                 None => goal = self.shared.log.refresh().await?,
             }
@@ -127,7 +133,7 @@ impl Vault {
 
 impl Shared {
     /// The log of a copy.
-    fn log_of(&self, copy: &Store) -> Log {
+    pub(crate) fn log_of(&self, copy: &Store) -> Log {
         Log::new(copy.clone(), Arc::clone(&self.keys), self.env.clone())
     }
 }
@@ -158,3 +164,6 @@ impl Copy<'_> {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,8 +27,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 pub(crate) use self::{
-    entry::{Change, ENTRY_BYTES_MAX, Entry, NewPoint},
-    inspect::LogPart,
+    entry::{Change, Collection, ENTRY_BYTES_MAX, Entry, NewPoint},
+    inspect::{LogDamage, LogPart},
     state::{Garbage, STATE_BYTES_MAX, State},
 };
 use crate::{
@@ -255,13 +255,13 @@ impl Log {
     }
 
     /// The state with this number, or why it cannot be used; none where there is none.
-    async fn read_state(&self, sequence: Sequence) -> Result<Option<Result<State>>> {
+    pub(crate) async fn read_state(&self, sequence: Sequence) -> Result<Option<Result<State>>> {
         self.read(&sequence.state_name(), STATE_BYTES_MAX, |bytes| State::decode(sequence, bytes, &self.keys))
             .await
     }
 
     /// The entry with this number and its digest, or why it cannot be used; none where there is none.
-    async fn read_entry(&self, sequence: Sequence) -> Result<Option<Result<(Entry, Digest)>>> {
+    pub(crate) async fn read_entry(&self, sequence: Sequence) -> Result<Option<Result<(Entry, Digest)>>> {
         self.read(&sequence.entry_name(), ENTRY_BYTES_MAX, |bytes| {
             Ok((Entry::decode(sequence, bytes, &self.keys)?, Digest::of(bytes)))
         })

@@ -247,7 +247,7 @@ impl Shared {
         Self::new(self.store.clone(), Arc::clone(&self.keys), self.config.clone(), self.env.clone())
     }
 
-    async fn load_segment(&self, digest: &Digest) -> Result<Segment> {
+    pub(crate) async fn load_segment(&self, digest: &Digest) -> Result<Segment> {
         let bytes = self.store.get(ObjectKind::IndexSegment, digest, SEGMENT_BYTES_MAX).await?;
         Segment::decode(&self.keys, &bytes)
     }

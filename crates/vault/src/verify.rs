@@ -14,6 +14,8 @@ use image::ByteRange;
 use model::{DiskName, PointId, Timestamp, VmName};
 
 use crate::{ChunkId, Digest, Monitor, Result, Sequence, Vault, store::ObjectKind, sync};
+pub(crate) use metadata::config_damage;
+pub(crate) use points::check as check_points;
 pub use scope::{VerifyOptions, VerifyScope};
 
 /// Findings that are listed one by one; the rest is only counted.

@@ -56,19 +56,19 @@ impl Log {
 
     async fn look(&self, states: &[Sequence]) -> Result<Vec<LogDamage>> {
         let mut found = Vec::new();
+        let mut numbers: BTreeSet<Sequence> = self.list(ENTRIES).await?.into_iter().collect();
         let mut start: Option<State> = None;
         for &sequence in states {
             match self.read_state(sequence).await? {
                 Some(Ok(state)) if self.is_anchored(&state).await? => start = Some(state),
-                // A leap that a copier did not finish, or a state whose entry is lost: then there is no other.
-                Some(Ok(state)) if start.is_none() => start = Some(state),
+                // Its entry is lost, unless it is a leap that a copier did not finish.
+                Some(Ok(state)) if start.is_none() && !numbers.contains(&Sequence(1)) => start = Some(state),
                 Some(Ok(_)) | None => {}
                 Some(Err(error)) => found.push(damage(LogPart::State(sequence), &error)),
             }
         }
         let start = start.unwrap_or_else(State::empty);
         let mut chain = Chain { last: start.sequence, head: Some(start.head), start: start.sequence };
-        let mut numbers: BTreeSet<Sequence> = self.list(ENTRIES).await?.into_iter().collect();
         if start.sequence > Sequence(0) {
             numbers.insert(start.sequence);
         }

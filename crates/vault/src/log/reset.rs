@@ -9,6 +9,26 @@ use super::{
 use crate::{Digest, Result, store::Created};
 
 impl Log {
+    /// The state that follows from an earlier one by our entries, to the last; none when our log did not come by there, or
+    /// is damaged after it.
+    pub(crate) async fn go_on_from(&self, state: &State) -> Result<Option<State>> {
+        let is_ours = matches!(
+            self.read_entry(state.sequence).await?,
+            Some(Ok((_, digest))) if digest == state.head
+        );
+        if state.is_salvaged || !is_ours {
+            return Ok(None);
+        }
+        let last = self.list(ENTRIES).await?.last().copied().unwrap_or_default();
+        let mut state = Arc::new(state.clone());
+        Ok(match self.replay(&mut state).await {
+            Ok(true) if last <= state.sequence => Some((*state).clone()),
+            Ok(_) => None,
+            Err(error) if error.is_loss() => None,
+            Err(error) => return Err(error),
+        })
+    }
+
     /// Appends a collection to a log that may be damaged, makes the state after it the one that everybody starts at, and
     /// deletes the entries before it, damaged or not. Running writers look whether they still have what they rely on, as after
     /// any collection.
@@ -35,12 +55,9 @@ impl Log {
             }
         };
         self.trim(&next).await?;
-        // What is left below was deleted before; what is damaged beyond is no entry.
-        for sequence in self.list(ENTRIES).await? {
-            let is_junk = sequence < next.sequence
-                || sequence > next.sequence
-                    && self.read_entry(sequence).await?.is_some_and(|found| found.is_err());
-            if is_junk {
+        // What is damaged beyond it is no entry.
+        for sequence in self.list(ENTRIES).await?.into_iter().filter(|it| *it > next.sequence) {
+            if self.read_entry(sequence).await?.is_some_and(|found| found.is_err()) {
                 self.store.delete_named(&sequence.entry_name()).await?;
             }
         }

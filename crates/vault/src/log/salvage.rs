@@ -96,6 +96,9 @@ impl Log {
                 None => {}
             }
         }
+        if self.store.has_named(&Sequence(1).entry_name()).await? {
+            return Ok((State::empty(), is_damaged));
+        }
         // Its entry is lost, and with it the proof of where the log ends.
         let state = unanchored.map(|state| State { is_salvaged: true, ..state });
         Ok((state.unwrap_or_else(State::empty), is_damaged))

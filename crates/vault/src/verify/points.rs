@@ -30,7 +30,7 @@ struct PointCheck<'a> {
 }
 
 /// The health of the points.
-pub(super) async fn check(
+pub(crate) async fn check(
     shared: &Arc<Shared>,
     points: &[PointRecord],
     suspect: &HashSet<Digest>,
