@@ -58,6 +58,17 @@ async fn is_clean(vault: &Vault) -> bool {
     vault.verify(&Monitor::default()).await.unwrap().is_clean()
 }
 
+async fn all_restored(vault: &Vault) -> bool {
+    let points = vault.points().await.unwrap().points;
+    for (number, point) in points.iter().enumerate() {
+        match restored(vault, &point.maps[0]).await {
+            Ok(bytes) if bytes == disk(number as u8 + 1) => {}
+            _ => return false,
+        }
+    }
+    points.len() == 2
+}
+
 async fn assert_whole(store: &Arc<InMemory>) {
     let vault = open_in(store.clone(), 50).await;
     let points = vault.points().await.unwrap().points;
@@ -110,7 +121,8 @@ async fn every_flipped_bit_is_found_and_healed_from_a_copy_and_much_of_it_withou
             let folder = path.as_ref().split('/').next().unwrap();
             if copies.is_empty() && matches!(folder, "packs" | "points") {
                 assert_eq!(report.healed_count, 0, "{what}");
-                assert!(!report.hurt.is_empty(), "{what}");
+                // A pack's directory only repeats the index, and its chunks are still there.
+                assert!(!report.hurt.is_empty() || all_restored(&vault).await, "{what}");
                 continue;
             }
             assert_eq!(report.healed_count, report.finding_count, "{what} {report:?}");
@@ -129,8 +141,9 @@ async fn any_object_that_is_gone_comes_back_from_a_copy() {
     let sound = snapshot(&store).await;
     for (path, _) in &sound {
         let folder = path.as_ref().split('/').next().unwrap();
-        // Nobody knows of those, and the last entry, that they were there.
-        if matches!(folder, "keys" | "states") || path.as_ref().ends_with("0003") {
+        // Nobody knows of those that they were there, nor of the last entry, nor of one before a state.
+        let is_end = ["log/0000000000000001", "log/0000000000000003"].contains(&path.as_ref());
+        if matches!(folder, "keys" | "states") || is_end {
             continue;
         }
         let store = store_of(&sound).await;
