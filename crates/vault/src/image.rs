@@ -29,7 +29,7 @@ impl Vault {
     /// [`crate::ErrorKind::WrongKey`] when this handle can only write, and whatever keeps the index from being read. Damage shows when the damaged part is read.
     pub async fn image(&self, map: &DiskMap) -> Result<VaultImage> {
         self.shared.keys.check_can_read()?;
-        self.shared.refresh().await?;
+        self.shared.refresh_to_read().await?;
         let tree = TreeReader::new(Arc::clone(&self.shared), *map);
         Ok(VaultImage { shared: Arc::clone(&self.shared), tree })
     }

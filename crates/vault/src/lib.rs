@@ -37,6 +37,7 @@ mod chunking;
 mod codec;
 mod collect;
 mod config;
+mod copy;
 mod deletion;
 mod digest;
 mod error;
@@ -59,6 +60,7 @@ mod pack;
 mod point;
 mod pool;
 mod probe;
+mod repair;
 mod restore;
 mod seal;
 mod sealed_object;
@@ -72,6 +74,7 @@ mod writer;
 
 pub use collect::{CollectOptions, CollectPlan, CollectReport, PackTotals, PackUse, YoungPacks};
 pub use config::{Chunking, Config};
+pub use copy::{CopyReport, CopyStatus};
 pub use deletion::PointFate;
 pub use digest::{ChunkId, Digest};
 pub use error::{Error, ErrorKind, Result};
@@ -86,9 +89,11 @@ pub use location::{
     StoreLocation,
     object_lock::{ObjectLock, RetentionMode},
 };
+pub use log::Sequence;
 pub use monitor::{Monitor, ProgressListener};
 pub use point::{PointList, PointRecord};
 pub use probe::{Check, ProbeReport, Verdict, probe};
+pub use repair::{Cure, DamagedObject, HurtPoint, RepairFinding, RepairOptions, RepairReport};
 pub use restore::RestoredDisk;
 pub use stats::{ObjectStats, VaultStats};
 pub use tree::DiskMap;
@@ -97,5 +102,5 @@ pub use vault::{
     key_slots::{KeySlot, KeySlotList},
     recovery_kit::RecoveryKit,
 };
-pub use verify::{Damage, DiskHealth, PointHealth, VerifyReport};
+pub use verify::{Damage, DiskHealth, PointHealth, VerifyOptions, VerifyReport, VerifyScope};
 pub use writer::{DiskSource, StoredDisk, Writer};

@@ -12,12 +12,15 @@
 //! docs/decisions/2026-11-22-commit-log.md tells why.
 
 pub(crate) mod entry;
+mod inspect;
 mod moment;
+mod reset;
 pub(crate) mod rules;
+mod salvage;
 pub(crate) mod state;
 mod trim;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use env::Env;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -27,13 +30,14 @@ use tokio::sync::Mutex;
 
 pub(crate) use self::{
     entry::{Change, ENTRY_BYTES_MAX, Entry, NewPoint},
+    inspect::{LogDamage, LogPart},
     moment::Moment,
     state::{PointState, STATE_BYTES_MAX, State},
 };
 use crate::{
     Digest, Error, ErrorKind, Result,
     keys::Keys,
-    store::{Created, Store},
+    store::{Created, Store, incomplete},
 };
 
 /// Entries that are read side by side where a listing says that there are so many.
@@ -90,11 +94,13 @@ pub(crate) struct Log {
     keys: Arc<Keys>,
     env: Env,
     known: Mutex<Option<Arc<State>>>,
+    /// Somebody was told that the log is damaged.
+    warned: AtomicBool,
 }
 
 impl Log {
     pub(crate) fn new(store: Store, keys: Arc<Keys>, env: Env) -> Self {
-        Self { store, keys, env, known: Mutex::new(None) }
+        Self { store, keys, env, known: Mutex::new(None), warned: AtomicBool::new(false) }
     }
 
     /// Starts the log of a new vault.
@@ -121,6 +127,13 @@ impl Log {
         self.catch_up(&mut known).await
     }
 
+    /// The state at this moment, or the one before the first entry where there is no log yet.
+    pub(crate) async fn refresh_or_empty(&self) -> Result<Arc<State>> {
+        let is_empty = self.read_newest_state().await?.sequence == Sequence(0)
+            && !self.store.has_named(&Sequence(1).entry_name()).await?;
+        if is_empty { Ok(Arc::new(State::empty())) } else { self.refresh().await }
+    }
+
     /// This moment by the clocks of this host and of the store.
     pub(crate) async fn moment(&self) -> Result<Moment> {
         let store = Some(self.store.now().await?);
@@ -141,6 +154,9 @@ impl Log {
     /// [`ErrorKind::Refused`] when the rules do not allow the change. [`ErrorKind::Overtaken`] when this process slept for so
     /// long that it cannot be told whether the change took effect.
     pub(crate) async fn try_append_at(&self, state: &State, change: Change, at: Moment) -> Result<Appended> {
+        if state.is_salvaged {
+            return Err(self.damaged(Error::corrupt("some of its entries are lost")));
+        }
         let mut known = self.known.lock().await;
         let entry = Entry { sequence: state.sequence.next(), previous: state.head, at, change };
         let bytes = entry.encode(&self.keys, env::random(&*self.env.entropy))?;
@@ -177,8 +193,14 @@ impl Log {
     /// Writes a state, so that nobody needs the entries before it.
     pub(crate) async fn write_state(&self, state: &State) -> Result<()> {
         let bytes = state.encode(&self.keys, env::random(&*self.env.entropy))?;
-        // Whoever wrote it first wrote the same.
-        self.store.create_named(&state.sequence.state_name(), bytes).await.map(|_| ())
+        let name = state.sequence.state_name();
+        // Whoever wrote it first wrote the same; but it may have been damaged since, and entries are deleted on its word.
+        if self.store.create_named(&name, bytes.clone()).await? == Created::New
+            || self.read_state(state.sequence).await?.is_some_and(|found| found.is_ok())
+        {
+            return Ok(());
+        }
+        self.store.put_named(&name, bytes).await
     }
 
     async fn try_write_state(&self, state: &State) {
@@ -198,8 +220,12 @@ impl Log {
         for _ in 0..STATE_TRIES {
             let mut state = self.read_newest_state().await?;
             let base = (state.sequence, state.head);
-            self.read_ahead(&mut state).await?;
+            let last = self.read_ahead(&mut state).await?;
             if self.replay(&mut state, base).await? {
+                if last > state.sequence && self.read_entry(last).await?.is_some_and(|found| found.is_ok()) {
+                    let context = format!("entry {} is missing", state.sequence.next().0);
+                    return Err(self.damaged(Error::corrupt(context)));
+                }
                 return Ok(Arc::clone(known.insert(state)));
             }
         }
@@ -237,20 +263,62 @@ impl Log {
     }
 
     async fn read_newest_state(&self) -> Result<Arc<State>> {
-        let names = self.store.list_named(STATES).await?;
-        for sequence in names.iter().rev().filter_map(|(name, _)| Sequence::of_name(name)) {
-            if let Some(bytes) = self.store.get_named(&sequence.state_name(), STATE_BYTES_MAX).await? {
-                let state = State::decode(sequence, &bytes, &self.keys);
-                return Ok(Arc::new(state.map_err(|error| self.damaged(error))?));
+        for sequence in self.list(STATES).await?.into_iter().rev() {
+            let Some(state) = self.read_state(sequence).await? else { continue };
+            let state = state.map_err(|error| self.damaged(error))?;
+            if self.is_anchored(&state).await? {
+                return Ok(Arc::new(state));
             }
         }
         Ok(Arc::new(State::empty()))
     }
 
-    /// Reads many entries side by side, as far as a listing says that they are there.
-    async fn read_ahead(&self, state: &mut Arc<State>) -> Result<()> {
-        let names = self.store.list_named(ENTRIES).await?;
-        let last = names.last().and_then(|(name, _)| Sequence::of_name(name)).unwrap_or_default();
+    /// Whether the entry that a state follows is there. A copy that takes a leap has the state first, and nobody starts at it
+    /// before the entry is there too; nor when the log went another way since.
+    async fn is_anchored(&self, state: &State) -> Result<bool> {
+        Ok(match self.read_entry(state.sequence).await? {
+            Some(Ok((_, digest))) => digest == state.head,
+            Some(Err(_)) => true,
+            None => false,
+        })
+    }
+
+    /// The numbers that a listing shows, in order.
+    async fn list(&self, folder: &str) -> Result<Vec<Sequence>> {
+        let names = self.store.list_named(folder).await?;
+        Ok(names.iter().filter_map(|(name, _)| Sequence::of_name(name)).collect())
+    }
+
+    /// The state with this number, or why it cannot be used; none where there is none.
+    pub(crate) async fn read_state(&self, sequence: Sequence) -> Result<Option<Result<State>>> {
+        self.read(&sequence.state_name(), STATE_BYTES_MAX, |bytes| State::decode(sequence, bytes, &self.keys))
+            .await
+    }
+
+    /// The entry with this number and its digest, or why it cannot be used; none where there is none.
+    pub(crate) async fn read_entry(&self, sequence: Sequence) -> Result<Option<Result<(Entry, Digest)>>> {
+        self.read(&sequence.entry_name(), ENTRY_BYTES_MAX, |bytes| {
+            Ok((Entry::decode(sequence, bytes, &self.keys)?, Digest::of(bytes)))
+        })
+        .await
+    }
+
+    async fn read<T>(
+        &self,
+        name: &str,
+        limit_bytes: u64,
+        decode: impl FnOnce(&[u8]) -> Result<T>,
+    ) -> Result<Option<Result<T>>> {
+        match self.store.get_named(name, limit_bytes).await {
+            Ok(bytes) => Ok(bytes.map(|bytes| decode(&bytes))),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Some(Err(error))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads many entries side by side, as far as a listing says that they are there. Returns the last that it names.
+    async fn read_ahead(&self, state: &mut Arc<State>) -> Result<Sequence> {
+        let last = self.list(ENTRIES).await?.last().copied().unwrap_or_default();
         let read = |number| async move {
             let name = Sequence(number).entry_name();
             Ok::<_, Error>((number, self.store.get_named(&name, ENTRY_BYTES_MAX).await?))
@@ -260,7 +328,7 @@ impl Log {
         while let Some((number, Some(bytes))) = entries.try_next().await? {
             self.take_in(state, Sequence(number), &bytes)?;
         }
-        Ok(())
+        Ok(last)
     }
 
     /// Whether the log that is read anew has our entry at its number.
@@ -297,12 +365,6 @@ impl Log {
             _ => error,
         }
     }
-}
-
-/// The error of a listing that cannot be complete.
-fn incomplete(what: &str) -> Error {
-    Error::new(ErrorKind::Unreachable, format!("the store's list of {what} is not complete"))
-        .with_guidance("try again; if it stays so, prove the store with: holdfast vault doctor")
 }
 
 fn slept() -> Error {

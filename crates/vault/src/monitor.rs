@@ -37,6 +37,12 @@ impl Monitor {
         self.tell()
     }
 
+    /// More was found to do.
+    pub(crate) fn extend(&self, bytes: u64) -> Result<()> {
+        self.total_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.tell()
+    }
+
     pub(crate) fn advance(&self, bytes: u64) -> Result<()> {
         self.done_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.tell()

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 use model::{DiskName, DiskSummary, PointId, PointSummary, VmDefinition};
 
-pub(crate) use document::decode_body;
+pub(crate) use document::{decode, decode_body};
 #[cfg(test)]
-pub(crate) use document::{decode, encode, encode_body};
+pub(crate) use document::{encode, encode_body};
 
 use crate::{Digest, DiskMap, Error, ErrorKind, Result, Vault, store::ObjectKind, sync, vault::Shared};
 
 /// The largest recovery point that is read.
-const POINT_BYTES_MAX: u64 = 16 << 20;
+pub(crate) const POINT_BYTES_MAX: u64 = 16 << 20;
 
 /// Points that are read side by side.
 const POINTS_AT_ONCE: usize = 16;
@@ -53,36 +53,15 @@ pub struct PointList {
 }
 
 impl Vault {
-    /// All recovery points that are not deleted. One that cannot be read does not hide the others.
+    /// All recovery points that are not deleted. One that cannot be read does not hide the others. Where the vault's log is
+    /// damaged, those that can still be known of, even some that were deleted.
     ///
     /// # Errors
-    /// Whatever keeps the vault's log from being read.
+    /// Whatever keeps the store from being read.
     pub async fn points(&self) -> Result<PointList> {
-        let state = self.shared.log.refresh().await?;
+        let state = self.shared.log.refresh_to_read().await?;
         let live = state.body.points.values().filter(|point| point.deletion.is_none());
-        // Collected: what borrows the state could not be moved between threads.
-        let live: Vec<Digest> = live.map(|point| point.object).collect();
-        let mut reads = stream::iter(live)
-            .map(|digest| async move { (digest, self.shared.read_point(digest).await) })
-            .buffered(POINTS_AT_ONCE);
-        let mut list = PointList::default();
-        while let Some((digest, point)) = reads.next().await {
-            match point {
-                Ok(point) => list.points.push((*point).clone()),
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::Corrupt | ErrorKind::UnsupportedVersion | ErrorKind::NotFound
-                    ) =>
-                {
-                    list.unreadable.push((digest, error));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        list.points.sort_by_key(|point| (point.summary.captured_at, point.summary.id));
-        list.unreadable.sort_by_key(|(digest, _)| *digest);
-        Ok(list)
+        self.shared.read_points(live.map(|point| point.object).collect()).await
     }
 
     /// One recovery point.
@@ -112,6 +91,24 @@ impl Shared {
         let digest = self.store.put(ObjectKind::Point, bytes).await?;
         sync::lock(&self.points).insert(digest, Arc::new(point.clone()));
         Ok(digest)
+    }
+
+    /// The points in these objects.
+    pub(crate) async fn read_points(&self, objects: Vec<Digest>) -> Result<PointList> {
+        let mut reads = stream::iter(objects)
+            .map(|digest| async move { (digest, self.read_point(digest).await) })
+            .buffered(POINTS_AT_ONCE);
+        let mut list = PointList::default();
+        while let Some((digest, point)) = reads.next().await {
+            match point {
+                Ok(point) => list.points.push((*point).clone()),
+                Err(error) if error.is_damage() => list.unreadable.push((digest, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        list.points.sort_by_key(|point| (point.summary.captured_at, point.summary.id));
+        list.unreadable.sort_by_key(|(digest, _)| *digest);
+        Ok(list)
     }
 
     pub(crate) async fn read_point(&self, digest: Digest) -> Result<Arc<PointRecord>> {

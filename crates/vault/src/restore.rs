@@ -47,7 +47,7 @@ impl Vault {
             let (has, needs) = (target.size_bytes(), map.size_bytes);
             return Err(Error::invalid(format!("the target has {has} bytes, and the disk needs {needs}")));
         }
-        self.shared.refresh().await?;
+        self.shared.refresh_to_read().await?;
         let restore = Restore {
             shared: Arc::clone(&self.shared),
             tree: TreeReader::new(Arc::clone(&self.shared), *map),

@@ -17,7 +17,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload,
 use crate::{Digest, Error, ErrorKind, Result, StoreLocation, config::CONFIG_BYTES, location::OpenLocation};
 pub(crate) use clock::CLOCK_FOLDER;
 use failure::classify;
-pub(crate) use failure::{UNSUPPORTED_GUIDANCE, error, io_error};
+pub(crate) use failure::{UNSUPPORTED_GUIDANCE, error, incomplete, io_error};
 pub(crate) use named::Created;
 
 /// Tries of one request, above those that the store's own client makes.

@@ -221,6 +221,13 @@ impl Shared {
         }
     }
 
+    /// Brings the index to the vault's state, as far as that is known where the log is damaged.
+    pub(crate) async fn refresh_to_read(&self) -> Result<Fresh> {
+        let state = self.log.refresh_to_read().await?;
+        let unreadable = self.follow(&state).await?;
+        Ok(Fresh { state, unreadable })
+    }
+
     /// Brings the index to this state, or leaves it at a later one. Returns the segments that cannot be read, and why: what
     /// is only in them counts as absent, so a writer stores it again, and a reader misses it.
     pub(crate) async fn follow(&self, state: &State) -> Result<Vec<(Digest, Error)>> {
@@ -238,12 +245,7 @@ impl Shared {
         while let Some((digest, segment)) = loaded.next().await {
             match segment {
                 Ok(segment) => self.add_segment(digest, segment).await?,
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::Corrupt | ErrorKind::UnsupportedVersion | ErrorKind::NotFound
-                    ) =>
-                {
+                Err(error) if error.is_damage() => {
                     tracing::warn!(%digest, %error, "an index segment cannot be read");
                     unreadable.push((digest, error));
                 }

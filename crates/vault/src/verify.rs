@@ -1,14 +1,22 @@
-//! Reading a whole vault back and checking every byte.
+//! Reading a vault back and checking every byte, or some of them.
 
+mod metadata;
 mod packs;
 mod points;
+mod scope;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use image::ByteRange;
 use model::{DiskName, PointId, Timestamp, VmName};
 
-use crate::{ChunkId, Digest, Monitor, Result, Vault};
+use crate::{ChunkId, Digest, Monitor, Result, Sequence, Vault, store::ObjectKind};
+pub(crate) use metadata::config_damage;
+pub(crate) use points::check as check_points;
+pub use scope::{VerifyOptions, VerifyScope};
 
 /// Findings that are listed one by one; the rest is only counted.
 const LISTED_MAX: usize = 10_000;
@@ -17,6 +25,32 @@ const LISTED_MAX: usize = 10_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Damage {
+    /// The vault's config is missing or not what it was. Who has the vault open still has it.
+    Config {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A key slot cannot be used.
+    KeySlot {
+        /// The slot.
+        slot: Digest,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An entry of the vault's log cannot be read, is missing, or does not follow the one before it.
+    LogEntry {
+        /// Its number.
+        sequence: Sequence,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A state of the vault's log cannot be read.
+    State {
+        /// The number of the entry that it follows.
+        sequence: Sequence,
+        /// What is wrong.
+        reason: String,
+    },
     /// A pack that the index names is not in the store.
     MissingPack {
         /// The pack.
@@ -57,7 +91,8 @@ pub enum Damage {
 pub struct DiskHealth {
     /// The disk.
     pub name: DiskName,
-    /// The lost ranges of the disk, at most 10,000 of them; holes among them may not be told from data.
+    /// The lost ranges of the disk, at most 10,000 of them and 100,000 in one report; holes among them may not be told from
+    /// data.
     pub lost: Vec<ByteRange>,
     /// Bytes that are lost.
     pub lost_bytes: u64,
@@ -100,8 +135,10 @@ pub struct VerifyReport {
     pub damage: Vec<Damage>,
     /// How many findings there are in all.
     pub damage_count: u64,
-    /// Every point that can be read, oldest first.
+    /// Every point that can be read, oldest first, also those that are deleted and can be brought back.
     pub points: Vec<PointHealth>,
+    /// The packs that were read and are sound, and when that was; for [`VerifyScope::NotCheckedSince`] later.
+    pub sound_packs: BTreeMap<Digest, Timestamp>,
 }
 
 impl VerifyReport {
@@ -128,30 +165,52 @@ impl Vault {
     /// # Errors
     /// Whatever keeps the store from being read; damage is no error, it is in the report.
     pub async fn verify(&self, monitor: &Monitor) -> Result<VerifyReport> {
-        monitor.unless_cancelled(self.verify_all(monitor)).await
+        self.verify_with(&VerifyOptions::default(), monitor).await
     }
 
-    async fn verify_all(&self, monitor: &Monitor) -> Result<VerifyReport> {
+    /// As [`Vault::verify`], but of the packs of data only those in the scope are read; of others it is only seen that they
+    /// are there. Everything else is always checked: config, key slots, log, index, points, and the packs of disk maps.
+    ///
+    /// # Errors
+    /// As [`Vault::verify`].
+    pub async fn verify_with(&self, options: &VerifyOptions, monitor: &Monitor) -> Result<VerifyReport> {
+        monitor.unless_cancelled(self.verify_all(options, monitor)).await
+    }
+
+    async fn verify_all(&self, options: &VerifyOptions, monitor: &Monitor) -> Result<VerifyReport> {
         let mut report = VerifyReport::default();
         // Read from the store, all of it: what this handle has seen before proves nothing about what is there now.
         let fresh = Self { shared: Arc::new(self.shared.afresh()) };
+        metadata::check(&fresh.shared, &mut report).await?;
         // Points first: what a writer commits from now on is not in the list, so its packs need not be either.
-        let points = fresh.points().await?;
+        let state = fresh.shared.log.refresh_to_read().await?;
+        let mut objects: BTreeSet<Digest> = state.body.points.values().map(|point| point.object).collect();
+        if state.is_salvaged {
+            let garbage: BTreeSet<_> =
+                state.body.garbage.values().flat_map(|garbage| &garbage.points).collect();
+            let listed = fresh.shared.store.list(ObjectKind::Point).await?.into_iter();
+            objects.extend(listed.map(|(object, _)| object).filter(|object| !garbage.contains(object)));
+        }
+        let points = fresh.shared.read_points(objects.into_iter().collect()).await?;
         for (object, error) in points.unreadable {
             report.add(Damage::Point { object, reason: error.to_string() });
         }
         let mut unreadable = HashSet::new();
-        for (segment, error) in fresh.shared.refresh().await?.unreadable {
+        for (segment, error) in fresh.shared.refresh_to_read().await?.unreadable {
             unreadable.insert(segment);
             report.add(Damage::IndexSegment { segment, reason: error.to_string() });
         }
-        let indexed = fresh.shared.index.packs().iter().map(|pack| pack.digest).collect();
-        let suspect = packs::check(&fresh.shared, indexed, &mut report, monitor).await?;
+        let suspect = packs::check(&fresh.shared, &options.scope, &mut report, monitor).await?;
         fresh.shared.index.mark_damaged(&suspect, &unreadable);
         // This handle may never have read the index, and then there would be nothing to mark.
-        self.shared.refresh().await?;
+        self.shared.refresh_to_read().await?;
         self.shared.index.mark_damaged(&suspect, &unreadable);
         report.points = points::check(&fresh.shared, &points.points, &suspect).await?;
+        if !report.points.iter().all(PointHealth::is_intact) {
+            // What was collected meanwhile is not hurt.
+            let state = fresh.shared.log.refresh_to_read().await?;
+            report.points.retain(|point| point.is_intact() || state.body.points.contains_key(&point.id));
+        }
         Ok(report)
     }
 }

@@ -87,6 +87,7 @@ impl Marks {
     }
 
     /// How many records are in it.
+    #[cfg(test)]
     pub(crate) fn count(&self) -> u64 {
         self.0.iter().map(|word| u64::from(word.count_ones())).sum()
     }

@@ -23,6 +23,8 @@ pub(crate) struct ListedPack {
     pub(crate) digest: Digest,
     /// The segment that lists it.
     pub(crate) segment: Digest,
+    /// What all of its frames hold; none of a pack without any.
+    pub(crate) kind: Option<FrameKind>,
     /// Where its last frame ends.
     pub(crate) end_bytes: u64,
     pub(crate) is_lost: bool,
@@ -196,6 +198,7 @@ impl Packs {
                 number: PackNumber(start.frame),
                 digest: pack.digest,
                 segment: *segments.get(&pack.segment)?,
+                kind: self.heads(place).first().map(|head| head.expand().kind),
                 end_bytes: end_bytes(self.heads(place)),
                 is_lost: pack.is_lost(),
             })

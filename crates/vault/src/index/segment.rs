@@ -59,6 +59,14 @@ impl Segment {
         self.packs.push(PackEntry { digest, salt, frames });
     }
 
+    /// The packs, and about how many bytes each has.
+    pub(crate) fn pack_sizes(&self) -> Vec<(Digest, u64)> {
+        let size_bytes = |pack: &PackEntry| {
+            HEADER_BYTES as u64 + pack.frames.iter().map(|frame| u64::from(frame.stored_bytes)).sum::<u64>()
+        };
+        self.packs.iter().map(|pack| (pack.digest, size_bytes(pack))).collect()
+    }
+
     /// Sorts the chunks, which makes the segment ready to be encoded.
     pub(crate) fn sort(&mut self) {
         self.chunks.sort_unstable_by_key(|(id, _)| *id);

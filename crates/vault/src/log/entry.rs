@@ -160,16 +160,17 @@ pub(super) fn check_numbered(
     sequence: Sequence,
     bytes: &[u8],
 ) -> Result<Digest> {
-    let mut reader = Reader::new(bytes, what);
-    reader.preamble(magic, version)?;
-    let found = reader.u64()?;
-    let digest = Digest(reader.array()?);
     let (content, checksum) = bytes
         .split_last_chunk::<CHECKSUM_BYTES>()
         .ok_or_else(|| Error::corrupt(format!("{what} ends too early")))?;
+    // First, so that a damaged version is no unknown one.
     if Digest::of(content).0 != *checksum {
         return Err(Error::corrupt(format!("{what}, number {}, is damaged", sequence.0)));
     }
+    let mut reader = Reader::new(content, what);
+    reader.preamble(magic, version)?;
+    let found = reader.u64()?;
+    let digest = Digest(reader.array()?);
     if found != sequence.0 {
         return Err(Error::corrupt(format!("{what} has the number {found} instead of {}", sequence.0)));
     }

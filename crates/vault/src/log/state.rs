@@ -77,6 +77,8 @@ pub(crate) struct State {
     /// The digest of the last entry; zeros when there is none.
     pub(crate) head: Digest,
     pub(crate) body: Body,
+    /// It was pieced together from a damaged log: good for reading, but nothing may be built on it.
+    pub(crate) is_salvaged: bool,
 }
 
 /// What follows from the entries.
@@ -102,7 +104,7 @@ pub(crate) struct Body {
 impl State {
     /// The state before the first entry.
     pub(crate) fn empty() -> Self {
-        Self { sequence: Sequence(0), head: Digest([0; 32]), body: Body::default() }
+        Self { sequence: Sequence(0), head: Digest([0; 32]), body: Body::default(), is_salvaged: false }
     }
 
     pub(crate) fn encode(&self, keys: &Keys, salt: [u8; 32]) -> Result<Vec<u8>> {
@@ -119,7 +121,7 @@ impl State {
 
     pub(crate) fn decode(sequence: Sequence, bytes: &[u8], keys: &Keys) -> Result<Self> {
         let (head, body) = entry::open_numbered(MAGIC, VERSION, WHAT, sequence, keys, bytes)?;
-        Ok(Self { sequence, head, body: decode_body(&body)? })
+        Ok(Self { sequence, head, body: decode_body(&body)?, is_salvaged: false })
     }
 
     /// Whether a map with this root belongs to a point that is not deleted for good.

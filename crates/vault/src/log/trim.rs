@@ -1,6 +1,6 @@
 //! Deleting what no reader of the log needs any more.
 
-use super::{Log, STATES, Sequence, State};
+use super::{ENTRIES, Log, STATES, Sequence, State};
 use crate::Result;
 
 impl Log {
@@ -8,6 +8,10 @@ impl Log {
     /// stays until there is a later one: it proves where the log ends. Returns the first number that is not deleted.
     pub(crate) async fn trim(&self, state: &State) -> Result<Sequence> {
         self.write_state(state).await?;
+        // What an interrupted run of a copy, or one that slept, left before that.
+        for old in self.list(ENTRIES).await?.into_iter().filter(|old| *old < state.body.trimmed) {
+            self.store.delete_named(&old.entry_name()).await?;
+        }
         // From where the log is known to be trimmed, not from where a listing begins: none may be left out.
         for number in state.body.trimmed.0.max(1)..state.sequence.0 {
             self.store.delete_named(&Sequence(number).entry_name()).await?;

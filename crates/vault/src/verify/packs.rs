@@ -1,14 +1,18 @@
 //! Checking packs, each by itself.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{Damage, VerifyReport};
+use super::{Damage, LISTED_MAX, VerifyReport, VerifyScope};
 use crate::{
     ChunkId, Digest, Error, ErrorKind, Monitor, Result,
     frame::FrameKind,
+    index::ListedPack,
     pack::{FrameEntry, OpenPack, PACK_BYTES_MAX},
     seal::{Role, Seal},
     store::ObjectKind,
@@ -23,22 +27,31 @@ struct CheckedPack {
     chunks: u64,
     digest_only: bool,
     damage: Vec<Damage>,
+    /// Findings beyond those that are listed.
+    unlisted: u64,
 }
 
-/// Checks all packs in the store and those of `indexed` that are not. Returns the packs in which anything is wrong.
+/// Checks the packs in the store that are in the scope, and that all packs of the index are there. Returns the packs in
+/// which anything is wrong.
 pub(super) async fn check(
     shared: &Arc<Shared>,
-    indexed: HashSet<Digest>,
+    scope: &VerifyScope,
     report: &mut VerifyReport,
     monitor: &Monitor,
 ) -> Result<HashSet<Digest>> {
-    let listed = shared.store.list(ObjectKind::Pack).await?;
-    monitor.begin(listed.iter().map(|(_, size_bytes)| size_bytes).sum())?;
+    let packs = shared.index.packs();
+    let indexed: BTreeSet<Digest> = packs.iter().map(|pack| pack.digest).collect();
+    let is_tree = |pack: &&ListedPack| pack.kind == Some(FrameKind::Tree);
+    let tree_packs = packs.iter().filter(is_tree).map(|pack| pack.digest).collect();
+    let mut listed = shared.store.list(ObjectKind::Pack).await?;
     let present: HashSet<Digest> = listed.iter().map(|(digest, _)| *digest).collect();
-    let mut suspect: HashSet<Digest> = indexed.difference(&present).copied().collect();
-    let mut missing: Vec<Digest> = suspect.iter().copied().collect();
-    missing.sort_unstable();
-    missing.into_iter().for_each(|pack| report.add(Damage::MissingPack { pack }));
+    listed.retain(|(pack, _)| scope.holds(pack, &tree_packs, &*shared.env.entropy));
+    monitor.begin(listed.iter().map(|(_, size_bytes)| size_bytes).sum())?;
+    let mut suspect = HashSet::new();
+    for pack in missing(shared, indexed.into_iter().filter(|pack| !present.contains(pack)).collect()).await? {
+        suspect.insert(pack);
+        report.add(Damage::MissingPack { pack });
+    }
 
     let at_once = shared.env.threads.parallelism().min(PACKS_AT_ONCE_MAX) + 1;
     let mut checks = stream::iter(listed)
@@ -51,13 +64,33 @@ pub(super) async fn check(
         report.chunks += checked.chunks;
         report.digest_only_packs += u64::from(checked.digest_only);
         report.checked_bytes += size_bytes;
-        if !checked.damage.is_empty() {
+        if checked.damage.is_empty() {
+            report.sound_packs.insert(digest, shared.env.clock.now());
+        } else {
             suspect.insert(digest);
         }
         checked.damage.into_iter().for_each(|damage| report.add(damage));
+        report.damage_count += checked.unlisted;
         monitor.advance(size_bytes)?;
     }
     Ok(suspect)
+}
+
+/// Those of the packs that really are not there: a listing is a hint, and they may have been collected meanwhile.
+async fn missing(shared: &Shared, mut unseen: Vec<Digest>) -> Result<Vec<Digest>> {
+    if unseen.is_empty() {
+        return Ok(unseen);
+    }
+    let mut lost = Vec::new();
+    for pack in unseen.drain(..) {
+        if shared.store.head(ObjectKind::Pack, &pack).await?.is_none() {
+            lost.push(pack);
+        }
+    }
+    shared.refresh_to_read().await?;
+    let indexed: HashSet<Digest> = shared.index.packs().iter().map(|pack| pack.digest).collect();
+    lost.retain(|pack| indexed.contains(pack));
+    Ok(lost)
 }
 
 async fn check_stored(shared: &Arc<Shared>, digest: Digest) -> Result<CheckedPack> {
@@ -99,6 +132,8 @@ fn check_bytes(shared: &Shared, digest: Digest, bytes: &Bytes) -> CheckedPack {
         }
         checked.damage.push(Damage::Pack { pack: digest, reason: reasons.join("; ") });
     }
+    checked.unlisted = lost.len().saturating_sub(LISTED_MAX) as u64;
+    lost.truncate(LISTED_MAX);
     checked.damage.extend(lost.into_iter().map(|chunk| Damage::Chunk { pack: digest, chunk }));
     checked
 }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use image::{ByteRange, coalesce};
+use image::ByteRange;
 
 use super::{DiskHealth, LISTED_MAX, PointHealth};
 use crate::{
@@ -14,6 +14,9 @@ use crate::{
     tree::{ChunkRef, Leaf, Located, TreeReader},
     vault::Shared,
 };
+
+/// Lost ranges that are listed one by one in all; the rest is only counted.
+const RANGES_LISTED_MAX: usize = 100_000;
 
 /// What is remembered of regions and chunks that several points share.
 const REMEMBERED_MAX: usize = 500_000;
@@ -28,7 +31,7 @@ struct PointCheck<'a> {
 }
 
 /// The health of the points.
-pub(super) async fn check(
+pub(crate) async fn check(
     shared: &Arc<Shared>,
     points: &[PointRecord],
     suspect: &HashSet<Digest>,
@@ -37,14 +40,15 @@ pub(super) async fn check(
     let mut check =
         PointCheck { shared, suspect, can_read_data, intact_leaves: HashSet::new(), tried: HashMap::new() };
     let mut healths = Vec::with_capacity(points.len());
+    let mut ranges_left = RANGES_LISTED_MAX;
     for point in points {
         let mut hurt = Vec::new();
         for (disk, map) in point.disks() {
-            let lost = check.lost_ranges(map).await?;
-            if !lost.is_empty() {
-                let lost_bytes = lost.iter().map(|range| range.length_bytes).sum();
-                let lost = lost.into_iter().take(LISTED_MAX).collect();
-                hurt.push(DiskHealth { name: disk.name.clone(), lost, lost_bytes });
+            let lost = check.lost_ranges(map, ranges_left.min(LISTED_MAX)).await?;
+            if lost.bytes > 0 {
+                ranges_left -= lost.ranges.len();
+                let name = disk.name.clone();
+                hurt.push(DiskHealth { name, lost: lost.ranges, lost_bytes: lost.bytes });
             }
         }
         let summary = &point.summary;
@@ -54,15 +58,34 @@ pub(super) async fn check(
     Ok(healths)
 }
 
+/// The lost parts of a disk, in order.
+struct Lost {
+    ranges: Vec<ByteRange>,
+    ranges_max: usize,
+    bytes: u64,
+}
+
+impl Lost {
+    fn push(&mut self, range: ByteRange) {
+        self.bytes += range.length_bytes;
+        if let Some(last) = self.ranges.last_mut().filter(|last| last.end_bytes() == range.offset_bytes) {
+            last.length_bytes += range.length_bytes;
+        } else if self.ranges.len() < self.ranges_max {
+            self.ranges.push(range);
+        }
+    }
+}
+
 impl PointCheck<'_> {
-    async fn lost_ranges(&mut self, map: &DiskMap) -> Result<Vec<ByteRange>> {
+    async fn lost_ranges(&mut self, map: &DiskMap, ranges_max: usize) -> Result<Lost> {
+        let mut lost = Lost { ranges: Vec::new(), ranges_max, bytes: 0 };
         if let Some(root) = map.root
             && !is_there(self.shared.read_chunk(FrameKind::Tree, root, None).await)?
         {
-            return Ok(vec![ByteRange::new(0, map.size_bytes)]);
+            lost.push(ByteRange::new(0, map.size_bytes));
+            return Ok(lost);
         }
         let tree = TreeReader::new(Arc::clone(self.shared), *map);
-        let mut lost = Vec::new();
         let mut region = 0;
         while region < map.region_count() {
             match tree.locate(region).await {
@@ -79,7 +102,7 @@ impl PointCheck<'_> {
             }
             region += 1;
         }
-        Ok(coalesce(lost))
+        Ok(lost)
     }
 
     async fn check_leaf(
@@ -87,16 +110,16 @@ impl PointCheck<'_> {
         id: ChunkId,
         range: ByteRange,
         leaf: &Leaf,
-        lost: &mut Vec<ByteRange>,
+        lost: &mut Lost,
     ) -> Result<()> {
-        let lost_before = lost.len();
+        let lost_bytes_before = lost.bytes;
         for chunk in &leaf.chunks {
             if !self.can_be_had(chunk).await? {
                 let start_bytes = range.offset_bytes + u64::from(chunk.offset_bytes);
                 lost.push(ByteRange::new(start_bytes, chunk.length_bytes.into()));
             }
         }
-        if lost.len() == lost_before && self.intact_leaves.len() < REMEMBERED_MAX {
+        if lost.bytes == lost_bytes_before && self.intact_leaves.len() < REMEMBERED_MAX {
             self.intact_leaves.insert(id);
         }
         Ok(())

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::PointHealth;
 use crate::{
-    Damage, Digest, DiskSource, ErrorKind, Monitor, StoreLocation, StoredDisk, Vault, VerifyReport,
+    Damage, Digest, DiskSource, ErrorKind, Monitor, Sequence, StoreLocation, StoredDisk, Vault, VerifyReport,
     fixture::{
         MIB, back_up, changed_source, key_file_slot, memory_vault, noise, object, objects, open_in,
         open_write_only, read_whole, restored, source, unlock,
@@ -67,12 +67,28 @@ async fn a_sound_vault_is_clean_and_every_byte_of_it_was_read() {
 
 #[tokio::test]
 async fn anybody_can_check_objects_by_their_names() {
-    let (_, store, _) = two_points().await;
+    let (vault, store, _) = two_points().await;
+    let log = &vault.shared.log;
+    log.write_state(&*log.refresh().await.unwrap()).await.unwrap();
+    let mut seen = [0; 3];
     for path in objects(&*store).await {
         let name = path.filename().unwrap();
-        let digest = Digest::of(&object(&*store, &path).await).to_string();
-        assert!(name == "config" || name == digest, "{path}");
+        let bytes = object(&*store, &path).await;
+        let number = || Sequence(name.parse().unwrap());
+        match path.as_ref().split('/').next().unwrap() {
+            "config" => seen[0] += 1,
+            "log" => assert!(crate::log::entry::is_sound(number(), &bytes), "{path}"),
+            "states" => {
+                assert!(crate::log::state::is_sound(number(), &bytes), "{path}");
+                seen[1] += 1;
+            }
+            _ => {
+                assert_eq!(name, Digest::of(&bytes).to_string(), "{path}");
+                seen[2] += 1;
+            }
+        }
     }
+    assert_eq!(seen, [1, 1, 9]);
 }
 
 #[tokio::test]
@@ -159,13 +175,13 @@ async fn the_next_backup_stores_again_what_a_lost_pack_held() {
         let (vault, store, stored) = two_points().await;
         let pack = largest_in(&store, "packs").await.remove(0);
         loss.strike(&store, &pack).await;
-        for (vault, is_healed) in [(vault, false), (open_in(store.clone(), 5).await, true)] {
+        for (number, vault, is_healed) in [(3, vault, false), (4, open_in(store.clone(), 5).await, true)] {
             let writer = vault.writer().await.unwrap();
             assert_eq!(writer.lost_packs(), 1, "what only the first point needs is lost for good");
             assert_eq!(writer.is_whole(&stored[1].map).await.unwrap(), is_healed, "{loss:?}");
             assert!(!writer.is_whole(&stored[0].map).await.unwrap());
             let compared = DiskSource { parent: Some(stored[1].map), ..source(&changed_disk()) };
-            let compared = back_up(&vault, 3, compared).await.unwrap();
+            let compared = back_up(&vault, number, compared).await.unwrap();
             assert_eq!(compared.map, stored[1].map, "the same disk has the same map");
             assert_eq!(compared.stored_bytes == 0, is_healed, "it is stored once");
         }
@@ -257,7 +273,8 @@ async fn objects_that_were_cut_short_are_damage_in_any_kind_of_store() {
         }
     }
     let report = vault.verify(&Monitor::default()).await.unwrap();
-    assert_eq!((report.damage.len(), report.points.len()), (4, 0), "{report:?}");
+    // Two packs, the index segment, the point, and the two entries of the log that said so.
+    assert_eq!((report.damage.len(), report.points.len()), (6, 0), "{report:?}");
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ impl Connection {
             result
         });
         let result = done.await?;
-        if result.as_ref().is_err_and(is_loss) {
+        if result.as_ref().is_err_and(is_damage) {
             session.abandon();
         }
         result
@@ -74,7 +74,7 @@ fn generic(source: impl std::error::Error + Send + Sync + 'static) -> StoreError
 }
 
 /// Whether the server did not answer; what it answers with is no reason to leave it.
-fn is_loss(error: &StoreError) -> bool {
+fn is_damage(error: &StoreError) -> bool {
     let StoreError::Generic { source, .. } = error else { return false };
     source.downcast_ref::<SftpError>().is_some_and(|error| !matches!(error, SftpError::Status(_)))
 }

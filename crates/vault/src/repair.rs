@@ -1,0 +1,174 @@
+//! Healing a vault: what is damaged is taken from copies or made anew from what is left.
+//!
+//! Objects that are named by their digest heal by being put again, from any copy, without a key. An entry of the log is
+//! overwritten only when it is damaged and the one in the copy fits its neighbours. What no copy has: an index segment is made
+//! anew from the packs, and a damaged log is left behind: a state that says all that can still be known is written after it.
+
+mod index;
+mod log;
+mod objects;
+
+use std::sync::Arc;
+
+use model::{PointId, Timestamp, VmId};
+
+use crate::{
+    Digest, Monitor, Result, Sequence, StoreLocation, Vault, log::State, store::Store, vault::Shared,
+};
+
+/// Findings and points that are listed one by one; the rest is only counted.
+const LISTED_MAX: usize = 10_000;
+
+/// How a vault is repaired.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RepairOptions {
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+/// An object of a vault that is damaged or missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum DamagedObject {
+    /// The config.
+    Config,
+    /// A key slot.
+    KeySlot(Digest),
+    /// An entry of the log.
+    LogEntry(Sequence),
+    /// A state of the log.
+    State(Sequence),
+    /// An index segment.
+    IndexSegment(Digest),
+    /// A recovery point.
+    Point(Digest),
+    /// A pack.
+    Pack(Digest),
+}
+
+/// How a damaged object is healed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cure {
+    /// A copy has it.
+    Copied,
+    /// It is made anew from what is left: what nothing else says is lost, but nobody stumbles over it any more.
+    Rebuilt,
+    /// It is removed: there are others that do the same.
+    Removed,
+}
+
+/// A damaged object, and what becomes of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepairFinding {
+    /// The object.
+    pub object: DamagedObject,
+    /// What is wrong with it.
+    pub reason: String,
+    /// How it is healed; none where it is not.
+    pub cure: Option<Cure>,
+}
+
+/// A recovery point that cannot be restored whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HurtPoint {
+    /// The point.
+    pub id: PointId,
+    /// Its VM.
+    pub vm_id: VmId,
+    /// The moment that it shows.
+    pub captured_at: Timestamp,
+    /// Bytes of its disks that are lost; none where the point itself is.
+    pub lost_bytes: Option<u64>,
+}
+
+/// What a repair found and did; in a dry run, what it would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RepairReport {
+    /// The findings, at most 10,000.
+    pub findings: Vec<RepairFinding>,
+    /// How many there are in all.
+    pub finding_count: u64,
+    /// How many of them are healed.
+    pub healed_count: u64,
+    /// The points that are not whole after it, or in a dry run before it; at most 10,000.
+    pub hurt: Vec<HurtPoint>,
+}
+
+impl RepairReport {
+    fn add(&mut self, object: DamagedObject, reason: String, cure: Option<Cure>) {
+        self.finding_count += 1;
+        self.healed_count += u64::from(cure.is_some());
+        if self.findings.len() < LISTED_MAX {
+            self.findings.push(RepairFinding { object, reason, cure });
+        }
+    }
+}
+
+/// One run of a repair.
+struct Repair<'a> {
+    /// The vault, of which nothing is believed that was not read now.
+    shared: Arc<Shared>,
+    copies: Vec<Store>,
+    is_dry: bool,
+    monitor: &'a Monitor,
+    report: RepairReport,
+}
+
+impl Vault {
+    /// Reads the whole vault, and heals what is damaged: from the copies at `copies`, the first that has it, and otherwise
+    /// from within. Overwrites nothing that is sound. May be stopped at any moment and run again. Progress counts bytes of
+    /// packs.
+    ///
+    /// Other hosts may go on to use the vault meanwhile. Where the log was damaged, a host that had read it before is told to
+    /// begin anew.
+    ///
+    /// # Errors
+    /// Whatever keeps the vault or a copy from being read, or the vault from being written; what cannot be healed is no error.
+    pub async fn repair(
+        &self,
+        copies: &[StoreLocation],
+        options: RepairOptions,
+        monitor: &Monitor,
+    ) -> Result<RepairReport> {
+        monitor.unless_cancelled(self.run_repair(copies, options, monitor)).await
+    }
+
+    async fn run_repair(
+        &self,
+        copies: &[StoreLocation],
+        options: RepairOptions,
+        monitor: &Monitor,
+    ) -> Result<RepairReport> {
+        let mut stores = Vec::new();
+        for copy in copies {
+            stores.push(Store::open(copy, &self.shared.env).await?);
+        }
+        let mut repair = Repair {
+            shared: Arc::new(self.shared.afresh()),
+            copies: stores,
+            is_dry: options.dry_run,
+            monitor,
+            report: RepairReport::default(),
+        };
+        repair.heal_config().await?;
+        repair.heal_slots().await?;
+        let health = repair.heal_log(&self.shared.log).await?;
+        let segments = repair.heal_segments(&health.state).await?;
+        repair.heal_packs(&health.state).await?;
+        let points = repair.heal_points(&health.state).await?;
+        repair.go_on(health, segments).await?;
+        repair.find_hurt(&points).await?;
+        Ok(repair.report)
+    }
+}
+
+/// What a repair knows of the log.
+struct LogHealth {
+    state: State,
+    /// Something of it is damaged that no copy heals.
+    is_damaged: bool,
+}
+
+#[cfg(test)]
+mod tests;

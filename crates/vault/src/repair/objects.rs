@@ -1,0 +1,170 @@
+//! Healing objects that copies have too.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::{Cure, DamagedObject, HurtPoint, LISTED_MAX, Repair};
+use crate::{
+    Digest, Error, Result,
+    keys::slot::{SLOT_BYTES, Slot},
+    log::State,
+    pack::PACK_BYTES_MAX,
+    point::POINT_BYTES_MAX,
+    store::ObjectKind,
+    verify,
+};
+
+/// Packs that are read at once.
+const PACKS_AT_ONCE: usize = 4;
+
+impl Repair<'_> {
+    /// Whoever has the vault open has its config.
+    pub(super) async fn heal_config(&mut self) -> Result<()> {
+        let Some(reason) = verify::config_damage(&self.shared).await? else { return Ok(()) };
+        if !self.is_dry {
+            let config = self.shared.config.encode(&self.shared.keys);
+            self.shared.store.put_named("config", config).await?;
+        }
+        self.report.add(DamagedObject::Config, reason, Some(Cure::Rebuilt));
+        Ok(())
+    }
+
+    /// A damaged slot comes from a copy. Where none has it, it is removed, if another one can still be used.
+    pub(super) async fn heal_slots(&mut self) -> Result<()> {
+        let kind = ObjectKind::KeySlot;
+        let mut damaged = Vec::new();
+        let mut usable = 0;
+        for (slot, _) in self.shared.store.list(kind).await? {
+            match self.shared.store.get(kind, &slot, SLOT_BYTES as u64).await {
+                Ok(bytes) => {
+                    let vault_id = self.shared.config.vault_id;
+                    usable += usize::from(Slot::decode(&bytes).is_ok_and(|slot| slot.vault_id() == vault_id));
+                }
+                Err(error) if error.is_damage() => damaged.push((slot, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        for (slot, error) in damaged {
+            let mut cure = self.heal(kind, &slot, SLOT_BYTES as u64).await?.map(|_| Cure::Copied);
+            if cure.is_none() && usable > 0 {
+                cure = Some(Cure::Removed);
+                if !self.is_dry {
+                    self.shared.store.delete(kind, &slot).await?;
+                }
+            }
+            self.report.add(DamagedObject::KeySlot(slot), error.to_string(), cure);
+        }
+        Ok(())
+    }
+
+    /// Heals the packs of the index, and those that are in the store besides.
+    pub(super) async fn heal_packs(&mut self, state: &State) -> Result<()> {
+        let indexed: BTreeSet<Digest> = self.shared.index.packs().iter().map(|pack| pack.digest).collect();
+        let garbage: HashSet<Digest> =
+            state.body.garbage.values().flat_map(|garbage| &garbage.packs).copied().collect();
+        let listed = self.shared.store.list(ObjectKind::Pack).await?;
+        self.monitor.begin(listed.iter().map(|(_, size_bytes)| size_bytes).sum())?;
+        let mut packs: BTreeMap<Digest, u64> = indexed.iter().map(|pack| (*pack, 0)).collect();
+        packs.extend(listed.into_iter().filter(|(pack, _)| !garbage.contains(pack)));
+        let this = &*self;
+        let mut checks = stream::iter(packs)
+            .map(|(pack, size_bytes)| async move {
+                let found = match this.shared.store.get(ObjectKind::Pack, &pack, PACK_BYTES_MAX).await {
+                    Ok(_) => None,
+                    Err(error) if error.is_damage() => {
+                        let cure = this.heal(ObjectKind::Pack, &pack, PACK_BYTES_MAX).await?;
+                        Some((pack, error.to_string(), cure.map(|_| Cure::Copied)))
+                    }
+                    Err(error) => return Err(error),
+                };
+                this.monitor.advance(size_bytes)?;
+                Ok::<_, Error>(found)
+            })
+            .buffer_unordered(PACKS_AT_ONCE)
+            .boxed();
+        let mut damaged = Vec::new();
+        while let Some(found) = checks.try_next().await? {
+            damaged.extend(found);
+        }
+        drop(checks);
+        let lost = damaged.iter().filter(|(_, _, cure)| cure.is_none()).map(|(pack, _, _)| *pack).collect();
+        for (pack, reason, cure) in damaged {
+            self.report.add(DamagedObject::Pack(pack), reason, cure);
+        }
+        self.shared.index.mark_damaged(&lost, &HashSet::new());
+        Ok(())
+    }
+
+    /// Heals the objects of points. Returns those that are lost.
+    pub(super) async fn heal_points(&mut self, state: &State) -> Result<Vec<HurtPoint>> {
+        let mut lost = Vec::new();
+        for (id, point) in &state.body.points {
+            let kind = ObjectKind::Point;
+            match self.shared.store.get(kind, &point.object, POINT_BYTES_MAX).await {
+                Err(error) if error.is_damage() => {
+                    let cure = self.heal(kind, &point.object, POINT_BYTES_MAX).await?.map(|_| Cure::Copied);
+                    if cure.is_none() && lost.len() < LISTED_MAX {
+                        let (vm_id, captured_at) = (point.vm_id, point.captured_at);
+                        lost.push(HurtPoint { id: *id, vm_id, captured_at, lost_bytes: None });
+                    }
+                    self.report.add(DamagedObject::Point(point.object), error.to_string(), cure);
+                }
+                read => drop(read?),
+            }
+        }
+        Ok(lost)
+    }
+
+    /// Puts an object again as the first copy has it that has it sound. Returns its bytes.
+    pub(super) async fn heal(
+        &self,
+        kind: ObjectKind,
+        digest: &Digest,
+        limit_bytes: u64,
+    ) -> Result<Option<Bytes>> {
+        for copy in &self.copies {
+            match copy.get(kind, digest, limit_bytes).await {
+                Ok(bytes) => {
+                    if !self.is_dry {
+                        self.shared.store.put(kind, bytes.clone()).await?;
+                    }
+                    return Ok(Some(bytes));
+                }
+                Err(error) if error.is_damage() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks which points are not whole.
+    pub(super) async fn find_hurt(&mut self, lost: &[HurtPoint]) -> Result<()> {
+        self.report.hurt = lost.to_vec();
+        if self.report.healed_count == self.report.finding_count && !self.is_dry
+            || self.report.finding_count == 0
+        {
+            return Ok(());
+        }
+        let state = self.shared.refresh_to_read().await?.state;
+        let points =
+            self.shared.read_points(state.body.points.values().map(|it| it.object).collect()).await?;
+        let suspect = self.report.findings.iter().filter_map(|finding| match finding.object {
+            DamagedObject::Pack(pack) if finding.cure.is_none() => Some(pack),
+            _ => None,
+        });
+        let suspect = suspect.collect();
+        for health in verify::check_points(&self.shared, &points.points, &suspect).await? {
+            let Some(point) = state.body.points.get(&health.id).filter(|_| !health.is_intact()) else {
+                continue;
+            };
+            if self.report.hurt.len() < LISTED_MAX {
+                let lost_bytes = Some(health.hurt.iter().map(|disk| disk.lost_bytes).sum());
+                let (id, vm_id, captured_at) = (health.id, point.vm_id, health.captured_at);
+                self.report.hurt.push(HurtPoint { id, vm_id, captured_at, lost_bytes });
+            }
+        }
+        Ok(())
+    }
+}
