@@ -190,9 +190,16 @@ impl Shared {
 
     /// Brings the index to the vault's state at this moment.
     pub(crate) async fn refresh(&self) -> Result<Fresh> {
-        let state = self.log.refresh().await?;
-        let unreadable = self.follow(&state).await?;
-        Ok(Fresh { state, unreadable })
+        let mut state = self.log.refresh().await?;
+        loop {
+            let unreadable = self.follow(&state).await?;
+            // A segment may be gone because a collection has replaced it since the log was read.
+            let later = if unreadable.is_empty() { None } else { Some(self.log.refresh().await?) };
+            match later {
+                Some(later) if later.body.collected > state.body.collected => state = later,
+                _ => return Ok(Fresh { state, unreadable }),
+            }
+        }
     }
 
     /// Brings the index to this state, or leaves it at a later one. Returns the segments that cannot be read, and why: what
