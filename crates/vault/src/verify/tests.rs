@@ -69,9 +69,13 @@ async fn a_sound_vault_is_clean_and_every_byte_of_it_was_read() {
 async fn anybody_can_check_objects_by_their_names() {
     let (_, store, _) = two_points().await;
     for path in objects(&*store).await {
-        let name = path.filename().unwrap();
-        let digest = Digest::of(&object(&*store, &path).await).to_string();
-        assert!(name == "config" || name == digest, "{path}");
+        let (name, bytes) = (path.filename().unwrap(), object(&*store, &path).await);
+        if path.as_ref().starts_with("log/") {
+            let (content, checksum) = bytes.split_last_chunk::<32>().unwrap();
+            assert_eq!(Digest::of(content).0, *checksum, "{path}");
+        } else {
+            assert!(name == "config" || name == Digest::of(&bytes).to_string(), "{path}");
+        }
     }
 }
 
@@ -159,13 +163,13 @@ async fn the_next_backup_stores_again_what_a_lost_pack_held() {
         let (vault, store, stored) = two_points().await;
         let pack = largest_in(&store, "packs").await.remove(0);
         loss.strike(&store, &pack).await;
-        for (vault, is_healed) in [(vault, false), (open_in(store.clone(), 5).await, true)] {
+        for (vault, number, is_healed) in [(vault, 3, false), (open_in(store.clone(), 5).await, 4, true)] {
             let writer = vault.writer().await.unwrap();
             assert_eq!(writer.lost_packs(), 1, "what only the first point needs is lost for good");
             assert_eq!(writer.is_whole(&stored[1].map).await.unwrap(), is_healed, "{loss:?}");
             assert!(!writer.is_whole(&stored[0].map).await.unwrap());
             let compared = DiskSource { parent: Some(stored[1].map), ..source(&changed_disk()) };
-            let compared = back_up(&vault, 3, compared).await.unwrap();
+            let compared = back_up(&vault, number, compared).await.unwrap();
             assert_eq!(compared.map, stored[1].map, "the same disk has the same map");
             assert_eq!(compared.stored_bytes == 0, is_healed, "it is stored once");
         }
