@@ -343,6 +343,10 @@ impl Log {
     ) -> Result<()> {
         *known = None;
         let mut state = self.read_newest_state().await?;
+        if (state.sequence, state.head) == (sequence, digest) {
+            // Somebody has built on it already, and made it the first of the log.
+            return Ok(());
+        }
         if state.sequence >= sequence {
             // So old that it was deleted, or should be: no reader comes by here any more.
             self.store.delete_named(&sequence.entry_name()).await?;

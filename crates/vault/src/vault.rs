@@ -210,13 +210,14 @@ impl Shared {
 
     /// Brings the index to the vault's state at this moment.
     pub(crate) async fn refresh(&self) -> Result<Fresh> {
+        let mut state = self.log.refresh().await?;
         loop {
-            let state = self.log.refresh().await?;
             let unreadable = self.follow(&state).await?;
-            // A segment that is missing may have been collected since the log was read.
-            let is_missing = unreadable.iter().any(|(_, error)| error.kind() == ErrorKind::NotFound);
-            if !is_missing || self.log.refresh().await?.sequence == state.sequence {
-                return Ok(Fresh { state, unreadable });
+            // A segment may be gone because a collection has replaced it since the log was read.
+            let later = if unreadable.is_empty() { None } else { Some(self.log.refresh().await?) };
+            match later {
+                Some(later) if later.body.collected > state.body.collected => state = later,
+                _ => return Ok(Fresh { state, unreadable }),
             }
         }
     }

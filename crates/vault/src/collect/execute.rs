@@ -150,9 +150,20 @@ impl Execution<'_> {
         let mut old = listing(self.shared, &packs);
         old.retain(|segment| self.state.body.segments.contains(segment));
         if old != written.old || packs != written.without {
-            *written = Replacement::write(self.shared, old, packs).await?;
+            *written = match Replacement::write(self.shared, old, packs).await {
+                // Another collection may have replaced it, too.
+                Err(error) if error.kind() == ErrorKind::NotFound && self.is_overtaken().await? => {
+                    return Err(overtaken().with_source(error));
+                }
+                replacement => replacement?,
+            };
         }
         Ok(())
+    }
+
+    /// Whether there was another collection.
+    async fn is_overtaken(&self) -> Result<bool> {
+        Ok(self.shared.log.refresh().await?.body.collected > self.state.body.collected)
     }
 
     /// Takes in what others did meanwhile: what they need now stays.
@@ -163,11 +174,7 @@ impl Execution<'_> {
         }
         let state = current(self.shared).await?;
         if state.body.collected > self.state.body.collected {
-            return Err(Error::new(
-                ErrorKind::Overtaken,
-                "somebody else collected this vault's garbage meanwhile",
-            )
-            .with_guidance("run the same again"));
+            return Err(overtaken());
         }
         let due = purgeable(&state, &self.moment);
         batch.points.retain(|point| due.contains(point));
@@ -195,4 +202,9 @@ impl Execution<'_> {
         let deleted = batch.packs().into_iter().filter_map(|pack| self.sizes.get(&pack)).copied();
         report.deleted_bytes = report.deleted_bytes + deleted.sum();
     }
+}
+
+fn overtaken() -> Error {
+    Error::new(ErrorKind::Overtaken, "somebody else collected this vault's garbage meanwhile")
+        .with_guidance("run the same again")
 }

@@ -10,6 +10,7 @@ use crate::{
         MIB, back_up, create_in, key_file_slot, noise, object, objects, open_in, restored, source, unlock,
     },
     index::Index,
+    log::{Change, NewPoint, entry::Collection},
 };
 
 async fn open(location: &StoreLocation, unlock: Unlock) -> crate::Result<Vault> {
@@ -158,7 +159,7 @@ async fn an_index_in_files_serves_backups_restores_and_verification() {
 async fn an_unknown_version_of_any_object_is_refused_as_such() {
     let store = Arc::new(InMemory::new());
     let vault = create_in(store.clone()).await;
-    back_up(&vault, 1, source(&noise(1, MIB))).await.unwrap();
+    let stored = back_up(&vault, 1, source(&noise(1, MIB))).await.unwrap();
     let location = StoreLocation::at_hand(store.clone());
     for path in objects(&*store).await {
         let sound = object(&*store, &path).await;
@@ -171,17 +172,27 @@ async fn an_unknown_version_of_any_object_is_refused_as_such() {
             continue;
         }
         // A later version has another name, and lies beside the objects of this one.
-        let name = crate::Digest::of(&future).to_string();
+        let digest = crate::Digest::of(&future);
+        let name = digest.to_string();
         let beside = Path::from(path.as_ref().replace(path.filename().unwrap(), &name));
         store.put(&beside, future.into()).await.unwrap();
         let opened = open(&location, unlock()).await.unwrap();
         match path.as_ref().split('/').next().unwrap() {
             "index" => {
+                opened.shared.log.append(Change::Index { segments: vec![digest] }).await.unwrap();
                 assert!(opened.writer().await.is_ok(), "the rest of the index is used");
                 let damage = opened.verify(&Monitor::default()).await.unwrap().damage;
                 assert!(matches!(&damage[..], [crate::Damage::IndexSegment { .. }]), "{damage:?}");
+                let collection = Collection { segments: vec![digest], ..Collection::default() };
+                opened.shared.log.append(Change::Collect(collection)).await.unwrap();
             }
             "points" => {
+                let summary = crate::fixture::point(2, &stored).summary;
+                let (vm_id, captured_at) = (summary.vm_id, summary.captured_at);
+                let point =
+                    NewPoint { id: summary.id, object: digest, vm_id, captured_at, roots: Vec::new() };
+                let commit = Change::Commit { point, segments: Vec::new(), settled: Vec::new() };
+                opened.shared.log.append(commit).await.unwrap();
                 let unreadable = opened.points().await.unwrap().unreadable;
                 assert_eq!(unreadable[0].1.kind(), ErrorKind::UnsupportedVersion);
             }

@@ -192,6 +192,8 @@ async fn a_writer_that_dies_leaves_work_for_the_next() {
     let mut writer = vault.writer().await.unwrap();
     writer.store_disk(source(&disk()), &Monitor::default()).await.unwrap();
     writer.packer.flush().await.unwrap();
+    let state = vault.shared.log.refresh().await.unwrap();
+    writer.packer.list_segments(&state).await.unwrap();
     drop(writer);
     let vault = open_in(store, 2).await;
     assert!(vault.points().await.unwrap().points.is_empty());
