@@ -148,7 +148,7 @@ impl Log {
             return Ok(Appended::Overtaken);
         }
         if state.sequence > Sequence(0) && !self.store.has_named(&state.sequence.entry_name()).await? {
-            self.confirm(&mut known, entry.sequence, digest).await?;
+            Box::pin(self.confirm(&mut known, entry.sequence, digest)).await?;
         }
         let next = Arc::new(next);
         if known.as_ref().is_none_or(|known| known.sequence < entry.sequence) {
@@ -195,6 +195,13 @@ impl Log {
         {
             return Ok(Arc::clone(known.insert(state)));
         }
+        // Boxed: it is rare, and would make every future that appends large.
+        let state = Box::pin(self.start()).await?;
+        Ok(Arc::clone(known.insert(state)))
+    }
+
+    /// Reads the log from its newest state on.
+    async fn start(&self) -> Result<Arc<State>> {
         let mut state = self.read_newest_state().await?;
         let last = self.read_ahead(&mut state).await?;
         if !self.replay(&mut state).await? {
@@ -204,7 +211,7 @@ impl Log {
             let context = format!("entry {} is missing", state.sequence.next().0);
             return Err(self.damaged(Error::corrupt(context)));
         }
-        Ok(Arc::clone(known.insert(state)))
+        Ok(state)
     }
 
     /// Reads entries until one is missing. Returns whether that is the log's end; else they were deleted.
