@@ -117,7 +117,7 @@ pub(crate) fn point(number: u8, stored: &StoredDisk) -> PointRecord {
 /// Stores one disk and commits a point of it.
 pub(crate) async fn back_up(vault: &Vault, number: u8, source: DiskSource) -> crate::Result<StoredDisk> {
     let mut writer = vault.writer().await?;
-    let stored = writer.store_disk(source, &Monitor::default()).await?;
+    let stored = Box::pin(writer.store_disk(source, &Monitor::default())).await?;
     writer.commit(point(number, &stored)).await?;
     Ok(stored)
 }

@@ -167,7 +167,7 @@ impl Log {
             return Ok(Appended::Overtaken);
         }
         if !self.still_has(state.sequence, state.head).await? {
-            self.confirm(&mut known, entry.sequence, digest).await?;
+            Box::pin(self.confirm(&mut known, entry.sequence, digest)).await?;
         }
         let next = Arc::new(next);
         if known.as_ref().is_none_or(|known| known.sequence < entry.sequence) {
@@ -216,6 +216,13 @@ impl Log {
                 return Ok(Arc::clone(known.insert(state)));
             }
         }
+        // Boxed: it is rare, and would make every future that appends large.
+        let state = Box::pin(self.start()).await?;
+        Ok(Arc::clone(known.insert(state)))
+    }
+
+    /// Reads the log from its newest state on.
+    async fn start(&self) -> Result<Arc<State>> {
         // Another may trim the log between the list of states and the reading.
         for _ in 0..STATE_TRIES {
             let mut state = self.read_newest_state().await?;
@@ -226,7 +233,7 @@ impl Log {
                     let context = format!("entry {} is missing", state.sequence.next().0);
                     return Err(self.damaged(Error::corrupt(context)));
                 }
-                return Ok(Arc::clone(known.insert(state)));
+                return Ok(state);
             }
         }
         Err(incomplete("states"))

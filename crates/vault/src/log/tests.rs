@@ -114,7 +114,7 @@ async fn a_trimmed_log_without_its_states_is_an_error() {
     let log = log_in(&store, 1).await;
     log.create().await.unwrap();
     log.append(settings(1)).await.unwrap();
-    log.trim(&*log.refresh().await.unwrap()).await.unwrap();
+    log.trim(&log.refresh().await.unwrap()).await.unwrap();
     store.delete(&Path::from("states/0000000000000002")).await.unwrap();
     let error = log_in(&store, 2).await.refresh().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable);

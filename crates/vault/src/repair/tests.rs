@@ -27,7 +27,7 @@ async fn vault_and_copy() -> (Vault, Arc<InMemory>, Arc<InMemory>) {
     let vault = Vault::create(&at(&store), &slots, Env::seeded(1)).await.unwrap();
     back_up(&vault, 1, source(&disk(1))).await.unwrap();
     let log = &vault.shared.log;
-    log.write_state(&*log.refresh().await.unwrap()).await.unwrap();
+    log.write_state(&log.refresh().await.unwrap()).await.unwrap();
     back_up(&vault, 2, source(&disk(2))).await.unwrap();
     vault.copy_to(&at(&copy), &Monitor::default()).await.unwrap();
     (vault, store, copy)

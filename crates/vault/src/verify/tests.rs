@@ -69,7 +69,7 @@ async fn a_sound_vault_is_clean_and_every_byte_of_it_was_read() {
 async fn anybody_can_check_objects_by_their_names() {
     let (vault, store, _) = two_points().await;
     let log = &vault.shared.log;
-    log.write_state(&*log.refresh().await.unwrap()).await.unwrap();
+    log.write_state(&log.refresh().await.unwrap()).await.unwrap();
     let mut seen = [0; 3];
     for path in objects(&*store).await {
         let name = path.filename().unwrap();

@@ -69,7 +69,7 @@ async fn a_damaged_or_lost_entry_hides_no_point_and_keeps_writers_out() {
 async fn a_damaged_state_without_entries_hides_no_point() {
     let (vault, store, stored) = three_points().await;
     let log = &vault.shared.log;
-    log.trim(&*log.refresh().await.unwrap()).await.unwrap();
+    log.trim(&log.refresh().await.unwrap()).await.unwrap();
     flip(&store, &Path::from(Sequence(4).state_name())).await;
     assert_readable(&store, &stored).await;
     let report = open_in(store.clone(), 6).await.verify(&Monitor::default()).await.unwrap();
