@@ -36,7 +36,7 @@ use crate::{
 /// Entries that are read side by side where a listing says that there are so many.
 const ENTRIES_AT_ONCE: usize = 16;
 
-/// A state is written after every so many entries.
+/// How often a state is written, in entries.
 const STATE_EVERY: u64 = 512;
 
 /// The number of an entry in a vault's log; the first is 1, and 0 is before it.
@@ -84,11 +84,13 @@ pub(crate) struct Log {
     keys: Arc<Keys>,
     env: Env,
     known: Mutex<Option<Arc<State>>>,
+    /// A state is written after every so many entries.
+    pub(crate) state_every: u64,
 }
 
 impl Log {
     pub(crate) fn new(store: Store, keys: Arc<Keys>, env: Env) -> Self {
-        Self { store, keys, env, known: Mutex::new(None) }
+        Self { store, keys, env, known: Mutex::new(None), state_every: STATE_EVERY }
     }
 
     /// Starts the log of a new vault.
@@ -138,7 +140,7 @@ impl Log {
         if known.as_ref().is_none_or(|known| known.sequence < entry.sequence) {
             *known = Some(Arc::clone(&next));
         }
-        if entry.sequence.0.is_multiple_of(STATE_EVERY) {
+        if entry.sequence.0.is_multiple_of(self.state_every) {
             self.try_write_state(&next).await;
         }
         Ok(Appended::Done(next))

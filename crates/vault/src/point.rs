@@ -60,7 +60,9 @@ impl Vault {
     pub async fn points(&self) -> Result<PointList> {
         let state = self.shared.log.refresh().await?;
         let live = state.body.points.values().filter(|point| point.deletion.is_none());
-        let mut reads = stream::iter(live.map(|point| point.object))
+        // Gathered first: a future that holds the closures could not move between threads.
+        let live: Vec<Digest> = live.map(|point| point.object).collect();
+        let mut reads = stream::iter(live)
             .map(|digest| async move { (digest, self.shared.read_point(digest).await) })
             .buffered(POINTS_AT_ONCE);
         let mut list = PointList::default();

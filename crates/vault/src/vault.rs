@@ -1,6 +1,7 @@
 //! Creating and opening vaults.
 
 mod chunks;
+mod tiny;
 
 use std::{
     collections::HashMap,
@@ -10,7 +11,7 @@ use std::{
 
 use env::Env;
 use futures::{StreamExt, stream};
-use model::VaultId;
+use model::{Timestamp, VaultId};
 
 use crate::{
     Digest, Error, ErrorKind, NewSlot, PointRecord, Result, StoreLocation, Unlock,
@@ -25,6 +26,9 @@ use crate::{
     store::{ObjectKind, Store},
 };
 use chunks::FrameCache;
+
+/// Chunks in an index segment, but for the last of a writer.
+const SEGMENT_CHUNKS: usize = 64 << 10;
 
 /// Index segments that are loaded side by side.
 const SEGMENTS_AT_ONCE: usize = 8;
@@ -45,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) log: Log,
     pub(crate) config: Config,
     pub(crate) env: Env,
+    /// Chunks after which a writer lists its packs in an index segment, so that one that dies has not worked in vain.
+    pub(crate) segment_chunks: usize,
     pub(crate) index: RwLock<Index>,
     /// The state that the index follows; held while it follows to another.
     indexed: tokio::sync::Mutex<Sequence>,
@@ -66,6 +72,15 @@ impl Vault {
     /// # Errors
     /// [`ErrorKind::AlreadyExists`] when there is a vault at the place; it is not touched.
     pub async fn create(location: &StoreLocation, slots: &[NewSlot], env: Env) -> Result<Self> {
+        Self::create_with(location, slots, env, Config::new).await
+    }
+
+    async fn create_with(
+        location: &StoreLocation,
+        slots: &[NewSlot],
+        env: Env,
+        config: fn(VaultId, Timestamp) -> Config,
+    ) -> Result<Self> {
         if slots.is_empty() {
             return Err(Error::invalid("a vault without a passphrase or key file could not be opened again"));
         }
@@ -79,7 +94,7 @@ impl Vault {
             Err(error) => return Err(error),
         }
         let vault_id = VaultId::from_random(env::random(&*env.entropy));
-        let config = Config::new(vault_id, env.clock.now());
+        let config = config(vault_id, env.clock.now());
         let master = MasterKey::from_bytes(env::random(&*env.entropy));
         for slot in slots {
             let (slot, master, env) = (slot.clone(), master.clone(), env.clone());
@@ -172,6 +187,7 @@ impl Shared {
             keys,
             config,
             env,
+            segment_chunks: SEGMENT_CHUNKS,
             index: RwLock::default(),
             indexed: tokio::sync::Mutex::default(),
             frames: FrameCache::new(),

@@ -22,7 +22,8 @@ fn keys() -> Arc<Keys> {
 /// The log in this store, as one process sees it.
 async fn log_in(store: &Arc<InMemory>, seed: u64) -> Log {
     let location = StoreLocation::at_hand(Arc::clone(store) as Arc<dyn ObjectStore>);
-    Log::new(Store::open(&location).await.unwrap(), keys(), Env::seeded(seed))
+    let env = Env::seeded(seed);
+    Log::new(Store::open(&location, &env).await.unwrap(), keys(), env)
 }
 
 fn settings(soft_delete_days: u32) -> Change {
