@@ -89,6 +89,11 @@ impl Error {
         )
     }
 
+    /// Whether something in the vault is damaged or lost, as against a store that fails.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self.kind, ErrorKind::Corrupt | ErrorKind::UnsupportedVersion | ErrorKind::NotFound)
+    }
+
     pub(crate) fn corrupt(context: impl Into<String>) -> Self {
         Self::new(ErrorKind::Corrupt, context)
     }

@@ -210,6 +210,18 @@ impl Index {
         self.packs.len()
     }
 
+    /// Shows every record.
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(ChunkId, ChunkPlace)) {
+        for run in &self.runs {
+            run.ids.iter().zip(&run.places).for_each(|(id, place)| visit(*id, *place));
+        }
+    }
+
+    /// The packs that the index knows, each with a segment that lists it.
+    pub(crate) fn listings(&self) -> impl Iterator<Item = (Digest, Digest)> + '_ {
+        self.packs.iter().filter(|pack| !pack.is_dropped).map(|pack| (pack.digest, pack.segment))
+    }
+
     /// The packs that the index knows.
     pub(crate) fn packs(&self) -> impl Iterator<Item = Digest> + '_ {
         self.packs.iter().filter(|pack| !pack.is_dropped).map(|pack| pack.digest)

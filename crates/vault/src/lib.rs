@@ -28,11 +28,14 @@
 
 mod chunking;
 mod codec;
+mod collect;
 mod config;
+mod deletion;
 mod digest;
 mod error;
 #[cfg(test)]
 mod fixture;
+mod flaw;
 mod frame;
 #[doc(hidden)]
 pub mod fuzz;
@@ -59,9 +62,13 @@ mod vault;
 mod verify;
 mod writer;
 
+pub use collect::{CollectOptions, CollectPlan, CollectReport, PackTotals, PackUse, YoungPacks};
 pub use config::{Chunking, Config};
+pub use deletion::PointFate;
 pub use digest::{ChunkId, Digest};
 pub use error::{Error, ErrorKind, Result};
+#[cfg(feature = "flaws")]
+pub use flaw::Flaw;
 pub use image::VaultImage;
 pub use keys::{KeyFile, MasterKey, NewSlot, Passphrase, Unlock};
 pub use location::StoreLocation;

@@ -83,6 +83,11 @@ impl StoreLocation {
         Self(Place::AtHand(store))
     }
 
+    /// Whether the place has a fixed size: then it can be full, and deleting needs room.
+    pub(crate) fn has_fixed_room(&self) -> bool {
+        matches!(self.0, Place::Directory(_))
+    }
+
     /// Makes the place where it is a directory that does not exist, then opens it.
     pub(crate) async fn create(&self) -> Result<(Arc<dyn ObjectStore>, Path)> {
         if let Place::Directory(directory) = &self.0 {

@@ -12,6 +12,8 @@
 //! docs/decisions/2026-11-22-commit-log.md tells why.
 
 pub(crate) mod entry;
+mod moment;
+pub(crate) mod rules;
 pub(crate) mod state;
 mod trim;
 
@@ -25,7 +27,8 @@ use tokio::sync::Mutex;
 
 pub(crate) use self::{
     entry::{Change, ENTRY_BYTES_MAX, Entry, NewPoint},
-    state::{STATE_BYTES_MAX, State},
+    moment::Moment,
+    state::{PointState, STATE_BYTES_MAX, State},
 };
 use crate::{
     Digest, Error, ErrorKind, Result,
@@ -35,6 +38,9 @@ use crate::{
 
 /// Entries that are read side by side where a listing says that there are so many.
 const ENTRIES_AT_ONCE: usize = 16;
+
+/// How often the newest state is looked for when it is gone before it is read.
+const STATE_TRIES: u32 = 8;
 
 /// How often a state is written, in entries.
 const STATE_EVERY: u64 = 512;
@@ -117,14 +123,27 @@ impl Log {
         self.catch_up(&mut known).await
     }
 
-    /// Appends a change that follows from `state`, at the earliest at the time of the last entry.
+    /// This moment by the clocks of this host and of the store.
+    pub(crate) async fn moment(&self) -> Result<Moment> {
+        let store = Some(self.store.now().await?);
+        Ok(Moment { local: self.env.clock.now(), store })
+    }
+
+    /// Appends a change that follows from `state`, with the time of this host's clock alone: nothing is deleted on its word.
+    ///
+    /// # Errors
+    /// As [`Log::try_append_at`].
+    pub(crate) async fn try_append(&self, state: &State, change: Change) -> Result<Appended> {
+        self.try_append_at(state, change, Moment { local: self.env.clock.now(), store: None }).await
+    }
+
+    /// Appends a change that follows from `state`.
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] when the rules do not allow the change. [`ErrorKind::Overtaken`] when this process slept for so
     /// long that it cannot be told whether the change took effect.
-    pub(crate) async fn try_append(&self, state: &State, change: Change) -> Result<Appended> {
+    pub(crate) async fn try_append_at(&self, state: &State, change: Change, at: Moment) -> Result<Appended> {
         let mut known = self.known.lock().await;
-        let at = self.env.clock.now().max(state.body.at);
         let entry = Entry { sequence: state.sequence.next(), previous: state.head, at, change };
         let bytes = entry.encode(&self.keys, env::random(&*self.env.entropy))?;
         let digest = Digest::of(&bytes);
@@ -133,7 +152,7 @@ impl Log {
         if self.store.create_named(&entry.sequence.entry_name(), bytes).await? == Created::Exists {
             return Ok(Appended::Overtaken);
         }
-        if state.sequence > Sequence(0) && !self.store.has_named(&state.sequence.entry_name()).await? {
+        if !self.still_has(state.sequence, state.head).await? {
             self.confirm(&mut known, entry.sequence, digest).await?;
         }
         let next = Arc::new(next);
@@ -148,9 +167,10 @@ impl Log {
 
     /// Appends a change that does not depend on anything but the rules.
     pub(crate) async fn append(&self, change: Change) -> Result<Arc<State>> {
+        let at = self.moment().await?;
         loop {
             let state = self.refresh().await?;
-            if let Appended::Done(state) = self.try_append(&state, change.clone()).await? {
+            if let Appended::Done(state) = self.try_append_at(&state, change.clone(), at).await? {
                 return Ok(state);
             }
         }
@@ -170,29 +190,43 @@ impl Log {
     }
 
     async fn catch_up(&self, known: &mut Option<Arc<State>>) -> Result<Arc<State>> {
-        if let Some(mut state) = known.take()
-            && self.replay(&mut state).await?
-        {
-            return Ok(Arc::clone(known.insert(state)));
+        if let Some(mut state) = known.take() {
+            let base = (state.sequence, state.head);
+            if self.replay(&mut state, base).await? {
+                return Ok(Arc::clone(known.insert(state)));
+            }
         }
-        let mut state = self.read_newest_state().await?;
-        self.read_ahead(&mut state).await?;
-        if self.replay(&mut state).await? {
-            Ok(Arc::clone(known.insert(state)))
-        } else {
-            Err(incomplete("states"))
+        // Another may trim the log between the list of states and the reading.
+        for _ in 0..STATE_TRIES {
+            let mut state = self.read_newest_state().await?;
+            let base = (state.sequence, state.head);
+            self.read_ahead(&mut state).await?;
+            if self.replay(&mut state, base).await? {
+                return Ok(Arc::clone(known.insert(state)));
+            }
         }
+        Err(incomplete("states"))
     }
 
-    /// Reads entries until one is missing. Returns whether that is the log's end; else they were deleted.
-    async fn replay(&self, state: &mut Arc<State>) -> Result<bool> {
+    /// Reads entries until one is missing. Returns whether that is the log's end: as long as the entry that everything is
+    /// `base`d on is there, none after it was deleted, nor written anew by somebody who slept through a trim.
+    async fn replay(&self, state: &mut Arc<State>, base: (Sequence, Digest)) -> Result<bool> {
         loop {
             let sequence = state.sequence.next();
             let Some(bytes) = self.store.get_named(&sequence.entry_name(), ENTRY_BYTES_MAX).await? else {
-                return self.store.has_named(&state.sequence.entry_name()).await;
+                return self.still_has(base.0, base.1).await;
             };
             self.take_in(state, sequence, &bytes)?;
         }
+    }
+
+    /// Whether an entry is the one that was read before. Before the first there is none, and it must be there itself.
+    async fn still_has(&self, sequence: Sequence, digest: Digest) -> Result<bool> {
+        if sequence == Sequence(0) {
+            return self.store.has_named(&sequence.next().entry_name()).await;
+        }
+        let found = self.store.get_named(&sequence.entry_name(), ENTRY_BYTES_MAX).await?;
+        Ok(found.is_some_and(|bytes| Digest::of(&bytes) == digest))
     }
 
     fn take_in(&self, state: &mut Arc<State>, sequence: Sequence, bytes: &[u8]) -> Result<()> {
@@ -248,9 +282,9 @@ impl Log {
             self.store.delete_named(&sequence.entry_name()).await?;
             return Err(slept());
         }
-        self.replay(&mut state).await?;
-        let found = self.store.get_named(&sequence.entry_name(), ENTRY_BYTES_MAX).await?;
-        if found.is_some_and(|bytes| Digest::of(&bytes) == digest) { Ok(()) } else { Err(slept()) }
+        let base = (state.sequence, state.head);
+        self.replay(&mut state, base).await?;
+        if self.still_has(sequence, digest).await? { Ok(()) } else { Err(slept()) }
     }
 
     fn damaged(&self, error: Error) -> Error {

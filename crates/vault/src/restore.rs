@@ -172,7 +172,7 @@ impl Restore<'_> {
         let WantedFrame { frame, chunks } = wanted;
         let chunks: Arc<[(ChunkRef, ChunkPlace)]> = chunks.into();
         match self.fetch_together(frame, Arc::clone(&chunks)).await {
-            Err(error) if error.kind() == ErrorKind::Corrupt => {}
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {}
             fetched => return fetched,
         }
         let mut pieces = Vec::with_capacity(chunks.len());

@@ -1,5 +1,6 @@
 //! The object store as a vault sees it: a few kinds of objects, named by their own digests.
 
+mod clock;
 mod named;
 
 use std::{ops::Range, sync::Arc, time::Duration};
@@ -7,6 +8,7 @@ use std::{ops::Range, sync::Arc, time::Duration};
 use bytes::Bytes;
 use env::Env;
 use futures::TryStreamExt;
+use model::Timestamp;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, path::Path};
 
 pub(crate) use named::{Created, incomplete};
@@ -54,6 +56,7 @@ pub(crate) struct Store {
     inner: Arc<dyn ObjectStore>,
     prefix: Path,
     env: Env,
+    wants_reserve: bool,
     /// For messages.
     place: String,
 }
@@ -62,12 +65,17 @@ impl Store {
     /// Makes the place where it does not exist, and opens it.
     pub(crate) async fn create(location: &StoreLocation, env: &Env) -> Result<Self> {
         let (inner, prefix) = location.create().await?;
-        Ok(Self { inner, prefix, env: env.clone(), place: location.to_string() })
+        Ok(Self { inner, prefix, env: env.clone(), wants_reserve: location.has_fixed_room(), place: location.to_string() })
     }
 
     pub(crate) async fn open(location: &StoreLocation, env: &Env) -> Result<Self> {
         let (inner, prefix) = location.open().await?;
-        Ok(Self { inner, prefix, env: env.clone(), place: location.to_string() })
+        Ok(Self { inner, prefix, env: env.clone(), wants_reserve: location.has_fixed_room(), place: location.to_string() })
+    }
+
+    /// Whether room is to be kept free in it for the day on which it is full.
+    pub(crate) fn wants_reserve(&self) -> bool {
+        self.wants_reserve
     }
 
     pub(crate) fn place(&self) -> &str {
@@ -147,11 +155,20 @@ impl Store {
     /// The objects of a kind and their sizes in bytes. Fails rather than leave one out; names that are no digest are not
     /// the vault's.
     pub(crate) async fn list(&self, kind: ObjectKind) -> Result<Vec<(Digest, u64)>> {
+        let found = self.list_dated(kind).await?;
+        Ok(found.into_iter().map(|(digest, size_bytes, _)| (digest, size_bytes)).collect())
+    }
+
+    /// As [`Store::list`], with the time at which the store's own clock says that each object was written last.
+    pub(crate) async fn list_dated(&self, kind: ObjectKind) -> Result<Vec<(Digest, u64, Timestamp)>> {
         let folder = self.prefix.clone().join(kind.folder());
         let what = || format!("the {}s cannot be listed", kind.as_str());
         let found: Vec<ObjectMeta> =
             self.persist(what, || self.inner.list(Some(&folder)).try_collect()).await?;
-        let named = |meta: ObjectMeta| Some((meta.location.filename()?.parse().ok()?, meta.size));
+        let named = |meta: ObjectMeta| {
+            let digest = meta.location.filename()?.parse().ok()?;
+            Some((digest, meta.size, clock::last_modified(&meta)))
+        };
         Ok(found.into_iter().filter_map(named).collect())
     }
 

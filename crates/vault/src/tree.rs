@@ -8,7 +8,7 @@ mod node;
 mod reader;
 
 pub(crate) use builder::{NodeSink, TreeBuilder};
-pub(crate) use node::{ChunkRef, InnerNode, Leaf};
+pub(crate) use node::{ChunkRef, InnerNode, Leaf, References};
 pub(crate) use reader::{Located, TreeReader};
 
 use image::ByteRange;

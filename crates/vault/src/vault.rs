@@ -58,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) decompressors: Decompressors,
     /// Points that were read before: they never change.
     pub(crate) points: Mutex<HashMap<Digest, Arc<PointRecord>>>,
+    #[cfg(feature = "flaws")]
+    pub(crate) flaw: Option<crate::flaw::Flaw>,
 }
 
 /// What a vault is at this moment, and what of its index cannot be read.
@@ -109,7 +111,11 @@ impl Vault {
             ErrorKind::AlreadyExists => already_exists(&store).with_source(error),
             _ => error,
         })?;
-        Ok(Self::assemble(store, keys, config, env))
+        let vault = Self::assemble(store, keys, config, env);
+        if vault.shared.store.wants_reserve() {
+            vault.shared.keep_reserve().await;
+        }
+        Ok(vault)
     }
 
     /// Opens a vault.
@@ -193,6 +199,8 @@ impl Shared {
             frames: FrameCache::new(),
             decompressors: Decompressors::new(),
             points: Mutex::default(),
+            #[cfg(feature = "flaws")]
+            flaw: None,
         }
     }
 
@@ -261,7 +269,7 @@ impl Shared {
         Self::new(self.store.clone(), Arc::clone(&self.keys), self.config.clone(), self.env.clone())
     }
 
-    async fn load_segment(&self, digest: &Digest) -> Result<Segment> {
+    pub(crate) async fn load_segment(&self, digest: &Digest) -> Result<Segment> {
         let bytes = self.store.get(ObjectKind::IndexSegment, digest, SEGMENT_BYTES_MAX).await?;
         Segment::decode(&self.keys, &bytes)
     }

@@ -4,6 +4,7 @@ mod collector;
 mod commit;
 mod packer;
 mod region;
+mod repacker;
 mod visit;
 
 use std::{fmt, sync::Arc};
@@ -20,6 +21,8 @@ use crate::{
     tree::{FAN_OUT_BITS, Located, TreeBuilder, TreeReader},
     vault::{Fresh, Shared},
 };
+pub(crate) use repacker::Repacker;
+
 use collector::Collector;
 use packer::Packer;
 use region::RegionCutter;

@@ -3,7 +3,7 @@
 use model::{PointId, Timestamp, VaultSettings, VmId};
 use serde::{Deserialize, Serialize};
 
-use super::Sequence;
+use super::{Moment, Sequence};
 use crate::{
     ChunkId, Digest, Error, Result,
     codec::{Magic, PREAMBLE_BYTES, Reader, preamble},
@@ -67,9 +67,11 @@ pub(crate) struct NewPoint {
 pub(crate) struct Collection {
     /// Deleted points whose time is over.
     pub(crate) points: Vec<PointId>,
-    /// Packs of which nothing is needed, or whose live chunks are in new packs.
+    /// Objects of points that were never committed.
+    pub(crate) point_objects: Vec<Digest>,
+    /// Packs of which nothing is needed, or whose live chunks are in new packs; and packs that no segment lists.
     pub(crate) packs: Vec<Digest>,
-    /// Index segments that list such packs.
+    /// Index segments that list such packs, and those that no entry ever named.
     pub(crate) segments: Vec<Digest>,
     /// Index segments that list what the given-up ones did, without the packs.
     pub(crate) new_segments: Vec<Digest>,
@@ -81,14 +83,14 @@ pub(crate) struct Entry {
     pub(crate) sequence: Sequence,
     /// The digest of the entry before this one.
     pub(crate) previous: Digest,
-    /// When, by the clock of whoever wrote it; never before the entry that it follows.
-    pub(crate) at: Timestamp,
+    /// When it was written.
+    pub(crate) at: Moment,
     pub(crate) change: Change,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Document {
-    at: Timestamp,
+    at: Moment,
     change: Change,
 }
 
@@ -115,7 +117,7 @@ impl Entry {
 }
 
 /// Reads the sealed part of an entry.
-pub(crate) fn decode_body(body: &[u8]) -> Result<(Timestamp, Change)> {
+pub(crate) fn decode_body(body: &[u8]) -> Result<(Moment, Change)> {
     let document: Document = serde_json::from_slice(body).map_err(|error| {
         Error::corrupt("an entry of the vault's log is not the document it should be").with_source(error)
     })?;

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Immutability, PointId, Timestamp, VaultSettings, VmId};
+use model::{PointId, Timestamp, VaultSettings, VmId};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Sequence,
     entry::{self, Change, Collection, Entry},
+    rules,
 };
-use crate::{ChunkId, Digest, Error, ErrorKind, Result, codec::Magic, keys::Keys};
+use crate::{ChunkId, Digest, Error, ErrorKind, Result, codec::Magic, keys::Keys, store::ObjectKind};
 
 const MAGIC: Magic = *b"HFSTAT";
 const VERSION: u16 = 1;
@@ -51,6 +52,23 @@ pub(crate) struct Garbage {
     pub(crate) packs: Vec<Digest>,
 }
 
+impl Garbage {
+    /// How many objects.
+    pub(crate) fn len(&self) -> usize {
+        self.points.len() + self.segments.len() + self.packs.len()
+    }
+
+    /// The objects of a kind that were given up.
+    pub(crate) fn of_kind(&self, kind: ObjectKind) -> &[Digest] {
+        match kind {
+            ObjectKind::Point => &self.points,
+            ObjectKind::IndexSegment => &self.segments,
+            ObjectKind::Pack => &self.packs,
+            ObjectKind::KeySlot => &[],
+        }
+    }
+}
+
 /// What a vault is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct State {
@@ -65,7 +83,7 @@ pub(crate) struct State {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Body {
-    /// When the last entry was written.
+    /// What has passed for certain: the latest moment that a writer's clock and the store's agreed on.
     pub(crate) at: Timestamp,
     pub(crate) settings: VaultSettings,
     pub(crate) points: BTreeMap<PointId, PointState>,
@@ -117,20 +135,22 @@ impl State {
         }
         self.body.apply(entry)?;
         (self.sequence, self.head) = (entry.sequence, digest);
-        self.body.at = self.body.at.max(entry.at);
+        // One clock alone moves nothing: if it ran ahead, all that follows would be as late.
+        self.body.at = self.body.at.max(entry.at.certain().unwrap_or_default());
         Ok(())
     }
 }
 
 impl Body {
     fn apply(&mut self, entry: &Entry) -> Result<()> {
+        let latest = entry.at.latest().max(self.at);
         match &entry.change {
             Change::Commit { point, segments, settled } => {
                 let state = PointState {
                     object: point.object,
                     vm_id: point.vm_id,
                     captured_at: point.captured_at,
-                    committed_at: entry.at,
+                    committed_at: latest,
                     roots: point.roots.clone(),
                     hold: None,
                     deletion: None,
@@ -144,33 +164,31 @@ impl Body {
             }
             Change::Index { segments } => {
                 self.segments.extend(segments);
-                self.loose.extend(segments.iter().map(|segment| (*segment, entry.at)));
+                self.loose.extend(segments.iter().map(|segment| (*segment, latest)));
             }
-            Change::Delete { points } => self.delete(points, entry.at)?,
-            Change::Undelete { points } => {
-                let is_deleted = |point: &PointState| point.deletion.is_some().then_some(());
+            Change::Delete { points } => {
+                let (settings, certain) = (self.settings, entry.at.certain());
+                let deletion = Deletion { at: latest, purge_after: latest.plus_days(settings.soft_delete_days) };
                 self.change(
                     points,
-                    |point| is_deleted(point).ok_or("is not deleted"),
-                    |point| point.deletion = None,
+                    |point| rules::may_delete(point, &settings, certain),
+                    |point| point.deletion = Some(deletion),
                 )?;
             }
+            Change::Undelete { points } => {
+                self.change(points, rules::may_undelete, |point| point.deletion = None)?;
+            }
             Change::Hold { points, reason } => {
-                let may = |point: &PointState| match point.deletion {
-                    Some(_) => Err("is deleted: bring it back first"),
-                    None => Ok(()),
-                };
-                self.change(points, may, |point| point.hold = Some(reason.clone()))?;
+                self.change(points, rules::may_hold, |point| point.hold = Some(reason.clone()))?;
             }
             Change::Release { points } => {
-                let may = |point: &PointState| point.hold.as_ref().map(|_| ()).ok_or("is under no hold");
-                self.change(points, may, |point| point.hold = None)?;
+                self.change(points, rules::may_release, |point| point.hold = None)?;
             }
             Change::Settings(settings) => {
                 settings.may_follow(&self.settings).map_err(|why| Error::new(ErrorKind::Refused, why))?;
                 self.settings = *settings;
             }
-            Change::Collect(collection) => self.collect(entry.sequence, entry.at, collection)?,
+            Change::Collect(collection) => self.collect(entry, collection)?,
             Change::Swept { through, trimmed } => {
                 self.garbage.retain(|collection, _| collection > through);
                 self.trimmed = self.trimmed.max(*trimmed);
@@ -179,31 +197,11 @@ impl Body {
         Ok(())
     }
 
-    fn delete(&mut self, points: &[PointId], at: Timestamp) -> Result<()> {
-        let settings = self.settings;
-        let purge_after = at.plus_days(settings.soft_delete_days);
-        let may = |point: &PointState| {
-            if point.deletion.is_some() {
-                return Err("is deleted already");
-            }
-            if point.hold.is_some() {
-                return Err("is under a legal hold");
-            }
-            let floor_days = settings.retention_floor_days();
-            if settings.immutability > Immutability::Disabled && at < point.committed_at.plus_days(floor_days)
-            {
-                return Err("is younger than the least retention of the vault, which is immutable");
-            }
-            Ok(())
-        };
-        self.change(points, may, |point| point.deletion = Some(Deletion { at, purge_after }))
-    }
-
     /// Changes all of these points or, where one may not be changed, none.
     fn change(
         &mut self,
         ids: &[PointId],
-        may: impl Fn(&PointState) -> std::result::Result<(), &'static str>,
+        may: impl Fn(&PointState) -> rules::Rule,
         mut change: impl FnMut(&mut PointState),
     ) -> Result<()> {
         for &id in ids {
@@ -218,30 +216,19 @@ impl Body {
         Ok(())
     }
 
-    fn collect(&mut self, sequence: Sequence, at: Timestamp, collection: &Collection) -> Result<()> {
-        let is_due = |point: &PointState| match point.deletion {
-            None => Err("is not deleted"),
-            Some(deletion) if deletion.purge_after > at => Err("can still be brought back"),
-            Some(_) if point.hold.is_some() => Err("is under a legal hold"),
-            Some(_) => Ok(()),
-        };
-        self.change(&collection.points, is_due, |_| {})?;
-        let objects =
-            collection.points.iter().filter_map(|id| Some(self.points.remove(id)?.object)).collect();
+    fn collect(&mut self, entry: &Entry, collection: &Collection) -> Result<()> {
+        let certain = entry.at.certain();
+        self.change(&collection.points, |point| rules::may_purge(point, certain), |_| {})?;
+        let purged = collection.points.iter().filter_map(|id| Some(self.points.remove(id)?.object));
+        let points = purged.chain(collection.point_objects.iter().copied()).collect();
         for segment in &collection.segments {
             self.segments.remove(segment);
             self.loose.remove(segment);
         }
         self.segments.extend(&collection.new_segments);
-        self.collected = sequence;
-        self.garbage.insert(
-            sequence,
-            Garbage {
-                points: objects,
-                segments: collection.segments.clone(),
-                packs: collection.packs.clone(),
-            },
-        );
+        self.collected = entry.sequence;
+        let (segments, packs) = (collection.segments.clone(), collection.packs.clone());
+        self.garbage.insert(entry.sequence, Garbage { points, segments, packs });
         Ok(())
     }
 }
@@ -261,3 +248,6 @@ pub(crate) fn decode_body(body: &[u8]) -> Result<Body> {
 pub(crate) fn is_sound(sequence: Sequence, bytes: &[u8]) -> bool {
     entry::check_numbered(MAGIC, VERSION, WHAT, sequence, bytes).is_ok()
 }
+
+#[cfg(test)]
+mod tests;

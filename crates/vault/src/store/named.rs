@@ -105,7 +105,7 @@ impl Store {
         }
     }
 
-    fn named_path(&self, name: &str) -> Path {
+    pub(super) fn named_path(&self, name: &str) -> Path {
         name.split('/').fold(self.prefix.clone(), |path, part| path.join(part))
     }
 }

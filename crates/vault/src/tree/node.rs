@@ -110,6 +110,26 @@ impl InnerNode {
     }
 }
 
+/// The ids that a node refers to, whichever kind of node it is.
+#[derive(Debug)]
+pub(crate) enum References {
+    /// Of nodes.
+    Nodes(Vec<ChunkId>),
+    /// Of chunks of data.
+    Data(Vec<ChunkId>),
+}
+
+impl References {
+    pub(crate) fn of_node(bytes: &[u8]) -> Result<Self> {
+        if bytes.first() == Some(&LEAF_TAG) {
+            let leaf = Leaf::decode(bytes)?;
+            return Ok(Self::Data(leaf.chunks.into_iter().map(|chunk| chunk.id).collect()));
+        }
+        let node = InnerNode::decode(bytes)?;
+        Ok(Self::Nodes(node.children.into_iter().flatten().collect()))
+    }
+}
+
 fn check_tag(reader: &mut Reader<'_>, tag: u8) -> Result<()> {
     if reader.u8()? != tag {
         return Err(reader.error("is something else"));

@@ -50,6 +50,7 @@ impl Shared {
         id: ChunkId,
         length_bytes: Option<u32>,
     ) -> Result<Bytes> {
+        let mut looked_again = false;
         loop {
             let (place, frame) = self.find_chunk(&id)?;
             let chunk = self
@@ -57,6 +58,19 @@ impl Shared {
                 .await
                 .and_then(|bytes| self.chunk_of_frame(kind, id, length_bytes, &place, &frame, &bytes));
             match chunk {
+                // Its chunks may have been moved to another pack since the index was read.
+                Err(error) if error.kind() == ErrorKind::NotFound && !looked_again => {
+                    tracing::debug!(%error, "looking for the chunk again");
+                    looked_again = true;
+                    self.refresh().await?;
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    sync::write(&self.index).mark_pack_damaged(frame.number);
+                    if !sync::read(&self.index).holds(&id) {
+                        let context = format!("chunk {id} is lost: {error}");
+                        return Err(Error::corrupt(context).with_source(error));
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
                     let mut index = sync::write(&self.index);
                     index.mark_pack_damaged(frame.number);
@@ -80,6 +94,9 @@ impl Shared {
     }
 
     /// A frame's expanded bytes, in which nothing has been checked against chunk ids yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when its pack is gone: what was in it may be in another by now.
     pub(crate) async fn read_frame(self: &Arc<Self>, frame: &FramePlace) -> Result<Bytes> {
         let cell = self.frames.cell(frame.number);
         cell.get_or_try_init(|| self.fetch_frame(frame)).await.cloned()
@@ -116,7 +133,8 @@ impl Shared {
         let range = start..start + u64::from(frame.head.stored_bytes);
         let missing = |error: Error| match error.kind() {
             ErrorKind::NotFound => {
-                Error::corrupt(format!("pack {} is missing", frame.pack)).with_source(error)
+                let context = format!("pack {} is missing", frame.pack);
+                Error::new(ErrorKind::NotFound, context).with_source(error)
             }
             _ => error,
         };

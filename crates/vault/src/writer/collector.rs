@@ -92,6 +92,11 @@ impl Collector {
         }
         self.on_the_way.insert(id);
         self.new_chunks += 1;
+        self.put_again(kind, id, bytes);
+    }
+
+    /// Takes a chunk, whether the vault has it or not.
+    pub(super) fn put_again(&mut self, kind: FrameKind, id: ChunkId, bytes: &[u8]) {
         let (frame, full_bytes) = match kind {
             FrameKind::Data => (&mut self.data, self.shared.config.data_frame_bytes),
             FrameKind::Tree => (&mut self.tree, self.shared.config.tree_frame_bytes),

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use super::Writer;
 use crate::{
-    Error, ErrorKind, PointRecord, Result,
+    Digest, Error, ErrorKind, PointRecord, Result,
+    flaw::Flaw,
     log::{Appended, Change, NewPoint, State},
     store::ObjectKind,
     tree::TreeReader,
+    vault::Shared,
 };
 
 impl Writer {
@@ -36,8 +38,8 @@ impl Writer {
         };
         loop {
             let state = self.shared.refresh().await?.state;
-            if state.body.collected > self.collected {
-                self.outlive(&state, &point).await?;
+            if state.body.collected > self.collected && !self.shared.has_flaw(Flaw::WriterSkipsOutlive) {
+                self.outlive(&state, &point, object).await?;
                 continue;
             }
             let change = Change::Commit {
@@ -56,7 +58,10 @@ impl Writer {
     }
 
     /// Makes sure that a collection since the writer's start took nothing that the point needs.
-    async fn outlive(&mut self, state: &Arc<State>, point: &PointRecord) -> Result<()> {
+    async fn outlive(&mut self, state: &Arc<State>, point: &PointRecord, object: Digest) -> Result<()> {
+        if !still_there(&self.shared, state, ObjectKind::Point, &object).await? {
+            return Err(robbed());
+        }
         self.packer.list_segments(state).await?;
         let state = self.shared.refresh().await?.state;
         for map in &point.maps {
@@ -79,14 +84,16 @@ pub(super) fn robbed() -> Error {
         .with_guidance("run the same again: it stores what is missing")
 }
 
-/// Whether a pack that is in no segment of the log is still there, and nobody is about to delete it.
+/// Whether an object that no entry of the log names is still there, and nobody is about to delete it.
 pub(super) async fn still_there(
-    shared: &crate::vault::Shared,
+    shared: &Shared,
     state: &State,
-    pack: &crate::Digest,
+    kind: ObjectKind,
+    object: &Digest,
 ) -> Result<bool> {
-    if state.body.garbage.values().any(|garbage| garbage.packs.contains(pack)) {
-        return Ok(false);
+    if shared.has_flaw(Flaw::OrphansUnasked) {
+        return Ok(true);
     }
-    shared.store.has(ObjectKind::Pack, pack).await
+    let given_up = state.body.garbage.values().any(|garbage| garbage.of_kind(kind).contains(object));
+    Ok(!given_up && shared.store.has(kind, object).await?)
 }

@@ -48,6 +48,8 @@ pub(super) struct Packer {
     /// The last collection that is known to have left the packs alone.
     collected: Sequence,
     stored_bytes: u64,
+    /// The segments go into the log with a collection, not ahead of a commit.
+    is_repacking: bool,
 }
 
 impl Packer {
@@ -68,7 +70,13 @@ impl Packer {
             loose: Vec::new(),
             collected,
             stored_bytes: 0,
+            is_repacking: false,
         }
+    }
+
+    /// One whose segments stay out of the log until a collection names them.
+    pub(super) fn for_repacking(shared: Arc<Shared>, frame_buffers: BufferPool) -> Self {
+        Self { is_repacking: true, ..Self::new(shared, frame_buffers, Sequence::default()) }
     }
 
     /// Bytes put into packs so far.
@@ -121,8 +129,10 @@ impl Packer {
         let mut state = Arc::new(state.clone());
         while !self.segments.is_empty() {
             if state.body.collected > self.collected {
-                for pack in &self.packs {
-                    if !still_there(&self.shared, &state, pack).await? {
+                let packs = self.packs.iter().map(|pack| (ObjectKind::Pack, pack));
+                let segments = self.segments.iter().map(|segment| (ObjectKind::IndexSegment, segment));
+                for (kind, object) in packs.chain(segments) {
+                    if !still_there(&self.shared, &state, kind, object).await? {
                         return Err(robbed());
                     }
                 }
@@ -183,6 +193,9 @@ impl Packer {
             return Ok(());
         }
         self.write_segment().await?;
+        if self.is_repacking {
+            return Ok(());
+        }
         let state = self.shared.log.refresh().await?;
         self.list_segments(&state).await
     }
