@@ -26,6 +26,9 @@ use self::{
 };
 use crate::{Error, ErrorKind, Monitor, Result, error::Context as _, monitor::vault_monitor, uefi};
 
+/// How often the disks of a capture are stored again.
+const STORES_AGAIN: u32 = 3;
+
 /// What to back up, and how.
 #[derive(Debug, Clone)]
 pub struct BackupOrder {
@@ -60,15 +63,7 @@ pub async fn backup(
         pace: order.settings.read_limit_bytes_per_second.map(|limit| Arc::new(Pace::new(limit.0))),
     };
     let capture = run.capture(hypervisor).await?;
-    let stored = match run.store(&*capture, None).await {
-        // What the incremental builds on is damaged. Everything is still at hand: store what is lost again.
-        Err(error) if error.kind() == ErrorKind::Damaged && run.parent.is_some() => {
-            let reason = format!("what the last backup stored is damaged: {}", chain(&error));
-            monitor.warn(reason.clone());
-            run.store(&*capture, Some(&reason)).await
-        }
-        stored => stored,
-    };
+    let stored = run.store_patiently(&*capture).await;
     let outcome = if stored.is_ok() { CaptureOutcome::Kept } else { CaptureOutcome::Abandoned };
     monitor.phase("letting go of the moment");
     if let Err(error) = capture.finish(outcome).await {
@@ -118,6 +113,26 @@ impl Backup<'_> {
             }
         }
         captured.context(format!("the VM {:?} could not be captured", vm.name.as_str()))
+    }
+
+    /// Stores and commits. Everything is still at hand: where what the incremental builds on is damaged, or was collected as
+    /// garbage meanwhile, what is lost is stored again.
+    async fn store_patiently(&self, capture: &dyn Capture) -> Result<PointSummary> {
+        let mut stored = self.store(capture, None).await;
+        for _ in 0..STORES_AGAIN {
+            let reason = match &stored {
+                Err(error) if error.kind() == ErrorKind::Overtaken => {
+                    format!("the vault's garbage was collected meanwhile: {}", chain(error))
+                }
+                Err(error) if error.kind() == ErrorKind::Damaged && self.parent.is_some() => {
+                    format!("what the last backup stored is damaged: {}", chain(error))
+                }
+                _ => break,
+            };
+            self.monitor.warn(reason.clone());
+            stored = self.store(capture, Some(&reason)).await;
+        }
+        stored
     }
 
     /// Stores every disk of the capture and commits the point. With a reason to distrust the parent, nothing is taken over

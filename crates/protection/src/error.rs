@@ -30,6 +30,10 @@ pub enum ErrorKind {
     Busy,
     /// This hypervisor, VM or format cannot do it.
     Unsupported,
+    /// The vault's rules do not allow it.
+    Refused,
+    /// Garbage that this relied on was collected; it has to be begun anew.
+    Overtaken,
     /// Everything else.
     Failed,
 }
@@ -72,7 +76,7 @@ impl Error {
     /// Whether the same operation may succeed later without anybody doing anything.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self.kind, ErrorKind::Unreachable | ErrorKind::Busy)
+        matches!(self.kind, ErrorKind::Unreachable | ErrorKind::Busy | ErrorKind::Overtaken)
     }
 }
 
@@ -139,6 +143,8 @@ impl Cause for vault::Error {
             vault::ErrorKind::Unreachable => ErrorKind::Unreachable,
             vault::ErrorKind::Disk(kind) => of_image(kind),
             vault::ErrorKind::Cancelled => ErrorKind::Cancelled,
+            vault::ErrorKind::Overtaken => ErrorKind::Overtaken,
+            vault::ErrorKind::Refused => ErrorKind::Refused,
             _ => ErrorKind::Failed,
         }
     }

@@ -24,8 +24,8 @@ use model::{ByteCount, PointId};
 
 use crate::{Error, ErrorKind, Monitor, Result, Vault};
 
-pub use self::plan::{CollectPlan, PackTotals, PackUse, YoungPacks};
 use self::plan::Survey;
+pub use self::plan::{CollectPlan, PackTotals, PackUse, YoungPacks};
 
 /// How often a collection starts over because of another one.
 const TRIES: u32 = 5;

@@ -1,5 +1,7 @@
 //! What the tests of this crate share: vaults in memory, disks of noise, stores that fail on purpose.
 
+pub(crate) mod world;
+
 use std::{
     fmt,
     sync::{

@@ -5,7 +5,6 @@ use crate::vault::Shared;
 
 /// One mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(feature = "flaws"), expect(dead_code, reason = "nobody makes mistakes"))]
 pub enum Flaw {
     /// A collection deletes its objects before the log says so.
     CollectDeletesBeforeLogging,

@@ -1,6 +1,6 @@
 //! One entry for each decoder of foreign bytes. Whatever the bytes, these return.
 
-use crate::{config, frame, index, keys, pack, point, tree};
+use crate::{config, frame, index, keys, log, pack, point, tree};
 
 /// A pack's directory, after it was decrypted.
 pub fn pack_directory(bytes: &[u8]) -> bool {
@@ -56,6 +56,16 @@ pub fn key_file(bytes: &[u8]) -> bool {
 /// A recovery point, after it was decrypted.
 pub fn point(bytes: &[u8]) -> bool {
     point::decode_body(bytes).is_ok()
+}
+
+/// An entry of the log, after it was decrypted.
+pub fn log_entry(bytes: &[u8]) -> bool {
+    log::entry::decode_body(bytes).is_ok()
+}
+
+/// A state of the log, after it was decrypted.
+pub fn log_state(bytes: &[u8]) -> bool {
+    log::state::decode_body(bytes).is_ok()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use std::{fs, path::PathBuf};
 
 use env::Env;
-use model::{Timestamp, VaultId};
+use model::{PointId, Timestamp, VaultId, VaultSettings};
 
 use crate::{
     ChunkId, Config, Digest, KeyFile, MasterKey, Monitor, NewSlot, Passphrase, StoreLocation, Unlock, Vault,
@@ -13,6 +13,7 @@ use crate::{
     frame::{CompressedFrame, Encoding, FrameKind},
     index::Segment,
     keys::{Keys, slot::Slot},
+    log::{Change, Entry, Moment, NewPoint, Sequence, State, entry::Collection},
     pack::{self, OpenPack, PackBuilder},
     point::{decode, encode},
     pool::BufferPool,
@@ -109,6 +110,48 @@ fn recovery_point() -> crate::PointRecord {
     )
 }
 
+fn at(second: i64) -> Moment {
+    let local = Timestamp::from_microseconds(1_767_225_600_000_000 + second * 1_000_000);
+    Moment { local, store: Some(Timestamp::from_microseconds(local.as_microseconds() - 1)) }
+}
+
+/// The second entry of a log: a commit.
+fn entry() -> Entry {
+    let summary = recovery_point().summary;
+    let point = NewPoint {
+        id: summary.id,
+        object: Digest([1; 32]),
+        vm_id: summary.vm_id,
+        captured_at: summary.captured_at,
+        roots: vec![id(4)],
+    };
+    let change = Change::Commit { point, segments: vec![Digest([2; 32])], settled: Vec::new() };
+    Entry { sequence: Sequence(2), previous: Digest([3; 32]), at: at(2), change }
+}
+
+/// The state after a commit, a deletion, a loose segment and a collection.
+fn state() -> State {
+    let point = recovery_point().summary.id;
+    let Change::Commit { point: new_point, segments, settled } = entry().change else { unreachable!() };
+    let kept = NewPoint { id: PointId::from_random([2; 10]), ..new_point.clone() };
+    let changes = [
+        Change::Settings(VaultSettings::default()),
+        Change::Commit { point: new_point, segments, settled },
+        Change::Commit { point: kept, segments: Vec::new(), settled: Vec::new() },
+        Change::Hold { points: vec![PointId::from_random([2; 10])], reason: "case 12".into() },
+        Change::Delete { points: vec![point] },
+        Change::Index { segments: vec![Digest([6; 32])] },
+        Change::Collect(Collection { packs: vec![Digest([7; 32])], ..Collection::default() }),
+    ];
+    let mut state = State::empty();
+    for (number, change) in changes.into_iter().enumerate() {
+        let sequence = Sequence(number as u64 + 1);
+        let entry = Entry { sequence, previous: state.head, at: at(number as i64), change };
+        state.apply(&entry, Digest([number as u8; 32])).unwrap();
+    }
+    state
+}
+
 /// Every golden file, as it is written today.
 fn written_today() -> Vec<(&'static str, Vec<u8>)> {
     vec![
@@ -124,6 +167,10 @@ fn written_today() -> Vec<(&'static str, Vec<u8>)> {
         ("tree-node-v1.bin", node().encode()),
         ("point-v1.bin", encode(&recovery_point(), &keys(), [6; 32]).unwrap()),
         ("point-body-v1.json", crate::point::encode_body(&recovery_point()).unwrap()),
+        ("log-entry-v1.bin", entry().encode(&keys(), [5; 32]).unwrap()),
+        ("log-entry-body-v1.json", entry().encode_body()),
+        ("log-state-v1.bin", state().encode(&keys(), [4; 32]).unwrap()),
+        ("log-state-body-v1.json", state().encode_body()),
     ]
 }
 
@@ -153,6 +200,8 @@ fn every_format_is_read_as_ever() {
     assert_eq!(Leaf::decode(&golden("tree-leaf-v1.bin")).unwrap(), leaf());
     assert_eq!(InnerNode::decode(&golden("tree-node-v1.bin")).unwrap(), node());
     assert_eq!(decode(&golden("point-v1.bin"), &keys()).unwrap(), recovery_point());
+    assert_eq!(Entry::decode(Sequence(2), &golden("log-entry-v1.bin"), &keys()).unwrap(), entry());
+    assert_eq!(State::decode(Sequence(7), &golden("log-state-v1.bin"), &keys()).unwrap(), state());
 }
 
 /// The disk in the golden vault's two points.
@@ -194,5 +243,6 @@ async fn write_missing_golden_files() {
         let first = back_up(&vault, 1, source(&disk(false))).await.unwrap();
         let change = vec![image::ByteRange::new(5 * MIB as u64, 4096)];
         back_up(&vault, 2, changed_source(&disk(true), first.map, change)).await.unwrap();
+        fs::remove_file(path("vault-v1/reserve")).unwrap();
     }
 }

@@ -65,12 +65,24 @@ impl Store {
     /// Makes the place where it does not exist, and opens it.
     pub(crate) async fn create(location: &StoreLocation, env: &Env) -> Result<Self> {
         let (inner, prefix) = location.create().await?;
-        Ok(Self { inner, prefix, env: env.clone(), wants_reserve: location.has_fixed_room(), place: location.to_string() })
+        Ok(Self {
+            inner,
+            prefix,
+            env: env.clone(),
+            wants_reserve: location.has_fixed_room(),
+            place: location.to_string(),
+        })
     }
 
     pub(crate) async fn open(location: &StoreLocation, env: &Env) -> Result<Self> {
         let (inner, prefix) = location.open().await?;
-        Ok(Self { inner, prefix, env: env.clone(), wants_reserve: location.has_fixed_room(), place: location.to_string() })
+        Ok(Self {
+            inner,
+            prefix,
+            env: env.clone(),
+            wants_reserve: location.has_fixed_room(),
+            place: location.to_string(),
+        })
     }
 
     /// Whether room is to be kept free in it for the day on which it is full.

@@ -46,18 +46,19 @@ impl Batch {
         }];
         let (mut last_segment, mut segment_count, mut copied_bytes) = (None, 0, 0);
         for (segment, is_copied, pack) in packs {
-            let starts_segment = segment.is_some() && segment != last_segment;
+            let starts_segment = segment.is_none() || segment != last_segment;
             let live_bytes = if is_copied { pack.size_bytes.0.saturating_sub(pack.dead_bytes.0) } else { 0 };
             let is_full = batches.last().is_none_or(|batch| {
                 batch.dropped.len() + batch.repacked.len() >= limits.packs
-                    || segment_count + usize::from(starts_segment) > limits.segments
-                    || copied_bytes + live_bytes > limits.copied_bytes && copied_bytes > 0
+                    || segment_count >= limits.segments
+                    || copied_bytes >= limits.copied_bytes && copied_bytes > 0
             });
-            if is_full {
+            // Never within a segment: it would be rewritten twice.
+            if is_full && starts_segment {
                 batches.push(Self::default());
                 (segment_count, copied_bytes) = (0, 0);
             }
-            segment_count += usize::from(starts_segment || is_full && segment.is_some());
+            segment_count += usize::from(starts_segment && segment.is_some());
             copied_bytes += live_bytes;
             last_segment = segment;
             if let Some(batch) = batches.last_mut() {

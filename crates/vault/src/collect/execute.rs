@@ -33,6 +33,8 @@ pub(super) struct Execution<'a> {
     marker: Marker,
     /// What each pack that may go takes in the store.
     sizes: BTreeMap<Digest, ByteCount>,
+    /// Packs that others have come to need since the survey.
+    needed: BTreeSet<Digest>,
     report: CollectReport,
 }
 
@@ -50,9 +52,10 @@ pub(super) async fn execute(
     monitor.begin(sizes.values().copied().sum::<ByteCount>().0)?;
     let batches = Batch::of_plan(&plan, limits, &sync::read(&shared.index));
     let report = CollectReport::default();
-    let mut execution = Execution { shared, state, moment, marker, sizes, report };
+    let mut execution = Execution { shared, state, moment, marker, sizes, needed: BTreeSet::new(), report };
     for batch in batches {
-        let bytes: ByteCount = batch.packs().iter().filter_map(|pack| execution.sizes.get(pack)).copied().sum();
+        let bytes: ByteCount =
+            batch.packs().iter().filter_map(|pack| execution.sizes.get(pack)).copied().sum();
         execution.carry_out(batch).await?;
         monitor.advance(bytes.0)?;
     }
@@ -62,6 +65,7 @@ pub(super) async fn execute(
 
 impl Execution<'_> {
     async fn carry_out(&mut self, mut batch: Batch) -> Result<()> {
+        batch.spare(&self.needed);
         self.check_copies(&mut batch).await?;
         self.repack(&mut batch).await?;
         let mut replacement = Replacement::default();
@@ -129,6 +133,8 @@ impl Execution<'_> {
             return Ok(());
         }
         let kept = self.marker.marks.kept_in(&batch.repacked);
+        let found: BTreeSet<Digest> = kept.iter().map(|(.., pack)| *pack).collect();
+        batch.repacked.retain(|pack| found.contains(pack));
         let chunks = kept.iter().map(|(kind, id, _)| (*kind, *id)).collect();
         let repacked = Repacker::new(Arc::clone(self.shared)).copy(chunks).await?;
         let lost: BTreeSet<_> = repacked.lost.into_iter().collect();
@@ -157,21 +163,24 @@ impl Execution<'_> {
         }
         let state = current(self.shared).await?;
         if state.body.collected > self.state.body.collected {
-            return Err(Error::new(ErrorKind::Overtaken, "somebody else collected this vault's garbage meanwhile")
-                .with_guidance("run the same again"));
+            return Err(Error::new(
+                ErrorKind::Overtaken,
+                "somebody else collected this vault's garbage meanwhile",
+            )
+            .with_guidance("run the same again"));
         }
         let due = purgeable(&state, &self.moment);
         batch.points.retain(|point| due.contains(point));
         // Points of later batches are not due either way: all points go with the first.
         let purged: BTreeSet<PointId> = batch.points.clone();
         self.marker.mark(&state, &purged).await?;
-        batch.spare(&self.marker.marks.take_touched());
+        self.needed.append(&mut self.marker.marks.take_touched());
         let known = &self.state.body.segments;
-        let newly_listed: BTreeSet<Digest> = {
-            let index = sync::read(&self.shared.index);
-            index.listings().filter(|(_, segment)| !known.contains(segment)).map(|(pack, _)| pack).collect()
-        };
-        batch.spare(&newly_listed);
+        let index = sync::read(&self.shared.index);
+        let newly_listed = index.listings().filter(|(_, segment)| !known.contains(segment));
+        self.needed.extend(newly_listed.map(|(pack, _)| pack));
+        drop(index);
+        batch.spare(&self.needed);
         batch.segments.retain(|segment| !state.body.segments.contains(segment));
         let objects: BTreeSet<Digest> = state.body.points.values().map(|point| point.object).collect();
         batch.point_objects.retain(|object| !objects.contains(object));

@@ -67,8 +67,7 @@ impl Marks {
     /// What every pack of the index holds.
     pub(super) fn usage(&self) -> BTreeMap<Digest, Usage> {
         let index = sync::read(&self.shared.index);
-        let mut usage: BTreeMap<Digest, Usage> =
-            index.packs().map(|pack| (pack, Usage::default())).collect();
+        let mut usage: BTreeMap<Digest, Usage> = index.packs().map(|pack| (pack, Usage::default())).collect();
         index.for_each(|id, place| {
             let Some(pack) = index.frame(place.frame).map(|frame| frame.pack) else { return };
             let usage = usage.entry(pack).or_default();
@@ -87,15 +86,18 @@ impl Marks {
         let index = sync::read(&self.shared.index);
         let mut found = Vec::new();
         index.for_each(|id, place| {
-            if self.frames.get(&id) == Some(&place.frame)
+            // By the pack, not the frame: another segment may list the same pack by now.
+            if let Some(kept) = self.frames.get(&id).and_then(|frame| index.frame(*frame))
                 && let Some(frame) = index.frame(place.frame)
+                && frame.pack == kept.pack
                 && packs.contains(&frame.pack)
             {
-                found.push((place.frame, place.offset_bytes, frame.head.kind, id, frame.pack));
+                found.push((frame.pack, frame.number_in_pack, place.offset_bytes, frame.head.kind, id));
             }
         });
-        found.sort_unstable_by_key(|(frame, offset_bytes, ..)| (*frame, *offset_bytes));
-        found.into_iter().map(|(_, _, kind, id, pack)| (kind, id, pack)).collect()
+        found.sort_unstable_by_key(|(pack, frame, offset_bytes, ..)| (*pack, *frame, *offset_bytes));
+        found.dedup_by_key(|(pack, .., id)| (*pack, *id));
+        found.into_iter().map(|(pack, _, _, kind, id)| (kind, id, pack)).collect()
     }
 
     /// The needed chunks of which these packs hold copies, while others keep them.

@@ -142,9 +142,8 @@ impl Grace {
     fn until(&self, since: Timestamp, now: Timestamp) -> Option<Timestamp> {
         let age = now.microseconds_since(since);
         // What is further in the future than the grace was dated by a clock that ran ahead; waiting for it helps nobody.
-        (age.saturating_abs() < self.microseconds).then(|| {
-            Timestamp::from_microseconds(since.as_microseconds().saturating_add(self.microseconds))
-        })
+        (age.saturating_abs() < self.microseconds)
+            .then(|| Timestamp::from_microseconds(since.as_microseconds().saturating_add(self.microseconds)))
     }
 }
 

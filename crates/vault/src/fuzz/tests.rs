@@ -5,7 +5,7 @@ use crate::golden::golden;
 type Decoder = fn(&[u8]) -> bool;
 
 /// Every decoder, and bytes that it accepts.
-const DECODERS: [(&str, Decoder); 9] = [
+const DECODERS: [(&str, Decoder); 11] = [
     ("pack-directory-v1.bin", super::pack_directory),
     ("index-segment-body-v1.bin", super::index_segment),
     ("tree-leaf-v1.bin", super::tree_leaf),
@@ -15,6 +15,8 @@ const DECODERS: [(&str, Decoder); 9] = [
     ("key-slot-key-file-v1.bin", super::key_slot),
     ("key-file-v1.txt", super::key_file),
     ("point-body-v1.json", super::point),
+    ("log-entry-body-v1.json", super::log_entry),
+    ("log-state-body-v1.json", super::log_state),
 ];
 
 /// One to four mutations: bits flipped, numbers set to extremes, bytes cut out, doubled or appended.

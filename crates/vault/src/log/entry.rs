@@ -107,6 +107,11 @@ impl Entry {
         Ok(sealed)
     }
 
+    #[cfg(test)]
+    pub(crate) fn encode_body(&self) -> Vec<u8> {
+        serde_json::to_vec(&Document { at: self.at, change: self.change.clone() }).unwrap()
+    }
+
     /// Reads the entry that has this number.
     pub(crate) fn decode(sequence: Sequence, bytes: &[u8], keys: &Keys) -> Result<Self> {
         let (previous, body) =

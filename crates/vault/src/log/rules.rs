@@ -28,6 +28,19 @@ pub(crate) fn may_delete(point: &PointState, settings: &VaultSettings, certain: 
     Ok(())
 }
 
+/// From when on a point that is deleted now may be purged. `latest` has passed by any clock: one that runs behind shortens
+/// nothing. Without soft delete there is nothing to wait for.
+pub(crate) fn purge_after(
+    settings: &VaultSettings,
+    certain: Option<Timestamp>,
+    latest: Timestamp,
+) -> Timestamp {
+    match settings.soft_delete_days {
+        0 => certain.unwrap_or(latest),
+        days => latest.plus_days(days),
+    }
+}
+
 /// Whether a deleted point may be brought back: as long as nobody has purged it.
 pub(crate) fn may_undelete(point: &PointState) -> Rule {
     point.deletion.map(|_| ()).ok_or("is not deleted")

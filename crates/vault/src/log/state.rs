@@ -112,6 +112,11 @@ impl State {
         Ok(entry::seal_numbered(MAGIC, VERSION, self.sequence, self.head, keys, salt, &body))
     }
 
+    #[cfg(test)]
+    pub(crate) fn encode_body(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.body).unwrap()
+    }
+
     pub(crate) fn decode(sequence: Sequence, bytes: &[u8], keys: &Keys) -> Result<Self> {
         let (head, body) = entry::open_numbered(MAGIC, VERSION, WHAT, sequence, keys, bytes)?;
         Ok(Self { sequence, head, body: decode_body(&body)? })
@@ -168,7 +173,8 @@ impl Body {
             }
             Change::Delete { points } => {
                 let (settings, certain) = (self.settings, entry.at.certain());
-                let deletion = Deletion { at: latest, purge_after: latest.plus_days(settings.soft_delete_days) };
+                let purge_after = rules::purge_after(&settings, certain, latest);
+                let deletion = Deletion { at: latest, purge_after };
                 self.change(
                     points,
                     |point| rules::may_delete(point, &settings, certain),

@@ -15,7 +15,8 @@ impl Store {
         let name = format!("{CLOCK_FOLDER}/{:016x}", u64::from_le_bytes(env::random(&*self.env.entropy)));
         self.put_named(&name, b"now".to_vec()).await?;
         let path = self.named_path(&name);
-        let read = self.persist(|| "the store's clock cannot be read".into(), || self.inner.head(&path)).await;
+        let read =
+            self.persist(|| "the store's clock cannot be read".into(), || self.inner.head(&path)).await;
         self.delete_named(&name).await?;
         Ok(last_modified(&read?))
     }

@@ -62,9 +62,8 @@ async fn read(
     mut frames: mpsc::Sender<RawFrame>,
     lost: &mut Vec<ChunkId>,
 ) -> Result<()> {
-    let reads = stream::iter(chunks).map(|(kind, id)| async move {
-        (kind, id, shared.read_chunk(kind, id, None).await)
-    });
+    let reads = stream::iter(chunks)
+        .map(|(kind, id)| async move { (kind, id, shared.read_chunk(kind, id, None).await) });
     let mut reads = reads.buffered(CHUNKS_AHEAD).boxed();
     loop {
         let next = reads.next().await;
