@@ -48,6 +48,8 @@ pub(crate) struct World {
     state_every: u64,
     fate: Fate,
     weather: Weather,
+    /// Objects lose bits, and then only one thing can be asked for: never a wrong byte.
+    pub(crate) rots: bool,
 }
 
 impl World {
@@ -72,6 +74,7 @@ impl World {
             state_every: *dice.pick(&[1, 3, 8, 40]).unwrap_or(&8),
             fate,
             weather: Weather::drawn(&dice),
+            rots: dice.chance(80),
             dice,
         }
     }
@@ -127,7 +130,7 @@ impl World {
             let running: Vec<_> = (0..servers)
                 .map(|number| {
                     let server = Server::new(self, format!("server-{round}{number}"));
-                    tokio::spawn(server.run(HOUR / 2))
+                    tokio::spawn(server.run(HOUR / 6))
                 })
                 .collect();
             // Who stands still at the round's end goes on in a later one.
@@ -141,12 +144,18 @@ impl World {
                 return;
             }
             sleep(self.dice.duration(HOUR, 3 * DAY)).await;
+            if self.rots {
+                for _ in 0..3 {
+                    self.store
+                        .rot(self.dice.pick(&["packs", "packs", "index", "points"]).unwrap_or(&"packs"));
+                }
+            }
         }
         self.store.set_weather(Weather::default());
         // Until whoever still stands still has gone on, and ended.
         sleep(10 * DAY).await;
         checker::check(self).await;
-        if !self.is_over() {
+        if !self.is_over() && !self.rots {
             checker::check_end(self).await;
         }
     }

@@ -121,9 +121,15 @@ impl Restore<'_> {
     async fn write_region(&self, region: u64, leaf: &Leaf) -> Result<u64> {
         let range = self.tree.map().region_range(region);
         let mut buffer = self.buffers.take();
-        let mut pieces = stream::iter(self.by_frame(range, leaf)?)
-            .map(|wanted| self.fetch(range, wanted))
-            .buffer_unordered(FRAMES_AT_ONCE);
+        let wanted = match self.by_frame(range, leaf) {
+            Err(_) => {
+                self.shared.refresh().await?;
+                self.by_frame(range, leaf)?
+            }
+            wanted => wanted?,
+        };
+        let mut pieces =
+            stream::iter(wanted).map(|wanted| self.fetch(range, wanted)).buffer_unordered(FRAMES_AT_ONCE);
         while let Some(pieces) = pieces.try_next().await? {
             for (chunk, bytes) in pieces {
                 buffer[chunk.offset_bytes as usize..chunk.end_bytes() as usize].copy_from_slice(&bytes);

@@ -206,9 +206,19 @@ impl Shared {
 
     /// Brings the index to the vault's state at this moment.
     pub(crate) async fn refresh(&self) -> Result<Fresh> {
-        let state = self.log.refresh().await?;
-        let unreadable = self.follow(&state).await?;
-        Ok(Fresh { state, unreadable })
+        let mut state = self.log.refresh().await?;
+        loop {
+            let unreadable = self.follow(&state).await?;
+            if unreadable.iter().all(|(_, error)| error.kind() != ErrorKind::NotFound) {
+                return Ok(Fresh { state, unreadable });
+            }
+            // A segment that is gone is lost only if nobody replaced it since the log was read.
+            let later = self.log.refresh().await?;
+            if later.sequence == state.sequence {
+                return Ok(Fresh { state, unreadable });
+            }
+            state = later;
+        }
     }
 
     /// Brings the index to this state, or leaves it at a later one. Returns the segments that cannot be read, and why: what

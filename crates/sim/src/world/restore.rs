@@ -22,7 +22,9 @@ impl Work<'_> {
             Ok(None) => drop(model),
             Ok(Some(wrong)) => model.violated(wrong),
             Err(error)
-                if must_be_live && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) =>
+                if must_be_live
+                    && !self.world.rots
+                    && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) =>
             {
                 model.violated(format!("{}: point {id} cannot be restored: {error}", self.process.name));
             }

@@ -37,7 +37,7 @@ impl Server {
             let process = self.world.frail_process(format!("{}.{lives}", self.name));
             // Two hands of one process share its handle.
             process.run(self.live(&process, until)).await;
-            sleep(self.dice.duration(Duration::from_secs(1), Duration::from_secs(600))).await;
+            sleep(self.dice.duration(Duration::from_secs(1), Duration::from_secs(200))).await;
         }
     }
 
@@ -53,7 +53,7 @@ impl Server {
             };
             let hand = || Work { world: &self.world, dice: self.dice.fork(), process, vault: vault.clone() };
             let (first, second) = (hand(), hand());
-            let pieces = self.dice.number(1..4);
+            let pieces = self.dice.number(1..6);
             if self.dice.chance(300) {
                 tokio::join!(first.run(pieces, until), second.run(pieces, until));
             } else {
@@ -75,7 +75,7 @@ impl Work<'_> {
                 11..14 => Box::pin(self.collect()).await,
                 _ => Box::pin(self.restore_any()).await,
             }
-            sleep(self.dice.duration(Duration::ZERO, Duration::from_secs(300))).await;
+            sleep(self.dice.duration(Duration::ZERO, Duration::from_secs(40))).await;
         }
     }
 

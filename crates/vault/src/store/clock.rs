@@ -1,5 +1,6 @@
 //! The store's own clock, by which objects are young or old.
 
+use futures::TryStreamExt;
 use model::Timestamp;
 use object_store::{ObjectMeta, ObjectStoreExt};
 
@@ -19,6 +20,19 @@ impl Store {
             self.persist(|| "the store's clock cannot be read".into(), || self.inner.head(&path)).await;
         self.delete_named(&name).await?;
         Ok(last_modified(&read?))
+    }
+
+    /// Removes what was left by those who died while they asked for the time, once it is a day old.
+    pub(crate) async fn sweep_clock(&self, now: Timestamp) -> Result<()> {
+        const DAY_US: i64 = 24 * 60 * 60 * 1_000_000;
+        let folder = self.named_path(CLOCK_FOLDER);
+        let what = || "the store's clock cannot be listed".into();
+        let left: Vec<ObjectMeta> =
+            self.persist(what, || self.inner.list(Some(&folder)).try_collect()).await?;
+        for meta in left.iter().filter(|meta| now.microseconds_since(last_modified(meta)) > DAY_US) {
+            self.delete_path(&meta.location, CLOCK_FOLDER).await?;
+        }
+        Ok(())
     }
 }
 

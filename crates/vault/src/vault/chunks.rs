@@ -52,7 +52,15 @@ impl Shared {
     ) -> Result<Bytes> {
         let mut looked_again = false;
         loop {
-            let (place, frame) = self.find_chunk(&id)?;
+            let (place, frame) = match self.find_chunk(&id) {
+                // Another user of the index may have followed to a state that was collected before it was read.
+                Err(_) if !looked_again => {
+                    looked_again = true;
+                    self.refresh().await?;
+                    continue;
+                }
+                found => found?,
+            };
             let chunk = self
                 .read_frame(&frame)
                 .await
