@@ -50,7 +50,7 @@ impl Vault {
             shared: Arc::clone(&self.shared),
             tree: TreeReader::new(Arc::clone(&self.shared), *map),
             target,
-            buffers: BufferPool::new(|| vec![0; REGION_BYTES as usize]),
+            buffers: BufferPool::of_capacity(REGION_BYTES as usize),
         };
         monitor.unless_cancelled(restore.run(monitor)).await
     }
@@ -121,6 +121,10 @@ impl Restore<'_> {
     async fn write_region(&self, region: u64, leaf: &Leaf) -> Result<u64> {
         let range = self.tree.map().region_range(region);
         let mut buffer = self.buffers.take();
+        let needed = leaf.chunks.iter().map(|chunk| chunk.end_bytes() as usize).max().unwrap_or(0);
+        if buffer.len() < needed {
+            buffer.resize(needed, 0);
+        }
         let wanted = match self.by_frame(range, leaf) {
             Err(_) => {
                 self.shared.refresh().await?;
