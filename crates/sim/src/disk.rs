@@ -2,17 +2,31 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
+use env::{Entropy, SeededEntropy};
 use image::{ByteRange, DiskImage, DiskTarget, Extent, ExtentKind, FixedChanges};
 
 use crate::process::Process;
 
 pub(crate) const BLOCK_BYTES: u64 = 4096;
 
-/// What is on a disk: its blocks that are no zeros, each named by the number that its bytes follow from.
+/// Different blocks that there are: few, so that VMs share them, and what was garbage comes back.
+pub(crate) const BLOCK_KINDS: u64 = 40;
+
+/// Their bytes.
+static KINDS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    let noise = |kind| {
+        let mut bytes = vec![0; BLOCK_BYTES as usize];
+        SeededEntropy::new(kind).fill(&mut bytes);
+        bytes
+    };
+    (0..BLOCK_KINDS).map(noise).collect()
+});
+
+/// What is on a disk: its blocks that are no zeros, each by its kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Content {
     pub(crate) size_bytes: u64,
@@ -23,18 +37,8 @@ impl Content {
     /// The bytes of one block.
     fn block(&self, place: u64) -> Vec<u8> {
         let length = (self.size_bytes - place * BLOCK_BYTES).min(BLOCK_BYTES) as usize;
-        let Some(&number) = self.blocks.get(&place) else { return vec![0; length] };
-        let mut bytes = Vec::with_capacity(BLOCK_BYTES as usize);
-        let mut word = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        while bytes.len() < BLOCK_BYTES as usize {
-            // xorshift64: Marsaglia, "Xorshift RNGs", 2003.
-            word ^= word << 13;
-            word ^= word >> 7;
-            word ^= word << 17;
-            bytes.extend(word.to_le_bytes());
-        }
-        bytes.truncate(length);
-        bytes
+        let kind = self.blocks.get(&place).and_then(|kind| KINDS.get(*kind as usize));
+        kind.map_or_else(|| vec![0; length], |kind| kind[..length].to_vec())
     }
 
     /// What differs from an earlier content of the same disk.
@@ -128,13 +132,18 @@ impl SimTarget {
         places.filter(is_wrong).min().copied()
     }
 
-    fn write(&self, range: ByteRange, bytes: impl Fn(usize) -> u8) {
+    /// Writes these bytes, or zeros.
+    fn write(&self, range: ByteRange, data: Option<&[u8]>) {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         for (place, part) in places(range) {
             let block = written.entry(place).or_insert_with(|| vec![0; BLOCK_BYTES as usize]);
-            for offset in part.offset_bytes..part.end_bytes() {
-                block[(offset - place * BLOCK_BYTES) as usize] =
-                    bytes((offset - range.offset_bytes) as usize);
+            let start = (part.offset_bytes - place * BLOCK_BYTES) as usize;
+            let length = part.length_bytes as usize;
+            let target = &mut block[start..start + length];
+            let from = (part.offset_bytes - range.offset_bytes) as usize;
+            match data {
+                Some(data) => target.copy_from_slice(&data[from..from + length]),
+                None => target.fill(0),
             }
         }
     }
@@ -151,12 +160,12 @@ impl DiskTarget for SimTarget {
     }
 
     async fn write_at(&self, offset_bytes: u64, data: &[u8]) -> image::Result<()> {
-        self.write(ByteRange::new(offset_bytes, data.len() as u64), |place| data[place]);
+        self.write(ByteRange::new(offset_bytes, data.len() as u64), Some(data));
         Ok(())
     }
 
     async fn write_zeroes(&self, range: ByteRange) -> image::Result<()> {
-        self.write(range, |_| 0);
+        self.write(range, None);
         Ok(())
     }
 

@@ -68,11 +68,6 @@ impl Process {
         self.dead.run_until_cancelled(work).await
     }
 
-    /// Whether the process stands still.
-    pub(crate) fn is_paused(&self) -> bool {
-        Instant::now() < *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn befall(&self) {
         let Fate { crash, pause, clock_jump } = self.fate;
         if self.dice.chance(crash) {

@@ -21,16 +21,13 @@ use crate::{
     broken::Broken,
     checker,
     dice::Dice,
-    disk::{BLOCK_BYTES, Content},
+    disk::{BLOCK_BYTES, BLOCK_KINDS, Content},
     model::{Model, Vm},
     process::{DAY, Fate, HOUR, Process},
     store::{Connection, SimStore, Weather},
     trace::Trace,
 };
 use server::Server;
-
-/// Different blocks that there are: few, so that VMs share them, and what was garbage comes back.
-const BLOCK_KINDS: u64 = 40;
 
 /// Bytes of a region of a disk's map.
 const REGION_BYTES: u64 = 4 << 20;

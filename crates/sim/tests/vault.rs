@@ -3,7 +3,7 @@
 use sim::{Broken, first_failure, run_seed};
 
 /// Seeds that every change has to survive.
-const SEEDS: u64 = 1500;
+const SEEDS: u64 = 300;
 
 fn survives(seeds: std::ops::Range<u64>) {
     let (failure, _) = first_failure(seeds, None);

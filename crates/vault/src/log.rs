@@ -277,6 +277,10 @@ impl Log {
     ) -> Result<()> {
         *known = None;
         let mut state = self.read_newest_state().await?;
+        if state.sequence == sequence && state.head == digest {
+            // Somebody has read our entry and trimmed the log up to it; it is the log's end and has to stay.
+            return Ok(());
+        }
         if state.sequence >= sequence {
             // So old that it was deleted, or should be: no reader comes by here any more.
             self.store.delete_named(&sequence.entry_name()).await?;
