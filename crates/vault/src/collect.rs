@@ -135,9 +135,16 @@ impl Vault {
                 sweep::finish(&self.shared, &state).await?;
             }
             let survey = Survey::make(&self.shared, options).await?;
+            let store_now = survey.moment.store;
             match execute::execute(&self.shared, survey, limits, monitor).await {
                 Err(error) if error.kind() == ErrorKind::Overtaken => overtaken = error,
-                report => return report,
+                report => {
+                    if let (Ok(_), Some(now)) = (&report, store_now) {
+                        self.shared.store.sweep_clock(now).await?;
+                        self.shared.store.sweep_remains().await?;
+                    }
+                    return report;
+                }
             }
         }
         Err(overtaken)

@@ -66,6 +66,17 @@ impl Config {
         }
     }
 
+    /// Sizes at which a few blocks of data make many chunks, frames and packs: for simulations.
+    pub(crate) fn tiny(vault_id: VaultId, created_at: Timestamp, reader_key: ReaderKey) -> Self {
+        Self {
+            chunking: Chunking { min_bytes: 4096, average_bytes: 4096, max_bytes: 8192 },
+            data_frame_bytes: 8192,
+            tree_frame_bytes: 4096,
+            pack_bytes: 16 << 10,
+            ..Self::new(vault_id, created_at, reader_key)
+        }
+    }
+
     pub(crate) fn encode(&self, keys: &Keys) -> Vec<u8> {
         let mut bytes = self.encode_fields();
         bytes.extend(keys.config_proof(self));

@@ -46,7 +46,7 @@ const ENTRIES_AT_ONCE: usize = 16;
 /// How often the newest state is looked for when it is gone before it is read.
 const STATE_TRIES: u32 = 8;
 
-/// A state is written after every so many entries.
+/// How often a state is written, in entries.
 const STATE_EVERY: u64 = 512;
 
 /// The number of an entry in a vault's log; the first is 1, and 0 is before it.
@@ -96,11 +96,20 @@ pub(crate) struct Log {
     known: Mutex<Option<Arc<State>>>,
     /// Somebody was told that the log is damaged.
     warned: AtomicBool,
+    /// A state is written after every so many entries.
+    pub(crate) state_every: u64,
 }
 
 impl Log {
     pub(crate) fn new(store: Store, keys: Arc<Keys>, env: Env) -> Self {
-        Self { store, keys, env, known: Mutex::new(None), warned: AtomicBool::new(false) }
+        Self {
+            store,
+            keys,
+            env,
+            known: Mutex::new(None),
+            warned: AtomicBool::new(false),
+            state_every: STATE_EVERY,
+        }
     }
 
     /// Starts the log of a new vault.
@@ -173,7 +182,7 @@ impl Log {
         if known.as_ref().is_none_or(|known| known.sequence < entry.sequence) {
             *known = Some(Arc::clone(&next));
         }
-        if entry.sequence.0.is_multiple_of(STATE_EVERY) {
+        if entry.sequence.0.is_multiple_of(self.state_every) {
             self.try_write_state(&next).await;
         }
         Ok(Appended::Done(next))

@@ -52,7 +52,7 @@ impl Vault {
             shared: Arc::clone(&self.shared),
             tree: TreeReader::new(Arc::clone(&self.shared), *map),
             target,
-            buffers: BufferPool::new(|| vec![0; REGION_BYTES as usize]),
+            buffers: BufferPool::of_capacity(REGION_BYTES as usize),
         };
         monitor.unless_cancelled(restore.run(monitor)).await
     }
@@ -123,9 +123,19 @@ impl Restore<'_> {
     async fn write_region(&self, region: u64, leaf: &Leaf) -> Result<u64> {
         let range = self.tree.map().region_range(region);
         let mut buffer = self.buffers.take();
-        let mut pieces = stream::iter(self.by_frame(range, leaf)?)
-            .map(|wanted| self.fetch(range, wanted))
-            .buffer_unordered(FRAMES_AT_ONCE);
+        let needed = leaf.chunks.iter().map(|chunk| chunk.end_bytes() as usize).max().unwrap_or(0);
+        if buffer.len() < needed {
+            buffer.resize(needed, 0);
+        }
+        let wanted = match self.by_frame(range, leaf) {
+            Err(_) => {
+                self.shared.refresh().await?;
+                self.by_frame(range, leaf)?
+            }
+            wanted => wanted?,
+        };
+        let mut pieces =
+            stream::iter(wanted).map(|wanted| self.fetch(range, wanted)).buffer_unordered(FRAMES_AT_ONCE);
         while let Some(pieces) = pieces.try_next().await? {
             for (chunk, bytes) in pieces {
                 buffer[chunk.offset_bytes as usize..chunk.end_bytes() as usize].copy_from_slice(&bytes);

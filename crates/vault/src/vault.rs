@@ -3,6 +3,7 @@
 mod chunks;
 pub(crate) mod key_slots;
 pub(crate) mod recovery_kit;
+mod tiny;
 
 use std::{
     collections::HashMap,
@@ -13,11 +14,11 @@ use std::{
 
 use env::Env;
 use futures::{StreamExt, stream};
-use model::VaultId;
+use model::{Timestamp, VaultId};
 
 use crate::{
-    Digest, Error, ErrorKind, KeptKey, MasterKey, NewSlot, PointRecord, Result, StoreLocation, Unlock,
-    WriterKey,
+    Digest, Error, ErrorKind, KeptKey, MasterKey, NewSlot, PointRecord, ReaderKey, Result, StoreLocation,
+    Unlock, WriterKey,
     config::Config,
     frame::Decompressors,
     index::{Index, SEGMENT_BYTES_MAX, Segment},
@@ -27,6 +28,9 @@ use crate::{
     store::{ObjectKind, Store},
 };
 use chunks::FrameCache;
+
+/// Chunks in an index segment, but for the last of a writer.
+const SEGMENT_CHUNKS: usize = 64 << 10;
 
 /// Index segments that are loaded side by side.
 const SEGMENTS_AT_ONCE: usize = 8;
@@ -44,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) log: Log,
     pub(crate) config: Config,
     pub(crate) env: Env,
+    /// Chunks after which a writer lists its packs in an index segment, so that one that dies has not worked in vain.
+    pub(crate) segment_chunks: usize,
     pub(crate) index: Arc<Index>,
     /// The state that the index follows; held while it follows to another.
     indexed: tokio::sync::Mutex<Sequence>,
@@ -68,6 +74,15 @@ impl Vault {
     /// [`ErrorKind::AlreadyExists`] when there is a vault at the place; it is not touched. [`ErrorKind::Invalid`] when the
     /// store creates objects over those that are there.
     pub async fn create(location: &StoreLocation, slots: &[NewSlot], env: Env) -> Result<Self> {
+        Self::create_with(location, slots, env, Config::new).await
+    }
+
+    async fn create_with(
+        location: &StoreLocation,
+        slots: &[NewSlot],
+        env: Env,
+        config: fn(VaultId, Timestamp, ReaderKey) -> Config,
+    ) -> Result<Self> {
         if slots.is_empty() {
             return Err(Error::invalid("a vault without a key slot could not be opened again"));
         }
@@ -85,7 +100,7 @@ impl Vault {
         let created_at = env.clock.now();
         let master = MasterKey::from_bytes(env::random(&*env.entropy));
         let keys = Arc::new(Keys::full(master, vault_id));
-        let config = Config::new(vault_id, created_at, keys.reader_key());
+        let config = config(vault_id, created_at, keys.reader_key());
         for slot in slots {
             let (slot, keys, env) = (slot.clone(), Arc::clone(&keys), env.clone());
             let threads = env.threads;
@@ -198,6 +213,7 @@ impl Shared {
             keys,
             config,
             env,
+            segment_chunks: SEGMENT_CHUNKS,
             index: Arc::default(),
             indexed: tokio::sync::Mutex::default(),
             frames: FrameCache::new(),
@@ -213,12 +229,15 @@ impl Shared {
         let mut state = self.log.refresh().await?;
         loop {
             let unreadable = self.follow(&state).await?;
-            // A segment may be gone because a collection has replaced it since the log was read.
-            let later = if unreadable.is_empty() { None } else { Some(self.log.refresh().await?) };
-            match later {
-                Some(later) if later.body.collected > state.body.collected => state = later,
-                _ => return Ok(Fresh { state, unreadable }),
+            if unreadable.iter().all(|(_, error)| error.kind() != ErrorKind::NotFound) {
+                return Ok(Fresh { state, unreadable });
             }
+            // A segment that is gone is lost only if nobody replaced it since the log was read.
+            let later = self.log.refresh().await?;
+            if later.sequence == state.sequence {
+                return Ok(Fresh { state, unreadable });
+            }
+            state = later;
         }
     }
 

@@ -5,6 +5,7 @@ mod cargo;
 mod check;
 mod ci;
 mod demo;
+mod sim;
 mod test;
 
 use std::process::ExitCode;
@@ -31,6 +32,13 @@ enum Command {
         /// Run only the tests whose names contain this.
         filter: Option<String>,
     },
+    /// Runs simulated worlds, each of which follows from a seed; prints the first that breaks a rule, and how to replay it.
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// The world, and what to do with it: `cargo xtask sim --help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Holds the crates against ARCHITECTURE.md, and the files against the rules for sizes and names.
     Check,
     /// Measures what the product costs, beside its peers, and writes `bench/NAME.json` into the target directory.
@@ -53,6 +61,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Demo => demo::run(),
         Command::Test { filter } => test::run(filter.as_deref()),
+        Command::Sim { arguments } => sim::run(&arguments),
         Command::Check => check::run(),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Ci => ci::run(),

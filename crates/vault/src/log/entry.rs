@@ -196,6 +196,7 @@ pub(super) fn open_numbered(
 }
 
 /// Whether these are the undamaged bytes of an entry with this number. Needs no key.
+#[cfg(test)]
 pub(crate) fn is_sound(sequence: Sequence, bytes: &[u8]) -> bool {
     check_numbered(MAGIC, VERSION, "an entry of the vault's log", sequence, bytes).is_ok()
 }

@@ -253,6 +253,7 @@ pub(crate) fn decode_body(body: &[u8]) -> Result<Body> {
 }
 
 /// Whether these are the undamaged bytes of a state with this number. Needs no key.
+#[cfg(test)]
 pub(crate) fn is_sound(sequence: Sequence, bytes: &[u8]) -> bool {
     entry::check_numbered(MAGIC, VERSION, WHAT, sequence, bytes).is_ok()
 }

@@ -28,7 +28,6 @@ impl Store {
 
     /// Removes what interrupted writes left in a directory of this host, once it is older than a day; other stores keep
     /// nothing of the kind where we can see it. Returns how many files went.
-    #[allow(dead_code)] // for collection
     pub(crate) async fn sweep_remains(&self) -> Result<usize> {
         let Some(directory) = &self.directory else { return Ok(0) };
         let limit_us = self.now().await?.as_microseconds().saturating_sub(REMAINS_AGE_US);
@@ -47,6 +46,16 @@ impl Store {
     /// 16 hexadecimal digits that nobody else has.
     pub(crate) fn random_name(&self) -> String {
         format!("{:016x}", u64::from_le_bytes(env::random(&*self.env.entropy)))
+    }
+
+    /// Removes what was left by those who died while they asked for the time, once it is a day old.
+    pub(crate) async fn sweep_clock(&self, now: Timestamp) -> Result<()> {
+        const DAY_US: i64 = 24 * 60 * 60 * 1_000_000;
+        let left = self.list_in(CLOCK_FOLDER, "the store's clock").await?;
+        for meta in left.iter().filter(|meta| now.microseconds_since(last_modified(meta)) > DAY_US) {
+            self.delete_at(&meta.location, CLOCK_FOLDER).await?;
+        }
+        Ok(())
     }
 }
 

@@ -52,7 +52,15 @@ impl Shared {
     ) -> Result<Bytes> {
         let mut looked_again = false;
         loop {
-            let (place, frame) = self.find_chunk(&id)?;
+            let (place, frame) = match self.find_chunk(&id) {
+                // Another user of the index may have followed to a state that was collected before it was read.
+                Err(_) if !looked_again => {
+                    looked_again = true;
+                    self.refresh_to_read().await?;
+                    continue;
+                }
+                found => found?,
+            };
             let expanded = if frame.head.kind == kind {
                 self.read_frame(&frame).await
             } else {
@@ -65,7 +73,7 @@ impl Shared {
                 Err(error) if error.kind() == ErrorKind::NotFound && !looked_again => {
                     tracing::debug!(%error, "looking for the chunk again");
                     looked_again = true;
-                    self.refresh().await?;
+                    self.refresh_to_read().await?;
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     self.index.mark_pack_damaged(frame.number);

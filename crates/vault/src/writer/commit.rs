@@ -65,7 +65,7 @@ impl Writer {
             return Err(robbed());
         }
         self.packer.list_segments(state).await?;
-        let state = self.shared.refresh().await?.state;
+        self.shared.refresh().await?;
         for map in &point.maps {
             let tree = TreeReader::new(Arc::clone(&self.shared), *map);
             match self.holds_all_of(&tree).await {
@@ -75,6 +75,7 @@ impl Writer {
                 Err(error) => return Err(error),
             }
         }
+        // Of what was collected after this state, the point's object was not asked about.
         self.collected = state.body.collected;
         Ok(())
     }

@@ -21,9 +21,6 @@ use crate::{
 /// Packs that are on their way to the store at once.
 const UPLOADS_AT_ONCE: usize = 2;
 
-/// Chunks after which an index segment is written, so that a backup that dies has not worked in vain.
-const SEGMENT_CHUNKS: usize = 64 << 10;
-
 /// The most frames that are compressed at once, whatever the number of processors: each takes 2 MiB.
 const COMPRESSORS_MAX: usize = 8;
 
@@ -196,7 +193,7 @@ impl Packer {
             let Uploaded { digest, salt, frames } = uploaded??;
             self.unlisted.add_pack(digest, salt, &frames);
         }
-        if self.unlisted.chunks.len() < SEGMENT_CHUNKS {
+        if self.unlisted.chunks.len() < self.shared.segment_chunks {
             return Ok(());
         }
         self.write_segment().await?;

@@ -91,7 +91,7 @@ impl Plan {
 impl RegionCutter {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let chunker = Chunker::new(shared.keys.cut_key(), shared.config.chunking);
-        Self { shared, chunker, buffers: BufferPool::new(|| vec![0; REGION_BYTES as usize]) }
+        Self { shared, chunker, buffers: BufferPool::of_capacity(REGION_BYTES as usize) }
     }
 
     /// Reads what has to be read of a region, and cuts it on a blocking thread.
@@ -117,6 +117,11 @@ impl RegionCutter {
         let lost = |id: &ChunkId| Ok(!self.shared.index.holds(id)?);
         let plan = Plan::new(region, &leaf, &data, changed.as_deref(), lost)?;
         let mut buffer = self.buffers.take();
+        let needed: u64 = plan.reads.iter().map(|range| range.length_bytes).sum();
+        // Grown as far as it is used, and left as it was: not all regions are full.
+        if (buffer.len() as u64) < needed {
+            buffer.resize(needed as usize, 0);
+        }
         read_ranges(image, &plan.reads, &mut buffer).await?;
         let cutter = Arc::clone(self);
         let end_bytes = (region + 1).saturating_mul(REGION_BYTES).min(image.size_bytes());
