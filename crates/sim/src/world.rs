@@ -117,7 +117,7 @@ impl World {
     /// Lives through the world. The model holds what went wrong, if anything did.
     pub(crate) async fn run(self: &Arc<Self>) {
         let founder = self.sound_process("founder");
-        let slots = [NewSlot::KeyFile(self.key_file.clone())];
+        let slots = [NewSlot::unlabelled(vault::NewKey::KeyFile(self.key_file.clone()))];
         if let Err(error) = Vault::create_tiny(&self.location(&founder), &slots, founder.env()).await {
             return self.model().violated(format!("no vault could be created: {error}"));
         }
