@@ -1,0 +1,123 @@
+//! Keeping a vault in order: whether its store is fit, giving space back, checking and healing.
+
+use model::{ByteCount, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::CheckView;
+
+/// Tries out whether a store can hold a vault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeStore {
+    /// A store's URL, or the name of a vault that is in it.
+    pub store: String,
+}
+
+/// What a store showed of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProbeView {
+    /// Where it is.
+    pub url: String,
+    /// Whether a vault can be kept in it.
+    pub is_fit: bool,
+    /// What was tried, in order; the hint says what it means for a vault.
+    pub checks: Vec<CheckView>,
+    /// How far its clock is ahead of the server's, in microseconds; negative when it is behind.
+    pub clock_skew_us: Option<i64>,
+}
+
+/// Starts a garbage collection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CollectRequest {
+    /// Say what would go, and delete nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// How long what no point needs yet is left alone, in hours, for the sake of backups at work; defaults to 72.
+    #[serde(default)]
+    pub grace_hours: Option<u32>,
+}
+
+/// What a garbage collection did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CollectView {
+    /// The vault's name.
+    pub vault: String,
+    /// Whether nothing was deleted.
+    pub dry_run: bool,
+    /// Deleted points whose time is over, which are gone for good.
+    pub purged_point_count: u64,
+    /// Packs that nothing needs.
+    pub dropped_pack_count: u64,
+    /// Packs whose living chunks were stored again in new ones.
+    pub repacked_pack_count: u64,
+    /// Space that was given back.
+    #[schema(value_type = u64)]
+    pub freed_bytes: ByteCount,
+    /// Bytes that nothing needs and that stay in packs which are needed otherwise.
+    #[schema(value_type = u64)]
+    pub kept_dead_bytes: ByteCount,
+    /// Packs that no point needs and that are left alone because a backup at work may.
+    pub waiting_pack_count: u64,
+    /// From when on all of those may go.
+    #[schema(value_type = Option<String>)]
+    pub waits_until: Option<Timestamp>,
+}
+
+/// Starts a verification.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VerifyRequest {
+    /// Read only so many per cent of the packs, chosen at random; 1 to 100.
+    #[serde(default)]
+    pub sample_percent: Option<u8>,
+    /// Read only packs that have not been read for so many hours.
+    #[serde(default)]
+    pub older_than_hours: Option<u32>,
+}
+
+/// Starts a repair.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RepairRequest {
+    /// The copies to take sound objects from, by name; none means all.
+    #[serde(default)]
+    pub from_copies: Vec<String>,
+    /// Say what would be healed, and change nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What a repair did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RepairView {
+    /// The vault's name.
+    pub vault: String,
+    /// Whether nothing was changed.
+    pub dry_run: bool,
+    /// What was damaged or missing and is sound again.
+    pub healed: Vec<FindingView>,
+    /// What stays damaged.
+    pub unhealed: Vec<FindingView>,
+    /// What the damage that stays takes from which points.
+    pub hurt_points: Vec<HurtView>,
+}
+
+/// An object of a vault that was found damaged or missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FindingView {
+    /// The object.
+    pub object: String,
+    /// What is wrong with it, and what heals it or why nothing does.
+    pub detail: String,
+}
+
+/// A recovery point that stays hurt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HurtView {
+    /// The point's id.
+    pub id: String,
+    /// The VM's name, where it can be told.
+    pub vm_name: String,
+}
