@@ -14,7 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use crate::{
-    AddVm, AttachVault, BackupRequest, CheckView, CreateVault, CreatedVault, JobView, PointView, Problem,
+    AddVm, AttachVault, BackupRequest, CheckView, CreateVault, CreatedVault, JobView, Problem,
     ProtectRequest, RestoreDiskRequest, RestoreVmRequest, SiteView, StopVm, VaultView, VerifyRequest, VmView,
 };
 

@@ -192,5 +192,17 @@ impl From<protection::Error> for Failure {
     }
 }
 
+/// What an error of a vault means, for a program that opens vaults itself.
+#[must_use]
+pub fn vault_problem(error: vault::Error) -> Problem {
+    Failure::from(error).into_problem()
+}
+
+/// What an error of an operation means, for a program that does it itself.
+#[must_use]
+pub fn operation_problem(error: protection::Error) -> Problem {
+    Failure::from(error).into_problem()
+}
+
 #[cfg(test)]
 mod tests;

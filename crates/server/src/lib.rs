@@ -19,6 +19,7 @@ mod vaults;
 mod vms;
 mod work;
 
+pub use failure::{operation_problem, vault_problem};
 pub use routes::openapi;
 pub use serve::serve;
 pub use site::{Site, SiteConfig};

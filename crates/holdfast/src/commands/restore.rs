@@ -34,7 +34,8 @@ pub enum RestoreCommand {
 const VM_EXAMPLES: &str = "\
 Examples:
   holdfast restore vm point:web-1/latest --name web-2 --start
-  holdfast restore vm point:web-1/2026-03-01T14:05:00Z --keep-identity --directory /srv/vms/web-1";
+  holdfast restore vm point:web-1/2026-03-01T14:05:00Z --keep-identity --directory /srv/vms/web-1
+  holdfast restore vm point:web-1/latest --from-copy offsite";
 
 const DISK_EXAMPLES: &str = "\
 Example:
@@ -60,6 +61,9 @@ pub struct RestoreVm {
     /// Start the VM when it is restored.
     #[arg(long)]
     start: bool,
+    /// Read a copy instead of the vault, which need not be there any more: COPY, or VAULT/COPY.
+    #[arg(long, value_name = "COPY")]
+    from_copy: Option<String>,
     #[command(flatten)]
     caution: Caution,
     #[command(flatten)]
@@ -77,6 +81,9 @@ pub struct RestoreDisk {
     /// The file's format: raw, which is the default, or qcow2.
     #[arg(long)]
     format: Option<DiskFormat>,
+    /// Read a copy instead of the vault, which need not be there any more: COPY, or VAULT/COPY.
+    #[arg(long, value_name = "COPY")]
+    from_copy: Option<String>,
     #[command(flatten)]
     caution: Caution,
     #[command(flatten)]
@@ -124,6 +131,7 @@ impl RestoreVm {
         }
         let request = RestoreVmRequest {
             reference,
+            from_copy: self.from_copy,
             name: self.name.map(String::from),
             directory,
             format: self.format,
@@ -154,7 +162,8 @@ impl RestoreDisk {
             }
         }
         let replace = self.caution.replace;
-        let request = RestoreDiskRequest { reference, path, format: self.format, replace };
+        let request =
+            RestoreDiskRequest { reference, from_copy: self.from_copy, path, format: self.format, replace };
         let job = context.client.restore_disk(&request).await?;
         self.wait.finish(context, &job).await
     }

@@ -1,9 +1,9 @@
 //! Vaults and what a verification found in one.
 
-use api::{VaultView, VerifyView};
+use api::{CopyView, VaultView, VerifyView};
 use model::ByteCount;
 
-use super::{Identified, Page, Row, Times, or_dash, table};
+use super::{Identified, Page, Row, Times, or_dash, table, upkeep::promise};
 
 /// The most damaged objects that people are shown; JSON has them all.
 const DAMAGES_SHOWN: usize = 50;
@@ -24,15 +24,15 @@ impl Row for VaultView {
             or_dash(self.point_count),
             or_dash(self.protected_bytes),
             or_dash(self.stored_bytes),
-            self.problem.clone().unwrap_or_else(|| "opens".to_owned()),
+            state(self),
             self.url.clone(),
         ]
     }
 }
 
 impl Page for VaultView {
-    fn page(&self, _: &Times) -> String {
-        table::fields(vec![
+    fn page(&self, times: &Times) -> String {
+        let mut fields = vec![
             ("Name", self.name.clone()),
             ("Id", self.id()),
             ("URL", self.url.clone()),
@@ -40,7 +40,27 @@ impl Page for VaultView {
             ("Points", or_dash(self.point_count)),
             ("Protected", or_dash(self.protected_bytes)),
             ("Stored", or_dash(self.stored_bytes)),
-        ])
+        ];
+        if self.can_read == Some(false) {
+            fields.push((
+                "Key",
+                "this site can add to the vault, and cannot read the data of disks".to_owned(),
+            ));
+        }
+        if let Some(settings) = &self.settings {
+            fields.push(("Deletion", promise(settings)));
+        }
+        fields.extend(self.warnings.iter().map(|warning| ("Warning", warning.clone())));
+        let copies = self.copies.iter().map(|copy| copy.cells(times)).collect();
+        table::fields(fields) + &table::section("Copies", CopyView::COLUMNS, copies)
+    }
+}
+
+fn state(vault: &VaultView) -> String {
+    match (&vault.problem, vault.warnings.is_empty()) {
+        (Some(problem), _) => problem.clone(),
+        (None, true) => "opens".to_owned(),
+        (None, false) => format!("opens; {}", vault.warnings.join("; ")),
     }
 }
 

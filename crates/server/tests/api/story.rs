@@ -39,7 +39,7 @@ async fn a_vm_is_protected_backed_up_lost_and_restored() {
     assert_eq!(vm.current_job, None);
 
     site.client.remove_vm("db").await.unwrap();
-    let points = site.client.points(Some("db")).await.unwrap();
+    let points = site.client.points(Some("db"), false).await.unwrap();
     assert_eq!(points.iter().map(|point| point.id).collect::<Vec<_>>(), [full.id, incremental.id]);
 
     for (reference, name, bytes) in [
@@ -54,7 +54,7 @@ async fn a_vm_is_protected_backed_up_lost_and_restored() {
         assert!(std::fs::read(&path).unwrap() == bytes, "{name} has the bytes of its moment");
     }
 
-    let job = site.client.verify_vault("main").await.unwrap();
+    let job = site.client.verify_vault("main", &VerifyRequest::default()).await.unwrap();
     let verified = site.end(&job).await;
     assert_eq!(verified.state, JobState::Succeeded);
     let Some(JobResult::Verified(report)) = verified.result else { panic!("a verification has a report") };
@@ -117,7 +117,7 @@ async fn damage_is_found_and_named() {
     bytes[middle] ^= 1;
     std::fs::write(&largest, bytes).unwrap();
 
-    let job = site.client.verify_vault("main").await.unwrap();
+    let job = site.client.verify_vault("main", &VerifyRequest::default()).await.unwrap();
     let ended = site.end(&job).await;
     assert_eq!(ended.state, JobState::Failed);
     assert_eq!(ended.problem.unwrap().code, api::Code::Damaged);

@@ -72,11 +72,11 @@ async fn a_stored_key_that_no_longer_fits_is_told_before_any_work() {
     let problem = site.failure(&site.submit_backup("db").await).await;
     assert_eq!(problem.code, Code::WrongKey);
     assert!(problem.hint.unwrap().contains("vault attach main"));
-    let verify = site.client.verify_vault("main").await.unwrap();
+    let verify = site.client.verify_vault("main", &VerifyRequest::default()).await.unwrap();
     assert_eq!(site.failure(&verify).await.code, Code::WrongKey);
     assert_eq!(site.hypervisor.captures.load(Ordering::Relaxed), captures);
     assert!(site.client.vault("main").await.unwrap().problem.is_some());
-    assert_eq!(code(site.client.points(Some("db")).await), Code::WrongKey);
+    assert_eq!(code(site.client.points(Some("db"), false).await), Code::WrongKey);
     assert_eq!(code(site.client.point("point:db/latest").await), Code::WrongKey);
 
     site.client.attach_vault(&attach("main", &vault.url, key_file())).await.unwrap();
