@@ -43,7 +43,7 @@ impl FoundPoint {
             hold: fate.hold,
             deleted_at: fate.deleted_at,
             purge_after: fate.purge_after,
-            deletable_from: fate.deletable_from,
+            deletable_from: (fate.deletable_from > fate.committed_at).then_some(fate.deletable_from),
             ..view
         }
     }

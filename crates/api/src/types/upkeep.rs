@@ -1,6 +1,6 @@
 //! Keeping a vault in order: whether its store is fit, giving space back, checking and healing.
 
-use model::{ByteCount, Timestamp};
+use model::{ByteCount, PointId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -28,7 +28,7 @@ pub struct ProbeView {
 }
 
 /// Starts a garbage collection.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CollectRequest {
     /// Say what would go, and delete nothing.
@@ -37,6 +37,10 @@ pub struct CollectRequest {
     /// How long what no point needs yet is left alone, in hours, for the sake of backups at work; defaults to 72.
     #[serde(default)]
     pub grace_hours: Option<u32>,
+    /// Points that are damaged, by id, and are no reason to stop: what cannot be found of them counts as not needed.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub ignore_damaged: Vec<PointId>,
 }
 
 /// What a garbage collection did, or would do.
@@ -55,11 +59,13 @@ pub struct CollectView {
     /// Space that was given back.
     #[schema(value_type = u64)]
     pub freed_bytes: ByteCount,
-    /// Bytes that nothing needs and that stay in packs which are needed otherwise.
-    #[schema(value_type = u64)]
-    pub kept_dead_bytes: ByteCount,
-    /// Packs that no point needs and that are left alone because a backup at work may.
-    pub waiting_pack_count: u64,
+    /// Packs that stay although a part of them is not needed; only of a dry run.
+    pub kept_pack_count: Option<u64>,
+    /// Bytes that nothing needs in those.
+    #[schema(value_type = Option<u64>)]
+    pub kept_dead_bytes: Option<ByteCount>,
+    /// Packs that are left alone because a backup at work may need them; only of a dry run.
+    pub waiting_pack_count: Option<u64>,
     /// From when on all of those may go.
     #[schema(value_type = Option<String>)]
     pub waits_until: Option<Timestamp>,

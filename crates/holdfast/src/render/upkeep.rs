@@ -81,11 +81,13 @@ impl Page for CollectView {
             (freed, self.freed_bytes.to_string()),
             ("Packs dropped", self.dropped_pack_count.to_string()),
             ("Packs packed anew", self.repacked_pack_count.to_string()),
-            ("Dead bytes that stay", self.kept_dead_bytes.to_string()),
         ];
-        if self.waiting_pack_count > 0 {
+        if let Some((count, dead)) = self.kept_pack_count.zip(self.kept_dead_bytes).filter(|kept| kept.0 > 0)
+        {
+            fields.push(("Packs that stay", format!("{count}, with {dead} that nothing needs")));
+        }
+        if let Some(count) = self.waiting_pack_count.filter(|count| *count > 0) {
             let until = self.waits_until.map(|until| format!(", until {}", times.clock(until)));
-            let count = self.waiting_pack_count;
             fields.push(("Packs left alone", format!("{count}{}", until.unwrap_or_default())));
         }
         table::fields(fields)

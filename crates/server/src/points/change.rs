@@ -98,13 +98,13 @@ fn check_deletable(point: &FoundPoint, now: Timestamp) -> Result<()> {
         )
         .with_hint(format!("release it first: holdfast point release point:{}/{id}", fate.vm_id)));
     }
-    match fate.deletable_from {
-        Some(from) if from > now => Err(Failure::new(
-            Code::Refused,
-            format!("the recovery point {id} cannot be deleted before {from}: the vault is immutable"),
-        )),
-        _ => Ok(()),
+    if fate.deletable_from > now {
+        let from = fate.deletable_from;
+        let detail =
+            format!("the recovery point {id} cannot be deleted before {from}: the vault is immutable");
+        return Err(Failure::new(Code::Refused, detail));
     }
+    Ok(())
 }
 
 /// What becomes of points.

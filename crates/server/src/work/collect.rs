@@ -34,8 +34,11 @@ pub(crate) async fn submit(site: &Site, known: KnownVault, request: CollectReque
 async fn work(site: &Site, known: KnownVault, request: CollectRequest, monitor: Arc<JobMonitor>) -> Outcome {
     let vault = open_vault(site, &known, &monitor).await?;
     let defaults = CollectOptions::default();
-    let options =
-        CollectOptions { grace_hours: request.grace_hours.unwrap_or(defaults.grace_hours), ..defaults };
+    let options = CollectOptions {
+        grace_hours: request.grace_hours.unwrap_or(defaults.grace_hours),
+        ignore_damaged: request.ignore_damaged.into_iter().collect(),
+        ..defaults
+    };
     let operation: Arc<dyn Monitor> = monitor.clone();
     let failed = |error| Failure::from(error).during("collecting garbage");
     let view = if request.dry_run {
@@ -53,25 +56,28 @@ fn planned(known: &KnownVault, plan: &CollectPlan) -> CollectView {
         vault: known.name.to_string(),
         dry_run: true,
         purged_point_count: plan.points.len() as u64,
-        dropped_pack_count: plan.drop_packs,
-        repacked_pack_count: 0,
-        freed_bytes: ByteCount(plan.drop_bytes),
-        kept_dead_bytes: ByteCount(0),
-        waiting_pack_count: 0,
-        waits_until: None,
+        dropped_pack_count: (plan.drop.len() + plan.orphans.len()) as u64,
+        repacked_pack_count: plan.repack.len() as u64,
+        freed_bytes: plan.freed_bytes,
+        kept_pack_count: Some(plan.partly_dead.count),
+        kept_dead_bytes: Some(plan.partly_dead.bytes),
+        waiting_pack_count: Some(plan.young.iter().map(|young| young.packs.count).sum()),
+        waits_until: plan.young.iter().map(|young| young.until).max(),
     }
 }
 
 fn done(known: &KnownVault, report: &CollectReport) -> CollectView {
+    let freed = report.deleted_bytes.0.saturating_sub(report.rewritten_bytes.0);
     CollectView {
         vault: known.name.to_string(),
         dry_run: false,
         purged_point_count: report.points,
-        dropped_pack_count: report.packs,
-        repacked_pack_count: 0,
-        freed_bytes: ByteCount(report.freed_bytes),
-        kept_dead_bytes: ByteCount(0),
-        waiting_pack_count: 0,
+        dropped_pack_count: report.dropped_packs,
+        repacked_pack_count: report.repacked_packs,
+        freed_bytes: ByteCount(freed),
+        kept_pack_count: None,
+        kept_dead_bytes: None,
+        waiting_pack_count: None,
         waits_until: None,
     }
 }

@@ -54,7 +54,7 @@ async fn work(site: &Site, known: KnownVault, request: VerifyRequest, monitor: A
     let options = VerifyOptions { scope: scope(site, request, &checks) };
     let monitor: Arc<dyn Monitor> = monitor;
     let report = Box::pin(protection::verify(&vault, &options, &monitor)).await?;
-    checks.keep(site, &known, &report).await;
+    checks.keep(site, &known, &options.scope, &report).await;
     let is_clean = report.is_clean();
     let damage_count = report.damage_count;
     let view = view(&known, report, &disk_sizes(&vault).await?);

@@ -56,7 +56,8 @@ async fn a_vm_that_takes_over_a_name_does_not_take_over_the_points() {
     assert_eq!(site.client.vm("db").await.unwrap().latest_point, None);
     let new = site.backup("db").await;
     assert_eq!(new.parent, None);
-    let found: Vec<_> = site.client.points(Some("db"), false).await.unwrap().iter().map(|point| point.id).collect();
+    let found: Vec<_> =
+        site.client.points(Some("db"), false).await.unwrap().iter().map(|point| point.id).collect();
     assert_eq!(found, [old.id, new.id], "both are found by the name");
     assert_eq!(site.client.points(Some(old.vm_id.as_str()), false).await.unwrap().len(), 1);
 }

@@ -1,4 +1,4 @@
-use api::{ChangeSourceView, JobResult, RestoreDiskRequest, RestoreVmRequest, VmOriginView};
+use api::{ChangeSourceView, JobResult, RestoreDiskRequest, RestoreVmRequest, VerifyRequest, VmOriginView};
 use model::{ByteCount, Consistency, DiskFormat, JobState};
 
 use crate::site::{DISK_SIZE_BYTES, TestSite, pattern};
@@ -6,6 +6,7 @@ use crate::site::{DISK_SIZE_BYTES, TestSite, pattern};
 fn restore_disk(reference: &str, path: &std::path::Path) -> RestoreDiskRequest {
     RestoreDiskRequest {
         reference: reference.to_owned(),
+        from_copy: None,
         path: path.display().to_string(),
         format: None,
         replace: false,

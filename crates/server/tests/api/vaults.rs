@@ -1,12 +1,17 @@
 use std::sync::atomic::Ordering;
 
-use api::{AttachVault, Code, CreateVault, UnlockWith};
+use api::{AttachVault, Code, CreateVault, UnlockWith, VerifyRequest};
 use vault::{KeptKey, KeyFile, MasterKey};
 
 use crate::site::{TestSite, code, key_file};
 
 fn attach(name: &str, url: &str, text: String) -> AttachVault {
-    AttachVault { name: name.to_owned(), url: url.to_owned(), unlock_with: UnlockWith::KeyFile(text) }
+    AttachVault {
+        name: name.to_owned(),
+        url: url.to_owned(),
+        unlock_with: UnlockWith::KeyFile(text),
+        write_only: false,
+    }
 }
 
 fn other_key_file() -> String {

@@ -2,6 +2,7 @@
 
 use api::{CollectRequest, ProbeStore, RepairRequest, VerifyRequest};
 use clap::Args;
+use model::PointId;
 
 use crate::{arguments, context::Context, exit::Exit, failure::Failure, location, wait::WaitArguments};
 
@@ -72,6 +73,10 @@ pub struct Collect {
     /// How long what no point needs yet is left alone, for the sake of backups at work: 72h by default.
     #[arg(long, value_name = "DURATION", value_parser = arguments::hours)]
     grace: Option<u32>,
+    /// A damaged point, by id, that is no reason to stop: what cannot be found of it any more counts as not needed. May be
+    /// given several times; try vault repair first.
+    #[arg(long, value_name = "POINT")]
+    ignore_damaged: Vec<PointId>,
     #[command(flatten)]
     wait: WaitArguments,
 }
@@ -122,7 +127,11 @@ impl Collect {
         if !self.dry_run {
             context.confirm(&format!("Delete for good what no point in {} needs any more?", self.vault))?;
         }
-        let request = CollectRequest { dry_run: self.dry_run, grace_hours: self.grace };
+        let request = CollectRequest {
+            dry_run: self.dry_run,
+            grace_hours: self.grace,
+            ignore_damaged: self.ignore_damaged,
+        };
         self.wait.finish(context, &context.client.collect(&self.vault, &request).await?).await
     }
 }

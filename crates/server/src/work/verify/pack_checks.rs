@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use catalog::{KnownVault, PackCheck};
 use model::Timestamp;
-use vault::{Digest, VerifyReport};
+use vault::{Damage, Digest, VerifyReport, VerifyScope};
 
 use crate::{failure::Result, site::Site};
 
@@ -24,8 +24,29 @@ impl PackChecks {
     }
 
     /// Keeps what a verification has found sound, and forgets what it has found damaged or gone.
-    pub(super) async fn keep(self, site: &Site, known: &KnownVault, report: &VerifyReport) {
-        let _ = report;
+    pub(super) async fn keep(
+        mut self,
+        site: &Site,
+        known: &KnownVault,
+        scope: &VerifyScope,
+        report: &VerifyReport,
+    ) {
+        match scope {
+            VerifyScope::Everything => self.0.clear(),
+            // Whatever is older was read, if it is there.
+            VerifyScope::NotCheckedSince { since, .. } => {
+                self.0.retain(|_, checked_at| *checked_at >= *since)
+            }
+            VerifyScope::Sample { .. } => {}
+        }
+        for damage in &report.damage {
+            if let Damage::Pack { pack, .. } | Damage::MissingPack { pack } | Damage::Chunk { pack, .. } =
+                damage
+            {
+                self.0.remove(&pack.to_string());
+            }
+        }
+        self.0.extend(report.sound_packs.iter().map(|(pack, checked_at)| (pack.to_string(), *checked_at)));
         let checks: Vec<_> =
             self.0.into_iter().map(|(pack, checked_at)| PackCheck { pack, checked_at }).collect();
         if let Err(error) = site.catalog.set_pack_checks(known.id, &checks).await {
