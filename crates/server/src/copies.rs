@@ -32,6 +32,7 @@ pub(crate) struct Syncs {
 pub(crate) struct Turn {
     syncs: Arc<Syncs>,
     copy: (VaultId, CopyName),
+    is_over: bool,
 }
 
 impl Syncs {
@@ -44,7 +45,7 @@ impl Syncs {
             return None;
         }
         running.insert(copy.clone(), false);
-        Some(Turn { syncs: Arc::clone(self), copy })
+        Some(Turn { syncs: Arc::clone(self), copy, is_over: false })
     }
 
     fn has(&self, vault_id: VaultId, name: &CopyName) -> bool {
@@ -57,17 +58,20 @@ impl Syncs {
 }
 
 impl Turn {
-    /// Whether the job may end. Not so where somebody has asked again since: then the copy is to be looked at once more.
-    pub(crate) fn ends(&self) -> bool {
+    /// Gives the turn up. Where somebody has asked again since, it comes back: then the copy is to be looked at once more.
+    pub(crate) fn end(mut self) -> Option<Self> {
         let mut running = self.syncs.lock();
         match running.get_mut(&self.copy) {
             Some(asked_again) if *asked_again => {
                 *asked_again = false;
-                false
+                drop(running);
+                Some(self)
             }
             _ => {
                 running.remove(&self.copy);
-                true
+                drop(running);
+                self.is_over = true;
+                None
             }
         }
     }
@@ -75,6 +79,11 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.syncs.lock().remove(&self.copy);
+        if !self.is_over {
+            self.syncs.lock().remove(&self.copy);
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

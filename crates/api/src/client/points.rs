@@ -15,6 +15,11 @@ impl Client {
         self.get(&format!("/v1/point?reference={}", segment(reference))).await
     }
 
+    /// The point that a reference names in a copy of a vault, which need not be there any more.
+    pub async fn point_in_copy(&self, reference: &str, copy: &str) -> Result<PointView> {
+        self.get(&format!("/v1/point?reference={}&from_copy={}", segment(reference), segment(copy))).await
+    }
+
     /// Deletes points; until they are purged they can be brought back.
     pub async fn delete_points(&self, request: &DeletePoints) -> Result<Vec<PointView>> {
         self.post("/v1/points/delete", request).await

@@ -101,6 +101,9 @@ pub struct VerifyView {
     pub vault: String,
     /// Packs read.
     pub pack_count: u64,
+    /// Those of them whose bytes were compared with their digests and no more, because the site's key cannot read them.
+    #[serde(default)]
+    pub digest_only_pack_count: u64,
     /// Chunks checked.
     pub chunk_count: u64,
     /// Bytes read from the store.

@@ -10,7 +10,7 @@ mod watch;
 use clap::{Args, Subcommand};
 
 use self::source::SourceArguments;
-use super::point::ReferenceArgument;
+use super::{point::ReferenceArgument, serve};
 use crate::{arguments::GlobalArguments, context::Context, exit::Exit, failure::Failure};
 
 /// Restores without a server.
@@ -72,6 +72,8 @@ struct Show {
 impl Rescue {
     /// Does it.
     pub fn run(self, global: &GlobalArguments) -> Result<(), Failure> {
+        // A vault says what of itself it had to do without.
+        serve::start_log("warn")?;
         let context = Context::new(global)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::new(Exit::Error, format!("cannot start: {error}")))?;

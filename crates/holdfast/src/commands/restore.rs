@@ -116,7 +116,7 @@ impl RestoreVm {
         let reference = self.reference.checked()?;
         let directory = location::absolute_if_given(self.directory.as_deref())?;
         if self.caution.needs_plan() {
-            let point = context.client.point(&reference).await?;
+            let point = point(context, &reference, self.from_copy.as_deref()).await?;
             let holds_files = |path: &Path| path.read_dir().is_ok_and(|mut entries| entries.next().is_some());
             let plan = RestorePlan {
                 point: point.id(),
@@ -149,7 +149,7 @@ impl RestoreDisk {
         let reference = self.reference.checked()?;
         let path = location::absolute(&self.to)?;
         if self.caution.needs_plan() {
-            let point = context.client.point(&reference).await?;
+            let point = point(context, &reference, self.from_copy.as_deref()).await?;
             let plan = RestorePlan {
                 point: point.id(),
                 disks: vec![planned(only_disk(&reference, &point)?)],
@@ -185,6 +185,13 @@ impl Caution {
         }
         Ok(false)
     }
+}
+
+async fn point(context: &Context, reference: &str, copy: Option<&str>) -> Result<PointView, Failure> {
+    Ok(match copy {
+        Some(copy) => context.client.point_in_copy(reference, copy).await?,
+        None => context.client.point(reference).await?,
+    })
 }
 
 /// The disk that the reference names, or the point's only one.

@@ -72,11 +72,15 @@ impl Identified for VerifyView {
 
 impl Page for VerifyView {
     fn page(&self, _: &Times) -> String {
-        let verdict = if self.damages.is_empty() { "every byte is sound" } else { "DAMAGED" };
+        let verdict = if self.damages.is_empty() { "what was read is sound" } else { "DAMAGED" };
+        let packs = match self.digest_only_pack_count {
+            0 => self.pack_count.to_string(),
+            count => format!("{}, {count} of them by their digests alone", self.pack_count),
+        };
         let mut page = table::fields(vec![
             ("Vault", self.vault.clone()),
             ("Verdict", verdict.to_owned()),
-            ("Packs read", self.pack_count.to_string()),
+            ("Packs read", packs),
             ("Chunks checked", self.chunk_count.to_string()),
             ("Bytes read", self.read_bytes.to_string()),
             ("Damages", self.damages.len().to_string()),

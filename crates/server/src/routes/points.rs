@@ -61,6 +61,7 @@ async fn list(
 #[derive(Deserialize)]
 struct ShowParameters {
     reference: String,
+    from_copy: Option<String>,
 }
 
 /// The recovery point that a reference names, with the VM's definition. A deleted one too, where no other fits.
@@ -68,7 +69,10 @@ struct ShowParameters {
     get,
     path = "/v1/point",
     tag = "points",
-    params(("reference" = String, Query, description = "point:<vm>/<id, start of one, latest or time>[/<disk>]")),
+    params(
+        ("reference" = String, Query, description = "point:<vm>/<id, start of one, latest or time>[/<disk>]"),
+        ("from_copy" = Option<String>, Query, description = "The copy to look in instead: <copy> or <vault>/<copy>.")
+    ),
     responses((status = OK, body = PointView), (status = "default", body = Problem))
 )]
 async fn show(
@@ -76,7 +80,11 @@ async fn show(
     Parameters(parameters): Parameters<ShowParameters>,
 ) -> Result<Json<PointView>> {
     let reference = points::parse(&parameters.reference)?;
-    Ok(Json(points::resolve_any(&site, &reference).await?.whole_view()))
+    let found = match parameters.from_copy {
+        None => points::resolve_any(&site, &reference).await?,
+        copy => points::resolve(&site, &reference, copy.as_deref()).await?,
+    };
+    Ok(Json(found.whole_view()))
 }
 
 /// Deletes recovery points. Until they are purged they can be brought back. Each vault changes all of its points or none.

@@ -41,7 +41,7 @@ async fn work(
     site: &Site,
     known: KnownVault,
     mut copy: KnownCopy,
-    turn: Turn,
+    mut turn: Turn,
     monitor: Arc<JobMonitor>,
 ) -> Outcome {
     let mut view = SyncView {
@@ -57,8 +57,9 @@ async fn work(
         let cancelled = monitor.cancellation().is_cancelled();
         keep_outcome(site, &mut copy, synced.as_ref().err().filter(|_| !cancelled), synced.is_ok()).await;
         synced?;
-        if turn.ends() {
-            return Ok(JobResult::Synced(view));
+        match turn.end() {
+            Some(again) => turn = again,
+            None => return Ok(JobResult::Synced(view)),
         }
     }
 }

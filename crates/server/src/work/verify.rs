@@ -101,6 +101,7 @@ fn view(known: &KnownVault, report: VerifyReport, sizes: &DiskSizes) -> VerifyVi
     VerifyView {
         vault: known.name.to_string(),
         pack_count: report.packs,
+        digest_only_pack_count: report.digest_only_packs,
         chunk_count: report.chunks,
         read_bytes: ByteCount(report.checked_bytes),
         damages: report.damage.iter().map(damage).collect(),
