@@ -99,6 +99,9 @@ pub struct VaultView {
 pub struct VerifyView {
     /// The vault's name.
     pub vault: String,
+    /// Whether only some packs were to be read.
+    #[serde(default)]
+    pub is_partial: bool,
     /// Packs read.
     pub pack_count: u64,
     /// Those of them whose bytes were compared with their digests and no more, because the site's key cannot read them.

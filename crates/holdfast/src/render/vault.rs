@@ -72,7 +72,11 @@ impl Identified for VerifyView {
 
 impl Page for VerifyView {
     fn page(&self, _: &Times) -> String {
-        let verdict = if self.damages.is_empty() { "what was read is sound" } else { "DAMAGED" };
+        let verdict = match (self.damages.is_empty(), self.is_partial) {
+            (true, false) => "every byte is sound",
+            (true, true) => "what was read is sound",
+            (false, _) => "DAMAGED",
+        };
         let packs = match self.digest_only_pack_count {
             0 => self.pack_count.to_string(),
             count => format!("{}, {count} of them by their digests alone", self.pack_count),

@@ -55,9 +55,10 @@ async fn work(site: &Site, known: KnownVault, request: VerifyRequest, monitor: A
     let monitor: Arc<dyn Monitor> = monitor;
     let report = Box::pin(protection::verify(&vault, &options, &monitor)).await?;
     checks.keep(site, &known, &options.scope, &report).await;
+    let is_partial = !matches!(options.scope, VerifyScope::Everything);
     let is_clean = report.is_clean();
     let damage_count = report.damage_count;
-    let view = view(&known, report, &disk_sizes(&vault).await?);
+    let view = view(&known, is_partial, report, &disk_sizes(&vault).await?);
     if is_clean {
         return Ok(JobResult::Verified(view));
     }
@@ -95,11 +96,12 @@ async fn disk_sizes(vault: &Vault) -> Result<DiskSizes> {
     Ok(sizes.collect())
 }
 
-fn view(known: &KnownVault, report: VerifyReport, sizes: &DiskSizes) -> VerifyView {
+fn view(known: &KnownVault, is_partial: bool, report: VerifyReport, sizes: &DiskSizes) -> VerifyView {
     let hurt = report.points.iter().filter(|point| !point.is_intact());
     let hurt_points: Vec<_> = hurt.map(|point| hurt_point(point, sizes)).collect();
     VerifyView {
         vault: known.name.to_string(),
+        is_partial,
         pack_count: report.packs,
         digest_only_pack_count: report.digest_only_packs,
         chunk_count: report.chunks,
