@@ -191,6 +191,9 @@ async fn contents(vault: &Vault, scope: Scope) -> Result<Contents> {
         let deleted = vault.deleted_points().await?;
         list.points.extend(deleted.points);
         list.unreadable.extend(deleted.unreadable);
+        // One that is deleted between the two is in both.
+        let mut seen = BTreeSet::new();
+        list.points.retain(|point| seen.insert(point.summary.id));
         fates = vault.fates().await?.into_iter().map(|fate| (fate.id, fate)).collect();
     }
     let unreadable = list.unreadable.into_iter().map(|(_, error)| error).collect();
