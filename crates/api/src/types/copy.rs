@@ -1,6 +1,6 @@
 //! Copies of vaults.
 
-use model::Timestamp;
+use model::{ByteCount, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -72,5 +72,8 @@ pub struct SyncView {
     /// Packs that were sent.
     pub pack_count: u64,
     /// Bytes that were sent.
-    pub sent_bytes: u64,
+    #[schema(value_type = u64)]
+    pub sent_bytes: ByteCount,
+    /// Objects that are damaged or lost in the vault, and so could not be sent.
+    pub damaged_count: u64,
 }

@@ -1,7 +1,6 @@
 //! Copies of vaults.
 
 use api::{CopyState, CopyView, SyncView};
-use model::ByteCount;
 
 use super::{Identified, Page, Row, Times, or_dash, table};
 
@@ -56,7 +55,7 @@ impl Page for SyncView {
             ("Changes taken over", self.change_count.to_string()),
             ("Points among them", self.point_count.to_string()),
             ("Packs sent", self.pack_count.to_string()),
-            ("Bytes sent", ByteCount(self.sent_bytes).to_string()),
+            ("Bytes sent", self.sent_bytes.to_string()),
         ])
     }
 }

@@ -64,7 +64,7 @@ async fn look(site: &Site, known: &KnownVault, url: &str) -> Result<Lag> {
     let location = StoreLocation::parse(url)?;
     let status = site.vaults.open(known).await?.copy_status(&location).await?;
     Ok(Lag {
-        is_behind: status.behind_since.is_some() || status.points_behind > 0,
+        is_behind: status.copied != status.head,
         points_behind: status.points_behind,
         behind_since: status.behind_since,
     })

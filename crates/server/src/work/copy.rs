@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api::{JobResult, SyncView};
 use catalog::{CopyFailure, Job, KnownCopy, KnownVault};
-use model::JobKind;
+use model::{ByteCount, JobKind};
 use protection::{Monitor, vault_monitor};
 use vault::StoreLocation;
 
@@ -50,7 +50,8 @@ async fn work(
         change_count: 0,
         point_count: 0,
         pack_count: 0,
-        sent_bytes: 0,
+        sent_bytes: ByteCount(0),
+        damaged_count: 0,
     };
     loop {
         let synced = bring_up_to_date(site, &known, &copy, &mut view, &monitor).await;
@@ -82,7 +83,14 @@ async fn bring_up_to_date(
     view.change_count += report.entries;
     view.point_count += report.points;
     view.pack_count += report.packs;
-    view.sent_bytes += report.bytes;
+    view.sent_bytes = view.sent_bytes + report.bytes;
+    view.damaged_count += report.damaged;
+    if report.damaged > 0 {
+        monitor.warn(format!(
+            "{} objects of the vault are damaged or lost and were not sent; see what with: holdfast vault verify {}",
+            report.damaged, known.name
+        ));
+    }
     Ok(())
 }
 
