@@ -78,12 +78,12 @@ impl Vault {
         self.shared.read_points(wanted.map(|point| point.object).collect()).await
     }
 
-    /// One recovery point.
+    /// One recovery point, also one that is deleted and can still be brought back.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when there is none with this id.
     pub async fn point(&self, id: PointId) -> Result<PointRecord> {
-        let PointList { points, unreadable } = self.points().await?;
+        let PointList { points, unreadable } = self.points_that(|_| true).await?;
         let found = points.into_iter().find(|point| point.summary.id == id);
         found.ok_or_else(|| {
             let error =

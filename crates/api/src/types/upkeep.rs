@@ -1,6 +1,6 @@
 //! Keeping a vault in order: whether its store is fit, giving space back, checking and healing.
 
-use model::{ByteCount, PointId, Timestamp};
+use model::{ByteCount, PointId, Timestamp, VmId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -102,11 +102,15 @@ pub struct RepairView {
     pub vault: String,
     /// Whether nothing was changed.
     pub dry_run: bool,
-    /// What was damaged or missing and is sound again.
+    /// How many objects were damaged or missing and are sound again.
+    pub healed_count: u64,
+    /// How many stay damaged.
+    pub unhealed_count: u64,
+    /// The first of those that are sound again.
     pub healed: Vec<FindingView>,
-    /// What stays damaged.
+    /// The first of those that stay damaged.
     pub unhealed: Vec<FindingView>,
-    /// What the damage that stays takes from which points.
+    /// The points that are not whole afterwards; of a dry run, before.
     pub hurt_points: Vec<HurtView>,
 }
 
@@ -119,11 +123,19 @@ pub struct FindingView {
     pub detail: String,
 }
 
-/// A recovery point that stays hurt.
+/// A recovery point that cannot be restored whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HurtView {
-    /// The point's id.
-    pub id: String,
-    /// The VM's name, where it can be told.
-    pub vm_name: String,
+    /// The point.
+    #[schema(value_type = String)]
+    pub id: PointId,
+    /// The VM.
+    #[schema(value_type = String)]
+    pub vm_id: VmId,
+    /// The moment that it shows.
+    #[schema(value_type = String)]
+    pub captured_at: Timestamp,
+    /// Bytes of its disks that are lost; null where the point itself is.
+    #[schema(value_type = Option<u64>)]
+    pub lost_bytes: Option<ByteCount>,
 }

@@ -101,33 +101,37 @@ impl Identified for RepairView {
 }
 
 impl Page for RepairView {
-    fn page(&self, _: &Times) -> String {
-        let verdict = match (self.unhealed.is_empty(), self.healed.is_empty(), self.dry_run) {
+    fn page(&self, times: &Times) -> String {
+        let verdict = match (self.unhealed_count == 0, self.healed_count == 0, self.dry_run) {
             (true, true, _) => "sound; nothing to heal",
             (true, false, true) => "damaged; all of it can be healed",
             (true, false, false) => "sound again",
             (false, ..) => "DAMAGED, and not all of it can be healed",
         };
         let healed = if self.dry_run { "Would be healed" } else { "Healed" };
-        let hurt = self.hurt_points.iter().map(|point| vec![point.vm_name.clone(), point.id.clone()]);
+        let hurt = self.hurt_points.iter().map(|point| {
+            let lost = point.lost_bytes.map_or_else(|| "all".to_owned(), |bytes| bytes.to_string());
+            vec![point.vm_id.to_string(), point.id.to_string(), times.moment(point.captured_at), lost]
+        });
         table::fields(vec![
             ("Vault", self.vault.clone()),
             ("Verdict", verdict.to_owned()),
-            (healed, self.healed.len().to_string()),
-            ("Not healed", self.unhealed.len().to_string()),
+            (healed, self.healed_count.to_string()),
+            ("Not healed", self.unhealed_count.to_string()),
             ("Points hurt", self.hurt_points.len().to_string()),
-        ]) + &findings(healed, &self.healed)
-            + &findings("Not healed", &self.unhealed)
-            + &table::section("Points hurt", &["vm", "point"], hurt.collect())
+        ]) + &findings(healed, &self.healed, self.healed_count)
+            + &findings("Not healed", &self.unhealed, self.unhealed_count)
+            + &table::section("Points hurt", &["vm", "point", "captured", "lost"], hurt.collect())
     }
 }
 
-fn findings(title: &str, findings: &[FindingView]) -> String {
+fn findings(title: &str, findings: &[FindingView], count: u64) -> String {
     let shown = findings.iter().take(FINDINGS_SHOWN);
-    let rows = shown.map(|finding| vec![finding.object.clone(), finding.detail.clone()]).collect();
+    let rows: Vec<_> = shown.map(|finding| vec![finding.object.clone(), finding.detail.clone()]).collect();
+    let more = count.saturating_sub(rows.len() as u64);
     let mut text = table::section(title, &["object", "what"], rows);
-    if let Some(more) = findings.len().checked_sub(FINDINGS_SHOWN).filter(|more| *more > 0) {
-        text += &format!("and {more} more; -o json shows them all\n");
+    if more > 0 {
+        text += &format!("and {more} more; -o json shows up to 10,000\n");
     }
     text
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use api::{Code, JobResult, RepairRequest, RepairView};
+use api::{Code, FindingView, HurtView, JobResult, RepairRequest, RepairView};
 use catalog::{Job, KnownCopy, KnownVault};
-use model::JobKind;
+use model::{ByteCount, JobKind};
 use protection::{Monitor, vault_monitor};
-use vault::{RepairOptions, RepairReport, StoreLocation};
+use vault::{Cure, DamagedObject, HurtPoint, RepairFinding, RepairOptions, RepairReport, StoreLocation};
 
 use super::{document_of, open_vault};
 use crate::{
@@ -54,12 +54,12 @@ async fn work(
     let report = Box::pin(vault.repair(&locations, RepairOptions { dry_run }, &step)).await;
     let report = report.map_err(|error| Failure::from(error).during("repairing the vault"))?;
     let view = view(&known, dry_run, &report);
-    if view.unhealed.is_empty() {
+    if view.unhealed_count == 0 && (dry_run || view.hurt_points.is_empty()) {
         return Ok(JobResult::Repaired(view));
     }
     let detail = format!(
-        "{} objects of the vault {} cannot be healed, which hurts {} recovery points",
-        view.unhealed.len(),
+        "{} objects of the vault {} cannot be healed, and {} recovery points are hurt",
+        view.unhealed_count,
         known.name,
         view.hurt_points.len()
     );
@@ -68,12 +68,46 @@ async fn work(
     Err(WorkFailure { failure, result: Some(JobResult::Repaired(view)) })
 }
 
-fn view(known: &KnownVault, dry_run: bool, _report: &RepairReport) -> RepairView {
+fn view(known: &KnownVault, dry_run: bool, report: &RepairReport) -> RepairView {
+    let (healed, unhealed): (Vec<_>, Vec<_>) =
+        report.findings.iter().partition(|finding| finding.cure.is_some());
     RepairView {
         vault: known.name.to_string(),
         dry_run,
-        healed: Vec::new(),
-        unhealed: Vec::new(),
-        hurt_points: Vec::new(),
+        healed_count: report.healed_count,
+        unhealed_count: report.finding_count.saturating_sub(report.healed_count),
+        healed: healed.into_iter().map(finding).collect(),
+        unhealed: unhealed.into_iter().map(finding).collect(),
+        hurt_points: report.hurt.iter().map(hurt).collect(),
+    }
+}
+
+fn finding(finding: &RepairFinding) -> FindingView {
+    let object = match finding.object {
+        DamagedObject::Config => "the config".to_owned(),
+        DamagedObject::KeySlot(id) => format!("key slot {id}"),
+        DamagedObject::LogEntry(number) => format!("log entry {}", number.0),
+        DamagedObject::State(number) => format!("state {}", number.0),
+        DamagedObject::IndexSegment(id) => format!("index segment {id}"),
+        DamagedObject::Point(id) => format!("recovery point {id}"),
+        DamagedObject::Pack(id) => format!("pack {id}"),
+        _ => "an object of a kind that this server does not know".to_owned(),
+    };
+    let cure = match finding.cure {
+        Some(Cure::Copied) => "taken from a copy",
+        Some(Cure::Rebuilt) => "made anew from what is left",
+        Some(Cure::Removed) => "removed; others do the same",
+        Some(_) => "healed",
+        None => "no copy has it",
+    };
+    FindingView { object, detail: format!("{}: {cure}", finding.reason) }
+}
+
+fn hurt(point: &HurtPoint) -> HurtView {
+    HurtView {
+        id: point.id,
+        vm_id: point.vm_id,
+        captured_at: point.captured_at,
+        lost_bytes: point.lost_bytes.map(ByteCount),
     }
 }
