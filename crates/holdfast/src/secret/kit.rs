@@ -16,7 +16,7 @@ pub fn key_in(text: &str) -> String {
         let is_of_key =
             |word: &str| word.chars().all(|character| character.is_ascii_hexdigit() || character == '-');
         if is_first {
-            key.extend(words);
+            key = words.collect::<Vec<_>>().join(" ");
         } else if words.peek().is_some_and(|word| !word.chars().all(|character| character == '-'))
             && words.clone().all(is_of_key)
         {

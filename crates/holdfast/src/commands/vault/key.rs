@@ -51,7 +51,7 @@ Examples:
 
 /// A new key.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("key").required(true).args(["passphrase", "key_file", "recipient", "save_key"]))]
+#[command(group = ArgGroup::new("new_key").required(true).args(["passphrase", "key_file", "recipient", "save_key"]))]
 pub struct NewKeyArguments {
     #[command(flatten)]
     unlock: UnlockArguments,
