@@ -139,9 +139,7 @@ impl From<vault::Error> for Failure {
     fn from(error: vault::Error) -> Self {
         let code = match error.kind() {
             vault::ErrorKind::NotFound => Code::NotFound,
-            vault::ErrorKind::AlreadyExists | vault::ErrorKind::Refused | vault::ErrorKind::Overtaken => {
-                Code::Conflict
-            }
+            vault::ErrorKind::AlreadyExists => Code::Conflict,
             vault::ErrorKind::WrongKey => Code::WrongKey,
             vault::ErrorKind::Corrupt | vault::ErrorKind::Disk(image::ErrorKind::Corrupt) => Code::Damaged,
             vault::ErrorKind::NoSpace | vault::ErrorKind::Disk(image::ErrorKind::NoSpace) => Code::NoSpace,
@@ -181,10 +179,10 @@ impl From<protection::Error> for Failure {
             protection::ErrorKind::Unreachable => Code::Unreachable,
             protection::ErrorKind::WrongKey => Code::WrongKey,
             protection::ErrorKind::NotFound => Code::NotFound,
+            protection::ErrorKind::Refused => Code::Refused,
+            protection::ErrorKind::Overtaken => Code::Overtaken,
             protection::ErrorKind::Exists
             | protection::ErrorKind::Busy
-            | protection::ErrorKind::Refused
-            | protection::ErrorKind::Overtaken
             | protection::ErrorKind::Unsupported => Code::Conflict,
             _ => Code::Failed,
         };

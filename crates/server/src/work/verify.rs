@@ -123,6 +123,10 @@ fn damage(damage: &Damage) -> DamageView {
             (format!("index segment {segment}"), None, reason.as_str())
         }
         Damage::Point { object, reason } => (format!("recovery point {object}"), None, reason.as_str()),
+        Damage::Config { reason } => ("the config".to_owned(), None, reason.as_str()),
+        Damage::KeySlot { slot, reason } => (format!("key slot {slot}"), None, reason.as_str()),
+        Damage::LogEntry { sequence, reason } => (format!("log entry {}", sequence.0), None, reason.as_str()),
+        Damage::State { sequence, reason } => (format!("state {}", sequence.0), None, reason.as_str()),
         _ => ("unknown".to_owned(), None, "damage of a kind that this server does not know"),
     };
     DamageView { object, chunk, detail: detail.to_owned() }

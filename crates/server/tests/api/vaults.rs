@@ -41,7 +41,8 @@ async fn a_passphrase_opens_the_vault_that_it_made() {
     let created = site.client.create_vault(&request).await.unwrap();
     assert_eq!(created.key_file, None);
     let other = TestSite::start().await;
-    let request = AttachVault { name: "main".to_owned(), url: created.vault.url, unlock_with, write_only: false };
+    let request =
+        AttachVault { name: "main".to_owned(), url: created.vault.url, unlock_with, write_only: false };
     assert_eq!(other.client.attach_vault(&request).await.unwrap().id, created.vault.id);
 }
 
