@@ -14,9 +14,12 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use crate::{
-    AddVm, AttachVault, BackupRequest, CheckView, CreateVault, CreatedVault, JobView, PointView, Problem,
-    ProtectRequest, RestoreDiskRequest, RestoreVmRequest, SiteView, StopVm, VaultView, VmView,
+    AddVm, AttachVault, BackupRequest, CheckView, CreateVault, CreatedVault, JobView, Problem,
+    ProtectRequest, RestoreDiskRequest, RestoreVmRequest, SiteView, StopVm, VaultView, VerifyRequest, VmView,
 };
+
+mod points;
+mod upkeep;
 
 /// The largest answer that the client takes, in bytes.
 const ANSWER_LIMIT_BYTES: usize = 64 << 20;
@@ -132,17 +135,6 @@ impl Client {
         self.post(&format!("/v1/vms/{}/backups", segment(vm)), request).await
     }
 
-    /// Recovery points, oldest first; of one VM, or of all.
-    pub async fn points(&self, vm: Option<&str>) -> Result<Vec<PointView>> {
-        let query = vm.map(|vm| format!("?vm={}", segment(vm))).unwrap_or_default();
-        self.get(&format!("/v1/points{query}")).await
-    }
-
-    /// The point that a reference names, with the VM's definition.
-    pub async fn point(&self, reference: &str) -> Result<PointView> {
-        self.get(&format!("/v1/point?reference={}", segment(reference))).await
-    }
-
     /// All vaults, by name.
     pub async fn vaults(&self) -> Result<Vec<VaultView>> {
         self.get("/v1/vaults").await
@@ -164,8 +156,8 @@ impl Client {
     }
 
     /// Starts the verification of a vault.
-    pub async fn verify_vault(&self, vault: &str) -> Result<JobView> {
-        self.post(&format!("/v1/vaults/{}/verify", segment(vault)), &()).await
+    pub async fn verify_vault(&self, vault: &str, request: &VerifyRequest) -> Result<JobView> {
+        self.post(&format!("/v1/vaults/{}/verify", segment(vault)), request).await
     }
 
     /// Starts the restore of a VM.

@@ -14,11 +14,14 @@ pub use hint::shell_word;
 pub use problem::{Code, Problem};
 pub use site::{data_directory_default, socket_path};
 pub use types::{
-    AddVm, AgentView, AttachVault, BackupRequest, ChangeSourceView, CheckStatus, CheckView, CostView,
-    CreateVault, CreatedVault, DamageView, DiskView, HurtDiskView, HurtPointView, JobResult, JobView,
-    PointDiskView, PointView, ProgressView, ProtectRequest, ProtectionView, RestoreDiskRequest,
-    RestoreVmRequest, RestoredDiskView, RestoredVmView, SiteView, StopVm, UnlockWith, VaultView, VerifyView,
-    VmOriginView, VmView,
+    AddCopy, AddKey, AddVm, AddedKey, AgentView, AttachVault, BackupRequest, ChangeSettings,
+    ChangeSourceView, CheckStatus, CheckView, ChosenPoints, CollectRequest, CollectView, CopyState, CopyView,
+    CostView, CreateVault, CreatedVault, DamageView, DeletePoints, DiskView, FindingView, HoldPoints,
+    HurtDiskView, HurtPointView, HurtView, JobResult, JobView, KeySlotView, MakeRecoveryKit, NewKeyWith,
+    PointDiskView, PointView, ProbeStore, ProbeView, ProgressView, ProtectRequest, ProtectionView,
+    RecoveryKitView, RepairRequest, RepairView, RestoreDiskRequest, RestoreVmRequest, RestoredDiskView,
+    RestoredVmView, SettingsView, SiteView, StopVm, SyncView, UnlockWith, VaultView, VerifyRequest,
+    VerifyView, VmOriginView, VmView,
 };
 
 /// The media type of problem documents, by RFC 9457 §3.

@@ -14,6 +14,10 @@ pub enum Code {
     NotFound,
     /// The request does not fit the present state: a name that is taken, a file that exists, a VM that runs.
     Conflict,
+    /// The vault's own rules do not allow it: a legal hold, a retention, a lock.
+    Refused,
+    /// Somebody else changed the vault meanwhile, and nothing was done; the same may succeed when it is asked for again.
+    Overtaken,
     /// The caller or the server may not do this.
     Denied,
     /// Something that the server needs does not answer: a VM, a store.
@@ -91,11 +95,11 @@ impl Code {
             Self::Invalid => 400,
             Self::Denied => 403,
             Self::NotFound | Self::NoVault => 404,
-            Self::Conflict | Self::Cancelled | Self::Consistency => 409,
+            Self::Conflict | Self::Refused | Self::Cancelled | Self::Consistency => 409,
             Self::WrongKey | Self::Damaged => 422,
             Self::Unreachable => 502,
             Self::NoSpace => 507,
-            Self::Interrupted => 503,
+            Self::Interrupted | Self::Overtaken => 503,
             Self::Failed => 500,
         }
     }
@@ -105,6 +109,8 @@ impl Code {
             Self::Invalid => "invalid request",
             Self::NotFound => "not found",
             Self::Conflict => "conflict",
+            Self::Refused => "refused by the vault",
+            Self::Overtaken => "overtaken",
             Self::Denied => "denied",
             Self::Unreachable => "unreachable",
             Self::Damaged => "damaged data",

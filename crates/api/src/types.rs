@@ -1,16 +1,27 @@
 //! The types that cross the wire, by what they are about.
 
+mod copy;
+mod deletion;
 mod job;
+mod key;
 mod point;
 mod restore;
 mod site;
+mod upkeep;
 mod vault;
 mod vm;
 
+pub use copy::{AddCopy, CopyState, CopyView, SyncView};
+pub use deletion::{ChangeSettings, ChosenPoints, DeletePoints, HoldPoints, SettingsView};
 pub use job::{JobResult, JobView, ProgressView};
+pub use key::{AddKey, AddedKey, KeySlotView, MakeRecoveryKit, NewKeyWith, RecoveryKitView};
 pub use point::{ChangeSourceView, CostView, PointDiskView, PointView};
 pub use restore::{RestoreDiskRequest, RestoreVmRequest, RestoredDiskView, RestoredVmView};
 pub use site::{CheckStatus, CheckView, SiteView};
+pub use upkeep::{
+    CollectRequest, CollectView, FindingView, HurtView, ProbeStore, ProbeView, RepairRequest, RepairView,
+    VerifyRequest,
+};
 pub use vault::{
     AttachVault, CreateVault, CreatedVault, DamageView, HurtDiskView, HurtPointView, UnlockWith, VaultView,
     VerifyView,

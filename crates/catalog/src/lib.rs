@@ -1,18 +1,22 @@
 //! The catalog: what a site knows and must not forget, in SQL.
 //!
-//! Known VMs, known vaults, how VMs are protected, and jobs. Recovery points are not here: they live in vaults, and every
+//! Known VMs, known vaults and their copies, how VMs are protected, and jobs. Recovery points are not here: they live in vaults, and every
 //! one of them restores without a catalog. Each method is one statement, durable when it returns.
 
+mod copy;
 mod error;
 mod job;
+mod pack_check;
 mod protection;
 mod row;
 mod store;
 mod vault;
 mod vm;
 
+pub use copy::{CopyFailure, KnownCopy};
 pub use error::{Error, ErrorKind, Result};
 pub use job::Job;
+pub use pack_check::PackCheck;
 pub use store::Catalog;
 pub use vault::KnownVault;
 pub use vm::{KnownVm, Origin};

@@ -2,13 +2,13 @@ use std::path::Path;
 
 use env::{Env, random};
 use model::{
-    ByteCount, Consistency, JobId, JobKind, JobState, Progress, ProtectionSettings, VaultId, VmDefinition,
-    VmId,
+    ByteCount, Consistency, JobId, JobKind, JobState, Progress, ProtectionSettings, Timestamp, VaultId,
+    VmDefinition, VmId,
 };
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{Catalog, ErrorKind, Job, KnownVault, KnownVm, Origin};
+use crate::{Catalog, CopyFailure, ErrorKind, Job, KnownCopy, KnownVault, KnownVm, Origin, PackCheck};
 
 async fn open(directory: &TempDir) -> Catalog {
     Catalog::open(&file(directory)).await.unwrap()
@@ -203,4 +203,57 @@ async fn every_commit_is_synced() {
     let (mode,): (String,) = sqlx::query_as("PRAGMA journal_mode").fetch_one(&catalog.pool).await.unwrap();
     let (synchronous,): (i64,) = sqlx::query_as("PRAGMA synchronous").fetch_one(&catalog.pool).await.unwrap();
     assert_eq!((mode.as_str(), synchronous), ("wal", 2));
+}
+
+#[tokio::test]
+async fn copies_are_known_by_their_vault_and_remember_how_they_stand() {
+    let (env, directory) = (Env::seeded(1), tempfile::tempdir().unwrap());
+    let catalog = open(&directory).await;
+    let main = vault(&env, "main");
+    let mut copy = KnownCopy {
+        vault_id: main.id,
+        name: "offsite".parse().unwrap(),
+        url: "s3://b/p".to_owned(),
+        added_at: env.clock.now(),
+        last_synced_at: None,
+        failure: None,
+    };
+    assert_eq!(catalog.add_copy(&copy).await.unwrap_err().kind(), ErrorKind::InUse, "there is no such vault");
+    catalog.add_vault(&main).await.unwrap();
+    catalog.add_copy(&copy).await.unwrap();
+    assert_eq!(catalog.add_copy(&copy).await.unwrap_err().kind(), ErrorKind::Exists);
+    assert_eq!(catalog.copies().await.unwrap(), [copy.clone()]);
+
+    copy.failure = Some(CopyFailure { at: env.clock.now(), count: 3, problem: "it's \"gone\"".to_owned() });
+    catalog.set_copy_outcome(&copy).await.unwrap();
+    assert_eq!(catalog.copies_of(main.id).await.unwrap(), [copy.clone()]);
+    (copy.last_synced_at, copy.failure) = (Some(env.clock.now()), None);
+    catalog.set_copy_outcome(&copy).await.unwrap();
+    assert_eq!(catalog.copies_of(main.id).await.unwrap(), [copy.clone()]);
+    assert_eq!(catalog.copies_of(VaultId::from_random([9; 10])).await.unwrap(), []);
+
+    catalog.remove_copy(main.id, &copy.name).await.unwrap();
+    catalog.set_copy_outcome(&copy).await.unwrap();
+    assert_eq!(catalog.copies().await.unwrap(), []);
+    assert_eq!(catalog.remove_copy(main.id, &copy.name).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn checks_of_packs_replace_those_before() {
+    let (env, directory) = (Env::seeded(1), tempfile::tempdir().unwrap());
+    let catalog = open(&directory).await;
+    let (main, other) = (vault(&env, "main"), vault(&env, "other"));
+    let check = |pack: &str, microseconds| PackCheck {
+        pack: pack.to_owned(),
+        checked_at: Timestamp::from_microseconds(microseconds),
+    };
+    for vault in [&main, &other] {
+        catalog.add_vault(vault).await.unwrap();
+        catalog.set_pack_checks(vault.id, &[check("aa", 1), check("bb", 2)]).await.unwrap();
+    }
+    catalog.set_pack_checks(main.id, &[check("bb", 3)]).await.unwrap();
+    let twice = [check("cc", 4), check("cc", 5)];
+    catalog.set_pack_checks(main.id, &twice).await.unwrap_err();
+    assert_eq!(catalog.pack_checks(main.id).await.unwrap(), [check("bb", 3)], "all or none");
+    assert_eq!(catalog.pack_checks(other.id).await.unwrap().len(), 2);
 }

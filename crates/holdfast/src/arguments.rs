@@ -9,7 +9,7 @@ use model::{ByteCount, ParseByteCountError};
 use crate::{
     commands::{
         backup::Backup, completion::Completion, job::JobCommand, point::PointCommand, protect::Protect,
-        protect::Unprotect, restore::RestoreCommand, vault::VaultCommand, vm::VmCommand,
+        protect::Unprotect, rescue::Rescue, restore::RestoreCommand, vault::VaultCommand, vm::VmCommand,
     },
     output::Format,
 };
@@ -36,6 +36,8 @@ First steps:
   holdfast protect web-1 --vault main
   holdfast backup web-1
   holdfast restore vm point:web-1/latest --name web-2
+  holdfast vault copy add main offsite --url 's3://bucket/prefix?region=eu-1'
+  holdfast vault key kit main > kit.txt    # print it, and keep it in a safe
 
 Exit codes:
   0 ok · 1 error · 2 usage · 3 finished with some items failed · 4 not found · 5 denied
@@ -80,6 +82,11 @@ pub enum Command {
     Serve,
     #[command(flatten)]
     Client(ClientCommand),
+    /// Restores from a vault or a copy of one where nothing else is left: no server, only its URL and a key.
+    ///
+    /// Reads the store directly and changes nothing in it. Clouds take their credentials from the environment, by their own
+    /// names: AWS_ACCESS_KEY_ID, AZURE_STORAGE_ACCOUNT_KEY, GOOGLE_APPLICATION_CREDENTIALS and so on.
+    Rescue(Rescue),
     /// Writes a completion script for a shell.
     Completion(Completion),
     /// Shows the version of this program.
@@ -104,7 +111,7 @@ pub enum ClientCommand {
     /// Virtual machines: make them known, look at them, start and stop them.
     #[command(subcommand)]
     Vm(VmCommand),
-    /// Vaults: the encrypted stores that recovery points live in.
+    /// Vaults: the encrypted stores that recovery points live in, their copies, keys and upkeep.
     #[command(subcommand)]
     Vault(VaultCommand),
     /// Protects a VM, or changes how it is protected.
@@ -118,13 +125,13 @@ pub enum ClientCommand {
     ///
     /// The first backup reads all that the disks hold; later ones read what has changed since. Prints the recovery point.
     Backup(Backup),
-    /// Recovery points: the moments of VMs that can be restored.
+    /// Recovery points: the moments of VMs that can be restored; deleted, brought back, held.
     #[command(subcommand)]
     Point(PointCommand),
-    /// Restores a VM, or one disk of it, from a recovery point.
+    /// Restores a VM, or one disk of it, from a recovery point. Where no server is left, see holdfast rescue.
     #[command(subcommand)]
     Restore(RestoreCommand),
-    /// Jobs: backups, restores and verifications, running and ended.
+    /// Jobs: backups, restores, copies and the upkeep of vaults, running and ended.
     #[command(subcommand)]
     Job(JobCommand),
 }
@@ -135,6 +142,41 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     parsed
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| "write a number and a unit, as in 500ms, 10s or 2h".to_owned())
+}
+
+/// Reads a duration of hours, days or weeks, as hours.
+pub fn hours(text: &str) -> Result<u32, String> {
+    let factor = |unit| match unit {
+        "h" => Some(1),
+        "d" => Some(24),
+        "w" => Some(24 * 7),
+        _ => None,
+    };
+    let split = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let count = number.parse::<u32>().ok();
+    count
+        .zip(factor(unit.trim()))
+        .and_then(|(count, hours)| count.checked_mul(hours))
+        .ok_or_else(|| "write a number and a unit, as in 12h, 30d or 2w".to_owned())
+}
+
+/// Reads a duration of whole days.
+pub fn days(text: &str) -> Result<u32, String> {
+    match hours(text) {
+        Ok(hours) if hours % 24 == 0 => Ok(hours / 24),
+        Ok(_) => Err("write whole days, as in 30d or 2w".to_owned()),
+        Err(_) => Err("write a number and a unit, as in 30d or 2w".to_owned()),
+    }
+}
+
+/// Reads a share in per cent.
+pub fn percent(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim();
+    match number.parse() {
+        Ok(percent @ 1..=100) => Ok(percent),
+        _ => Err("write 1% to 100%".to_owned()),
+    }
 }
 
 /// Reads a size a second.

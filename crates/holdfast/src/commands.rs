@@ -6,6 +6,7 @@ pub mod completion;
 pub mod job;
 pub mod point;
 pub mod protect;
+pub mod rescue;
 pub mod restore;
 mod serve;
 mod site;
@@ -31,6 +32,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Serve => serve::run(context::data_directory(global)?)?,
         Command::Completion(completion) => completion.run()?,
         Command::Version => version::run(&Output::new(global.output, global.quiet))?,
+        Command::Rescue(rescue) => rescue.run(global)?,
         Command::Client(command) => {
             let context = Context::new(global)?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

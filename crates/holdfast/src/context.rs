@@ -21,6 +21,7 @@ pub struct Context {
     pub output: Output,
     data_directory: PathBuf,
     asks: bool,
+    says_yes: bool,
 }
 
 impl Context {
@@ -31,6 +32,7 @@ impl Context {
             client: Client::new(&api::socket_path(&data_directory)),
             output: Output::new(global.output, global.quiet),
             data_directory,
+            says_yes: global.yes,
             asks: !global.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
         })
     }
@@ -65,6 +67,29 @@ impl Context {
             return Ok(());
         }
         Err(Failure::new(Exit::Error, "nothing was changed: the answer was not yes"))
+    }
+
+    /// Asks for a name to be typed before something that nobody can take back. `--yes` answers; where there is neither, nobody
+    /// goes on.
+    pub fn confirm_by_name(&self, question: &str, name: &str) -> Result<(), Failure> {
+        if self.says_yes {
+            return Ok(());
+        }
+        if !self.asks {
+            return Err(Failure::usage(format!(
+                "{question} Nobody can take it back, and there is nobody to ask"
+            ))
+            .with_hint("add --yes where it is meant"));
+        }
+        output::ask(&format!("{question} Nobody can take it back. Type {name} to go on: "));
+        let mut answer = String::new();
+        std::io::stdin()
+            .read_line(&mut answer)
+            .map_err(|error| Failure::new(Exit::Error, format!("cannot read the answer: {error}")))?;
+        if answer.trim() == name {
+            return Ok(());
+        }
+        Err(Failure::new(Exit::Error, format!("nothing was changed: the answer was not {name}")))
     }
 
     /// Tells something on standard error that is neither data nor an error.

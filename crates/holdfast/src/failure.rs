@@ -67,6 +67,20 @@ impl fmt::Display for Failure {
     }
 }
 
+/// An error of a vault that this process has opened itself.
+impl From<vault::Error> for Failure {
+    fn from(error: vault::Error) -> Self {
+        Self::problem(None, &server::vault_problem(error))
+    }
+}
+
+/// An error of an operation that this process does itself.
+impl From<protection::Error> for Failure {
+    fn from(error: protection::Error) -> Self {
+        Self::problem(None, &server::operation_problem(error))
+    }
+}
+
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match &error {

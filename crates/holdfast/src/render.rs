@@ -1,12 +1,15 @@
 //! What people see of the API's answers. Programs get the answers themselves, as JSON.
 
+mod copy;
 mod job;
+mod key;
 mod point;
 mod restore;
 mod site;
 pub mod table;
 mod text;
 mod times;
+mod upkeep;
 mod vault;
 mod vm;
 
@@ -14,7 +17,7 @@ use serde::Serialize;
 
 pub use self::{
     job::progress,
-    restore::{PlannedDisk, RestorePlan},
+    restore::{PlannedDisk, RestorePlan, disks_section},
     site::Status,
     text::{duration, percentage, printable},
     times::Times,

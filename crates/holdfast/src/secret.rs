@@ -1,5 +1,6 @@
 //! Passphrases and key files. Neither is ever an argument: arguments show in process lists and shell histories.
 
+pub mod kit;
 mod terminal;
 
 use std::{
@@ -25,7 +26,7 @@ pub struct UnlockArguments {
     /// prints, or what is typed on the terminal; the first of them that is set.
     #[arg(long)]
     passphrase: bool,
-    /// Use the key in this file.
+    /// Use the key in this file: a key file, somebody's identity file, or a host's writer key.
     #[arg(long, value_name = "PATH")]
     key_file: Option<PathBuf>,
 }
@@ -40,11 +41,15 @@ pub enum Typed {
 }
 
 impl UnlockArguments {
+    /// What the flags of another command say.
+    pub fn new(passphrase: bool, key_file: Option<PathBuf>) -> Self {
+        Self { passphrase, key_file }
+    }
+
     /// Reads the secret; none when neither flag is given.
     pub fn unlock_with(&self, typed: Typed) -> Result<Option<UnlockWith>, Failure> {
         if let Some(path) = &self.key_file {
-            let text = read_limited(path).map_err(|error| Failure::file(path, &error))?;
-            return Ok(Some(UnlockWith::KeyFile(text)));
+            return Ok(Some(UnlockWith::KeyFile(read(path)?)));
         }
         if !self.passphrase {
             return Ok(None);
@@ -88,6 +93,16 @@ fn passphrase(typed: Typed) -> Result<String, Failure> {
 
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Reads a secret from a file.
+pub fn read(path: &Path) -> Result<String, Failure> {
+    read_limited(path).map_err(|error| Failure::file(path, &error))
+}
+
+/// Asks for a secret on the terminal, without showing it.
+pub fn ask(question: &str) -> Result<String, Failure> {
+    terminal::ask(question)
 }
 
 fn read_limited(path: &Path) -> io::Result<String> {

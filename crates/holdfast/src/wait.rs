@@ -7,7 +7,7 @@ use std::{future, time::Duration};
 use api::{Client, JobResult, JobView};
 use model::{JobId, JobState};
 
-use self::progress::Progress;
+pub use self::progress::Progress;
 use crate::{
     context::Context,
     exit::Exit,
@@ -121,6 +121,9 @@ fn conclude(context: &Context, job: &JobView) -> Result<(), Failure> {
         Some(JobResult::RestoredVm(vm)) => context.output.one(vm)?,
         Some(JobResult::RestoredDisk(disk)) => context.output.one(disk)?,
         Some(JobResult::Verified(verified)) => context.output.one(verified)?,
+        Some(JobResult::Collected(collected)) => context.output.one(collected)?,
+        Some(JobResult::Synced(synced)) => context.output.one(synced)?,
+        Some(JobResult::Repaired(repaired)) => context.output.one(repaired)?,
         None => {}
     }
     let what = format!("{} of {}", job.kind, job.subject);

@@ -16,9 +16,25 @@ pub enum JobKind {
     RestoreDisk,
     /// Read a vault back and check every byte.
     Verify,
+    /// Collect a vault's garbage.
+    Collect,
+    /// Bring a copy of a vault up to date.
+    Copy,
+    /// Heal what is damaged in a vault.
+    Repair,
 }
 
 impl JobKind {
+    const ALL: [Self; 7] = [
+        Self::Backup,
+        Self::RestoreVm,
+        Self::RestoreDisk,
+        Self::Verify,
+        Self::Collect,
+        Self::Copy,
+        Self::Repair,
+    ];
+
     /// The kind in words.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -27,6 +43,9 @@ impl JobKind {
             Self::RestoreVm => "restore-vm",
             Self::RestoreDisk => "restore-disk",
             Self::Verify => "verify",
+            Self::Collect => "gc",
+            Self::Copy => "copy",
+            Self::Repair => "repair",
         }
     }
 }
@@ -41,7 +60,7 @@ impl FromStr for JobKind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Backup, Self::RestoreVm, Self::RestoreDisk, Self::Verify]
+        Self::ALL
             .into_iter()
             .find(|kind| kind.as_str() == text)
             .ok_or_else(|| format!("{text:?} is not a kind of job"))

@@ -21,7 +21,7 @@ pub use definition::{
 };
 pub use id::{CaptureId, JobId, ParseIdError, PointId, VaultId, VmId};
 pub use job::{JobKind, JobState, Progress};
-pub use name::{DiskName, NameError, VaultName, VmName};
+pub use name::{CopyName, DiskName, NameError, VaultName, VmName};
 pub use point::{CaptureCost, ChangeSource, ConsistencyReached, DiskSummary, PointSummary};
 pub use protection::ProtectionSettings;
 pub use reference::{ParseReferenceError, PointReference, PointSelector};

@@ -131,3 +131,7 @@ name! {
     /// A vault's name on this site: letters, digits, '.', '_' and '-'.
     VaultName, check_plain, 100
 }
+name! {
+    /// A copy's name among those of its vault: letters, digits, '.', '_' and '-'.
+    CopyName, check_plain, 100
+}

@@ -14,7 +14,7 @@ mod verify;
 
 pub use backup::{BackupOrder, backup};
 pub use error::{Error, ErrorKind, Result};
-pub use monitor::Monitor;
+pub use monitor::{Monitor, vault_monitor};
 pub use points::{latest_capture, select_point};
 pub use restore::{
     DiskRestore, RestoredDisk, RestoredVm, VmRestore, discard_partial, partial_path, restore_disk, restore_vm,

@@ -25,7 +25,8 @@ impl dyn Monitor + '_ {
 }
 
 /// The vault's monitor for one step of an operation, which reports as the phase of that name.
-pub(crate) fn vault_monitor(monitor: &Arc<dyn Monitor>, phase: String) -> vault::Monitor {
+#[must_use]
+pub fn vault_monitor(monitor: &Arc<dyn Monitor>, phase: String) -> vault::Monitor {
     let cancellation = monitor.cancellation().clone();
     let monitor = Arc::clone(monitor);
     let listener = move |done_bytes, total_bytes| {

@@ -57,11 +57,11 @@ fn space(site: &Site) -> CheckView {
 }
 
 async fn vault(site: &Site, known: catalog::KnownVault) -> CheckView {
-    let view = vaults::view(&site.vaults, known).await;
-    CheckView {
-        name: format!("vault {}", view.name),
-        status: if view.problem.is_some() { CheckStatus::Failed } else { CheckStatus::Ok },
-        detail: view.problem.unwrap_or_else(|| format!("{} opens", view.url)),
-        hint: None,
-    }
+    let view = vaults::glance(site, known).await;
+    let (status, detail) = match view.problem {
+        Some(problem) => (CheckStatus::Failed, problem),
+        None if view.warnings.is_empty() => (CheckStatus::Ok, format!("{} opens", view.url)),
+        None => (CheckStatus::Warning, view.warnings.join("; ")),
+    };
+    CheckView { name: format!("vault {}", view.name), status, detail, hint: None }
 }

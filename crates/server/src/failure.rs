@@ -139,12 +139,12 @@ impl From<vault::Error> for Failure {
     fn from(error: vault::Error) -> Self {
         let code = match error.kind() {
             vault::ErrorKind::NotFound => Code::NotFound,
-            vault::ErrorKind::AlreadyExists | vault::ErrorKind::Refused | vault::ErrorKind::Overtaken => {
-                Code::Conflict
-            }
+            vault::ErrorKind::AlreadyExists => Code::Conflict,
             vault::ErrorKind::WrongKey => Code::WrongKey,
             vault::ErrorKind::Corrupt | vault::ErrorKind::Disk(image::ErrorKind::Corrupt) => Code::Damaged,
             vault::ErrorKind::NoSpace | vault::ErrorKind::Disk(image::ErrorKind::NoSpace) => Code::NoSpace,
+            vault::ErrorKind::Refused => Code::Refused,
+            vault::ErrorKind::Overtaken => Code::Overtaken,
             vault::ErrorKind::Denied => Code::Denied,
             vault::ErrorKind::Unreachable => Code::Unreachable,
             vault::ErrorKind::Cancelled => Code::Cancelled,
@@ -179,15 +179,27 @@ impl From<protection::Error> for Failure {
             protection::ErrorKind::Unreachable => Code::Unreachable,
             protection::ErrorKind::WrongKey => Code::WrongKey,
             protection::ErrorKind::NotFound => Code::NotFound,
+            protection::ErrorKind::Refused => Code::Refused,
+            protection::ErrorKind::Overtaken => Code::Overtaken,
             protection::ErrorKind::Exists
             | protection::ErrorKind::Busy
-            | protection::ErrorKind::Refused
-            | protection::ErrorKind::Overtaken
             | protection::ErrorKind::Unsupported => Code::Conflict,
             _ => Code::Failed,
         };
         Self::of(code, &error, error.guidance())
     }
+}
+
+/// What an error of a vault means, for a program that opens vaults itself.
+#[must_use]
+pub fn vault_problem(error: vault::Error) -> Problem {
+    Failure::from(error).into_problem()
+}
+
+/// What an error of an operation means, for a program that does it itself.
+#[must_use]
+pub fn operation_problem(error: protection::Error) -> Problem {
+    Failure::from(error).into_problem()
 }
 
 #[cfg(test)]

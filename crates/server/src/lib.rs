@@ -4,6 +4,7 @@
 //! no logic of backup, of vaults or of hypervisors: a route checks what was asked for and hands it to a job or an engine,
 //! and every error on the way becomes a problem document in one place, [`failure`].
 
+mod copies;
 mod directory;
 mod doctor;
 mod failure;
@@ -18,6 +19,7 @@ mod vaults;
 mod vms;
 mod work;
 
+pub use failure::{operation_problem, vault_problem};
 pub use routes::openapi;
 pub use serve::serve;
 pub use site::{Site, SiteConfig};

@@ -1,15 +1,22 @@
 //! Recovery points across all vaults of a site. A point carries its VM's id and name, so that it is found also when its
 //! VM is no longer known.
 
-use std::{collections::BTreeSet, time::Duration};
+mod change;
 
-use api::PointView;
-use catalog::KnownVault;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use api::{PointView, shell_word};
+use catalog::{KnownCopy, KnownVault};
 use futures::future;
-use model::{PointReference, VmId};
-use vault::PointRecord;
+use model::{PointId, PointReference, PointSelector, VmId};
+use vault::{PointFate, PointRecord, Vault};
 
+pub(crate) use self::change::{delete, hold, release, undelete};
 use crate::{
+    copies,
     failure::{Failure, Result},
     site::Site,
 };
@@ -21,19 +28,49 @@ const GLANCE_LIMIT: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone)]
 pub(crate) struct FoundPoint {
     pub(crate) vault: KnownVault,
+    /// The copy of the vault that it was found in, where only that was looked at.
+    pub(crate) copy: Option<KnownCopy>,
     pub(crate) record: PointRecord,
+    /// What the vault's rules say of it, where that was asked.
+    pub(crate) fate: Option<PointFate>,
 }
 
 impl FoundPoint {
     pub(crate) fn view(&self) -> PointView {
-        PointView::new(self.record.summary.clone(), self.vault.name.as_str(), None)
+        let view = PointView::new(self.record.summary.clone(), self.vault.name.as_str(), None);
+        let Some(fate) = self.fate.clone() else { return view };
+        PointView {
+            hold: fate.hold,
+            deleted_at: fate.deleted_at,
+            purge_after: fate.purge_after,
+            deletable_from: (fate.deletable_from > fate.committed_at).then_some(fate.deletable_from),
+            ..view
+        }
     }
 
     /// The view with the VM's definition.
     pub(crate) fn whole_view(&self) -> PointView {
-        let definition = Some(self.record.definition.clone());
-        PointView::new(self.record.summary.clone(), self.vault.name.as_str(), definition)
+        PointView { definition: Some(self.record.definition.clone()), ..self.view() }
     }
+
+    /// Whether it is of the VM that has this name or id, or one of these ids.
+    fn is_of(&self, vm: &str, known: &BTreeSet<VmId>) -> bool {
+        let summary = &self.record.summary;
+        known.contains(&summary.vm_id) || summary.vm_name.as_str() == vm || summary.vm_id.as_str() == vm
+    }
+
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.fate.as_ref().is_some_and(|fate| fate.deleted_at.is_some())
+    }
+}
+
+/// Which points are looked for, and what is asked of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// Those that are not deleted, without their fates.
+    Living,
+    /// Those that can still be brought back too, with their fates.
+    All,
 }
 
 /// What all vaults hold, and what could not be read.
@@ -48,18 +85,23 @@ pub(crate) struct Survey {
 impl Survey {
     /// Reads the points of all vaults, side by side.
     pub(crate) async fn take(site: &Site) -> Result<Self> {
-        Self::collect(site, None).await
+        Self::collect(site, Scope::Living, None).await
     }
 
-    /// The same, without the vaults that take too long.
+    /// The same, with the deleted points that can still be brought back, and what becomes of each point.
+    pub(crate) async fn take_all(site: &Site) -> Result<Self> {
+        Self::collect(site, Scope::All, None).await
+    }
+
+    /// The living points, without the vaults that take too long.
     pub(crate) async fn glance(site: &Site) -> Result<Self> {
-        Self::collect(site, Some(GLANCE_LIMIT)).await
+        Self::collect(site, Scope::Living, Some(GLANCE_LIMIT)).await
     }
 
-    async fn collect(site: &Site, limit: Option<Duration>) -> Result<Self> {
+    async fn collect(site: &Site, scope: Scope, limit: Option<Duration>) -> Result<Self> {
         let vaults = site.vaults.list().await?;
         let reads = vaults.iter().map(|known| async move {
-            let read = read(site, known);
+            let read = read(site, known, scope);
             match limit {
                 None => read.await,
                 Some(limit) => tokio::time::timeout(limit, read).await.unwrap_or_else(|_| {
@@ -73,33 +115,56 @@ impl Survey {
         let mut survey = Self::default();
         for (known, read) in vaults.iter().zip(future::join_all(reads).await) {
             match read {
-                Ok(list) => {
-                    let found = |record| FoundPoint { vault: known.clone(), record };
-                    survey.points.extend(list.points.into_iter().map(found));
-                    let damaged = list.unreadable.into_iter().map(|(_, error)| {
-                        Failure::from(error).during(&format!("a recovery point in the vault {}", known.name))
-                    });
-                    survey.failures.extend(damaged);
-                }
+                Ok(contents) => survey.add(known, None, contents),
                 Err(failure) => survey.failures.push(failure),
             }
         }
-        for failure in &survey.failures {
+        survey.settle();
+        Ok(survey)
+    }
+
+    fn add(&mut self, known: &KnownVault, copy: Option<&KnownCopy>, mut contents: Contents) {
+        self.points.extend(contents.points.into_iter().map(|record| FoundPoint {
+            vault: known.clone(),
+            copy: copy.cloned(),
+            fate: contents.fates.remove(&record.summary.id),
+            record,
+        }));
+        self.failures.extend(contents.unreadable.into_iter().map(|error| {
+            Failure::from(error).during(&format!("a recovery point in the vault {}", known.name))
+        }));
+    }
+
+    fn settle(&mut self) {
+        for failure in &self.failures {
             tracing::warn!(reason = failure.detail(), "recovery points cannot be read");
         }
-        survey.points.sort_by_key(|point| (point.record.summary.captured_at, point.record.summary.id));
-        Ok(survey)
+        self.points.sort_by_key(|point| (point.record.summary.captured_at, point.record.summary.id));
     }
 
     /// The points of one VM, known or not, by name or id.
     pub(crate) async fn of_vm(mut self, site: &Site, vm: &str) -> Result<Self> {
-        // A VM that was renamed has points under its old name.
-        let known: BTreeSet<VmId> = site.catalog.vm(vm).await?.iter().map(|vm| vm.id).collect();
-        self.points.retain(|point| {
-            let summary = &point.record.summary;
-            known.contains(&summary.vm_id) || summary.vm_name.as_str() == vm || summary.vm_id.as_str() == vm
-        });
+        let known = Self::ids_of(site, vm).await?;
+        self.points.retain(|point| point.is_of(vm, &known));
         Ok(self)
+    }
+
+    /// The ids by which the VM of this name or id is known now. One that was renamed has points under its old name.
+    async fn ids_of(site: &Site, vm: &str) -> Result<BTreeSet<VmId>> {
+        Ok(site.catalog.vm(vm).await?.iter().map(|vm| vm.id).collect())
+    }
+
+    /// The one of these points that a selector names.
+    fn select(
+        &self,
+        selector: &PointSelector,
+        is_wanted: impl Fn(&FoundPoint) -> bool,
+    ) -> std::result::Result<&FoundPoint, protection::Error> {
+        let wanted: Vec<_> = self.points.iter().filter(|point| is_wanted(point)).collect();
+        let summaries: Vec<_> = wanted.iter().map(|point| point.record.summary.clone()).collect();
+        let selected = protection::select_point(&summaries, selector)?;
+        let place = summaries.iter().position(|summary| summary.id == selected.id).unwrap_or_default();
+        Ok(wanted[place])
     }
 
     /// The newest point of a VM.
@@ -108,22 +173,83 @@ impl Survey {
     }
 }
 
-async fn read(site: &Site, known: &KnownVault) -> Result<vault::PointList> {
-    Ok(site.vaults.open(known).await?.points().await?)
+/// What was read of one vault.
+struct Contents {
+    points: Vec<PointRecord>,
+    unreadable: Vec<vault::Error>,
+    fates: BTreeMap<PointId, PointFate>,
 }
 
-/// The point that a reference names.
-pub(crate) async fn resolve(site: &Site, reference: &PointReference) -> Result<FoundPoint> {
-    let survey = Survey::take(site).await?.of_vm(site, &reference.vm).await?;
-    let summaries: Vec<_> = survey.points.iter().map(|point| point.record.summary.clone()).collect();
-    match protection::select_point(&summaries, &reference.point) {
-        Ok(selected) => {
-            let id = selected.id;
-            let found = survey.points.into_iter().find(|point| point.record.summary.id == id);
-            found.ok_or_else(|| Failure::not_found(format!("there is no {reference}")))
+async fn read(site: &Site, known: &KnownVault, scope: Scope) -> Result<Contents> {
+    contents(&site.vaults.open(known).await?, scope).await
+}
+
+async fn contents(vault: &Vault, scope: Scope) -> Result<Contents> {
+    let mut list = vault.points().await?;
+    let mut fates = BTreeMap::new();
+    if scope == Scope::All {
+        let deleted = vault.deleted_points().await?;
+        list.points.extend(deleted.points);
+        list.unreadable.extend(deleted.unreadable);
+        // One that is deleted between the two is in both.
+        let mut seen = BTreeSet::new();
+        list.points.retain(|point| seen.insert(point.summary.id));
+        fates = vault.fates().await?.into_iter().map(|fate| (fate.id, fate)).collect();
+    }
+    let unreadable = list.unreadable.into_iter().map(|(_, error)| error).collect();
+    Ok(Contents { points: list.points, unreadable, fates })
+}
+
+/// The living point that a reference names, in all vaults or in one copy of a vault. Not even the vault of that copy needs
+/// to answer.
+pub(crate) async fn resolve(
+    site: &Site,
+    reference: &PointReference,
+    from_copy: Option<&str>,
+) -> Result<FoundPoint> {
+    let survey = match from_copy {
+        None => Survey::take(site).await?,
+        Some(copy) => {
+            let (known, copy) = copies::find_anywhere(site, copy).await?;
+            let vault = site.vaults.open_copy(&known, &copy).await?;
+            let mut survey = Survey::default();
+            survey.add(&known, Some(&copy), contents(&vault, Scope::Living).await?);
+            survey.settle();
+            survey
         }
+    };
+    let survey = survey.of_vm(site, &reference.vm).await?;
+    match survey.select(&reference.point, |_| true) {
+        Ok(point) => Ok(point.clone()),
+        Err(error) if from_copy.is_none() => Err(deleted(site, reference)
+            .await?
+            .unwrap_or_else(|| not_found(reference, error, survey.failures))),
         Err(error) => Err(not_found(reference, error, survey.failures)),
     }
+}
+
+/// The point that a reference names, living or, where no living one fits, deleted.
+pub(crate) async fn resolve_any(site: &Site, reference: &PointReference) -> Result<FoundPoint> {
+    let survey = Survey::take_all(site).await?.of_vm(site, &reference.vm).await?;
+    let living = survey.select(&reference.point, |point| !point.is_deleted());
+    match living.or_else(|error| survey.select(&reference.point, FoundPoint::is_deleted).map_err(|_| error)) {
+        Ok(point) => Ok(point.clone()),
+        Err(error) => Err(not_found(reference, error, survey.failures)),
+    }
+}
+
+/// That the reference names a deleted point.
+async fn deleted(site: &Site, reference: &PointReference) -> Result<Option<Failure>> {
+    if !matches!(reference.point, PointSelector::IdPrefix(_)) {
+        return Ok(None);
+    }
+    let survey = Survey::take_all(site).await?.of_vm(site, &reference.vm).await?;
+    Ok(survey.select(&reference.point, FoundPoint::is_deleted).ok().map(|_| {
+        Failure::conflict(format!("the recovery point {reference} is deleted")).with_hint(format!(
+            "bring it back first: holdfast point undelete {}",
+            shell_word(&reference.to_string())
+        ))
+    }))
 }
 
 /// A point that is not found may be one that could not be read.

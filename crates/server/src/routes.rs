@@ -2,13 +2,16 @@
 //!
 //! A handler reads what was asked for, calls one function of the site, and shows what came of it.
 
+mod copies;
 mod doctor;
 mod extract;
 mod jobs;
+mod keys;
 mod points;
 mod restores;
 mod site;
 mod task;
+mod upkeep;
 mod vaults;
 mod vms;
 
@@ -32,6 +35,8 @@ use crate::{failure::Failure, site::Site};
         (name = "site", description = "The site and its host."),
         (name = "vms", description = "VMs and their protection."),
         (name = "vaults", description = "Vaults."),
+        (name = "copies", description = "Copies of vaults."),
+        (name = "keys", description = "Keys of vaults."),
         (name = "points", description = "Recovery points."),
         (name = "restores", description = "Restores."),
         (name = "jobs", description = "Long work.")
@@ -45,6 +50,9 @@ fn described() -> OpenApiRouter<Site> {
         .merge(doctor::routes())
         .merge(vms::routes())
         .merge(vaults::routes())
+        .merge(upkeep::routes())
+        .merge(copies::routes())
+        .merge(keys::routes())
         .merge(points::routes())
         .merge(restores::routes())
         .merge(jobs::routes())

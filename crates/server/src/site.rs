@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    copies::Syncs,
     directory::DataDirectory,
     failure::{Failure, Result},
     jobs::Jobs,
@@ -64,6 +65,7 @@ pub struct Site {
     pub(crate) catalog: Catalog,
     pub(crate) vaults: Arc<Vaults>,
     pub(crate) jobs: Arc<Jobs>,
+    pub(crate) syncs: Arc<Syncs>,
     /// Held while a VM becomes known, so that a check of its name and disks stays true.
     pub(crate) admission: Arc<Mutex<()>>,
     /// Cancelled when the server stops.
@@ -113,6 +115,7 @@ impl Site {
             catalog,
             vaults: Arc::new(vaults),
             jobs,
+            syncs: Arc::default(),
             admission: Arc::default(),
             stopping: CancellationToken::new(),
         };

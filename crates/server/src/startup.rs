@@ -8,6 +8,7 @@ use model::{CaptureId, JobKind, VmId};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
+    copies,
     failure::{Failure, Result},
     site::Site,
     vms, work,
@@ -48,8 +49,12 @@ pub(crate) async fn clean_up(site: &Site) -> Result<()> {
     };
     let cleanings: Vec<_> = taken.into_iter().map(clean_up).collect();
     let all = stream::iter(cleanings).buffer_unordered(VMS_AT_ONCE).collect::<()>();
-    let stopping = site.stopping.clone();
-    tokio::spawn(async move { stopping.run_until_cancelled(all).await });
+    let (stopping, site) = (site.stopping.clone(), site.clone());
+    tokio::spawn(async move {
+        // What was committed and not copied before the server went away.
+        let copied = copies::sync_behind(&site);
+        stopping.run_until_cancelled(futures::future::join(all, copied)).await
+    });
     Ok(())
 }
 

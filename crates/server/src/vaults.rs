@@ -1,18 +1,26 @@
 //! The vaults of a site: made known, opened once, and kept open.
 
+mod keys;
+mod probe;
+mod settings;
 mod view;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use api::{AttachVault, Code, CreateVault, UnlockWith};
-use catalog::{Catalog, KnownVault};
+use catalog::{Catalog, KnownCopy, KnownVault};
 use env::Env;
 use model::{VaultId, VaultName};
 use tokio::sync::{Mutex, OnceCell};
 use url::Url;
-use vault::{KeyFile, NewKey, NewSlot, Passphrase, StoreLocation, Unlock, Vault};
+use vault::{KeptKey, KeyFile, NewKey, NewSlot, Passphrase, StoreLocation, Unlock, Vault};
 
-pub(crate) use self::view::view;
+pub(crate) use self::{
+    keys::{add_key, keys, make_recovery_kit, remove_key, rotate_key},
+    probe::probe,
+    settings::{change_settings, settings},
+    view::{glance, view},
+};
 use crate::{
     directory::DataDirectory,
     failure::{Failure, Result},
@@ -61,25 +69,31 @@ impl Vaults {
         Ok(handle.get_or_init(|| async { checked }).await.clone())
     }
 
+    /// A copy of the vault, as a vault of its own. Nobody keeps it open.
+    pub(crate) async fn open_copy(&self, known: &KnownVault, copy: &KnownCopy) -> Result<Vault> {
+        self.open_at(known, &copy.url, format!("opening the copy {} of the vault {}", copy.name, known.name))
+            .await
+    }
+
     async fn open_anew(&self, known: &KnownVault) -> Result<Vault> {
-        let opening = format!("opening the vault {}", known.name);
+        self.open_at(known, &known.url, format!("opening the vault {}", known.name)).await
+    }
+
+    async fn open_at(&self, known: &KnownVault, url: &str, opening: String) -> Result<Vault> {
         let reattach =
             || format!("give the site its key: holdfast vault attach {} --url {}", known.name, known.url);
         let key = self.keys.load(known.id).map_err(|failure| failure.during(&opening))?.ok_or_else(|| {
             Failure::new(Code::WrongKey, format!("{opening}: the site does not have its key"))
                 .with_hint(reattach())
         })?;
-        let location = StoreLocation::parse(&known.url)?;
+        let location = StoreLocation::parse(url)?;
         let opened = Vault::open(&location, &key.into(), self.env.clone()).await;
         let opened = opened.map_err(|error| match failure_of_open(error).during(&opening) {
             failure if failure.code() == Code::WrongKey => failure.with_hint(reattach()),
             failure => failure,
         })?;
         if opened.id() != known.id {
-            return Err(Failure::new(
-                Code::WrongKey,
-                format!("{opening}: another vault is at {} now", known.url),
-            ));
+            return Err(Failure::new(Code::WrongKey, format!("{opening}: another vault is at {url} now")));
         }
         Ok(opened)
     }
@@ -112,7 +126,7 @@ impl Vaults {
         if let Some(text) = &key_file {
             self.keys.save_key_file(vault.id(), text)?;
         }
-        let known = self.admit(name, url, vault).await?;
+        let known = self.admit(name, url, vault, false).await?;
         Ok((known, key_file))
     }
 
@@ -122,19 +136,19 @@ impl Vaults {
         let location = StoreLocation::parse(&request.url)?;
         let unlock = match &request.unlock_with {
             UnlockWith::Passphrase(text) => Unlock::Passphrase(passphrase(text)?),
-            UnlockWith::KeyFile(text) => Unlock::KeyFile(text.parse()?),
+            UnlockWith::KeyFile(text) => text.parse()?,
         };
         let vault = Vault::open(&location, &unlock, self.env.clone()).await.map_err(failure_of_open)?;
         let Some(mut known) =
             self.catalog.vault(vault.id().as_str()).await?.filter(|known| known.id == vault.id())
         else {
             let name = self.free_name(&request.name).await?;
-            return self.admit(name, request.url, vault).await;
+            return self.admit(name, request.url, vault, request.write_only).await;
         };
         if known.name.as_str() != request.name {
             return Err(Failure::conflict(format!("this vault is known already, as {}", known.name)));
         }
-        self.keys.save(known.id, &vault.kept_key())?;
+        self.keys.save(known.id, &kept_key(&vault, request.write_only))?;
         if known.url != request.url {
             self.catalog.set_vault_url(known.id, &request.url).await?;
             known.url = request.url;
@@ -144,11 +158,19 @@ impl Vaults {
     }
 
     /// The key first: a vault that is known but cannot be opened helps nobody.
-    async fn admit(&self, name: VaultName, url: String, vault: Vault) -> Result<KnownVault> {
+    async fn admit(
+        &self,
+        name: VaultName,
+        url: String,
+        vault: Vault,
+        write_only: bool,
+    ) -> Result<KnownVault> {
         let known = KnownVault { id: vault.id(), name, url, created_at: self.env.clock.now() };
-        self.keys.save(known.id, &vault.kept_key())?;
+        self.keys.save(known.id, &kept_key(&vault, write_only))?;
         self.catalog.add_vault(&known).await?;
-        self.lock().insert(known.id, Arc::new(OnceCell::new_with(Some(vault))));
+        if !write_only {
+            self.lock().insert(known.id, Arc::new(OnceCell::new_with(Some(vault))));
+        }
         Ok(known)
     }
 
@@ -168,6 +190,11 @@ impl Vaults {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<VaultId, Arc<OnceCell<Vault>>>> {
         self.handles.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// What the site keeps to open the vault unattended.
+fn kept_key(vault: &Vault, write_only: bool) -> KeptKey {
+    if write_only { KeptKey::Writer(vault.writer_key()) } else { vault.kept_key() }
 }
 
 fn passphrase(text: &str) -> Result<Passphrase> {

@@ -2,19 +2,27 @@
 //! more when its turn comes, before it touches anything.
 
 mod backup;
+mod collect;
+mod copy;
+mod repair;
 mod restore_disk;
 mod restore_vm;
 mod verify;
 
 use std::path::{Path, PathBuf};
 
-use catalog::{Job, KnownVault};
+use catalog::{Job, KnownCopy, KnownVault};
 use model::DiskFormat;
 use serde::{Deserialize, Serialize};
 use vault::Vault;
 
 pub(crate) use self::{
-    backup::submit as backup, restore_disk::submit as restore_disk, restore_vm::submit as restore_vm,
+    backup::submit as backup,
+    collect::submit as collect,
+    copy::{subject as copy_subject, submit as copy},
+    repair::submit as repair,
+    restore_disk::submit as restore_disk,
+    restore_vm::submit as restore_vm,
     verify::submit as verify,
 };
 use crate::{
@@ -54,6 +62,18 @@ fn document(job: &Job) -> Option<RestoreDocument> {
 async fn open_vault(site: &Site, known: &KnownVault, monitor: &JobMonitor) -> Result<Vault> {
     monitor.phase(format!("opening the vault {}", known.name));
     site.vaults.open_checked(known).await
+}
+
+/// Where a restore reads from, certainly open: the vault, or a copy of it.
+async fn open_source(
+    site: &Site,
+    known: &KnownVault,
+    copy: Option<&KnownCopy>,
+    monitor: &JobMonitor,
+) -> Result<Vault> {
+    let Some(copy) = copy else { return open_vault(site, known, monitor).await };
+    monitor.phase(format!("opening the copy {}", copy.name));
+    site.vaults.open_copy(known, copy).await
 }
 
 fn absolute(path: &str) -> Result<PathBuf> {

@@ -11,7 +11,9 @@ pub(crate) use document::{decode, decode_body};
 #[cfg(test)]
 pub(crate) use document::{encode, encode_body};
 
-use crate::{Digest, DiskMap, Error, ErrorKind, Result, Vault, store::ObjectKind, sync, vault::Shared};
+use crate::{
+    Digest, DiskMap, Error, ErrorKind, Result, Vault, log::PointState, store::ObjectKind, sync, vault::Shared,
+};
 
 /// The largest recovery point that is read.
 pub(crate) const POINT_BYTES_MAX: u64 = 16 << 20;
@@ -59,17 +61,29 @@ impl Vault {
     /// # Errors
     /// Whatever keeps the store from being read.
     pub async fn points(&self) -> Result<PointList> {
-        let state = self.shared.log.refresh_to_read().await?;
-        let live = state.body.points.values().filter(|point| point.deletion.is_none());
-        self.shared.read_points(live.map(|point| point.object).collect()).await
+        self.points_that(|point| point.deletion.is_none()).await
     }
 
-    /// One recovery point.
+    /// The recovery points that are deleted and can still be brought back.
+    ///
+    /// # Errors
+    /// As of [`Vault::points`].
+    pub async fn deleted_points(&self) -> Result<PointList> {
+        self.points_that(|point| point.deletion.is_some()).await
+    }
+
+    async fn points_that(&self, is_wanted: fn(&PointState) -> bool) -> Result<PointList> {
+        let state = self.shared.log.refresh_to_read().await?;
+        let wanted = state.body.points.values().filter(|point| is_wanted(point));
+        self.shared.read_points(wanted.map(|point| point.object).collect()).await
+    }
+
+    /// One recovery point, also one that is deleted and can still be brought back.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when there is none with this id.
     pub async fn point(&self, id: PointId) -> Result<PointRecord> {
-        let PointList { points, unreadable } = self.points().await?;
+        let PointList { points, unreadable } = self.points_that(|_| true).await?;
         let found = points.into_iter().find(|point| point.summary.id == id);
         found.ok_or_else(|| {
             let error =

@@ -4,7 +4,7 @@ use model::{JobId, JobKind, JobState, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{PointView, RestoredDiskView, RestoredVmView, VerifyView};
+use super::{CollectView, PointView, RepairView, RestoredDiskView, RestoredVmView, SyncView, VerifyView};
 use crate::Problem;
 
 /// A job.
@@ -13,7 +13,7 @@ pub struct JobView {
     /// The job.
     #[schema(value_type = String)]
     pub id: JobId,
-    /// What it does: backup, restore-vm, restore-disk or verify.
+    /// What it does: backup, restore-vm, restore-disk, verify, gc, copy or repair.
     #[schema(value_type = String)]
     pub kind: JobKind,
     /// What it does it to, in words: a VM's name, a reference, a vault's name.
@@ -63,4 +63,10 @@ pub enum JobResult {
     RestoredDisk(RestoredDiskView),
     /// What a verification found; also of one that found damage, whose job has failed.
     Verified(VerifyView),
+    /// What a garbage collection did, or would do.
+    Collected(CollectView),
+    /// What was brought to a copy.
+    Synced(SyncView),
+    /// What a repair did, or would do; also of one that left damage, whose job has failed.
+    Repaired(RepairView),
 }

@@ -33,6 +33,21 @@ pub struct PointView {
     pub shortfall: Option<String>,
     /// A word of the user's.
     pub label: Option<String>,
+    /// Why nobody may delete it.
+    #[serde(default)]
+    pub hold: Option<String>,
+    /// When it was deleted; until it is purged it can be brought back.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub deleted_at: Option<Timestamp>,
+    /// When a garbage collection may take it for good.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub purge_after: Option<Timestamp>,
+    /// From when on it may be deleted, where the vault's least retention holds it.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub deletable_from: Option<Timestamp>,
     /// Sum of the disks' virtual sizes.
     #[schema(value_type = u64)]
     pub size_bytes: ByteCount,
@@ -123,6 +138,10 @@ impl PointView {
             vm_name: point.vm_name.into(),
             shortfall: point.consistency.shortfall,
             label: point.label,
+            hold: None,
+            deleted_at: None,
+            purge_after: None,
+            deletable_from: None,
             definition,
         }
     }

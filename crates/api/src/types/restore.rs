@@ -10,6 +10,9 @@ use utoipa::ToSchema;
 pub struct RestoreVmRequest {
     /// The point: `point:<vm>/<point>`.
     pub reference: String,
+    /// The copy to read instead of the vault: `<copy>`, or `<vault>/<copy>` where several have the name.
+    #[serde(default)]
+    pub from_copy: Option<String>,
     /// The new VM's name; defaults to the old one where that is free.
     #[serde(default)]
     pub name: Option<String>,
@@ -37,6 +40,9 @@ pub struct RestoreVmRequest {
 pub struct RestoreDiskRequest {
     /// The disk: `point:<vm>/<point>/<disk>`; the disk may be left out where there is only one.
     pub reference: String,
+    /// The copy to read instead of the vault: `<copy>`, or `<vault>/<copy>` where several have the name.
+    #[serde(default)]
+    pub from_copy: Option<String>,
     /// The file to write, as an absolute path.
     pub path: String,
     /// Its format; defaults to raw.

@@ -4,13 +4,15 @@ use model::{ByteCount, PointId, VaultId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::{CopyView, SettingsView};
+
 /// What opens a vault.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UnlockWith {
     /// A passphrase.
     Passphrase(String),
-    /// The text of a key file.
+    /// The text of a key file, an identity file or a writer key.
     KeyFile(String),
 }
 
@@ -53,6 +55,9 @@ pub struct AttachVault {
     pub url: String,
     /// What opens it.
     pub unlock_with: UnlockWith,
+    /// Keep only the key that adds to the vault: from then on the site backs up, and cannot read the data of disks.
+    #[serde(default)]
+    pub write_only: bool,
 }
 
 /// A vault.
@@ -75,6 +80,18 @@ pub struct VaultView {
     /// What its recovery points show: the sum of their disks' virtual sizes.
     #[schema(value_type = Option<u64>)]
     pub protected_bytes: Option<ByteCount>,
+    /// Whether the site's key reads the data of disks; with one that does not, it can only add to the vault.
+    #[serde(default)]
+    pub can_read: Option<bool>,
+    /// What it promises about deletion.
+    #[serde(default)]
+    pub settings: Option<SettingsView>,
+    /// Its copies, by name.
+    #[serde(default)]
+    pub copies: Vec<CopyView>,
+    /// What somebody should look into although the vault opens.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// What a verification found.
@@ -82,8 +99,14 @@ pub struct VaultView {
 pub struct VerifyView {
     /// The vault's name.
     pub vault: String,
+    /// Whether only some packs were to be read.
+    #[serde(default)]
+    pub is_partial: bool,
     /// Packs read.
     pub pack_count: u64,
+    /// Those of them whose bytes were compared with their digests and no more, because the site's key cannot read them.
+    #[serde(default)]
+    pub digest_only_pack_count: u64,
     /// Chunks checked.
     pub chunk_count: u64,
     /// Bytes read from the store.

@@ -1,9 +1,10 @@
 //! Recovery points.
 
+use api::{ChosenPoints, DeletePoints, HoldPoints};
 use clap::{Args, Subcommand};
-use model::PointReference;
+use model::{ParseReferenceError, PointReference};
 
-use crate::{context::Context, failure::Failure};
+use crate::{context::Context, failure::Failure, render::Identified};
 
 /// What can be done with recovery points.
 #[derive(Debug, Subcommand)]
@@ -16,6 +17,20 @@ pub enum PointCommand {
     /// With -o json also the VM's definition at that moment.
     #[command(after_long_help = "Example:\n  holdfast point show point:web-1/latest")]
     Show(Show),
+    /// Deletes recovery points. Until their time is over they can be brought back; vault gc then gives their space back.
+    ///
+    /// Points under a legal hold, and those that an immutable vault still retains, are refused. All that are named go, or none.
+    Delete(Delete),
+    /// Brings deleted recovery points back.
+    #[command(
+        after_long_help = "Example:\n  holdfast point list --deleted\n  holdfast point undelete point:web-1/latest"
+    )]
+    Undelete(Points),
+    /// Puts recovery points under a legal hold: nobody may delete them until they are released.
+    Hold(Hold),
+    /// Releases recovery points from their legal hold.
+    #[command(after_long_help = "Example:\n  holdfast point release point:web-1/latest")]
+    Release(Points),
 }
 
 /// Lists recovery points.
@@ -24,6 +39,44 @@ pub struct List {
     /// Only those of this VM, by name or id.
     #[arg(long)]
     vm: Option<String>,
+    /// Also those that are deleted and can still be brought back.
+    #[arg(long)]
+    deleted: bool,
+}
+
+/// Some recovery points.
+#[derive(Debug, Args)]
+pub struct Points {
+    /// The points: point:VM/POINT, where POINT is latest, an id or the start of one, or a time.
+    #[arg(value_name = "REF", required = true)]
+    references: Vec<String>,
+}
+
+/// Deletes recovery points.
+#[derive(Debug, Args)]
+#[command(after_long_help = DELETE_EXAMPLES)]
+pub struct Delete {
+    #[command(flatten)]
+    points: Points,
+    /// Show what would be deleted, or why it may not be, and delete nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+const DELETE_EXAMPLES: &str = "\
+Examples:
+  holdfast point delete point:web-1/2026-03-01T14:05:00Z --dry-run
+  holdfast point delete point:web-1/01jn8 point:web-1/01jn9";
+
+/// Puts recovery points under a legal hold.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  holdfast point hold point:web-1/latest --reason 'case 2026-17'")]
+pub struct Hold {
+    #[command(flatten)]
+    points: Points,
+    /// Why, for those who will want to delete them.
+    #[arg(long)]
+    reason: String,
 }
 
 /// Shows a recovery point.
@@ -45,17 +98,54 @@ pub struct ReferenceArgument {
 impl ReferenceArgument {
     /// The reference as it was written, once it is known to be one.
     pub fn checked(self) -> Result<String, Failure> {
-        match self.reference.parse::<PointReference>() {
-            Ok(_) => Ok(self.reference),
-            Err(error) => {
-                let prefixed = format!("point:{}", self.reference);
-                let failure = Failure::usage(error.to_string());
-                Err(match prefixed.parse::<PointReference>() {
-                    Ok(_) => failure.with_hint(format!("write {prefixed}")),
-                    Err(_) => failure.with_hint("holdfast point list shows the references of all points"),
-                })
-            }
+        parse(&self.reference).map(|_| self.reference)
+    }
+
+    /// The reference.
+    pub fn parsed(&self) -> Result<PointReference, Failure> {
+        parse(&self.reference)
+    }
+}
+
+impl Points {
+    /// The references as they were written, once they are known to be some.
+    fn checked(self) -> Result<Vec<String>, Failure> {
+        self.references.into_iter().map(|reference| ReferenceArgument { reference }.checked()).collect()
+    }
+}
+
+fn parse(text: &str) -> Result<PointReference, Failure> {
+    text.parse().map_err(|error: ParseReferenceError| {
+        let prefixed = format!("point:{text}");
+        let failure = Failure::usage(error.to_string());
+        match prefixed.parse::<PointReference>() {
+            Ok(_) => failure.with_hint(format!("write {prefixed}")),
+            Err(_) => failure.with_hint("holdfast point list shows the references of all points"),
         }
+    })
+}
+
+/// Told where an answer names no point; it names at least one.
+const NONE_CHANGED: &str = "no recovery point was changed";
+
+impl Delete {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let mut request = DeletePoints { references: self.points.checked()?, dry_run: true };
+        let points = context.client.delete_points(&request).await?;
+        if self.dry_run {
+            context.note("these would be deleted; nothing was changed");
+            return context.output.list(&points, NONE_CHANGED);
+        }
+        let what = match points.as_slice() {
+            [point] => format!("{} of {}", point.id, point.vm_name),
+            points => format!("{} recovery points", points.len()),
+        };
+        context.confirm(&format!("Delete {what}?"))?;
+        // By id: what is latest now may not be any more.
+        request.references = points.iter().map(Identified::id).collect();
+        request.dry_run = false;
+        let deleted = context.client.delete_points(&request).await?;
+        context.output.list(&deleted, NONE_CHANGED)
     }
 }
 
@@ -63,15 +153,28 @@ impl PointCommand {
     /// Does it.
     pub async fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
-            Self::List(List { vm }) => {
+            Self::List(List { vm, deleted }) => {
                 let none = match &vm {
                     Some(vm) => format!("no recovery points of {vm} yet"),
                     None => format!("no recovery points yet; make one: {}", context.command("backup VM")),
                 };
-                context.output.list(&context.client.points(vm.as_deref()).await?, &none)
+                context.output.list(&context.client.points(vm.as_deref(), deleted).await?, &none)
             }
             Self::Show(Show { reference }) => {
                 context.output.one(&context.client.point(&reference.checked()?).await?)
+            }
+            Self::Delete(delete) => delete.run(context).await,
+            Self::Undelete(points) => {
+                let request = ChosenPoints { references: points.checked()? };
+                context.output.list(&context.client.undelete_points(&request).await?, NONE_CHANGED)
+            }
+            Self::Hold(Hold { points, reason }) => {
+                let request = HoldPoints { references: points.checked()?, reason };
+                context.output.list(&context.client.hold_points(&request).await?, NONE_CHANGED)
+            }
+            Self::Release(points) => {
+                let request = ChosenPoints { references: points.checked()? };
+                context.output.list(&context.client.release_points(&request).await?, NONE_CHANGED)
             }
         }
     }

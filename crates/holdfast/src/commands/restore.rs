@@ -34,7 +34,8 @@ pub enum RestoreCommand {
 const VM_EXAMPLES: &str = "\
 Examples:
   holdfast restore vm point:web-1/latest --name web-2 --start
-  holdfast restore vm point:web-1/2026-03-01T14:05:00Z --keep-identity --directory /srv/vms/web-1";
+  holdfast restore vm point:web-1/2026-03-01T14:05:00Z --keep-identity --directory /srv/vms/web-1
+  holdfast restore vm point:web-1/latest --from-copy offsite";
 
 const DISK_EXAMPLES: &str = "\
 Example:
@@ -60,6 +61,9 @@ pub struct RestoreVm {
     /// Start the VM when it is restored.
     #[arg(long)]
     start: bool,
+    /// Read a copy instead of the vault, which need not be there any more: COPY, or VAULT/COPY.
+    #[arg(long, value_name = "COPY")]
+    from_copy: Option<String>,
     #[command(flatten)]
     caution: Caution,
     #[command(flatten)]
@@ -77,6 +81,9 @@ pub struct RestoreDisk {
     /// The file's format: raw, which is the default, or qcow2.
     #[arg(long)]
     format: Option<DiskFormat>,
+    /// Read a copy instead of the vault, which need not be there any more: COPY, or VAULT/COPY.
+    #[arg(long, value_name = "COPY")]
+    from_copy: Option<String>,
     #[command(flatten)]
     caution: Caution,
     #[command(flatten)]
@@ -109,7 +116,7 @@ impl RestoreVm {
         let reference = self.reference.checked()?;
         let directory = location::absolute_if_given(self.directory.as_deref())?;
         if self.caution.needs_plan() {
-            let point = context.client.point(&reference).await?;
+            let point = point(context, &reference, self.from_copy.as_deref()).await?;
             let holds_files = |path: &Path| path.read_dir().is_ok_and(|mut entries| entries.next().is_some());
             let plan = RestorePlan {
                 point: point.id(),
@@ -124,6 +131,7 @@ impl RestoreVm {
         }
         let request = RestoreVmRequest {
             reference,
+            from_copy: self.from_copy,
             name: self.name.map(String::from),
             directory,
             format: self.format,
@@ -141,7 +149,7 @@ impl RestoreDisk {
         let reference = self.reference.checked()?;
         let path = location::absolute(&self.to)?;
         if self.caution.needs_plan() {
-            let point = context.client.point(&reference).await?;
+            let point = point(context, &reference, self.from_copy.as_deref()).await?;
             let plan = RestorePlan {
                 point: point.id(),
                 disks: vec![planned(only_disk(&reference, &point)?)],
@@ -154,7 +162,8 @@ impl RestoreDisk {
             }
         }
         let replace = self.caution.replace;
-        let request = RestoreDiskRequest { reference, path, format: self.format, replace };
+        let request =
+            RestoreDiskRequest { reference, from_copy: self.from_copy, path, format: self.format, replace };
         let job = context.client.restore_disk(&request).await?;
         self.wait.finish(context, &job).await
     }
@@ -176,6 +185,13 @@ impl Caution {
         }
         Ok(false)
     }
+}
+
+async fn point(context: &Context, reference: &str, copy: Option<&str>) -> Result<PointView, Failure> {
+    Ok(match copy {
+        Some(copy) => context.client.point_in_copy(reference, copy).await?,
+        None => context.client.point(reference).await?,
+    })
 }
 
 /// The disk that the reference names, or the point's only one.

@@ -16,7 +16,7 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// Serves the site until a signal stops it.
 pub fn run(data_directory: PathBuf) -> Result<(), Failure> {
-    start_log()?;
+    start_log("info")?;
     let config = SiteConfig::new(data_directory, vec![THIS_PROGRAM.into(), "capture-guard".into()]);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| cannot("start", &error))?;
@@ -40,8 +40,9 @@ async fn serve(config: SiteConfig) -> Result<(), Failure> {
     server::serve(site, stopped).await.map_err(|problem| Failure::problem(None, &problem))
 }
 
-fn start_log() -> Result<(), Failure> {
-    let filter = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info".to_owned());
+/// Logs to standard error what HOLDFAST_LOG says or, without it, from this level on.
+pub(super) fn start_log(level: &str) -> Result<(), Failure> {
+    let filter = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| level.to_owned());
     let filter = EnvFilter::try_new(&filter).map_err(|error| {
         Failure::usage(format!("{LOG_VARIABLE}={filter:?}: {error}"))
             .with_hint(format!("write a level, as in {LOG_VARIABLE}=debug"))

@@ -1,10 +1,22 @@
 //! Vaults.
 
+mod copy;
+mod immutability;
+mod key;
+mod upkeep;
+
 use std::path::PathBuf;
 
 use api::{AttachVault, CreateVault};
 use clap::{Args, Subcommand};
 use model::VaultName;
+
+pub use self::{
+    copy::CopyCommand,
+    immutability::ImmutabilityCommand,
+    key::KeyCommand,
+    upkeep::{Collect, Doctor, Repair, Verify},
+};
 
 use crate::{
     context::Context,
@@ -12,7 +24,6 @@ use crate::{
     location,
     output::{Tone, tell},
     secret::{KeyFile, Typed, UnlockArguments},
-    wait::WaitArguments,
 };
 
 /// What can be done with vaults.
@@ -33,11 +44,31 @@ pub enum VaultCommand {
     /// Shows one vault: where it is, whether it opens, and what it holds.
     #[command(after_long_help = "Example:\n  holdfast vault show main")]
     Show(Show),
+    /// Tries out whether a store can hold a vault, before anything of value is in it.
+    ///
+    /// Writes, reads, lists and deletes some objects of its own, which do not stay. Exits with 8 when the store is unfit.
+    Doctor(Doctor),
     /// Reads a vault back, checks every byte, and names what is damaged and which points it hurts.
     ///
-    /// Exits with 8 when something is damaged.
-    #[command(after_long_help = "Example:\n  holdfast vault verify main")]
+    /// The log, the index, the points and the maps are always checked in full. Exits with 8 when something is damaged.
     Verify(Verify),
+    /// Heals what is damaged or missing: from copies of the vault, and from what it knows twice.
+    ///
+    /// What is sound is never touched. Exits with 8 when damage stays, and names the points that it hurts.
+    Repair(Repair),
+    /// Gives back the space of deleted points whose time is over.
+    ///
+    /// Backups may run meanwhile, on any host. A collection that is killed is finished by the next one.
+    Gc(Collect),
+    /// Copies of a vault in other places, kept up to date after each backup.
+    #[command(subcommand)]
+    Copy(CopyCommand),
+    /// The keys that open a vault.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// What a vault promises about deletion, whoever asks.
+    #[command(subcommand)]
+    Immutability(ImmutabilityCommand),
 }
 
 const CREATE_EXAMPLES: &str = "\
@@ -46,15 +77,17 @@ Examples:
   holdfast vault create offsite --url 's3://bucket/prefix?region=eu-1' --passphrase";
 
 const ATTACH_EXAMPLES: &str = "\
-Example:
-  holdfast vault attach main --url /mnt/nas/vault --key-file /media/usb/main.key";
+Examples:
+  holdfast vault attach main --url /mnt/nas/vault --key-file /media/usb/main.key
+  holdfast vault attach main --url sftp://backup@nas/vault --passphrase --write-only";
 
 /// Creates a vault.
 #[derive(Debug, Args)]
 pub struct Create {
     /// The vault's name on this site.
     name: VaultName,
-    /// Where it is: a path, file://, s3://bucket/prefix or az://account/container/prefix. A directory of the site's own
+    /// Where it is: a path, file://, s3://bucket/prefix, az://account/container/prefix, gs://bucket/prefix or
+    /// sftp://user@host/path. A directory of the site's own
     /// where it is left out.
     #[arg(long)]
     url: Option<String>,
@@ -70,11 +103,16 @@ pub struct Create {
 pub struct Attach {
     /// The vault's name on this site.
     name: VaultName,
-    /// Where it is: a path, file://, s3://bucket/prefix or az://account/container/prefix.
+    /// Where it is: a path, file://, s3://bucket/prefix, az://account/container/prefix, gs://bucket/prefix or
+    /// sftp://user@host/path.
     #[arg(long)]
     url: String,
     #[command(flatten)]
     unlock: UnlockArguments,
+    /// Let the site only add to the vault: it backs up, and cannot read the data of disks, also when it is stolen. It
+    /// cannot restore either; that takes another site, or holdfast rescue, with a key that reads.
+    #[arg(long)]
+    write_only: bool,
 }
 
 /// Shows a vault.
@@ -82,15 +120,6 @@ pub struct Attach {
 pub struct Show {
     /// The vault, by name or id.
     vault: String,
-}
-
-/// Verifies a vault.
-#[derive(Debug, Args)]
-pub struct Verify {
-    /// The vault, by name or id.
-    vault: String,
-    #[command(flatten)]
-    wait: WaitArguments,
 }
 
 impl VaultCommand {
@@ -105,9 +134,13 @@ impl VaultCommand {
                 context.output.list(&client.vaults().await?, &none)
             }
             Self::Show(Show { vault }) => context.output.one(&client.vault(&vault).await?),
-            Self::Verify(Verify { vault, wait }) => {
-                wait.finish(context, &client.verify_vault(&vault).await?).await
-            }
+            Self::Doctor(doctor) => doctor.run(context).await,
+            Self::Verify(verify) => verify.run(context).await,
+            Self::Repair(repair) => repair.run(context).await,
+            Self::Gc(collect) => collect.run(context).await,
+            Self::Copy(command) => command.run(context).await,
+            Self::Key(command) => command.run(context).await,
+            Self::Immutability(command) => command.run(context).await,
         }
     }
 }
@@ -155,6 +188,11 @@ impl Attach {
             Failure::usage("what opens the vault is not given")
                 .with_hint("add --key-file PATH or --passphrase")
         })?;
-        Ok(AttachVault { name: self.name.to_string(), url: location::store_url(&self.url)?, unlock_with })
+        Ok(AttachVault {
+            name: self.name.to_string(),
+            url: location::store_url(&self.url)?,
+            unlock_with,
+            write_only: self.write_only,
+        })
     }
 }

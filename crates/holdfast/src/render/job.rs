@@ -55,6 +55,9 @@ impl Page for JobView {
             Some(JobResult::RestoredVm(vm)) => vm.page(times),
             Some(JobResult::RestoredDisk(disk)) => disk.page(times),
             Some(JobResult::Verified(verified)) => verified.page(times),
+            Some(JobResult::Collected(collected)) => collected.page(times),
+            Some(JobResult::Synced(synced)) => synced.page(times),
+            Some(JobResult::Repaired(repaired)) => repaired.page(times),
         };
         format!("{}\n{result}", table::fields(fields))
     }

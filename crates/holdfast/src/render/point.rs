@@ -14,7 +14,7 @@ impl Identified for PointView {
 
 impl Row for PointView {
     const COLUMNS: &'static [&'static str] =
-        &["reference", "captured", "consistency", "size", "read", "stored", "vault", "label"];
+        &["reference", "captured", "consistency", "size", "read", "stored", "vault", "state", "label"];
 
     fn cells(&self, times: &Times) -> Vec<String> {
         vec![
@@ -25,6 +25,7 @@ impl Row for PointView {
             self.read_bytes.to_string(),
             self.stored_bytes.to_string(),
             self.vault.clone(),
+            state(self),
             or_dash(self.label.as_ref()),
         ]
     }
@@ -44,6 +45,10 @@ impl Page for PointView {
         ];
         fields.extend(self.parent.map(|parent| ("Parent", parent.to_string())));
         fields.extend(self.label.clone().map(|label| ("Label", label)));
+        fields.extend(self.hold.clone().map(|reason| ("Legal hold", reason)));
+        fields.extend(self.deleted_at.map(|at| ("Deleted", times.moment(at))));
+        fields.extend(self.purge_after.map(|at| ("Can be brought back until", times.clock(at))));
+        fields.extend(self.deletable_from.map(|at| ("Cannot be deleted before", times.clock(at))));
         fields.extend(cost(self).map(|cost| ("Cost to the guest", cost)));
         let disks = self.disks.iter().map(|disk| {
             vec![
@@ -61,6 +66,16 @@ impl Page for PointView {
                 disks.collect(),
             )
     }
+}
+
+/// What becomes of a point: nothing, as a rule.
+fn state(point: &PointView) -> String {
+    match (&point.hold, point.deleted_at) {
+        (_, Some(_)) => "deleted",
+        (Some(_), None) => "held",
+        (None, None) => "-",
+    }
+    .to_owned()
 }
 
 fn reference(point: &PointView) -> String {

@@ -19,8 +19,13 @@ impl Page for RestoredVmView {
             ("VM", format!("{} ({})", self.vm_name, self.vm_id)),
             ("From point", self.point_id.clone()),
             ("Power", power.to_owned()),
-        ]) + &table::section("Disks", DISK_COLUMNS, self.disks.iter().map(disk_cells).collect())
+        ]) + &disks_section(&self.disks)
     }
+}
+
+/// The disks that a restore wrote.
+pub fn disks_section(disks: &[RestoredDiskView]) -> String {
+    table::section("Disks", DISK_COLUMNS, disks.iter().map(disk_cells).collect())
 }
 
 impl Identified for RestoredDiskView {

@@ -1,9 +1,9 @@
 //! Vaults and what a verification found in one.
 
-use api::{VaultView, VerifyView};
+use api::{CopyView, VaultView, VerifyView};
 use model::ByteCount;
 
-use super::{Identified, Page, Row, Times, or_dash, table};
+use super::{Identified, Page, Row, Times, or_dash, table, upkeep::promise};
 
 /// The most damaged objects that people are shown; JSON has them all.
 const DAMAGES_SHOWN: usize = 50;
@@ -24,15 +24,15 @@ impl Row for VaultView {
             or_dash(self.point_count),
             or_dash(self.protected_bytes),
             or_dash(self.stored_bytes),
-            self.problem.clone().unwrap_or_else(|| "opens".to_owned()),
+            state(self),
             self.url.clone(),
         ]
     }
 }
 
 impl Page for VaultView {
-    fn page(&self, _: &Times) -> String {
-        table::fields(vec![
+    fn page(&self, times: &Times) -> String {
+        let mut fields = vec![
             ("Name", self.name.clone()),
             ("Id", self.id()),
             ("URL", self.url.clone()),
@@ -40,7 +40,27 @@ impl Page for VaultView {
             ("Points", or_dash(self.point_count)),
             ("Protected", or_dash(self.protected_bytes)),
             ("Stored", or_dash(self.stored_bytes)),
-        ])
+        ];
+        if self.can_read == Some(false) {
+            fields.push((
+                "Key",
+                "this site can add to the vault, and cannot read the data of disks".to_owned(),
+            ));
+        }
+        if let Some(settings) = &self.settings {
+            fields.push(("Deletion", promise(settings)));
+        }
+        fields.extend(self.warnings.iter().map(|warning| ("Warning", warning.clone())));
+        let copies = self.copies.iter().map(|copy| copy.cells(times)).collect();
+        table::fields(fields) + &table::section("Copies", CopyView::COLUMNS, copies)
+    }
+}
+
+fn state(vault: &VaultView) -> String {
+    match (&vault.problem, vault.warnings.is_empty()) {
+        (Some(problem), _) => problem.clone(),
+        (None, true) => "opens".to_owned(),
+        (None, false) => format!("opens; {}", vault.warnings.join("; ")),
     }
 }
 
@@ -52,11 +72,19 @@ impl Identified for VerifyView {
 
 impl Page for VerifyView {
     fn page(&self, _: &Times) -> String {
-        let verdict = if self.damages.is_empty() { "every byte is sound" } else { "DAMAGED" };
+        let verdict = match (self.damages.is_empty(), self.is_partial) {
+            (true, false) => "every byte is sound",
+            (true, true) => "what was read is sound",
+            (false, _) => "DAMAGED",
+        };
+        let packs = match self.digest_only_pack_count {
+            0 => self.pack_count.to_string(),
+            count => format!("{}, {count} of them by their digests alone", self.pack_count),
+        };
         let mut page = table::fields(vec![
             ("Vault", self.vault.clone()),
             ("Verdict", verdict.to_owned()),
-            ("Packs read", self.pack_count.to_string()),
+            ("Packs read", packs),
             ("Chunks checked", self.chunk_count.to_string()),
             ("Bytes read", self.read_bytes.to_string()),
             ("Damages", self.damages.len().to_string()),

@@ -5,9 +5,11 @@
 
 mod data;
 mod program;
+mod rescue;
 mod scripted;
 mod secrets;
 mod serving;
+mod upkeep;
 mod usage;
 mod views;
 mod waiting;

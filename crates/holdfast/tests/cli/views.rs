@@ -49,6 +49,10 @@ pub fn point() -> PointView {
         consistency_reached: Consistency::FileSystem,
         shortfall: Some("no hooks ran".into()),
         label: None,
+        hold: None,
+        deleted_at: None,
+        purge_after: None,
+        deletable_from: None,
         size_bytes: ByteCount(8 << 30),
         read_bytes: ByteCount(3 << 30),
         stored_bytes: ByteCount(1 << 30),
@@ -73,6 +77,10 @@ pub fn vault() -> VaultView {
         point_count: Some(0),
         stored_bytes: Some(ByteCount(0)),
         protected_bytes: Some(ByteCount(0)),
+        can_read: Some(true),
+        settings: None,
+        copies: Vec::new(),
+        warnings: Vec::new(),
     }
 }
 

@@ -133,6 +133,8 @@ fn a_cancelled_job_is_not_a_success() {
 #[test]
 fn damage_is_shown_and_told_by_the_exit_code() {
     let found = VerifyView {
+        is_partial: false,
+        digest_only_pack_count: 0,
         vault: "main".into(),
         pack_count: 3,
         chunk_count: 99,

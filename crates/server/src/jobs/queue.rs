@@ -14,6 +14,8 @@ use tokio::sync::watch;
 pub(crate) enum Holder {
     /// A job, which counts against the limit.
     Job(JobId),
+    /// A job that nobody must wait for, and that waits for nobody: it counts against no limit.
+    Background(JobId),
     /// Something short that is done to a VM at once, such as "starting it".
     Operation(&'static str),
 }
@@ -21,7 +23,7 @@ pub(crate) enum Holder {
 impl fmt::Display for Holder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Job(id) => write!(formatter, "job {id}"),
+            Self::Job(id) | Self::Background(id) => write!(formatter, "job {id}"),
             Self::Operation(what) => write!(formatter, "the server, which is {what}"),
         }
     }
@@ -71,6 +73,12 @@ impl Queue {
         self.push(&mut self.lock(), Entry { number: 0, holder: Holder::Job(job), vm_id, running: false })
     }
 
+    /// Lets a job in that runs beside all others.
+    pub(crate) fn enter_background(self: &Arc<Self>, job: JobId) -> Ticket {
+        let holder = Holder::Background(job);
+        self.push(&mut self.lock(), Entry { number: 0, holder, vm_id: None, running: false })
+    }
+
     /// Takes a VM at once for something short.
     ///
     /// # Errors
@@ -109,13 +117,13 @@ impl State {
                 return if !free {
                     let first = self.entries.iter().find(|other| other.vm_id == entry.vm_id)?;
                     Some(first.holder.to_string())
-                } else if taken >= running_limit {
+                } else if is_job(&entry) && taken >= running_limit {
                     Some(format!("one of {running_limit} running jobs to end"))
                 } else {
                     None
                 };
             }
-            taken += usize::from(free);
+            taken += usize::from(free && is_job(&entry));
         }
         None
     }

@@ -31,7 +31,11 @@ impl Jobs {
             return Err(Failure::new(Code::Interrupted, "the server is stopping and takes no new jobs"));
         }
         let id = JobId::from_random(env::random(&*self.env.entropy));
-        let ticket = self.queue.enter(id, draft.vm_id);
+        let ticket = match draft.kind {
+            // It may take days, and no backup waits for it.
+            JobKind::Copy => self.queue.enter_background(id),
+            _ => self.queue.enter(id, draft.vm_id),
+        };
         let job = Job {
             id,
             kind: draft.kind,

@@ -33,6 +33,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
     }
 }
 
+/// The two variable parts of a path, decoded.
+pub(super) struct Segments(pub(super) String, pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segments {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let read = Path::<(String, String)>::from_request_parts(parts, state).await;
+        read.map(|Path((first, second))| Self(first, second))
+            .map_err(|rejection| Failure::invalid(rejection.body_text()))
+    }
+}
+
 /// The query, decoded.
 pub(super) struct Parameters<T>(pub(super) T);
 

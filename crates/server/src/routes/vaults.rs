@@ -1,6 +1,6 @@
 //! `/v1/vaults`.
 
-use api::{AttachVault, CreateVault, CreatedVault, JobView, Problem, VaultView};
+use api::{AttachVault, CreateVault, CreatedVault, JobView, Problem, VaultView, VerifyRequest};
 use axum::{Json, extract::State, http::StatusCode};
 use futures::future;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -16,7 +16,7 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
         .routes(routes!(verify))
 }
 
-/// All vaults, by name. One that does not open is listed with the reason.
+/// All vaults, by name. One that does not open is listed with the reason. How far copies are behind is not looked at.
 #[utoipa::path(
     get,
     path = "/v1/vaults",
@@ -25,7 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
 )]
 async fn list(State(site): State<Site>) -> Result<Json<Vec<VaultView>>> {
     let known = site.vaults.list().await?;
-    Ok(Json(future::join_all(known.into_iter().map(|known| vaults::view(&site.vaults, known))).await))
+    Ok(Json(future::join_all(known.into_iter().map(|known| vaults::glance(&site, known))).await))
 }
 
 /// Creates a vault.
@@ -41,7 +41,7 @@ async fn create(
     Body(request): Body<CreateVault>,
 ) -> Result<(StatusCode, Json<CreatedVault>)> {
     let (known, key_file) = site.vaults.create(request, &site.directory).await?;
-    let vault = vaults::view(&site.vaults, known).await;
+    let vault = vaults::view(&site, known).await;
     Ok((StatusCode::CREATED, Json(CreatedVault { vault, key_file })))
 }
 
@@ -55,7 +55,7 @@ async fn create(
 )]
 async fn attach(State(site): State<Site>, Body(request): Body<AttachVault>) -> Result<Json<VaultView>> {
     let known = site.vaults.attach(request).await?;
-    Ok(Json(vaults::view(&site.vaults, known).await))
+    Ok(Json(vaults::view(&site, known).await))
 }
 
 /// One vault.
@@ -68,7 +68,7 @@ async fn attach(State(site): State<Site>, Body(request): Body<AttachVault>) -> R
 )]
 async fn show(State(site): State<Site>, Segment(vault): Segment) -> Result<Json<VaultView>> {
     let known = site.vaults.find(&vault).await?;
-    Ok(Json(vaults::view(&site.vaults, known).await))
+    Ok(Json(vaults::view(&site, known).await))
 }
 
 /// Starts the verification of a vault. The job fails when it finds damage; its result says what and where.
@@ -77,10 +77,15 @@ async fn show(State(site): State<Site>, Segment(vault): Segment) -> Result<Json<
     path = "/v1/vaults/{vault}/verify",
     tag = "vaults",
     params(("vault" = String, Path, description = "The vault's name or id.")),
+    request_body = VerifyRequest,
     responses((status = ACCEPTED, body = JobView), (status = "default", body = Problem))
 )]
-async fn verify(State(site): State<Site>, Segment(vault): Segment) -> Result<(StatusCode, Json<JobView>)> {
+async fn verify(
+    State(site): State<Site>,
+    Segment(vault): Segment,
+    Body(request): Body<VerifyRequest>,
+) -> Result<(StatusCode, Json<JobView>)> {
     let known = site.vaults.find(&vault).await?;
-    let job = work::verify(&site, known).await?;
+    let job = work::verify(&site, known, request).await?;
     Ok((StatusCode::ACCEPTED, Json(jobs::view(job))))
 }

@@ -2,19 +2,30 @@
 
 use std::time::Duration;
 
-use api::VaultView;
+use api::{CopyView, SettingsView, VaultView};
 use catalog::KnownVault;
+use futures::future;
 use model::ByteCount;
 
-use super::Vaults;
-use crate::failure::Result;
+use crate::{copies, failure::Result, site::Site};
 
 /// How long a vault may take to tell what it holds before it is shown without.
 const LOOK_LIMIT: Duration = Duration::from_secs(10);
 
-/// The view of a vault. One that does not open is shown with the reason.
-pub(crate) async fn view(vaults: &Vaults, known: KnownVault) -> VaultView {
-    let contents = match tokio::time::timeout(LOOK_LIMIT, look(vaults, &known)).await {
+/// The view of a vault, and how far its copies are behind. A vault that does not open is shown with the reason.
+pub(crate) async fn view(site: &Site, known: KnownVault) -> VaultView {
+    let known_copies = site.catalog.copies_of(known.id).await.unwrap_or_default();
+    let copies = future::join_all(known_copies.into_iter().map(|copy| copies::view(site, &known, copy)));
+    let (mut view, copies) = future::join(glance(site, known.clone()), copies).await;
+    view.warnings =
+        copies.iter().filter_map(|copy| failure_warning(copy).or_else(|| lag_warning(copy))).collect();
+    view.copies = copies;
+    view
+}
+
+/// The view of a vault whose copies are not asked.
+pub(crate) async fn glance(site: &Site, known: KnownVault) -> VaultView {
+    let contents = match tokio::time::timeout(LOOK_LIMIT, look(site, &known)).await {
         Ok(Ok(contents)) => Ok(contents),
         Ok(Err(failure)) => Err(failure.detail().to_owned()),
         Err(_) => Err(format!("the store has not answered for {} s", LOOK_LIMIT.as_secs())),
@@ -23,6 +34,8 @@ pub(crate) async fn view(vaults: &Vaults, known: KnownVault) -> VaultView {
         Ok(contents) => (Some(contents), None),
         Err(problem) => (None, Some(problem)),
     };
+    let known_copies = site.catalog.copies_of(known.id).await.unwrap_or_default();
+    let copies: Vec<_> = known_copies.into_iter().map(|copy| copies::glance(site, &known, copy)).collect();
     VaultView {
         id: known.id,
         name: known.name.into(),
@@ -31,24 +44,42 @@ pub(crate) async fn view(vaults: &Vaults, known: KnownVault) -> VaultView {
         point_count: contents.as_ref().map(|contents| contents.point_count),
         stored_bytes: contents.as_ref().map(|contents| contents.stored_bytes),
         protected_bytes: contents.as_ref().map(|contents| contents.protected_bytes),
+        can_read: contents.as_ref().map(|contents| contents.can_read),
+        settings: contents.as_ref().map(|contents| contents.settings),
+        warnings: copies.iter().filter_map(failure_warning).collect(),
+        copies,
     }
+}
+
+fn failure_warning(copy: &CopyView) -> Option<String> {
+    let problem = copy.problem.as_ref()?;
+    Some(format!("the copy {} is not up to date: {problem}", copy.name))
+}
+
+fn lag_warning(copy: &CopyView) -> Option<String> {
+    let behind = copy.points_behind.filter(|points| *points > 0)?;
+    Some(format!("the copy {} lacks {behind} recovery points", copy.name))
 }
 
 struct Contents {
     point_count: u64,
     stored_bytes: ByteCount,
     protected_bytes: ByteCount,
+    can_read: bool,
+    settings: SettingsView,
     problem: Option<String>,
 }
 
-async fn look(vaults: &Vaults, known: &KnownVault) -> Result<Contents> {
-    let vault = vaults.open(known).await?;
+async fn look(site: &Site, known: &KnownVault) -> Result<Contents> {
+    let vault = site.vaults.open(known).await?;
     let points = vault.points().await?;
     let unreadable = points.unreadable.len();
     Ok(Contents {
         point_count: points.points.len() as u64,
         stored_bytes: vault.stats().await?.stored_bytes(),
         protected_bytes: points.points.iter().map(|point| point.summary.size_bytes()).sum(),
+        can_read: vault.can_read_data(),
+        settings: vault.settings().await?.into(),
         problem: (unreadable > 0).then(|| {
             format!("{unreadable} recovery points cannot be read; see what is lost with: holdfast vault verify {}", known.name)
         }),

@@ -9,6 +9,7 @@ use protection::{BackupOrder, Monitor};
 
 use super::{document_of, open_vault};
 use crate::{
+    copies,
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome},
     site::Site,
@@ -66,5 +67,6 @@ async fn work(site: &Site, vm: KnownVm, request: BackupRequest, monitor: Arc<Job
     let order = BackupOrder { vm: vms::access(&vm), settings, label: request.label };
     let monitor: Arc<dyn Monitor> = monitor;
     let point = Box::pin(protection::backup(&site.env, &*site.hypervisor, &vault, &order, &monitor)).await?;
+    copies::sync_behind_of(site, known.id).await;
     Ok(JobResult::Point(Box::new(PointView::new(point, known.name.as_str(), None))))
 }

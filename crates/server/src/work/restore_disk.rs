@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use api::{JobResult, RestoreDiskRequest, RestoredDiskView};
-use catalog::{Job, KnownVault, KnownVm};
+use catalog::{Job, KnownCopy, KnownVault, KnownVm};
 use model::{DiskFormat, DiskName, JobKind, PointReference, PointSelector};
 use protection::{DiskRestore, Monitor};
 
-use super::{RestoreDocument, absolute, check_absent, check_unclaimed, document_of, open_vault};
+use super::{RestoreDocument, absolute, check_absent, check_unclaimed, document_of, open_source};
 use crate::{
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome},
@@ -19,7 +19,7 @@ use crate::{
 /// Lines up the restore of a disk.
 pub(crate) async fn submit(site: &Site, request: RestoreDiskRequest) -> Result<Job> {
     let mut reference = points::parse(&request.reference)?;
-    let point = points::resolve(site, &reference).await?;
+    let point = points::resolve(site, &reference, request.from_copy.as_deref()).await?;
     let disk = choose_disk(&point, reference.disk.take())?;
     reference.disk = Some(disk.clone());
     let path = absolute(&request.path)?;
@@ -55,9 +55,9 @@ pub(crate) async fn submit(site: &Site, request: RestoreDiskRequest) -> Result<J
         vault_id: Some(point.vault.id),
         request: document_of(&document),
     };
-    let (work_site, known) = (site.clone(), point.vault);
+    let (work_site, known, copy) = (site.clone(), point.vault, point.copy);
     let work = Box::new(move |monitor| {
-        Box::pin(async move { work(&work_site, known, owner, order, monitor).await }) as _
+        Box::pin(async move { work(&work_site, known, copy, owner, order, monitor).await }) as _
     });
     site.jobs.submit(draft, work).await
 }
@@ -65,6 +65,7 @@ pub(crate) async fn submit(site: &Site, request: RestoreDiskRequest) -> Result<J
 async fn work(
     site: &Site,
     known: KnownVault,
+    copy: Option<KnownCopy>,
     owner: Option<KnownVm>,
     order: DiskRestore,
     monitor: Arc<JobMonitor>,
@@ -72,7 +73,7 @@ async fn work(
     if let Some(vm) = &owner {
         vms::check_stopped(site, vm).await?;
     }
-    let vault = open_vault(site, &known, &monitor).await?;
+    let vault = open_source(site, &known, copy.as_ref(), &monitor).await?;
     let monitor: Arc<dyn Monitor> = monitor;
     let restored = Box::pin(protection::restore_disk(&vault, &order, &monitor)).await?;
     Ok(JobResult::RestoredDisk(disk_view(restored)))

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use api::{JobResult, RestoreVmRequest, RestoredVmView, shell_word};
-use catalog::{Job, KnownVault, KnownVm, Origin};
+use catalog::{Job, KnownCopy, KnownVault, KnownVm, Origin};
 use model::{DiskFormat, JobKind, VmDefinition, VmId};
 use protection::{Monitor, VmRestore};
 
-use super::{RestoreDocument, absolute, check_absent, check_unclaimed, document_of, open_vault};
+use super::{RestoreDocument, absolute, check_absent, check_unclaimed, document_of, open_source};
 use crate::{
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome, WorkFailure},
@@ -25,7 +25,7 @@ pub(crate) async fn submit(site: &Site, request: RestoreVmRequest) -> Result<Job
             shell_word(&request.reference)
         )));
     }
-    let point = points::resolve(site, &reference).await?;
+    let point = points::resolve(site, &reference, request.from_copy.as_deref()).await?;
     let name = match &request.name {
         Some(name) => name.parse().map_err(|error| Failure::invalid(format!("the VM's name: {error}")))?,
         None => point.record.summary.vm_name.clone(),
@@ -65,9 +65,9 @@ pub(crate) async fn submit(site: &Site, request: RestoreVmRequest) -> Result<Job
         vault_id: Some(point.vault.id),
         request: document_of(&document),
     };
-    let (work_site, known, start) = (site.clone(), point.vault, request.start);
+    let (work_site, known, copy, start) = (site.clone(), point.vault, point.copy, request.start);
     let work = Box::new(move |monitor| {
-        Box::pin(async move { work(&work_site, known, vm_id, order, start, monitor).await }) as _
+        Box::pin(async move { work(&work_site, known, copy, vm_id, order, start, monitor).await }) as _
     });
     site.jobs.submit(draft, work).await
 }
@@ -75,12 +75,13 @@ pub(crate) async fn submit(site: &Site, request: RestoreVmRequest) -> Result<Job
 async fn work(
     site: &Site,
     known: KnownVault,
+    copy: Option<KnownCopy>,
     vm_id: VmId,
     order: VmRestore,
     start: bool,
     monitor: Arc<JobMonitor>,
 ) -> Outcome {
-    let vault = open_vault(site, &known, &monitor).await?;
+    let vault = open_source(site, &known, copy.as_ref(), &monitor).await?;
     let operation: Arc<dyn Monitor> = monitor.clone();
     let restored = Box::pin(protection::restore_vm(&vault, &order, &operation)).await?;
     let vm = admit(site, vm_id, &order, restored.definition).await?;

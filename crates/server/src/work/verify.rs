@@ -1,13 +1,16 @@
 //! A vault is read back and checked.
 
+mod pack_checks;
+
 use std::{collections::BTreeMap, sync::Arc};
 
-use api::{Code, DamageView, HurtDiskView, HurtPointView, JobResult, VerifyView};
+use api::{Code, DamageView, HurtDiskView, HurtPointView, JobResult, VerifyRequest, VerifyView};
 use catalog::{Job, KnownVault};
-use model::{ByteCount, DiskName, JobKind, PointId};
+use model::{ByteCount, DiskName, JobKind, PointId, Timestamp};
 use protection::Monitor;
-use vault::{Damage, DiskHealth, PointHealth, Vault, VerifyReport};
+use vault::{Damage, DiskHealth, PointHealth, Vault, VerifyOptions, VerifyReport, VerifyScope};
 
+use self::pack_checks::PackChecks;
 use super::{document_of, open_vault};
 use crate::{
     failure::{Failure, Result},
@@ -22,30 +25,40 @@ const RANGES_LIMIT: usize = 100;
 type DiskSizes = BTreeMap<(PointId, DiskName), ByteCount>;
 
 /// Lines up the verification of a vault.
-pub(crate) async fn submit(site: &Site, known: KnownVault) -> Result<Job> {
+pub(crate) async fn submit(site: &Site, known: KnownVault, request: VerifyRequest) -> Result<Job> {
+    if request.sample_percent.is_some() && request.older_than_hours.is_some() {
+        return Err(Failure::invalid("choose packs at random or by their age, not both"));
+    }
+    if request.sample_percent.is_some_and(|percent| !(1..=100).contains(&percent)) {
+        return Err(Failure::invalid("a sample is 1 to 100 per cent of the packs"));
+    }
     let draft = JobDraft {
         kind: JobKind::Verify,
         subject: known.name.to_string(),
         vm_id: None,
         vault_id: Some(known.id),
-        request: document_of(&()),
+        request: document_of(&request),
     };
     let work_site = site.clone();
     site.jobs
         .submit(
             draft,
-            Box::new(move |monitor| Box::pin(async move { work(&work_site, known, monitor).await })),
+            Box::new(move |monitor| Box::pin(async move { work(&work_site, known, request, monitor).await })),
         )
         .await
 }
 
-async fn work(site: &Site, known: KnownVault, monitor: Arc<JobMonitor>) -> Outcome {
+async fn work(site: &Site, known: KnownVault, request: VerifyRequest, monitor: Arc<JobMonitor>) -> Outcome {
     let vault = open_vault(site, &known, &monitor).await?;
+    let checks = PackChecks::of(site, &known).await?;
+    let options = VerifyOptions { scope: scope(site, request, &checks) };
     let monitor: Arc<dyn Monitor> = monitor;
-    let report = Box::pin(protection::verify(&vault, &monitor)).await?;
+    let report = Box::pin(protection::verify(&vault, &options, &monitor)).await?;
+    checks.keep(site, &known, &options.scope, &report).await;
+    let is_partial = !matches!(options.scope, VerifyScope::Everything);
     let is_clean = report.is_clean();
     let damage_count = report.damage_count;
-    let view = view(&known, report, &disk_sizes(&vault).await?);
+    let view = view(&known, is_partial, report, &disk_sizes(&vault).await?);
     if is_clean {
         return Ok(JobResult::Verified(view));
     }
@@ -60,6 +73,20 @@ async fn work(site: &Site, known: KnownVault, monitor: Arc<JobMonitor>) -> Outco
     Err(WorkFailure { failure, result: Some(JobResult::Verified(view)) })
 }
 
+fn scope(site: &Site, request: VerifyRequest, checks: &PackChecks) -> VerifyScope {
+    const HOUR_US: i64 = 3_600_000_000;
+    match (request.sample_percent, request.older_than_hours) {
+        (Some(percent), _) => VerifyScope::Sample { percent },
+        (None, Some(hours)) => {
+            let age_us = i64::from(hours).saturating_mul(HOUR_US);
+            let now_us = site.env.clock.now().as_microseconds();
+            let since = Timestamp::from_microseconds(now_us.saturating_sub(age_us));
+            VerifyScope::NotCheckedSince { since, checked: checks.as_known() }
+        }
+        (None, None) => VerifyScope::Everything,
+    }
+}
+
 async fn disk_sizes(vault: &Vault) -> Result<DiskSizes> {
     let points = vault.points().await?.points;
     let sizes = points.iter().flat_map(|point| {
@@ -69,12 +96,14 @@ async fn disk_sizes(vault: &Vault) -> Result<DiskSizes> {
     Ok(sizes.collect())
 }
 
-fn view(known: &KnownVault, report: VerifyReport, sizes: &DiskSizes) -> VerifyView {
+fn view(known: &KnownVault, is_partial: bool, report: VerifyReport, sizes: &DiskSizes) -> VerifyView {
     let hurt = report.points.iter().filter(|point| !point.is_intact());
     let hurt_points: Vec<_> = hurt.map(|point| hurt_point(point, sizes)).collect();
     VerifyView {
         vault: known.name.to_string(),
+        is_partial,
         pack_count: report.packs,
+        digest_only_pack_count: report.digest_only_packs,
         chunk_count: report.chunks,
         read_bytes: ByteCount(report.checked_bytes),
         damages: report.damage.iter().map(damage).collect(),
@@ -94,6 +123,10 @@ fn damage(damage: &Damage) -> DamageView {
             (format!("index segment {segment}"), None, reason.as_str())
         }
         Damage::Point { object, reason } => (format!("recovery point {object}"), None, reason.as_str()),
+        Damage::Config { reason } => ("the config".to_owned(), None, reason.as_str()),
+        Damage::KeySlot { slot, reason } => (format!("key slot {slot}"), None, reason.as_str()),
+        Damage::LogEntry { sequence, reason } => (format!("log entry {}", sequence.0), None, reason.as_str()),
+        Damage::State { sequence, reason } => (format!("state {}", sequence.0), None, reason.as_str()),
         _ => ("unknown".to_owned(), None, "damage of a kind that this server does not know"),
     };
     DamageView { object, chunk, detail: detail.to_owned() }

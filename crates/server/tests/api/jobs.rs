@@ -20,7 +20,7 @@ async fn a_second_backup_of_a_vm_waits_for_the_first() {
     site.hypervisor.held.open();
     assert_eq!(site.end(&first).await.state, JobState::Succeeded);
     assert_eq!(site.end(&second).await.state, JobState::Succeeded);
-    assert_eq!(site.client.points(Some("db")).await.unwrap().len(), 2);
+    assert_eq!(site.client.points(Some("db"), false).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
@@ -65,7 +65,7 @@ async fn jobs_are_cancelled_in_the_queue_and_at_work() {
 
     assert_eq!(site.client.cancel_job(running.id.as_str()).await.unwrap().state, JobState::Cancelled);
     let point = site.backup("db").await;
-    assert_eq!(site.client.points(None).await.unwrap().len(), 1, "a cancelled backup is no point");
+    assert_eq!(site.client.points(None, false).await.unwrap().len(), 1, "a cancelled backup is no point");
     assert_eq!(point.parent, None);
     assert_eq!(code(site.client.cancel_job("latest").await), Code::Conflict, "it succeeded");
 }
@@ -139,7 +139,7 @@ async fn a_guest_that_dies_in_the_middle_fails_its_backup_and_no_more() {
     lose(Some(1));
     let problem = site.failure(&site.submit_backup("db").await).await;
     assert_eq!(problem.code, Code::Unreachable, "{problem:?}");
-    assert_eq!(site.client.points(None).await.unwrap(), []);
+    assert_eq!(site.client.points(None, false).await.unwrap(), []);
     lose(None);
     site.backup("db").await;
 }

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests, which clippy does not know as such
 
+mod copies;
+mod deletion;
 mod jobs;
+mod keys;
 mod points;
 mod problems;
 mod restart;

@@ -11,10 +11,10 @@ async fn points_of_all_vaults_are_listed_oldest_first() {
     site.client.protect("db", &into_vault("second")).await.unwrap();
     let second = site.backup("db").await;
     assert_eq!(second.parent, None, "another vault has nothing to start from");
-    let all = site.client.points(None).await.unwrap();
+    let all = site.client.points(None, false).await.unwrap();
     let found: Vec<_> = all.iter().map(|point| (point.id, point.vault.as_str())).collect();
     assert_eq!(found, [(first.id, "main"), (second.id, "second")]);
-    assert_eq!(site.client.points(Some("nobody")).await.unwrap(), []);
+    assert_eq!(site.client.points(Some("nobody"), false).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -25,7 +25,7 @@ async fn one_broken_vault_does_not_hide_the_others() {
     let point = site.backup("db").await;
     let site = site.restart().await;
     std::fs::remove_dir_all(site.path("vaults/broken")).unwrap();
-    assert_eq!(site.client.points(None).await.unwrap().len(), 1);
+    assert_eq!(site.client.points(None, false).await.unwrap().len(), 1);
     assert_eq!(site.client.point("point:db/latest").await.unwrap().id, point.id);
     let missing = problem(site.client.point("point:other/latest").await);
     assert_eq!(missing.code, Code::NoVault, "it may have been there: {}", missing.detail);
@@ -56,7 +56,8 @@ async fn a_vm_that_takes_over_a_name_does_not_take_over_the_points() {
     assert_eq!(site.client.vm("db").await.unwrap().latest_point, None);
     let new = site.backup("db").await;
     assert_eq!(new.parent, None);
-    let found: Vec<_> = site.client.points(Some("db")).await.unwrap().iter().map(|point| point.id).collect();
+    let found: Vec<_> =
+        site.client.points(Some("db"), false).await.unwrap().iter().map(|point| point.id).collect();
     assert_eq!(found, [old.id, new.id], "both are found by the name");
-    assert_eq!(site.client.points(Some(old.vm_id.as_str())).await.unwrap().len(), 1);
+    assert_eq!(site.client.points(Some(old.vm_id.as_str()), false).await.unwrap().len(), 1);
 }

@@ -1,4 +1,4 @@
-use api::{ChangeSourceView, JobResult, RestoreDiskRequest, RestoreVmRequest, VmOriginView};
+use api::{ChangeSourceView, JobResult, RestoreDiskRequest, RestoreVmRequest, VerifyRequest, VmOriginView};
 use model::{ByteCount, Consistency, DiskFormat, JobState};
 
 use crate::site::{DISK_SIZE_BYTES, TestSite, pattern};
@@ -6,6 +6,7 @@ use crate::site::{DISK_SIZE_BYTES, TestSite, pattern};
 fn restore_disk(reference: &str, path: &std::path::Path) -> RestoreDiskRequest {
     RestoreDiskRequest {
         reference: reference.to_owned(),
+        from_copy: None,
         path: path.display().to_string(),
         format: None,
         replace: false,
@@ -39,7 +40,7 @@ async fn a_vm_is_protected_backed_up_lost_and_restored() {
     assert_eq!(vm.current_job, None);
 
     site.client.remove_vm("db").await.unwrap();
-    let points = site.client.points(Some("db")).await.unwrap();
+    let points = site.client.points(Some("db"), false).await.unwrap();
     assert_eq!(points.iter().map(|point| point.id).collect::<Vec<_>>(), [full.id, incremental.id]);
 
     for (reference, name, bytes) in [
@@ -54,7 +55,7 @@ async fn a_vm_is_protected_backed_up_lost_and_restored() {
         assert!(std::fs::read(&path).unwrap() == bytes, "{name} has the bytes of its moment");
     }
 
-    let job = site.client.verify_vault("main").await.unwrap();
+    let job = site.client.verify_vault("main", &VerifyRequest::default()).await.unwrap();
     let verified = site.end(&job).await;
     assert_eq!(verified.state, JobState::Succeeded);
     let Some(JobResult::Verified(report)) = verified.result else { panic!("a verification has a report") };
@@ -117,7 +118,7 @@ async fn damage_is_found_and_named() {
     bytes[middle] ^= 1;
     std::fs::write(&largest, bytes).unwrap();
 
-    let job = site.client.verify_vault("main").await.unwrap();
+    let job = site.client.verify_vault("main", &VerifyRequest::default()).await.unwrap();
     let ended = site.end(&job).await;
     assert_eq!(ended.state, JobState::Failed);
     assert_eq!(ended.problem.unwrap().code, api::Code::Damaged);

@@ -1,12 +1,17 @@
 use std::sync::atomic::Ordering;
 
-use api::{AttachVault, Code, CreateVault, UnlockWith};
+use api::{AttachVault, Code, CreateVault, UnlockWith, VerifyRequest};
 use vault::{KeptKey, KeyFile, MasterKey};
 
 use crate::site::{TestSite, code, key_file};
 
 fn attach(name: &str, url: &str, text: String) -> AttachVault {
-    AttachVault { name: name.to_owned(), url: url.to_owned(), unlock_with: UnlockWith::KeyFile(text) }
+    AttachVault {
+        name: name.to_owned(),
+        url: url.to_owned(),
+        unlock_with: UnlockWith::KeyFile(text),
+        write_only: false,
+    }
 }
 
 fn other_key_file() -> String {
@@ -36,7 +41,8 @@ async fn a_passphrase_opens_the_vault_that_it_made() {
     let created = site.client.create_vault(&request).await.unwrap();
     assert_eq!(created.key_file, None);
     let other = TestSite::start().await;
-    let request = AttachVault { name: "main".to_owned(), url: created.vault.url, unlock_with };
+    let request =
+        AttachVault { name: "main".to_owned(), url: created.vault.url, unlock_with, write_only: false };
     assert_eq!(other.client.attach_vault(&request).await.unwrap().id, created.vault.id);
 }
 
@@ -72,11 +78,11 @@ async fn a_stored_key_that_no_longer_fits_is_told_before_any_work() {
     let problem = site.failure(&site.submit_backup("db").await).await;
     assert_eq!(problem.code, Code::WrongKey);
     assert!(problem.hint.unwrap().contains("vault attach main"));
-    let verify = site.client.verify_vault("main").await.unwrap();
+    let verify = site.client.verify_vault("main", &VerifyRequest::default()).await.unwrap();
     assert_eq!(site.failure(&verify).await.code, Code::WrongKey);
     assert_eq!(site.hypervisor.captures.load(Ordering::Relaxed), captures);
     assert!(site.client.vault("main").await.unwrap().problem.is_some());
-    assert_eq!(code(site.client.points(Some("db")).await), Code::WrongKey);
+    assert_eq!(code(site.client.points(Some("db"), false).await), Code::WrongKey);
     assert_eq!(code(site.client.point("point:db/latest").await), Code::WrongKey);
 
     site.client.attach_vault(&attach("main", &vault.url, key_file())).await.unwrap();

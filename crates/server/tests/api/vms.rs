@@ -29,7 +29,7 @@ async fn any_name_goes_all_the_way_round() {
         site.client.protect(name, &into_vault("main")).await.unwrap();
         let point = site.backup(name).await;
         assert_eq!(point.vm_name, name);
-        let points = site.client.points(Some(name)).await.unwrap();
+        let points = site.client.points(Some(name), false).await.unwrap();
         assert_eq!(points.iter().map(|point| point.id).collect::<Vec<_>>(), [point.id]);
         let reference = format!("point:{}/latest", name.replace('%', "%25").replace('/', "%2F"));
         let found = site.client.point(&reference).await.unwrap();

@@ -54,6 +54,15 @@ impl TextForm {
         self.prefix
     }
 
+    /// Whether a text begins as this kind of key does, however it was typed.
+    pub(super) fn begins(&self, text: &str) -> bool {
+        let plain = |text: &str| -> Vec<char> {
+            let letters = text.chars().filter(char::is_ascii_alphanumeric);
+            letters.take(self.prefix.len()).map(|letter| letter.to_ascii_lowercase()).collect()
+        };
+        plain(text).starts_with(&plain(self.prefix))
+    }
+
     /// The one-line form, with its line end.
     pub(super) fn write(&self, key: &[u8; 32]) -> String {
         format!("{}-{}-{}\n", self.prefix, hex(key), hex(&self.check(key)))

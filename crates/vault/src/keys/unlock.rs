@@ -1,7 +1,7 @@
 //! Trying key slots. Slots can be planted by whoever can write to the store, so what a stranger's slot costs is bounded,
 //! and what it holds is believed only when it proves the config.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, str::FromStr};
 
 use model::VaultId;
 
@@ -9,6 +9,7 @@ use super::{
     Identity, KeyFile, Keys, MasterKey, Passphrase, WriterKey,
     passphrase::Cost,
     slot::{Slot, SlotKind},
+    text::{IDENTITY, WRITER_KEY},
 };
 use crate::{Error, Result, config::Config};
 
@@ -28,6 +29,21 @@ pub enum Unlock {
     MasterKey(MasterKey),
     /// The writer key, kept by a host that only backs up.
     WriterKey(WriterKey),
+}
+
+impl FromStr for Unlock {
+    type Err = Error;
+
+    /// Reads the text of a key file, an identity file or a writer key, as what its first words say that it is.
+    fn from_str(text: &str) -> Result<Self> {
+        if IDENTITY.begins(text) {
+            text.parse().map(Self::Identity)
+        } else if WRITER_KEY.begins(text) {
+            text.parse().map(Self::WriterKey)
+        } else {
+            text.parse().map(Self::KeyFile)
+        }
+    }
 }
 
 /// The keys from the first slot that opens and whose master key proves the config; none when no slot opens. Takes a moment

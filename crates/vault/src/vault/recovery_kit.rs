@@ -105,7 +105,7 @@ TO RESTORE, ON ANY LINUX MACHINE THAT REACHES THE PLACE
  4. See what is there (PLACE is the place above):
         holdfast rescue list --url PLACE --key-file kit.key
  5. Restore the disks of a VM into a directory:
-        holdfast rescue restore point:VM/latest --url PLACE \\
+        holdfast rescue restore vm point:VM/latest --url PLACE \\
             --key-file kit.key --to DIRECTORY
  6. All that it can do:
         holdfast rescue --help
