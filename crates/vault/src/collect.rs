@@ -101,7 +101,7 @@ impl Vault {
     /// [`ErrorKind::Corrupt`] naming a damaged point or segment; nothing was collected then. [`ErrorKind::Overtaken`] when
     /// others collect all the time.
     pub async fn collect(&self, options: &CollectOptions, monitor: &Monitor) -> Result<CollectReport> {
-        monitor.unless_cancelled(self.collect_with_room(options, monitor)).await
+        monitor.unless_cancelled(Box::pin(self.collect_with_room(options, monitor))).await
     }
 
     async fn collect_with_room(&self, options: &CollectOptions, monitor: &Monitor) -> Result<CollectReport> {

@@ -180,7 +180,7 @@ impl Writer {
         let parent = source.parent.map(|map| TreeReader::new(Arc::clone(shared), map));
         let storing = Storing { collector, cutter, frames, parent: parent.as_ref() };
         let work = async { tokio::try_join!(storing.run(&source, monitor), packer.run(frames_to_pack)) };
-        let ((map, read_bytes), ()) = monitor.unless_cancelled(work).await?;
+        let ((map, read_bytes), ()) = monitor.unless_cancelled(Box::pin(work)).await?;
         self.broken = false;
         Ok(StoredDisk {
             map,

@@ -257,6 +257,3 @@ pub(crate) fn decode_body(body: &[u8]) -> Result<Body> {
 pub(crate) fn is_sound(sequence: Sequence, bytes: &[u8]) -> bool {
     entry::check_numbered(MAGIC, VERSION, WHAT, sequence, bytes).is_ok()
 }
-
-#[cfg(test)]
-mod tests;
