@@ -30,6 +30,8 @@ pub(super) struct Execution<'a> {
     state: Arc<State>,
     moment: Moment,
     marker: Marker,
+    /// Needed bytes in each pack that is to be repacked.
+    live_bytes: BTreeMap<Digest, u64>,
     /// What each pack that may go takes in the store.
     sizes: BTreeMap<Digest, ByteCount>,
     /// Packs that others have come to need since the survey.
@@ -44,14 +46,15 @@ pub(super) async fn execute(
     limits: Limits,
     monitor: &Monitor,
 ) -> Result<CollectReport> {
-    let Survey { state, moment, mut marker, plan } = survey;
+    let Survey { state, moment, mut marker, plan, live_bytes } = survey;
     marker.marks.take_touched();
     let packs = plan.drop.iter().chain(&plan.repack).chain(&plan.orphans);
     let sizes: BTreeMap<Digest, ByteCount> = packs.map(|pack| (pack.pack, pack.size_bytes)).collect();
     monitor.begin(sizes.values().copied().sum::<ByteCount>().0)?;
     let batches = Batch::of_plan(&plan, limits, &shared.index);
     let report = CollectReport::default();
-    let mut execution = Execution { shared, state, moment, marker, sizes, needed: BTreeSet::new(), report };
+    let mut execution =
+        Execution { shared, state, moment, marker, live_bytes, sizes, needed: BTreeSet::new(), report };
     for batch in batches {
         let bytes: ByteCount =
             batch.packs().iter().filter_map(|pack| execution.sizes.get(pack)).copied().sum();
@@ -133,12 +136,20 @@ impl Execution<'_> {
             return Ok(());
         }
         let kept = self.marker.marks.kept_in(batch.repacked.clone()).await?;
-        let found: BTreeSet<Digest> = kept.iter().map(|(.., pack)| *pack).collect();
-        batch.repacked.retain(|pack| found.contains(pack));
-        let chunks = kept.iter().map(|(kind, id, _)| (*kind, *id)).collect();
+        let mut found: BTreeMap<Digest, u64> = BTreeMap::new();
+        for chunk in &kept {
+            *found.entry(chunk.pack).or_default() += u64::from(chunk.length_bytes);
+        }
+        // Marks are lost where an earlier batch wrote a pack's segment anew: such a pack waits for the next collection.
+        batch.repacked.retain(|pack| {
+            let live_bytes = self.live_bytes.get(pack).copied().unwrap_or(u64::MAX);
+            found.get(pack).is_some_and(|found_bytes| *found_bytes >= live_bytes)
+        });
+        let kept: Vec<_> = kept.into_iter().filter(|chunk| batch.repacked.contains(&chunk.pack)).collect();
+        let chunks = kept.iter().map(|chunk| (chunk.kind, chunk.id)).collect();
         let repacked = Repacker::new(Arc::clone(self.shared)).copy(chunks).await?;
         let lost: BTreeSet<_> = repacked.lost.into_iter().collect();
-        batch.spare(&kept.iter().filter(|(_, id, _)| lost.contains(id)).map(|(.., pack)| *pack).collect());
+        batch.spare(&kept.iter().filter(|chunk| lost.contains(&chunk.id)).map(|chunk| chunk.pack).collect());
         self.report.rewritten_bytes = self.report.rewritten_bytes + ByteCount(repacked.stored_bytes);
         batch.copies = repacked.segments;
         Ok(())

@@ -29,6 +29,15 @@ pub(super) struct Usage {
     pub(super) total_bytes: u64,
 }
 
+/// A needed chunk, and the pack that keeps it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kept {
+    pub(super) kind: FrameKind,
+    pub(super) id: ChunkId,
+    pub(super) length_bytes: u32,
+    pub(super) pack: Digest,
+}
+
 /// The chunks that are needed: a bit for each record of the index. Where a chunk has several records, the one that a reader
 /// would choose keeps it, and the others are not needed. One that is added later and chosen from then on is marked too.
 pub(super) struct Marks {
@@ -97,8 +106,8 @@ impl Marks {
         .await
     }
 
-    /// The needed chunks that these packs keep, in the order in which they lie there, and the pack of each.
-    pub(super) async fn kept_in(&self, packs: BTreeSet<Digest>) -> Result<Vec<(FrameKind, ChunkId, Digest)>> {
+    /// The needed chunks that these packs keep, in the order in which they lie there.
+    pub(super) async fn kept_in(&self, packs: BTreeSet<Digest>) -> Result<Vec<Kept>> {
         self.look(move |index, frozen, kept| {
             let mut found = Vec::new();
             frozen.for_each(|ordinal, id, place| {
@@ -106,14 +115,16 @@ impl Marks {
                     && let Some(frame) = index.frame(place.frame)
                     && packs.contains(&frame.pack)
                 {
-                    found.push((frame.pack, frame.number_in_pack, place.offset_bytes, frame.head.kind, id));
+                    let kind = frame.head.kind;
+                    let kept = Kept { kind, id, length_bytes: place.length_bytes, pack: frame.pack };
+                    found.push((frame.number_in_pack, place.offset_bytes, kept));
                 }
                 Ok(())
             })?;
-            found.sort_unstable_by_key(|(pack, frame, offset_bytes, ..)| (*pack, *frame, *offset_bytes));
+            found.sort_unstable_by_key(|(frame, offset_bytes, kept)| (kept.pack, *frame, *offset_bytes));
             // Two segments may list the same pack.
-            found.dedup_by_key(|(pack, .., id)| (*pack, *id));
-            Ok(found.into_iter().map(|(pack, _, _, kind, id)| (kind, id, pack)).collect())
+            found.dedup_by_key(|(_, _, kept)| (kept.pack, kept.id));
+            Ok(found.into_iter().map(|(_, _, kept)| kept).collect())
         })
         .await
     }

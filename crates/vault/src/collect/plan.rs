@@ -90,6 +90,8 @@ pub(super) struct Survey {
     pub(super) moment: Moment,
     pub(super) marker: Marker,
     pub(super) plan: CollectPlan,
+    /// Needed bytes in each pack that is to be repacked.
+    pub(super) live_bytes: BTreeMap<Digest, u64>,
 }
 
 impl Survey {
@@ -116,7 +118,9 @@ impl Survey {
         plan.young = young.into_iter().map(|(until, packs)| YoungPacks { until, packs }).collect();
         let dead = plan.drop.iter().chain(&plan.repack).chain(&plan.orphans).map(|pack| pack.dead_bytes);
         plan.freed_bytes = dead.sum();
-        Ok(Self { state, moment, marker, plan })
+        let repacked = plan.repack.iter().filter_map(|pack| usage.get_key_value(&pack.pack));
+        let live_bytes = repacked.map(|(pack, usage)| (*pack, usage.live_bytes)).collect();
+        Ok(Self { state, moment, marker, plan, live_bytes })
     }
 }
 
@@ -187,7 +191,9 @@ impl CollectPlan {
                 size_bytes: ByteCount(size_bytes.unwrap_or_default()),
                 dead_bytes: ByteCount(dead_bytes),
             };
-            let is_sparse = share(100, dead) >= options.repack_dead_percent.into();
+            // Who may only write cannot copy what is needed.
+            let is_sparse = share(100, dead) >= options.repack_dead_percent.into()
+                && shared.keys.check_can_read().is_ok();
             match (usage.live_bytes, dead) {
                 (0, _) => self.drop.push(of_pack),
                 (_, 0) => {}
