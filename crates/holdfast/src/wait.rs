@@ -123,7 +123,7 @@ fn conclude(context: &Context, job: &JobView) -> Result<(), Failure> {
         Some(JobResult::Verified(verified)) => context.output.one(verified)?,
         Some(JobResult::Collected(collected)) => context.output.one(collected)?,
         Some(JobResult::Synced(synced)) => context.output.one(synced)?,
-        Some(JobResult::Repaired(repaired)) => context.output.one(repaired)?,
+        Some(JobResult::Repaired(repaired)) => context.output.one(&**repaired)?,
         None => {}
     }
     let what = format!("{} of {}", job.kind, job.subject);

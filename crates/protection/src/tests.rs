@@ -329,7 +329,7 @@ async fn a_restored_vm_has_its_own_identity_unless_it_takes_the_old_ones_place()
 async fn damage_is_found_by_verify_and_by_restore_and_never_returned() {
     let world = World::new().await;
     let point = world.backup().await.unwrap();
-    let report = verify(&world.vault, &VerifyOptions::default(), &world.monitor()).await.unwrap();
+    let report = verify(&world.vault, &vault::VerifyOptions::default(), &world.monitor()).await.unwrap();
     assert!(report.is_clean());
 
     let pack = largest_file(&world.path("vault/packs"));
@@ -338,7 +338,7 @@ async fn damage_is_found_by_verify_and_by_restore_and_never_returned() {
     bytes[middle] ^= 1;
     std::fs::write(&pack, bytes).unwrap();
 
-    let report = verify(&world.vault, &VerifyOptions::default(), &world.monitor()).await.unwrap();
+    let report = verify(&world.vault, &vault::VerifyOptions::default(), &world.monitor()).await.unwrap();
     assert!(!report.is_clean());
     let mut failures = 0;
     for disk in ["root", "data"] {

@@ -44,7 +44,7 @@ pub(crate) type Outcome = std::result::Result<JobResult, WorkFailure>;
 #[derive(Debug)]
 pub(crate) struct WorkFailure {
     pub(crate) failure: Failure,
-    pub(crate) result: Option<JobResult>,
+    pub(crate) result: Option<Box<JobResult>>,
 }
 
 impl<E: Into<Failure>> From<E> for WorkFailure {

@@ -68,5 +68,5 @@ pub enum JobResult {
     /// What was brought to a copy.
     Synced(SyncView),
     /// What a repair did, or would do; also of one that left damage, whose job has failed.
-    Repaired(RepairView),
+    Repaired(Box<RepairView>),
 }

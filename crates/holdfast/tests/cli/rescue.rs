@@ -62,7 +62,7 @@ async fn back_up(directory: &Path, disk: &[u8]) {
     let mut writer = vault.writer().await.unwrap();
     let image = Arc::new(MemoryImage::new(disk.to_vec()));
     let source = DiskSource { image, parent: None, changes: None };
-    let stored = writer.store_disk(source, &Monitor::default()).await.unwrap();
+    let stored = Box::pin(writer.store_disk(source, &Monitor::default())).await.unwrap();
     writer.commit(point(&stored)).await.unwrap();
 }
 

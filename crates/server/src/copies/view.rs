@@ -39,8 +39,14 @@ pub(crate) async fn view(site: &Site, known: &KnownVault, copy: KnownCopy) -> Co
         Ok(Ok(lag)) => {
             view.points_behind = Some(lag.points_behind);
             view.behind_since = lag.behind_since;
-            if view.state != CopyState::Syncing {
-                view.state = if lag.is_behind { CopyState::Behind } else { CopyState::UpToDate };
+            view.state = match (view.state, lag.is_behind) {
+                (CopyState::Syncing, _) => CopyState::Syncing,
+                (_, false) => CopyState::UpToDate,
+                (CopyState::Failing, true) => CopyState::Failing,
+                (_, true) => CopyState::Behind,
+            };
+            if !lag.is_behind {
+                view.problem = None;
             }
             return view;
         }

@@ -61,7 +61,7 @@ impl Jobs {
         let mut job = active.job.borrow().clone();
         job.ended_at = Some(self.env.clock.now());
         let (result, failure) = match outcome {
-            Ok(result) => (Some(result), None),
+            Ok(result) => (Some(Box::new(result)), None),
             Err(WorkFailure { failure, result }) => (result, Some(failure)),
         };
         job.result = result.and_then(|result| serde_json::to_value(result).ok());

@@ -55,7 +55,7 @@ async fn work(
     let report = report.map_err(|error| Failure::from(error).during("repairing the vault"))?;
     let view = view(&known, dry_run, &report);
     if view.unhealed_count == 0 && (dry_run || view.hurt_points.is_empty()) {
-        return Ok(JobResult::Repaired(view));
+        return Ok(JobResult::Repaired(Box::new(view)));
     }
     let detail = format!(
         "{} objects of the vault {} cannot be healed, and {} recovery points are hurt",
@@ -65,7 +65,7 @@ async fn work(
     );
     let failure = Failure::new(Code::Damaged, detail)
         .with_hint("a copy that has them heals them: holdfast vault copy add, or attach the old store");
-    Err(WorkFailure { failure, result: Some(JobResult::Repaired(view)) })
+    Err(WorkFailure { failure, result: Some(Box::new(JobResult::Repaired(Box::new(view)))) })
 }
 
 fn view(known: &KnownVault, dry_run: bool, report: &RepairReport) -> RepairView {

@@ -96,7 +96,7 @@ async fn work(
         monitor.phase("starting the VM");
         if let Err(error) = site.hypervisor.start(&vms::access(&vm)).await {
             let failure = Failure::from(error).during("the VM is restored but did not start");
-            return Err(WorkFailure { failure, result: Some(JobResult::RestoredVm(view)) });
+            return Err(WorkFailure { failure, result: Some(Box::new(JobResult::RestoredVm(view))) });
         }
         view.started = true;
     }

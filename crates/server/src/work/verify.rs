@@ -70,7 +70,7 @@ async fn work(site: &Site, known: KnownVault, request: VerifyRequest, monitor: A
     );
     let failure = Failure::new(Code::Damaged, detail)
         .with_hint("the intact points restore in full, and of the others the disks that are not named");
-    Err(WorkFailure { failure, result: Some(JobResult::Verified(view)) })
+    Err(WorkFailure { failure, result: Some(Box::new(JobResult::Verified(view))) })
 }
 
 fn scope(site: &Site, request: VerifyRequest, checks: &PackChecks) -> VerifyScope {

@@ -150,7 +150,7 @@ async fn a_vault_is_healed_from_its_copy() {
     let repaired = async |request: &RepairRequest| -> RepairView {
         let ended = site.end(&site.client.repair("main", request).await.unwrap()).await;
         match ended.result {
-            Some(JobResult::Repaired(view)) => view,
+            Some(JobResult::Repaired(view)) => *view,
             other => panic!("{other:?}, {:?}", ended.problem),
         }
     };
