@@ -57,6 +57,11 @@ impl DataDirectory {
         self.path.join("scratch")
     }
 
+    /// What can be made anew at any time: the indexes of open vaults, in files without names.
+    pub(crate) fn index(&self) -> PathBuf {
+        self.path.join("cache").join("index")
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         api::socket_path(&self.path)
     }

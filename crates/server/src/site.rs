@@ -16,7 +16,6 @@ use crate::{
     directory::DataDirectory,
     failure::{Failure, Result},
     jobs::Jobs,
-    keystore::KeyStore,
     startup,
     vaults::Vaults,
 };
@@ -104,7 +103,7 @@ impl Site {
             env: config.env.clone(),
         };
         let hypervisor = hypervisor.unwrap_or_else(|| Arc::new(QemuHypervisor::new(qemu.clone())));
-        let vaults = Vaults::new(catalog.clone(), KeyStore::new(directory.keys()), config.env.clone());
+        let vaults = Vaults::new(catalog.clone(), &directory, config.env.clone());
         let jobs = Jobs::new(catalog.clone(), config.env.clone(), config.running_limit);
         let site = Self {
             started_at: config.env.clock.now(),

@@ -5,7 +5,7 @@ mod probe;
 mod settings;
 mod view;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use api::{AttachVault, Code, CreateVault, UnlockWith};
 use catalog::{Catalog, KnownCopy, KnownVault};
@@ -32,14 +32,17 @@ pub(crate) struct Vaults {
     catalog: Catalog,
     keys: KeyStore,
     env: Env,
+    /// Where the indexes of vaults lie.
+    index: PathBuf,
     handles: std::sync::Mutex<BTreeMap<VaultId, Arc<OnceCell<Vault>>>>,
     /// Held while a vault becomes known, so that a check of its name stays true.
     admission: Mutex<()>,
 }
 
 impl Vaults {
-    pub(crate) fn new(catalog: Catalog, keys: KeyStore, env: Env) -> Self {
-        Self { catalog, keys, env, handles: std::sync::Mutex::default(), admission: Mutex::new(()) }
+    pub(crate) fn new(catalog: Catalog, directory: &DataDirectory, env: Env) -> Self {
+        let (keys, index) = (KeyStore::new(directory.keys()), directory.index());
+        Self { catalog, keys, env, index, handles: std::sync::Mutex::default(), admission: Mutex::new(()) }
     }
 
     /// All known vaults, by name.
@@ -95,7 +98,7 @@ impl Vaults {
         if opened.id() != known.id {
             return Err(Failure::new(Code::WrongKey, format!("{opening}: another vault is at {url} now")));
         }
-        Ok(opened)
+        Ok(opened.with_index_directory(&self.index))
     }
 
     /// Creates a vault and makes it known. Returns the key file too where one was made for it.
@@ -123,6 +126,7 @@ impl Vaults {
             }
         };
         let vault = Vault::create(&location, &[NewSlot::unlabelled(key)], self.env.clone()).await?;
+        let vault = vault.with_index_directory(&self.index);
         if let Some(text) = &key_file {
             self.keys.save_key_file(vault.id(), text)?;
         }
@@ -139,6 +143,7 @@ impl Vaults {
             UnlockWith::KeyFile(text) => text.parse()?,
         };
         let vault = Vault::open(&location, &unlock, self.env.clone()).await.map_err(failure_of_open)?;
+        let vault = vault.with_index_directory(&self.index);
         let Some(mut known) =
             self.catalog.vault(vault.id().as_str()).await?.filter(|known| known.id == vault.id())
         else {

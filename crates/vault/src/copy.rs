@@ -71,7 +71,7 @@ impl Vault {
     /// has written to; nothing is changed there. [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) when the log of either is
     /// damaged.
     pub async fn copy_to(&self, location: &StoreLocation, monitor: &Monitor) -> Result<CopyReport> {
-        monitor.unless_cancelled(self.run_copy(location, monitor)).await
+        monitor.unless_cancelled(Box::pin(self.run_copy(location, monitor))).await
     }
 
     /// How far the copy at a place is.

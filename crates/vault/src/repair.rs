@@ -131,7 +131,7 @@ impl Vault {
         options: RepairOptions,
         monitor: &Monitor,
     ) -> Result<RepairReport> {
-        monitor.unless_cancelled(self.run_repair(copies, options, monitor)).await
+        monitor.unless_cancelled(Box::pin(self.run_repair(copies, options, monitor))).await
     }
 
     async fn run_repair(
@@ -142,7 +142,13 @@ impl Vault {
     ) -> Result<RepairReport> {
         let mut stores = Vec::new();
         for copy in copies {
-            stores.push(Store::open(copy, &self.shared.env).await?);
+            // A copy that cannot be asked may have what is about to be given up: nothing is done without it.
+            let store = Store::open(copy, &self.shared.env).await.map_err(|error| {
+                error.with_guidance(
+                    "repair without this copy: name the others with --from-copy, or remove it with: holdfast vault copy remove",
+                )
+            })?;
+            stores.push(store);
         }
         let mut repair = Repair {
             shared: Arc::new(self.shared.afresh()),

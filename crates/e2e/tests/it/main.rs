@@ -11,4 +11,6 @@ mod fixture;
 mod killed;
 mod names;
 mod restore;
+mod small_file_system;
 mod story;
+mod vault;

@@ -10,6 +10,7 @@ use vault::{CollectOptions, CollectPlan, CollectReport};
 
 use super::{document_of, open_vault};
 use crate::{
+    copies,
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome},
     site::Site,
@@ -46,7 +47,9 @@ async fn work(site: &Site, known: KnownVault, request: CollectRequest, monitor: 
         planned(&known, &Box::pin(vault.plan_collection(&options, &step)).await.map_err(failed)?)
     } else {
         let step = vault_monitor(&operation, "collecting garbage".to_owned());
-        done(&known, &Box::pin(vault.collect(&options, &step)).await.map_err(failed)?)
+        let done = done(&known, &Box::pin(vault.collect(&options, &step)).await.map_err(failed)?);
+        copies::sync_behind_of(site, known.id).await;
+        done
     };
     Ok(JobResult::Collected(view))
 }

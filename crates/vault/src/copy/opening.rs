@@ -63,7 +63,7 @@ impl Copy<'_> {
             }
         }
         for slot in theirs.difference(&ours) {
-            if !self.source.store.head(ObjectKind::KeySlot, slot).await?.is_some() {
+            if self.source.store.head(ObjectKind::KeySlot, slot).await?.is_none() {
                 self.target.delete(ObjectKind::KeySlot, slot).await?;
             }
         }

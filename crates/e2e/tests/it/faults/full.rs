@@ -1,21 +1,15 @@
 //! A vault without space.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use api::{VaultView, VerifyView, VmView};
 use model::DiskFormat;
-use testkit::{
-    command::run,
-    qemu::{BlankDisk, BlankVm},
-};
+use testkit::qemu::{BlankDisk, BlankVm};
 
-use crate::fixture::{
-    assert_same, back_up, noise, points, protect_blank, restored_bytes, site_with_vault, words,
+use crate::{
+    fixture::{assert_same, back_up, noise, points, protect_blank, restored_bytes, site_with_vault, words},
+    small_file_system::SmallFileSystem,
 };
 
 const MIB: usize = 1 << 20;
@@ -24,9 +18,10 @@ const MIB: usize = 1 << 20;
 async fn a_full_vault_fails_the_backup_and_keeps_what_it_has() -> Result<()> {
     let site = site_with_vault().await?;
     let small = SmallFileSystem::mount(&site.directory().join("small"))?;
-    let ballast = small.0.join("ballast");
+    let ballast = small.path().join("ballast");
     fs::write(&ballast, vec![1; 96 * MIB])?;
-    let _: VaultView = site.json(words!["vault", "create", "small", "--url", small.0.join("vault")]).await?;
+    let _: VaultView =
+        site.json(words!["vault", "create", "small", "--url", small.path().join("vault")]).await?;
 
     let content = noise(1, 8 * MIB);
     let disk = BlankDisk::new("vda", DiskFormat::Qcow2, content.clone());
@@ -53,34 +48,4 @@ async fn a_full_vault_fails_the_backup_and_keeps_what_it_has() -> Result<()> {
     let verified: VerifyView = site.json(["vault", "verify", "small"]).await?;
     assert_eq!((verified.damages.len(), verified.intact_point_count), (0, 2));
     Ok(())
-}
-
-/// A file system of 128 MiB in memory, unmounted when dropped.
-struct SmallFileSystem(PathBuf);
-
-impl SmallFileSystem {
-    fn mount(path: &Path) -> Result<Self> {
-        fs::create_dir(path)?;
-        run(as_root("mount").args(["-t", "tmpfs", "-o", "size=128m,mode=0777", "tmpfs"]).arg(path)).context(
-            "a small file system cannot be mounted: run this test as root, or as one who may use sudo",
-        )?;
-        Ok(Self(path.to_owned()))
-    }
-}
-
-impl Drop for SmallFileSystem {
-    fn drop(&mut self) {
-        if let Err(error) = run(as_root("umount").arg("--lazy").arg(&self.0)) {
-            eprintln!("{} stays mounted: {error:#}", self.0.display());
-        }
-    }
-}
-
-fn as_root(program: &str) -> Command {
-    if rustix::process::geteuid().is_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("sudo");
-    command.args(["--non-interactive", program]);
-    command
 }

@@ -186,7 +186,7 @@ pub(super) async fn list(session: &Session, path: String, folder: Path) -> Store
             let source = format!("folders in {path} are more than {FOLDERS_DEEP_MAX} deep").into();
             return Err(StoreError::Generic { store: STORE, source });
         }
-        let read: Vec<(Vec<ObjectMeta>, Vec<(String, Path)>)> = stream::iter(folders)
+        let read: Vec<Folder> = stream::iter(folders)
             .map(|(path, folder)| list_folder(session, path, folder, depth == 0))
             .buffered(DIRECTORIES_AT_ONCE)
             .try_collect()
@@ -200,13 +200,16 @@ pub(super) async fn list(session: &Session, path: String, folder: Path) -> Store
     Ok(found)
 }
 
-/// The objects in one folder, and the folders in it.
+/// The objects in one folder, and the folders in it: where they are on the server, and in the store.
+type Folder = (Vec<ObjectMeta>, Vec<(String, Path)>);
+
+/// Reads one folder.
 async fn list_folder(
     session: &Session,
     path: String,
     folder: Path,
     may_be_absent: bool,
-) -> StoreResult<(Vec<ObjectMeta>, Vec<(String, Path)>)> {
+) -> StoreResult<Folder> {
     let entries = match session.read_directory(&path).await {
         Err(SftpError::Status(status)) if may_be_absent && status.status_code == StatusCode::NoSuchFile => {
             return Ok((Vec::new(), Vec::new()));
