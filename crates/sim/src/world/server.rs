@@ -36,7 +36,7 @@ impl Server {
             lives += 1;
             let process = self.world.frail_process(format!("{}.{lives}", self.name));
             // Two hands of one process share its handle.
-            process.run(self.live(&process, until)).await;
+            process.run(Box::pin(self.live(&process, until))).await;
             sleep(self.dice.duration(Duration::from_secs(1), Duration::from_secs(200))).await;
         }
     }

@@ -47,7 +47,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// Ids of which many begin alike, as those of digests never do.
 fn id(chunk: u16) -> ChunkId {
     let mut id = *blake3::hash(&chunk.to_le_bytes()).as_bytes();
-    if chunk % 4 == 0 {
+    if chunk.is_multiple_of(4) {
         id[..8].fill(7);
     }
     ChunkId(id)
