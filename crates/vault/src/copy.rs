@@ -51,6 +51,12 @@ pub struct CopyStatus {
     pub behind_since: Option<Timestamp>,
 }
 
+/// The name of a copy's mark: the digests of the entry that is made next, and of the one before it.
+const MARK: &str = "copied";
+
+/// The largest mark that is read.
+const MARK_BYTES_MAX: u64 = 256;
+
 /// One run of a copy.
 struct Copy<'a> {
     source: &'a Shared,
@@ -104,9 +110,10 @@ impl Vault {
         let log = self.shared.log_of(&target);
         let mut copy = Copy { source: &self.shared, target, log, monitor, report: CopyReport::default() };
         monitor.begin(0)?;
-        copy.mirror_slots().await?;
         let mut goal = self.shared.log.refresh().await?;
         let mut state = copy.log.refresh_or_empty().await?;
+        copy.check_descent(&state, &goal).await?;
+        copy.mirror_slots().await?;
         loop {
             copy.check_descent(&state, &goal).await?;
             if state.sequence >= goal.sequence {
@@ -131,6 +138,12 @@ impl Vault {
     }
 }
 
+/// Whether a copy's mark names the last entry of its log.
+fn names(mark: &[u8], state: &State) -> bool {
+    let head = state.head.to_string();
+    std::str::from_utf8(mark).is_ok_and(|mark| mark.split_whitespace().any(|digest| digest == head))
+}
+
 impl Shared {
     /// The log of a copy.
     pub(crate) fn log_of(&self, copy: &Store) -> Log {
@@ -146,10 +159,20 @@ impl Copy<'_> {
         }
         let name = state.sequence.entry_name();
         let entry = self.source.store.get_named(&name, ENTRY_BYTES_MAX).await?;
-        match entry {
-            Some(bytes) if Digest::of(&bytes) != state.head => Err(self.diverged(state.sequence)),
-            _ => Ok(()),
-        }
+        let is_ours = match entry {
+            Some(bytes) => Digest::of(&bytes) == state.head,
+            None if state.sequence == Sequence(0) => true,
+            // The vault has no such old entries any more: the copy's mark tells whether we made its last.
+            None => {
+                self.target.get_named(MARK, MARK_BYTES_MAX).await?.is_some_and(|mark| names(&mark, state))
+            }
+        };
+        if is_ours { Ok(()) } else { Err(self.diverged(state.sequence)) }
+    }
+
+    /// Says in the copy which entry comes next, and after which: whoever finds another there knows that it is not ours.
+    async fn mark(&self, next: Digest, state: &State) -> Result<()> {
+        self.target.put_named(MARK, format!("{next} {}\n", state.head).into_bytes()).await
     }
 
     fn diverged(&self, sequence: Sequence) -> Error {

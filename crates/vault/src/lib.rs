@@ -11,6 +11,7 @@
 //! log/<16 digits>            what happened, by number: commits, deletions, collections
 //! states/<16 digits>         what a vault is after the entry with that number
 //! clock/<16 digits>          to see what time it is by the store's clock; gone at once
+//! copied                     in a copy: which entry was made there last
 //! reserve                    room that deleting needs in a full store
 //! ```
 //!

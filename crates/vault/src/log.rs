@@ -203,9 +203,13 @@ impl Log {
     pub(crate) async fn write_state(&self, state: &State) -> Result<()> {
         let bytes = state.encode(&self.keys, env::random(&*self.env.entropy))?;
         let name = state.sequence.state_name();
-        // Whoever wrote it first wrote the same; but it may have been damaged since, and entries are deleted on its word.
+        // Whoever wrote it first wrote the same; but it may have been damaged since, or be of a log that went another way,
+        // and entries are deleted on its word.
         if self.store.create_named(&name, bytes.clone()).await? == Created::New
-            || self.read_state(state.sequence).await?.is_some_and(|found| found.is_ok())
+            || self
+                .read_state(state.sequence)
+                .await?
+                .is_some_and(|found| found.is_ok_and(|found| found.head == state.head))
         {
             return Ok(());
         }

@@ -95,6 +95,14 @@ impl Vault {
             }
             Err(error) => return Err(error),
         }
+        for folder in ["log", "states", "packs", "index", "points"] {
+            if !store.list_named(folder).await?.is_empty() {
+                let context = format!("there are the remains of a vault in {}", store.place());
+                return Err(Error::new(ErrorKind::AlreadyExists, context).with_guidance(
+                    "choose an empty place; a copy of the vault may have the config that is missing here",
+                ));
+            }
+        }
         probe::require_create_if_absent(&store).await?;
         let vault_id = VaultId::from_random(env::random(&*env.entropy));
         let created_at = env.clock.now();
@@ -243,9 +251,18 @@ impl Shared {
 
     /// Brings the index to the vault's state, as far as that is known where the log is damaged.
     pub(crate) async fn refresh_to_read(&self) -> Result<Fresh> {
-        let state = self.log.refresh_to_read().await?;
-        let unreadable = self.follow(&state).await?;
-        Ok(Fresh { state, unreadable })
+        let mut state = self.log.refresh_to_read().await?;
+        loop {
+            let unreadable = self.follow(&state).await?;
+            if unreadable.iter().all(|(_, error)| error.kind() != ErrorKind::NotFound) {
+                return Ok(Fresh { state, unreadable });
+            }
+            let later = self.log.refresh_to_read().await?;
+            if later.sequence == state.sequence {
+                return Ok(Fresh { state, unreadable });
+            }
+            state = later;
+        }
     }
 
     /// Brings the index to this state, or leaves it at a later one. Returns the segments that cannot be read, and why: what

@@ -1,5 +1,7 @@
 //! One suite for every kind of store, against real servers.
 
+#![allow(clippy::unwrap_used)] // a test that fails may panic
+
 #[path = "stores/azure.rs"]
 mod azure;
 #[path = "stores/lock.rs"]

@@ -43,7 +43,7 @@ impl Copy<'_> {
             }
             self.log.trim(state).await?;
         }
-        self.create_entry(entry.sequence, next.to_vec()).await?;
+        self.create_entry(entry.sequence, next.to_vec(), state).await?;
         self.count(state, &after);
         Ok(Some(Arc::new(after)))
     }
@@ -71,7 +71,8 @@ impl Copy<'_> {
             after.body.garbage.remove(&goal.body.collected);
         }
         self.log.write_state(&after).await?;
-        self.create_entry(goal.sequence, entry.to_vec()).await?;
+        self.create_entry(goal.sequence, entry.to_vec(), state).await?;
+        self.delete(&left_behind).await?;
         self.log.trim(&after).await?;
         self.count(state, &after);
         Ok(Some(Arc::new(after)))
@@ -90,19 +91,28 @@ impl Copy<'_> {
     async fn left_behind(&self, before: &State, after: &State) -> Result<Garbage> {
         let gone: BTreeSet<Digest> = before.body.segments.difference(&after.body.segments).copied().collect();
         let mut packs = self.packs_of(gone.iter().copied()).await?;
+        // An earlier leap may have died before it deleted.
+        let old = before.body.garbage.values();
+        packs.extend(old.clone().flat_map(|garbage| &garbage.packs).copied());
+        let mut points: BTreeSet<Digest> = objects(before);
+        points.extend(old.clone().flat_map(|garbage| &garbage.points).copied());
+        let mut segments = gone;
+        segments.extend(old.flat_map(|garbage| &garbage.segments).copied());
+        segments.retain(|segment| !after.body.segments.contains(segment));
         if !packs.is_empty() {
             let needed = self.packs_of(after.body.segments.iter().copied()).await?;
             packs.retain(|pack| !needed.contains(pack));
         }
-        let points = objects(before).difference(&objects(after)).copied().collect();
-        Ok(Garbage { points, segments: gone.into_iter().collect(), packs: packs.into_iter().collect() })
+        let points = points.difference(&objects(after)).copied().collect();
+        Ok(Garbage { points, segments: segments.into_iter().collect(), packs: packs.into_iter().collect() })
     }
 
     async fn is_overtaken(&self, goal: &State) -> Result<bool> {
         Ok(self.source.log.refresh().await?.body.collected > goal.body.collected)
     }
 
-    async fn create_entry(&self, sequence: Sequence, bytes: Vec<u8>) -> Result<()> {
+    async fn create_entry(&self, sequence: Sequence, bytes: Vec<u8>, before: &State) -> Result<()> {
+        self.mark(Digest::of(&bytes), before).await?;
         match self.target.create_named(&sequence.entry_name(), bytes).await? {
             Created::New => Ok(()),
             Created::Exists => Err(self.diverged(sequence)),

@@ -2,7 +2,7 @@
 
 use super::{Cure, DamagedObject, LogHealth, Repair};
 use crate::{
-    Digest, Result, Sequence,
+    Digest, ErrorKind, Result, Sequence,
     log::{Appended, ENTRY_BYTES_MAX, Entry, Log, LogDamage, LogPart, State, entry::Collection},
 };
 
@@ -34,6 +34,8 @@ impl Repair<'_> {
         }
         let state = match live.refresh().await {
             Ok(state) => (*state).clone(),
+            // What a newer release wrote is no damage.
+            Err(error) if error.kind() == ErrorKind::UnsupportedVersion => return Err(error),
             Err(error) => {
                 tracing::debug!(%error, "the log is pieced together");
                 self.piece_together().await?

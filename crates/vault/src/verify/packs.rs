@@ -59,11 +59,16 @@ pub(super) async fn check(
             Ok::<_, Error>((digest, size_bytes, check_stored(shared, digest).await?))
         })
         .buffer_unordered(at_once);
+    let mut gone = Vec::new();
     while let Some((digest, size_bytes, checked)) = checks.try_next().await? {
         report.packs += 1;
         report.chunks += checked.chunks;
         report.digest_only_packs += u64::from(checked.digest_only);
         report.checked_bytes += size_bytes;
+        if let [Damage::MissingPack { pack }] = checked.damage[..] {
+            gone.push(pack);
+            continue;
+        }
         if checked.damage.is_empty() {
             report.sound_packs.insert(digest, shared.env.clock.now());
         } else {
@@ -72,6 +77,11 @@ pub(super) async fn check(
         checked.damage.into_iter().for_each(|damage| report.add(damage));
         report.damage_count += checked.unlisted;
         monitor.advance(size_bytes)?;
+    }
+    drop(checks);
+    for pack in missing(shared, gone).await? {
+        suspect.insert(pack);
+        report.add(Damage::MissingPack { pack });
     }
     Ok(suspect)
 }

@@ -136,7 +136,10 @@ impl Packer {
                         return Err(robbed());
                     }
                 }
-                self.collected = state.body.collected;
+                // Packs that are on their way, or in no segment yet, are still to be looked for.
+                if self.uploads.is_empty() && self.unlisted.packs.is_empty() {
+                    self.collected = state.body.collected;
+                }
             }
             let change = Change::Index { segments: self.segments.clone() };
             match self.shared.log.try_append(&state, change).await? {

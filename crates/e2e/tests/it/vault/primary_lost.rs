@@ -25,7 +25,7 @@ async fn a_copy_restores_all_points_when_the_vault_is_gone() -> Result<()> {
     fs::remove_dir_all(main_directory(&site))?;
     vm.assert_restores_by(&site, &[], &words!["--from-copy", "off"]).await?;
     let (_, message) = site.failure(["backup", "vm"]).await?;
-    assert!(message.contains("main") && message.contains("hint:"), "{message}");
+    assert!(message.contains("no vault") && message.contains("hint:"), "{message}");
 
     site.kill_server().await?;
     site.start_server().await?;

@@ -1,6 +1,6 @@
 //! A VM that is stopped, with one raw disk that the test writes. What each of its points has to restore is known.
 
-use std::{ffi::OsString, fs, path::PathBuf};
+use std::{ffi::OsString, fs, mem, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use api::PointView;
@@ -24,8 +24,9 @@ impl StoppedVm {
         let definition = site.directory().join(format!("{name}.toml"));
         let content = noise(1, length_bytes);
         fs::write(&image, &content)?;
+        let path = image.to_str().context("the path of the disk is not UTF-8")?;
         let text = format!(
-            "name = {name:?}\nmemory = \"64MiB\"\nagent = false\n\n[[disk]]\nname = \"vda\"\npath = {image:?}\nformat = \"raw\"\n"
+            "name = {name:?}\nmemory = \"64MiB\"\nagent = false\n\n[[disk]]\nname = \"vda\"\npath = {path:?}\nformat = \"raw\"\n"
         );
         fs::write(&definition, text)?;
         site.run(words!["vm", "add", "--definition", definition]).await?;
@@ -64,7 +65,7 @@ impl StoppedVm {
     /// Deletes all points but the newest.
     pub async fn delete_old_points(&mut self, site: &Site) -> Result<()> {
         let newest = self.history.pop().context("there is a point")?;
-        for (id, _) in std::mem::replace(&mut self.history, vec![newest]) {
+        for (id, _) in mem::replace(&mut self.history, vec![newest]) {
             site.run(["point", "delete", &self.reference(&id)]).await?;
         }
         Ok(())

@@ -36,7 +36,7 @@ async fn two_servers_back_up_into_one_vault_while_one_collects_its_garbage() -> 
             tokio::join!(left.back_up(&one), right.back_up(&two), collect(&one));
         of_left?;
         of_right?;
-        println!("{:?}", collected?);
+        collected?;
     }
     for site in [&one, &two] {
         assert_clean(site, "main").await?;
