@@ -25,7 +25,7 @@ fn sound_worlds_break_no_rule() {
 
 #[test]
 fn a_seed_tells_everything() {
-    for seed in 0..8 {
+    for seed in 0..4 {
         let (first, second) = (run_seed(seed, None), run_seed(seed, None));
         assert_eq!((first.event_count, first.digest), (second.event_count, second.digest), "seed {seed}");
         assert_ne!(first.digest, run_seed(seed + 1000, None).digest, "seed {seed}");
