@@ -1,6 +1,8 @@
 //! What must hold whenever the store works, seen through a handle that was never used before.
 
+mod copies;
 mod leaks;
+mod repairs;
 
 use std::sync::Arc;
 
@@ -17,14 +19,20 @@ pub(crate) async fn check(world: &World) {
     if world.rots {
         return check_bytes(world).await;
     }
-    if let Err(violation) = check_points(world).await {
+    let checked = async {
+        check_points(world).await?;
+        copies::check(world).await
+    };
+    if let Err(violation) = checked.await {
         world.model().violated(violation);
     }
 }
 
-/// Checks that a vault whose points are all deleted becomes empty. The world ends here.
+/// Checks that a vault whose points are all deleted becomes empty or, where objects lose bits, that it can be repaired. The
+/// world ends here.
 pub(crate) async fn check_end(world: &World) {
-    if let Err(violation) = leaks::check(world).await {
+    let checked = if world.rots { repairs::check(world).await } else { leaks::check(world).await };
+    if let Err(violation) = checked {
         world.model().violated(violation);
     }
 }
@@ -50,6 +58,10 @@ async fn check_points(world: &World) -> Result<(), String> {
         return Err(format!("point object {digest} cannot be read: {error}"));
     }
     let fates = vault.fates().await.map_err(|error| format!("the fates cannot be listed: {error}"))?;
+    let settings = vault.settings().await.map_err(|error| format!("the settings cannot be read: {error}"))?;
+    if let Some(locked) = world.model().locked {
+        settings.may_follow(&locked).map_err(|why| format!("{why}, and somebody did"))?;
+    }
     let live: Vec<PointId> = listed.points.iter().map(|record| record.summary.id).collect();
     let kept: Vec<PointId> = fates.iter().map(|fate| fate.id).collect();
     let deleted: Vec<(PointId, Vec<DiskMap>)> = {

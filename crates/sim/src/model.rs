@@ -50,6 +50,8 @@ pub(crate) struct Model {
     pub(crate) points: BTreeMap<PointId, PointFacts>,
     /// The shortest time for which anybody asked to keep deleted points.
     pub(crate) soft_delete_days_min: u32,
+    /// Settings that locked the vault, as far as that was acknowledged.
+    pub(crate) locked: Option<VaultSettings>,
     /// The first rule that was seen broken.
     pub(crate) violation: Option<String>,
 }
@@ -58,7 +60,7 @@ impl Model {
     /// The VMs of a new world.
     pub(crate) fn new(vms: Vec<Vm>) -> Self {
         let soft_delete_days_min = VaultSettings::default().soft_delete_days;
-        Self { vms, points: BTreeMap::new(), soft_delete_days_min, violation: None }
+        Self { vms, points: BTreeMap::new(), soft_delete_days_min, locked: None, violation: None }
     }
 
     /// Changes what is known of these points.

@@ -3,6 +3,7 @@
 
 mod backup;
 mod collection;
+mod copying;
 mod deletion;
 mod restore;
 mod server;
@@ -36,6 +37,7 @@ const REGION_BYTES: u64 = 4 << 20;
 pub(crate) struct World {
     pub(crate) start: Instant,
     pub(crate) store: Arc<SimStore>,
+    copy: Arc<SimStore>,
     pub(crate) trace: Arc<Trace>,
     pub(crate) dice: Dice,
     pub(crate) broken: Option<Broken>,
@@ -45,7 +47,7 @@ pub(crate) struct World {
     state_every: u64,
     fate: Fate,
     weather: Weather,
-    /// Objects lose bits, and then only one thing can be asked for: never a wrong byte.
+    /// Objects lose bits, and then only two things can be asked for: never a wrong byte, and a repair that tells the truth.
     pub(crate) rots: bool,
 }
 
@@ -54,6 +56,7 @@ impl World {
         let (start, dice) = (Instant::now(), Dice::new(seed));
         let flaw = broken.and_then(Broken::of_store);
         let store = SimStore::new("primary", start, dice.fork(), Arc::clone(&trace), flaw);
+        let copy = SimStore::new("copy", start, dice.fork(), Arc::clone(&trace), None);
         let vms = (0..dice.number(1..4)).map(|_| draw_vm(&dice)).collect();
         let fate = Fate {
             crash: dice.number(0..4) as u32,
@@ -63,6 +66,7 @@ impl World {
         Self {
             start,
             store: Arc::new(store),
+            copy: Arc::new(copy),
             trace,
             broken,
             model: Mutex::new(Model::new(vms)),
@@ -114,6 +118,21 @@ impl World {
         StoreLocation::at_hand(Arc::new(Connection::new(&self.store, process)))
     }
 
+    /// The copy as a vault of its own, without mistakes.
+    pub(crate) async fn open_copy(&self, process: &Arc<Process>) -> vault::Result<Vault> {
+        let unlock = Unlock::KeyFile(self.key_file.clone());
+        Vault::open(&self.copy_location(process), &unlock, process.env()).await
+    }
+
+    pub(crate) fn copy_location(&self, process: &Arc<Process>) -> StoreLocation {
+        StoreLocation::at_hand(Arc::new(Connection::new(&self.copy, process)))
+    }
+
+    fn set_weather(&self, weather: Weather) {
+        self.store.set_weather(weather);
+        self.copy.set_weather(weather);
+    }
+
     /// Lives through the world. The model holds what went wrong, if anything did.
     pub(crate) async fn run(self: &Arc<Self>) {
         let founder = self.sound_process("founder");
@@ -123,7 +142,7 @@ impl World {
         }
         let servers = self.dice.number(2..5);
         for round in 0..self.dice.number(1..4) {
-            self.store.set_weather(self.weather);
+            self.set_weather(self.weather);
             let running: Vec<_> = (0..servers)
                 .map(|number| {
                     let server = Server::new(self, format!("server-{round}{number}"));
@@ -135,24 +154,23 @@ impl World {
             while running.iter().any(|server| !server.is_finished()) && Instant::now() < deadline {
                 sleep(Duration::from_secs(60)).await;
             }
-            self.store.set_weather(Weather::default());
+            self.set_weather(Weather::default());
             checker::check(self).await;
             if self.is_over() {
                 return;
             }
             sleep(self.dice.duration(HOUR, 3 * DAY)).await;
             if self.rots {
-                for _ in 0..3 {
-                    self.store
-                        .rot(self.dice.pick(&["packs", "packs", "index", "points"]).unwrap_or(&"packs"));
+                for store in [&self.store, &self.store, &self.store, &self.copy] {
+                    store.rot(self.dice.pick(&["packs", "packs", "index", "points"]).unwrap_or(&"packs"));
                 }
             }
         }
-        self.store.set_weather(Weather::default());
+        self.set_weather(Weather::default());
         // Until whoever still stands still has gone on, and ended.
         sleep(10 * DAY).await;
         checker::check(self).await;
-        if !self.is_over() && !self.rots {
+        if !self.is_over() {
             checker::check_end(self).await;
         }
     }

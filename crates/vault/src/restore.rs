@@ -125,7 +125,8 @@ impl Restore<'_> {
         let mut buffer = self.buffers.take();
         let needed = leaf.chunks.iter().map(|chunk| chunk.end_bytes() as usize).max().unwrap_or(0);
         if buffer.len() < needed {
-            buffer.resize(needed, 0);
+            // Not resized: fresh zeros cost nothing where a sparse region leaves them untouched.
+            *buffer = vec![0; needed];
         }
         let wanted = match self.by_frame(range, leaf) {
             Err(_) => {

@@ -67,6 +67,10 @@ impl Work<'_> {
             let mut model = self.world.model();
             model.soft_delete_days_min = model.soft_delete_days_min.min(settings.soft_delete_days);
         }
-        self.vault.set_settings(settings).await
+        self.vault.set_settings(settings).await?;
+        if settings.immutability == Immutability::Locked {
+            self.world.model().locked = Some(settings);
+        }
+        Ok(())
     }
 }

@@ -69,10 +69,11 @@ impl Work<'_> {
             if Instant::now() >= until || self.world.is_over() {
                 return;
             }
-            match self.dice.number(0..16) {
+            match self.dice.number(0..18) {
                 0..7 => Box::pin(self.back_up()).await,
                 7..11 => Box::pin(self.change_points()).await,
                 11..14 => Box::pin(self.collect()).await,
+                14..16 => Box::pin(self.copy()).await,
                 _ => Box::pin(self.restore_any()).await,
             }
             sleep(self.dice.duration(Duration::ZERO, Duration::from_secs(40))).await;
