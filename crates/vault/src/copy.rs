@@ -51,11 +51,9 @@ pub struct CopyStatus {
     pub behind_since: Option<Timestamp>,
 }
 
-/// The name of a copy's mark: the digests of the entry that is made next, and of the one before it.
-const MARK: &str = "copied";
-
-/// The largest mark that is read.
-const MARK_BYTES_MAX: u64 = 256;
+/// The folder of a copy's marks: one for each entry that a copier made there, named by its digest. Several copiers may work
+/// on one copy, so none is ever taken back.
+const MARKS: &str = "copied";
 
 /// One run of a copy.
 struct Copy<'a> {
@@ -138,10 +136,8 @@ impl Vault {
     }
 }
 
-/// Whether a copy's mark names the last entry of its log.
-fn names(mark: &[u8], state: &State) -> bool {
-    let head = state.head.to_string();
-    std::str::from_utf8(mark).is_ok_and(|mark| mark.split_whitespace().any(|digest| digest == head))
+fn mark_of(entry: Digest) -> String {
+    format!("{MARKS}/{entry}")
 }
 
 impl Shared {
@@ -162,17 +158,15 @@ impl Copy<'_> {
         let is_ours = match entry {
             Some(bytes) => Digest::of(&bytes) == state.head,
             None if state.sequence == Sequence(0) => true,
-            // The vault has no such old entries any more: the copy's mark tells whether we made its last.
-            None => {
-                self.target.get_named(MARK, MARK_BYTES_MAX).await?.is_some_and(|mark| names(&mark, state))
-            }
+            // The vault has no such old entries any more: the copy's mark tells whether a copier made its last.
+            None => self.target.has_named(&mark_of(state.head)).await?,
         };
         if is_ours { Ok(()) } else { Err(self.diverged(state.sequence)) }
     }
 
-    /// Says in the copy which entry comes next, and after which: whoever finds another there knows that it is not ours.
-    async fn mark(&self, next: Digest, state: &State) -> Result<()> {
-        self.target.put_named(MARK, format!("{next} {}\n", state.head).into_bytes()).await
+    /// Says in the copy that an entry to come is a copier's.
+    async fn mark(&self, entry: Digest) -> Result<()> {
+        self.target.put_named(&mark_of(entry), &b"copied\n"[..]).await
     }
 
     fn diverged(&self, sequence: Sequence) -> Error {

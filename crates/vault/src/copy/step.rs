@@ -43,7 +43,7 @@ impl Copy<'_> {
             }
             self.log.trim(state).await?;
         }
-        self.create_entry(entry.sequence, next.to_vec(), state).await?;
+        self.create_entry(entry.sequence, next.to_vec()).await?;
         self.count(state, &after);
         Ok(Some(Arc::new(after)))
     }
@@ -71,7 +71,7 @@ impl Copy<'_> {
             after.body.garbage.remove(&goal.body.collected);
         }
         self.log.write_state(&after).await?;
-        self.create_entry(goal.sequence, entry.to_vec(), state).await?;
+        self.create_entry(goal.sequence, entry.to_vec()).await?;
         self.delete(&left_behind).await?;
         self.log.trim(&after).await?;
         self.count(state, &after);
@@ -111,8 +111,8 @@ impl Copy<'_> {
         Ok(self.source.log.refresh().await?.body.collected > goal.body.collected)
     }
 
-    async fn create_entry(&self, sequence: Sequence, bytes: Vec<u8>, before: &State) -> Result<()> {
-        self.mark(Digest::of(&bytes), before).await?;
+    async fn create_entry(&self, sequence: Sequence, bytes: Vec<u8>) -> Result<()> {
+        self.mark(Digest::of(&bytes)).await?;
         match self.target.create_named(&sequence.entry_name(), bytes).await? {
             Created::New => Ok(()),
             Created::Exists => Err(self.diverged(sequence)),
