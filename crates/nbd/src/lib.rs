@@ -1,7 +1,8 @@
-//! NBD: the protocol's codec, and a client whose exports are images and targets.
+//! NBD: the protocol's codec, a client whose exports are images and targets, and a server whose exports are images.
 //!
 //! [`codec`] turns messages into bytes and back, for both sides, and does no input or output. [`Client`] is one connection
-//! with many requests in flight. [`NbdImage`] reads an export over several connections, [`NbdTarget`] writes one.
+//! with many requests in flight. [`NbdImage`] reads an export over several connections, [`NbdTarget`] writes one. [`Server`]
+//! shows images to any client, read-only.
 //!
 //! Errors of an export, as [`image::ErrorKind`]:
 //! - `Gone`: the connection is lost, the server says nothing for two minutes while requests wait (for half an hour while a
@@ -17,11 +18,13 @@ pub mod codec;
 mod connections;
 mod endpoint;
 mod image;
+mod server;
 mod target;
 
 pub use client::{Client, Export};
 pub use endpoint::{Endpoint, list};
 pub use image::NbdImage;
+pub use server::{Exports, Server, Tls};
 pub use target::NbdTarget;
 
 /// The metadata context that tells data from zeros.

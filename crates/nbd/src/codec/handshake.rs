@@ -60,6 +60,17 @@ impl Greeting {
     }
 }
 
+/// Reads the client's answer to the greeting.
+///
+/// # Errors
+/// [`Malformed`] for flags that the protocol does not know: what such a client would say next has another meaning.
+pub fn decode_client_flags(bytes: [u8; 4]) -> Result<HandshakeFlags, Malformed> {
+    match u32::from_be_bytes(bytes) {
+        flags @ 0..=3 => Ok(HandshakeFlags(flags as u16)),
+        _ => Err(Malformed("flags that no client has")),
+    }
+}
+
 /// The client's answer to the greeting.
 #[must_use]
 pub fn encode_client_flags(flags: HandshakeFlags) -> [u8; 4] {
@@ -71,14 +82,22 @@ pub fn encode_client_flags(flags: HandshakeFlags) -> [u8; 4] {
 pub struct OptionCode(pub u32);
 
 impl OptionCode {
+    /// Begin the transmission, in the way that came before [`OptionCode::GO`]: the payload is the export's name.
+    pub const EXPORT_NAME: Self = Self(1);
     /// End the negotiation without an export.
     pub const ABORT: Self = Self(2);
     /// List the exports.
     pub const LIST: Self = Self(3);
+    /// Go on under TLS.
+    pub const START_TLS: Self = Self(5);
+    /// Tell what [`OptionCode::GO`] would, and stay in the negotiation.
+    pub const INFO: Self = Self(6);
     /// Begin the transmission.
     pub const GO: Self = Self(7);
     /// Use structured replies.
     pub const STRUCTURED_REPLY: Self = Self(8);
+    /// Tell which metadata contexts there are.
+    pub const LIST_META_CONTEXT: Self = Self(9);
     /// Choose metadata contexts.
     pub const SET_META_CONTEXT: Self = Self(10);
 }
@@ -193,7 +212,7 @@ impl OptionReplyHeader {
     }
 }
 
-/// Payload of [`OptionCode::GO`].
+/// Payload of [`OptionCode::GO`] and [`OptionCode::INFO`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GoRequest {
     /// The export; empty for the server's default.
@@ -223,7 +242,7 @@ impl GoRequest {
     }
 }
 
-/// Payload of [`OptionCode::SET_META_CONTEXT`].
+/// Payload of [`OptionCode::SET_META_CONTEXT`] and [`OptionCode::LIST_META_CONTEXT`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetaContextRequest {
     /// The export.
@@ -291,6 +310,16 @@ pub fn decode_server(mut bytes: &[u8]) -> Result<String, Malformed> {
     take_string(&mut bytes)
 }
 
+/// The answer to [`OptionCode::EXPORT_NAME`], which has no header of its own.
+#[must_use]
+pub fn encode_export_name_reply(size_bytes: u64, flags: TransmissionFlags, zeroes: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_u64(size_bytes);
+    out.put_u16(flags.0);
+    out.put_bytes(0, if zeroes { 124 } else { 0 });
+    out
+}
+
 /// What an export can do, as bits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TransmissionFlags(pub u16);
@@ -312,6 +341,14 @@ impl TransmissionFlags {
     pub const SEND_DF: Self = Self(1 << 7);
     /// A flush on one connection holds for what was written on any.
     pub const CAN_MULTI_CONN: Self = Self(1 << 8);
+    /// It can be asked to fetch a range ahead of reads.
+    pub const SEND_CACHE: Self = Self(1 << 10);
+
+    /// The bits of either.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 
     /// Whether all of `other`'s bits are set.
     #[must_use]

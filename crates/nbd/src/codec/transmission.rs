@@ -29,6 +29,8 @@ impl Command {
     pub const FLUSH: Self = Self(3);
     /// Forget a range.
     pub const TRIM: Self = Self(4);
+    /// Fetch a range ahead of reads.
+    pub const CACHE: Self = Self(5);
     /// Make a range read as zero, with a hole unless [`Request::FLAG_NO_HOLE`] is set.
     pub const WRITE_ZEROES: Self = Self(6);
     /// Tell the metadata of a range.
@@ -57,6 +59,8 @@ impl Request {
     pub const FLAG_NO_HOLE: u16 = 1 << 1;
     /// For [`Command::READ`]: answer in one piece, without looking for holes.
     pub const FLAG_DO_NOT_FRAGMENT: u16 = 1 << 2;
+    /// For [`Command::BLOCK_STATUS`]: answer with one run, which ends within the range.
+    pub const FLAG_ONE_RUN: u16 = 1 << 3;
 
     /// The message.
     #[must_use]
@@ -286,6 +290,8 @@ pub struct BlockStatus {
 }
 
 impl BlockStatus {
+    /// In `base:allocation`: not allocated.
+    pub const FLAG_HOLE: u32 = 1;
     /// In `base:allocation`: reads as zero.
     pub const FLAG_ZERO: u32 = 1 << 1;
     /// In `qemu:dirty-bitmap:…`: written since the bitmap began.

@@ -1,0 +1,184 @@
+//! A server whose exports are images, read-only.
+
+mod exports;
+mod negotiation;
+mod replies;
+mod tls;
+mod transmission;
+mod work;
+
+use std::{fs, io, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc, time::Duration};
+
+use image::{Error, ErrorKind, Result};
+use tokio::{
+    net::{TcpListener, UnixListener, UnixStream},
+    sync::Semaphore,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use crate::{Endpoint, codec::transmission::ErrorCode, endpoint::Stream};
+pub use exports::Exports;
+use negotiation::{Negotiation, Outcome, Session};
+pub use tls::Tls;
+
+/// Connections that are served at once; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 128;
+
+/// How long a client may take from the connection to the end of the negotiation.
+const NEGOTIATION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long accepting rests after it failed, as it does while there are no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A server that listens. Each export is read-only and may be read over any number of connections.
+///
+/// A unix socket belongs to its owner alone (mode 0600), and is removed when the server is dropped.
+#[derive(Debug)]
+pub struct Server {
+    listener: Listener,
+    offer: Offer,
+}
+
+/// What each connection is offered.
+#[derive(Debug, Clone)]
+struct Offer {
+    exports: Exports,
+    tls: Option<Tls>,
+}
+
+impl Server {
+    /// Listens. A TCP port of 0 takes one that is free. A unix socket that nobody listens on any more is taken over.
+    ///
+    /// # Errors
+    /// `Io` when the address is in use or cannot be had.
+    pub async fn bind(endpoint: &Endpoint, exports: Exports) -> Result<Self> {
+        let listener = Listener::bind(endpoint).await;
+        let listener = listener.map_err(|error| Error::from_io(format!("listening on {endpoint}"), error))?;
+        Ok(Self { listener, offer: Offer { exports, tls: None } })
+    }
+
+    /// The same server, which lets nobody in without TLS.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.offer.tls = Some(tls);
+        self
+    }
+
+    /// Where clients connect.
+    ///
+    /// # Errors
+    /// `Io` when the operating system does not tell.
+    pub fn endpoint(&self) -> Result<Endpoint> {
+        match &self.listener {
+            Listener::Unix { path, .. } => Ok(Endpoint::Unix(path.clone())),
+            Listener::Tcp(listener) => listener
+                .local_addr()
+                .map(Endpoint::Tcp)
+                .map_err(|error| Error::from_io("the address that the NBD server listens on", error)),
+        }
+    }
+
+    /// Serves until the future is dropped, which cuts all connections.
+    pub async fn run(&self) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut connections = JoinSet::new();
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            while connections.try_join_next().is_some() {}
+            match self.listener.accept().await {
+                Ok(stream) => {
+                    let offer = self.offer.clone();
+                    connections.spawn(async move {
+                        offer.serve(stream).await;
+                        drop(place);
+                    });
+                }
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    }
+}
+
+impl Offer {
+    /// Serves one connection to its end, whoever ends it.
+    async fn serve(&self, stream: Box<dyn Stream>) {
+        if let Ok(Ok(Some((stream, session)))) = timeout(NEGOTIATION_TIMEOUT, self.negotiate(stream)).await {
+            transmission::run(stream, session).await;
+        }
+    }
+
+    /// The connection as it goes on, and what was agreed on; none when the client left.
+    async fn negotiate(&self, mut stream: Box<dyn Stream>) -> io::Result<Option<(Box<dyn Stream>, Session)>> {
+        let flags = negotiation::greet(&mut stream).await?;
+        let mut outcome =
+            negotiation::negotiate(&mut stream, Negotiation::new(&self.exports, flags, self.tls.is_some()))
+                .await?;
+        if let (Outcome::Secure, Some(tls)) = (&outcome, &self.tls) {
+            stream = tls.accept(stream).await?;
+            outcome =
+                negotiation::negotiate(&mut stream, Negotiation::new(&self.exports, flags, false)).await?;
+        }
+        Ok(match outcome {
+            Outcome::Begin(session) => Some((stream, session)),
+            Outcome::Leave | Outcome::Secure => None,
+        })
+    }
+}
+
+#[derive(Debug)]
+enum Listener {
+    Unix { listener: UnixListener, path: PathBuf },
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    async fn bind(endpoint: &Endpoint) -> io::Result<Self> {
+        match endpoint {
+            Endpoint::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
+            Endpoint::Unix(path) => {
+                let refused = UnixStream::connect(path)
+                    .await
+                    .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+                if refused {
+                    fs::remove_file(path)?;
+                }
+                let listener = UnixListener::bind(path)?;
+                fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+                Ok(Self::Unix { listener, path: path.clone() })
+            }
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        match self {
+            Self::Unix { listener, .. } => Ok(Box::new(listener.accept().await?.0)),
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok(Box::new(stream))
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix { path, .. } = self {
+            // One that is gone already is as good.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// The error of an image as the protocol numbers it.
+fn error_code(error: &Error) -> ErrorCode {
+    match error.kind() {
+        ErrorKind::OutOfBounds => ErrorCode::INVALID,
+        ErrorKind::NoSpace => ErrorCode::NO_SPACE,
+        _ => ErrorCode::IO,
+    }
+}
+
+#[cfg(test)]
+mod tests;
