@@ -1,6 +1,6 @@
 //! Deleting what no reader of the log needs any more.
 
-use super::{ENTRIES, Log, STATES, Sequence, State, start::Anchor};
+use super::{Log, STATES, Sequence, State, start::Anchor};
 use crate::Result;
 
 impl Log {
@@ -34,17 +34,12 @@ impl Log {
     /// Deletes the entries before a number, in order, and then the states. The entry with that number stays: it proves where
     /// the log ends.
     async fn delete_before(&self, kept: Sequence, state: &State) -> Result<()> {
-        // From where the log is known to be trimmed, not from where a listing begins: none may be left out. In a copy that may
-        // not be as far as the vault's log says.
-        let mut first = state.body.trimmed.min(kept).max(Sequence(1));
-        while first > Sequence(1) && self.store.has_named(&first.before().entry_name()).await? {
-            first = first.before();
-        }
-        for number in first.0..kept.0 {
-            self.store.delete_named(&Sequence(number).entry_name()).await?;
-        }
-        // What an interrupted run of a copy, or one that slept, left before that.
-        for old in self.list(ENTRIES).await?.into_iter().filter(|old| *old < first) {
+        // From where the log is known to be trimmed, not from where a listing begins: none may be left out. What is found
+        // before that is a copy's, which trims later, or was left by one that slept.
+        let mut gone = self.entry_numbers().await?;
+        gone.split_off(&kept);
+        gone.extend((state.body.trimmed.0.max(1)..kept.0).map(Sequence));
+        for old in gone {
             self.store.delete_named(&old.entry_name()).await?;
         }
         for old in self.list(STATES).await?.into_iter().filter(|old| *old < kept) {
