@@ -18,7 +18,7 @@ use model::{ByteCount, Timestamp};
 
 use crate::{
     Digest, Error, Monitor, Result, Sequence, StoreLocation, Vault,
-    log::{ENTRY_BYTES_MAX, Log, State},
+    log::{ENTRY_BYTES_MAX, Log, State, mark_of},
     store::Store,
     vault::Shared,
 };
@@ -50,10 +50,6 @@ pub struct CopyStatus {
     /// When the first of them was committed.
     pub behind_since: Option<Timestamp>,
 }
-
-/// The folder of a copy's marks: one for each entry that a copier made there, named by its digest. Several copiers may work
-/// on one copy, so none is ever taken back.
-const MARKS: &str = "copied";
 
 /// One run of a copy.
 struct Copy<'a> {
@@ -109,7 +105,8 @@ impl Vault {
         let mut copy = Copy { source: &self.shared, target, log, monitor, report: CopyReport::default() };
         monitor.begin(0)?;
         let mut goal = self.shared.log.refresh().await?;
-        let mut state = copy.log.refresh_or_empty().await?;
+        // A copy that has a config has a log, whatever a listing says.
+        let mut state = if is_open { copy.log.refresh().await? } else { copy.log.refresh_or_empty().await? };
         copy.check_descent(&state, &goal).await?;
         copy.mirror_slots().await?;
         loop {
@@ -134,10 +131,6 @@ impl Vault {
         }
         Ok(copy.report)
     }
-}
-
-fn mark_of(entry: Digest) -> String {
-    format!("{MARKS}/{entry}")
 }
 
 impl Shared {

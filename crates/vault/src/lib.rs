@@ -94,7 +94,7 @@ pub use log::Sequence;
 pub use monitor::{Monitor, ProgressListener};
 pub use point::{PointList, PointRecord};
 pub use probe::{Check, ProbeReport, Verdict, probe};
-pub use repair::{Cure, DamagedObject, HurtPoint, RepairFinding, RepairOptions, RepairReport};
+pub use repair::{Cure, DamagedObject, HeldPoint, HurtPoint, RepairFinding, RepairOptions, RepairReport};
 pub use restore::RestoredDisk;
 pub use stats::{ObjectStats, VaultStats};
 pub use tree::DiskMap;

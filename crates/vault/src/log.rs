@@ -5,8 +5,9 @@
 //! 1. Entry *n* is created once, by whoever read all entries before it, and never changes. So of two changes one came
 //!    first, and the other was made in the knowledge of it.
 //! 2. A state is what follows from the entries up to its number. It only saves reading them.
-//! 3. Entries are deleted in the order of their numbers, none left out. So where entry *n* is still there, no later one
-//!    has been deleted: if *n* + 1 is missing, it was never written.
+//! 3. Entries are deleted in the order of their numbers, none left out, and then the states before them. So where entry *n*
+//!    is still there, no later one has been deleted: if *n* + 1 is missing, it was never written. What is left says everything
+//!    twice: it reaches back to the second newest state.
 //! 4. Listings are hints: the end of the log is where the next number is missing.
 //!
 //! docs/decisions/2026-11-22-commit-log.md tells why.
@@ -17,6 +18,7 @@ mod moment;
 mod reset;
 pub(crate) mod rules;
 mod salvage;
+mod start;
 pub(crate) mod state;
 mod trim;
 
@@ -30,14 +32,16 @@ use tokio::sync::Mutex;
 
 pub(crate) use self::{
     entry::{Change, ENTRY_BYTES_MAX, Entry, NewPoint},
-    inspect::{LogDamage, LogPart},
+    inspect::LogPart,
     moment::Moment,
+    salvage::SALVAGE_HOLD,
+    start::mark_of,
     state::{PointState, STATE_BYTES_MAX, State},
 };
 use crate::{
     Digest, Error, ErrorKind, Result,
     keys::Keys,
-    store::{Created, Store, incomplete},
+    store::{Created, Store},
 };
 
 /// Entries that are read side by side where a listing says that there are so many.
@@ -57,6 +61,10 @@ pub struct Sequence(pub u64);
 impl Sequence {
     pub(crate) fn next(self) -> Self {
         Self(self.0.saturating_add(1))
+    }
+
+    pub(crate) fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
     }
 
     /// The name of the entry with this number.
@@ -138,7 +146,9 @@ impl Log {
 
     /// The state at this moment, or the one before the first entry where there is no log yet.
     pub(crate) async fn refresh_or_empty(&self) -> Result<Arc<State>> {
-        let is_empty = self.read_newest_state().await?.sequence == Sequence(0)
+        let start::Start { state, ahead } = self.newest_state().await?;
+        let is_empty = state.sequence == Sequence(0)
+            && ahead.is_none()
             && !self.store.has_named(&Sequence(1).entry_name()).await?;
         if is_empty { Ok(Arc::new(State::empty())) } else { self.refresh().await }
     }
@@ -234,24 +244,6 @@ impl Log {
         Ok(Arc::clone(known.insert(state)))
     }
 
-    /// Reads the log from its newest state on.
-    async fn start(&self) -> Result<Arc<State>> {
-        // Another may trim the log between the list of states and the reading.
-        for _ in 0..STATE_TRIES {
-            let mut state = self.read_newest_state().await?;
-            let base = (state.sequence, state.head);
-            let last = self.read_ahead(&mut state).await?;
-            if self.replay(&mut state, base).await? {
-                if last > state.sequence && self.read_entry(last).await?.is_some_and(|found| found.is_ok()) {
-                    let context = format!("entry {} is missing", state.sequence.next().0);
-                    return Err(self.damaged(Error::corrupt(context)));
-                }
-                return Ok(state);
-            }
-        }
-        Err(incomplete("states"))
-    }
-
     /// Reads entries until one is missing. Returns whether that is the log's end: as long as the entry that everything is
     /// `base`d on is there, none after it was deleted, nor written anew by somebody who slept through a trim.
     async fn replay(&self, state: &mut Arc<State>, base: (Sequence, Digest)) -> Result<bool> {
@@ -279,27 +271,6 @@ impl Log {
         applied.map_err(|error| {
             let context = format!("entry {} of the vault's log breaks the rules", sequence.0);
             self.damaged(Error::corrupt(context).with_source(error))
-        })
-    }
-
-    async fn read_newest_state(&self) -> Result<Arc<State>> {
-        for sequence in self.list(STATES).await?.into_iter().rev() {
-            let Some(state) = self.read_state(sequence).await? else { continue };
-            let state = state.map_err(|error| self.damaged(error))?;
-            if self.is_anchored(&state).await? {
-                return Ok(Arc::new(state));
-            }
-        }
-        Ok(Arc::new(State::empty()))
-    }
-
-    /// Whether the entry that a state follows is there. A copy that takes a leap has the state first, and nobody starts at it
-    /// before the entry is there too; nor when the log went another way since.
-    async fn is_anchored(&self, state: &State) -> Result<bool> {
-        Ok(match self.read_entry(state.sequence).await? {
-            Some(Ok((_, digest))) => digest == state.head,
-            Some(Err(_)) => true,
-            None => false,
         })
     }
 
@@ -354,7 +325,7 @@ impl Log {
     /// Whether the log that is read anew has our entry at its number.
     ///
     /// # Errors
-    /// [`ErrorKind::Overtaken`] when that number has been deleted by now.
+    /// [`ErrorKind::Overtaken`] when that number has been deleted by now, and so nobody can tell from the log.
     async fn confirm(
         &self,
         known: &mut Option<Arc<State>>,
@@ -362,12 +333,19 @@ impl Log {
         digest: Digest,
     ) -> Result<()> {
         *known = None;
-        let mut state = self.read_newest_state().await?;
+        let mut state = self.newest_state().await?.state;
         if (state.sequence, state.head) == (sequence, digest) {
             // Somebody has built on it already, and made it the first of the log.
             return Ok(());
         }
         if state.sequence >= sequence {
+            if self
+                .read_entry(sequence.next())
+                .await?
+                .is_some_and(|it| it.is_ok_and(|(it, _)| it.previous == digest))
+            {
+                return Ok(());
+            }
             // So old that it was deleted, or should be: no reader comes by here any more.
             self.store.delete_named(&sequence.entry_name()).await?;
             return Err(slept());

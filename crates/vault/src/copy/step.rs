@@ -6,7 +6,7 @@ use super::Copy;
 use crate::{
     Digest, Error, Result, Sequence,
     log::{Change, ENTRY_BYTES_MAX, Entry, State, state::Garbage},
-    store::Created,
+    store::{Created, ObjectKind},
 };
 
 impl Copy<'_> {
@@ -38,9 +38,8 @@ impl Copy<'_> {
         }
         self.report.damaged += lost;
         if let Change::Swept { through, .. } = &entry.change {
-            for garbage in state.body.garbage.range(..=through).map(|(_, garbage)| garbage) {
-                self.delete(garbage).await?;
-            }
+            let garbage = state.body.garbage.range(..=through).map(|(_, garbage)| garbage);
+            self.delete(&self.unneeded(garbage, &after).await?).await?;
             self.log.trim(state).await?;
         }
         self.create_entry(entry.sequence, next.to_vec()).await?;
@@ -70,10 +69,13 @@ impl Copy<'_> {
         if *garbage == Garbage::default() {
             after.body.garbage.remove(&goal.body.collected);
         }
+        // The mark tells that the state waits for its entry, and has not lost it.
+        self.mark(goal.head).await?;
         self.log.write_state(&after).await?;
         self.create_entry(goal.sequence, entry.to_vec()).await?;
         self.delete(&left_behind).await?;
-        self.log.trim(&after).await?;
+        // Between what the copy had and the leap's end it has no entries.
+        self.log.trim_all(&after).await?;
         self.count(state, &after);
         Ok(Some(Arc::new(after)))
     }
@@ -90,21 +92,33 @@ impl Copy<'_> {
     /// deletes it, whatever happens to this run.
     async fn left_behind(&self, before: &State, after: &State) -> Result<Garbage> {
         let gone: BTreeSet<Digest> = before.body.segments.difference(&after.body.segments).copied().collect();
-        let mut packs = self.packs_of(gone.iter().copied()).await?;
+        let left = Garbage {
+            points: objects(before).into_iter().collect(),
+            packs: self.packs_of(gone.iter().copied()).await?.into_iter().collect(),
+            segments: gone.into_iter().collect(),
+        };
         // An earlier leap may have died before it deleted.
-        let old = before.body.garbage.values();
-        packs.extend(old.clone().flat_map(|garbage| &garbage.packs).copied());
-        let mut points: BTreeSet<Digest> = objects(before);
-        points.extend(old.clone().flat_map(|garbage| &garbage.points).copied());
-        let mut segments = gone;
-        segments.extend(old.flat_map(|garbage| &garbage.segments).copied());
-        segments.retain(|segment| !after.body.segments.contains(segment));
+        self.unneeded(before.body.garbage.values().chain([&left]), after).await
+    }
+
+    /// What of some garbage a state does not need.
+    async fn unneeded<'g>(
+        &self,
+        garbage: impl Iterator<Item = &'g Garbage> + Clone,
+        state: &State,
+    ) -> Result<Garbage> {
+        let all =
+            |kind| garbage.clone().flat_map(move |it| it.of_kind(kind)).copied().collect::<BTreeSet<_>>();
+        let mut packs = all(ObjectKind::Pack);
         if !packs.is_empty() {
-            let needed = self.packs_of(after.body.segments.iter().copied()).await?;
+            let needed = self.packs_of(state.body.segments.iter().copied()).await?;
             packs.retain(|pack| !needed.contains(pack));
         }
-        let points = points.difference(&objects(after)).copied().collect();
-        Ok(Garbage { points, segments: segments.into_iter().collect(), packs: packs.into_iter().collect() })
+        Ok(Garbage {
+            points: all(ObjectKind::Point).difference(&objects(state)).copied().collect(),
+            segments: all(ObjectKind::IndexSegment).difference(&state.body.segments).copied().collect(),
+            packs: packs.into_iter().collect(),
+        })
     }
 
     async fn is_overtaken(&self, goal: &State) -> Result<bool> {

@@ -7,7 +7,7 @@ use std::{
     time::SystemTime,
 };
 
-use object_store::{ObjectStore, local::LocalFileSystem};
+use object_store::{ObjectStore, local::LocalFileSystem, path::Path as ObjectPath};
 
 use crate::{Error, ErrorKind, Result, store::io_error};
 
@@ -49,6 +49,17 @@ fn create_durably(directory: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Flushes the folders that lead to an object of the vault in `directory`, so that its name survives a power cut.
+pub(crate) async fn flush_folders(directory: &Path, object: &ObjectPath) -> Result<()> {
+    let (directory, object) = (directory.to_owned(), directory.join(object.as_ref()));
+    let failed = format!("the folder of {} cannot be flushed", object.display());
+    let flushed = tokio::task::spawn_blocking(move || {
+        let folders = object.ancestors().skip(1).take_while(|folder| folder.starts_with(&directory));
+        folders.map(fs::File::open).try_for_each(|folder| folder?.sync_all())
+    });
+    flushed.await?.map_err(|source| io_error(failed, source))
 }
 
 /// Removes what interrupted writes left, where it was last written before this moment. Returns how many files went.

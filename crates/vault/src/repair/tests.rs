@@ -1,3 +1,6 @@
+mod beside;
+mod loss;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use env::{Env, SeededEntropy, random};

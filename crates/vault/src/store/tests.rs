@@ -44,6 +44,19 @@ async fn whose_object_it_is_shows_when_answers_are_lost() {
     assert_eq!(store.get_named("log/1", 4).await.unwrap().unwrap(), &b"mine"[..]);
 }
 
+/// What failed may be in the memory of the store alone: only when it says itself that the object is there, it has flushed it.
+#[tokio::test]
+async fn a_creation_without_an_answer_is_asked_for_again() {
+    let odd = Arc::new(OddStore::new(Arc::new(InMemory::new()), Oddity::LosesAnswers(1)));
+    let store = open(&StoreLocation::at_hand(odd.clone())).await;
+    assert_eq!(store.create_named("log/1", &b"mine"[..]).await.unwrap(), Created::New);
+    assert_eq!(odd.creations(), 2);
+    let odd = Arc::new(OddStore::new(Arc::new(InMemory::new()), Oddity::LosesAnswers(u64::MAX)));
+    let error =
+        open(&StoreLocation::at_hand(odd)).await.create_named("log/1", &b"mine"[..]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
+}
+
 #[tokio::test]
 async fn a_creation_that_never_arrives_is_tried_again_and_given_up() {
     let inner = Arc::new(InMemory::new());

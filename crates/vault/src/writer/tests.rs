@@ -10,7 +10,9 @@ use crate::{
     fixture::{
         FailingStore, MIB, back_up, changed_source, create_in, memory_vault, noise, objects, open_in,
         open_write_only, point, read_whole, restored, source,
+        world::{World, id},
     },
+    log::Change,
     tree::REGION_BYTES,
 };
 
@@ -420,4 +422,44 @@ async fn a_host_that_only_writes_stores_again_what_was_lost() {
     let compared = DiskSource { parent: Some(first.map), ..source(&bytes) };
     assert_eq!(back_up(&host, 2, compared).await.unwrap().map, first.map);
     assert!(restored(&open_in(store, 3).await, &first.map).await.unwrap() == bytes);
+}
+
+/// A writer whose answer was lost begins anew, and finds that it has done it.
+#[tokio::test]
+async fn a_point_is_committed_once_however_often_it_is_tried() {
+    let (vault, _) = memory_vault().await;
+    let stored = back_up(&vault, 1, source(&noise(1, MIB))).await.unwrap();
+    let again = back_up(&vault, 1, source(&noise(1, MIB))).await.unwrap();
+    assert_eq!(again.map, stored.map);
+    let error = back_up(&vault, 1, source(&noise(2, MIB))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert_eq!(vault.points().await.unwrap().points.len(), 1);
+}
+
+/// Others go on, and make the log short, at any moment of a commit.
+#[tokio::test]
+async fn a_commit_fails_only_where_it_had_no_effect() {
+    for number in 0.. {
+        let (world, vault) = World::new().await;
+        let view = world.view();
+        let mut writer = world.open_by(view.clone()).await.writer().await.unwrap();
+        let stored = writer.store_disk(source(&noise(1, 9000)), &Monitor::default()).await.unwrap();
+        let others = vault.clone();
+        view.let_happen_before(
+            number,
+            Box::pin(async move {
+                let log = &others.shared.log;
+                for _ in 0..3 {
+                    let state = log.append(Change::Index { segments: Vec::new() }).await.unwrap();
+                    log.trim(&state).await.unwrap();
+                }
+            }),
+        );
+        let committed = writer.commit(point(1, &stored)).await;
+        if !view.has_happened() {
+            break;
+        }
+        let is_there = vault.point(id(1)).await.is_ok();
+        assert_eq!(committed.is_ok(), is_there, "{number} {committed:?}");
+    }
 }
