@@ -49,7 +49,9 @@ impl Writer {
                 segments: self.packer.unlisted_segments().to_vec(),
                 settled: self.packer.loose_segments().to_vec(),
             };
-            if let Appended::Done(state) = self.shared.log.try_append(&state, change).await? {
+            // Retention runs from here: by the later of two clocks, so that one that is slow does not shorten it.
+            let at = self.shared.log.moment().await?;
+            if let Appended::Done(state) = self.shared.log.try_append_at(&state, change, at).await? {
                 // The point is committed; an index that does not follow now follows later.
                 if let Err(error) = self.shared.follow(&state).await {
                     tracing::warn!(%error, "the index could not be brought up to date");
