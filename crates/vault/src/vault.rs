@@ -265,11 +265,12 @@ impl Shared {
         }
     }
 
-    /// Brings the index to this state, or leaves it at a later one. Returns the segments that cannot be read, and why: what
+    /// Brings the index to this state, or leaves it at a later one of the same log. Returns the segments that cannot be read, and why: what
     /// is only in them counts as absent, so a writer stores it again, and a reader misses it.
     pub(crate) async fn follow(&self, state: &State) -> Result<Vec<(Digest, Error)>> {
         let mut indexed = self.indexed.lock().await;
-        if *indexed > state.sequence {
+        // Back again where the store was put back to an earlier time.
+        if *indexed > state.sequence && self.log.has_reached(*indexed).await {
             return Ok(Vec::new());
         }
         let unseen = state.body.segments.iter().filter(|digest| !self.index.holds_segment(digest));

@@ -19,7 +19,8 @@ impl Writer {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] when the point's maps are not in this vault. [`ErrorKind::Overtaken`] when garbage was
-    /// collected meanwhile, and this writer relied on some of it: a new writer stores it again.
+    /// collected meanwhile, and this writer relied on some of it, or when the store was put back to an earlier time: a new
+    /// writer stores it again.
     pub async fn commit(mut self, point: PointRecord) -> Result<PointRecord> {
         self.check_unbroken()?;
         self.packer.flush().await?;
@@ -40,6 +41,7 @@ impl Writer {
         };
         loop {
             let state = self.shared.refresh().await?.state;
+            self.shared.log.check_follows(&state, &self.base).await?;
             if state.body.collected > self.collected && !self.shared.has_flaw(Flaw::WriterSkipsOutlive) {
                 self.outlive(&state, &point, object).await?;
                 continue;
