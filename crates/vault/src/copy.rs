@@ -8,6 +8,7 @@
 //!    newest state needs, then that state, then its entry, which is the moment from which on the state counts.
 //! 3. Nothing of a copy is overwritten. A copy that has an entry of its own is somebody's vault by now.
 
+mod marks;
 mod objects;
 mod opening;
 mod step;
@@ -15,6 +16,8 @@ mod step;
 use std::sync::Arc;
 
 use model::{ByteCount, Timestamp};
+
+pub(crate) use marks::sweep as sweep_marks;
 
 use crate::{
     Digest, Error, Monitor, Result, Sequence, StoreLocation, Vault,
@@ -50,10 +53,6 @@ pub struct CopyStatus {
     /// When the first of them was committed.
     pub behind_since: Option<Timestamp>,
 }
-
-/// The folder of a copy's marks: one for each entry that a copier made there, named by its digest. Several copiers may work
-/// on one copy, so none is ever taken back.
-const MARKS: &str = "copied";
 
 /// One run of a copy.
 struct Copy<'a> {
@@ -136,10 +135,6 @@ impl Vault {
     }
 }
 
-fn mark_of(entry: Digest) -> String {
-    format!("{MARKS}/{entry}")
-}
-
 impl Shared {
     /// The log of a copy.
     pub(crate) fn log_of(&self, copy: &Store) -> Log {
@@ -159,14 +154,9 @@ impl Copy<'_> {
             Some(bytes) => Digest::of(&bytes) == state.head,
             None if state.sequence == Sequence(0) => true,
             // The vault has no such old entries any more: the copy's mark tells whether a copier made its last.
-            None => self.target.has_named(&mark_of(state.head)).await?,
+            None => marks::is_marked(&self.target, state.sequence, state.head).await?,
         };
         if is_ours { Ok(()) } else { Err(self.diverged(state.sequence)) }
-    }
-
-    /// Says in the copy that an entry to come is a copier's.
-    async fn mark(&self, entry: Digest) -> Result<()> {
-        self.target.put_named(&mark_of(entry), &b"copied\n"[..]).await
     }
 
     fn diverged(&self, sequence: Sequence) -> Error {

@@ -72,7 +72,7 @@ impl Sequence {
         format!("{STATES}/{:016}", self.0)
     }
 
-    fn of_name(name: &str) -> Option<Self> {
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
         (name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_digit()))
             .then(|| name.parse().ok().map(Self))
             .flatten()

@@ -6,6 +6,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::{
     Digest, Result,
+    copy::sweep_marks,
     log::{Change, State},
     store::ObjectKind,
     vault::Shared,
@@ -54,6 +55,8 @@ pub(super) async fn finish(shared: &Shared, state: &State) -> Result<()> {
         return Ok(());
     }
     let trimmed = shared.log.trim(state).await?;
+    // Of a vault that was a copy.
+    sweep_marks(&shared.store, trimmed).await?;
     let through = through.unwrap_or(state.body.collected);
     shared.log.append(Change::Swept { through, trimmed }).await?;
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::Copy;
+use super::{Copy, marks};
 use crate::{
     Digest, Error, Result, Sequence,
     log::{Change, ENTRY_BYTES_MAX, Entry, State, state::Garbage},
@@ -41,7 +41,7 @@ impl Copy<'_> {
             for garbage in state.body.garbage.range(..=through).map(|(_, garbage)| garbage) {
                 self.delete(garbage).await?;
             }
-            self.log.trim(state).await?;
+            self.trim(state).await?;
         }
         self.create_entry(entry.sequence, next.to_vec()).await?;
         self.count(state, &after);
@@ -73,7 +73,7 @@ impl Copy<'_> {
         self.log.write_state(&after).await?;
         self.create_entry(goal.sequence, entry.to_vec()).await?;
         self.delete(&left_behind).await?;
-        self.log.trim(&after).await?;
+        self.trim(&after).await?;
         self.count(state, &after);
         Ok(Some(Arc::new(after)))
     }
@@ -111,8 +111,13 @@ impl Copy<'_> {
         Ok(self.source.log.refresh().await?.body.collected > goal.body.collected)
     }
 
+    async fn trim(&self, state: &State) -> Result<()> {
+        let trimmed = self.log.trim(state).await?;
+        marks::sweep(&self.target, trimmed).await
+    }
+
     async fn create_entry(&self, sequence: Sequence, bytes: Vec<u8>) -> Result<()> {
-        self.mark(Digest::of(&bytes)).await?;
+        marks::mark(&self.target, sequence, Digest::of(&bytes)).await?;
         match self.target.create_named(&sequence.entry_name(), bytes).await? {
             Created::New => Ok(()),
             Created::Exists => Err(self.diverged(sequence)),

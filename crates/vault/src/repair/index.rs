@@ -40,10 +40,16 @@ impl Repair<'_> {
                 None => lost.push((segment, error)),
             }
         }
-        let rebuilt = if lost.is_empty() { Vec::new() } else { self.rebuild(state).await? };
+        // A segment stays in the log for somebody who can read data, and so list again what is in packs.
+        let can_rebuild = self.shared.keys.check_can_read().is_ok();
         for (segment, error) in &lost {
-            self.report.add(DamagedObject::IndexSegment(*segment), error.to_string(), Some(Cure::Rebuilt));
+            let cure = can_rebuild.then_some(Cure::Rebuilt);
+            self.report.add(DamagedObject::IndexSegment(*segment), error.to_string(), cure);
         }
+        if !can_rebuild {
+            lost.clear();
+        }
+        let rebuilt = if lost.is_empty() { Vec::new() } else { self.rebuild(state).await? };
         Ok(Swap { lost: lost.into_iter().map(|(segment, _)| segment).collect(), rebuilt })
     }
 
