@@ -79,10 +79,36 @@ impl Vaults {
     }
 
     async fn open_anew(&self, known: &KnownVault) -> Result<Vault> {
-        self.open_at(known, &known.url, format!("opening the vault {}", known.name)).await
+        match self.open_at(known, &known.url, &[], format!("opening the vault {}", known.name)).await {
+            Err(failure) if failure.code() == Code::NoVault => {
+                let hint = self.hint_where_lost(known).await;
+                Err(failure.with_hint(hint))
+            }
+            opened => opened,
+        }
     }
 
-    async fn open_at(&self, known: &KnownVault, url: &str, opening: String) -> Result<Vault> {
+    /// What to do about a vault that is not where it was.
+    pub(crate) async fn hint_where_lost(&self, known: &KnownVault) -> String {
+        let copies = self.catalog.copies_of(known.id).await.unwrap_or_default();
+        let mount = "mount its disk or share if it is not mounted";
+        match copies.first() {
+            Some(KnownCopy { name, url, .. }) => format!(
+                "{mount}; if it is lost, restore from a copy: holdfast restore vm point:VM/latest --from-copy {name}, or \
+                 without the server: holdfast rescue --url '{url}' list"
+            ),
+            None => format!("{mount}; it has no copy to restore from"),
+        }
+    }
+
+    /// Opens the vault at a place; where its config is lost, by that of one of these copies.
+    async fn open_at(
+        &self,
+        known: &KnownVault,
+        url: &str,
+        copies: &[StoreLocation],
+        opening: String,
+    ) -> Result<Vault> {
         let reattach =
             || format!("give the site its key: holdfast vault attach {} --url {}", known.name, known.url);
         let key = self.keys.load(known.id).map_err(|failure| failure.during(&opening))?.ok_or_else(|| {
@@ -115,6 +141,7 @@ impl Vaults {
                 .map_err(|()| Failure::invalid("the data directory cannot be written as a URL"))?
                 .into(),
         };
+        self.check_unclaimed(&url).await?;
         let location = StoreLocation::parse(&url)?;
         let (key, key_file) = match &request.unlock_with {
             Some(UnlockWith::Passphrase(text)) => (NewKey::Passphrase(passphrase(text)?), None),
@@ -177,6 +204,20 @@ impl Vaults {
             self.lock().insert(known.id, Arc::new(OnceCell::new_with(Some(vault))));
         }
         Ok(known)
+    }
+
+    /// Fails where a vault or a copy is to be: that the place is empty may mean that its disk is not mounted.
+    pub(crate) async fn check_unclaimed(&self, url: &str) -> Result<()> {
+        let vaults = self.catalog.vaults().await?;
+        let copies = self.catalog.copies().await?;
+        let vault =
+            vaults.iter().find(|known| known.url == url).map(|known| format!("the vault {}", known.name));
+        let copy = copies.iter().find(|copy| copy.url == url).map(|copy| format!("the copy {}", copy.name));
+        match vault.or(copy) {
+            None => Ok(()),
+            Some(owner) => Err(Failure::conflict(format!("{url} is the place of {owner}"))
+                .with_hint("choose another place; if it looks empty, its disk or share may not be mounted")),
+        }
     }
 
     async fn free_name(&self, name: &str) -> Result<VaultName> {

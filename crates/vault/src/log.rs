@@ -40,7 +40,7 @@ pub(crate) use self::{
 use crate::{
     Digest, Error, ErrorKind, Result,
     keys::Keys,
-    store::{Created, Store, incomplete},
+    store::{Created, Store},
 };
 
 /// Entries that are read side by side where a listing says that there are so many.
@@ -279,7 +279,29 @@ impl Log {
                 return Ok(state);
             }
         }
-        Err(incomplete("states"))
+        Err(self.nothing_to_start_at().await)
+    }
+
+    /// Says what it means that neither a state nor the first entry is there.
+    async fn nothing_to_start_at(&self) -> Error {
+        let place = self.store.place();
+        let shows_none = self.list(ENTRIES).await.is_ok_and(|entries| entries.is_empty());
+        match self.store.read_config().await {
+            Err(error) if shows_none && error.kind() == ErrorKind::NotFound => {
+                let context =
+                    format!("the vault in {place} is gone: neither its config nor its log is there");
+                Error::new(ErrorKind::NotFound, context).with_guidance(
+                    "mount its disk or share if it is not mounted; if the vault is lost, restore from a copy of it",
+                )
+            }
+            _ => Error::new(
+                ErrorKind::Unreachable,
+                format!("the store shows no log of the vault in {place}"),
+            )
+            .with_guidance(
+                "try again; if it stays so, the log is lost: heal it from a copy with: holdfast vault repair",
+            ),
+        }
     }
 
     /// Reads entries until one is missing. Returns whether that is the log's end: as long as the entry that everything is
