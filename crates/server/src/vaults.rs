@@ -60,22 +60,52 @@ impl Vaults {
 
     /// The vault, opened now or before. A failure is not kept: the next call tries again.
     pub(crate) async fn open(&self, known: &KnownVault) -> Result<Vault> {
+        match self.open_own(known).await {
+            Err(failure) if may_lack_config(&failure) => self.open_by_copies(known).await,
+            opened => opened,
+        }
+    }
+
+    /// As [`Vaults::open`], by nothing but its own config: for whoever is to see that it is damaged.
+    pub(crate) async fn open_own(&self, known: &KnownVault) -> Result<Vault> {
         let handle = self.lock().entry(known.id).or_default().clone();
         handle.get_or_try_init(|| self.open_anew(known)).await.cloned()
     }
 
     /// The vault for a job: whatever has happened since it was opened, it is still there and the stored key still opens
-    /// it.
+    /// it. One that has lost its config is opened all the same, so that it can be restored from and healed.
     pub(crate) async fn open_checked(&self, known: &KnownVault) -> Result<Vault> {
-        let checked = self.open_anew(known).await.inspect_err(|_| self.forget(known.id))?;
         let handle = self.lock().entry(known.id).or_default().clone();
-        Ok(handle.get_or_init(|| async { checked }).await.clone())
+        match self.open_anew(known).await {
+            Ok(checked) => Ok(handle.get_or_init(|| async { checked }).await.clone()),
+            Err(failure) if may_lack_config(&failure) => match handle.get() {
+                // Whoever has the vault open knows its config.
+                Some(vault) if failure.code() == Code::Damaged => {
+                    let reason = failure.detail();
+                    tracing::warn!(vault = %known.name, reason, "the vault is used as it was opened before");
+                    Ok(vault.clone())
+                }
+                _ => self.open_by_copies(known).await,
+            },
+            Err(failure) => {
+                self.forget(known.id);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Opens the vault by the config of a copy where its own is damaged or lost. Not kept, so that whoever looks at the vault
+    /// sees the damage until it is healed.
+    async fn open_by_copies(&self, known: &KnownVault) -> Result<Vault> {
+        let copies = self.catalog.copies_of(known.id).await?;
+        let copies: Vec<_> = copies.iter().filter_map(|copy| StoreLocation::parse(&copy.url).ok()).collect();
+        self.open_at(known, &known.url, &copies, format!("opening the vault {}", known.name)).await
     }
 
     /// A copy of the vault, as a vault of its own. Nobody keeps it open.
     pub(crate) async fn open_copy(&self, known: &KnownVault, copy: &KnownCopy) -> Result<Vault> {
-        self.open_at(known, &copy.url, format!("opening the copy {} of the vault {}", copy.name, known.name))
-            .await
+        let opening = format!("opening the copy {} of the vault {}", copy.name, known.name);
+        self.open_at(known, &copy.url, &[], opening).await
     }
 
     async fn open_anew(&self, known: &KnownVault) -> Result<Vault> {
@@ -116,7 +146,7 @@ impl Vaults {
                 .with_hint(reattach())
         })?;
         let location = StoreLocation::parse(url)?;
-        let opened = Vault::open(&location, &key.into(), self.env.clone()).await;
+        let opened = Vault::open_with_copies(&location, copies, &key.into(), self.env.clone()).await;
         let opened = opened.map_err(|error| match failure_of_open(error).during(&opening) {
             failure if failure.code() == Code::WrongKey => failure.with_hint(reattach()),
             failure => failure,
@@ -236,6 +266,11 @@ impl Vaults {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<VaultId, Arc<OnceCell<Vault>>>> {
         self.handles.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// Whether it may be the config alone that keeps a vault from being opened; a damaged one can pass for one of a newer release.
+fn may_lack_config(failure: &Failure) -> bool {
+    matches!(failure.code(), Code::Damaged | Code::Failed)
 }
 
 /// What the site keeps to open the vault unattended.

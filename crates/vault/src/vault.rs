@@ -2,6 +2,7 @@
 
 mod chunks;
 pub(crate) mod key_slots;
+mod opening;
 pub(crate) mod recovery_kit;
 mod tiny;
 
@@ -18,7 +19,7 @@ use model::{Timestamp, VaultId};
 
 use crate::{
     Digest, Error, ErrorKind, KeptKey, MasterKey, NewSlot, PointRecord, ReaderKey, Result, StoreLocation,
-    Unlock, WriterKey,
+    WriterKey,
     config::Config,
     frame::Decompressors,
     index::{Index, SEGMENT_BYTES_MAX, Segment},
@@ -126,33 +127,6 @@ impl Vault {
             vault.shared.keep_reserve().await;
         }
         Ok(vault)
-    }
-
-    /// Opens a vault.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] where there is no vault, [`ErrorKind::WrongKey`] when the key is not the vault's; both
-    /// before anything else is read.
-    pub async fn open(location: &StoreLocation, unlock: &Unlock, env: Env) -> Result<Self> {
-        let absent = |place: &dyn fmt::Display| {
-            Error::new(ErrorKind::NotFound, format!("there is no vault in {place}"))
-                .with_guidance("check the place, or create a vault there")
-        };
-        let store = match Store::open(location, &env).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(absent(location).with_source(error));
-            }
-            opened => opened?,
-        };
-        let config = match store.read_config().await {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(absent(&store.place()).with_source(error));
-            }
-            read => read?,
-        };
-        let (config, proof) = Config::decode(&config)?;
-        let keys = key_slots::unlock(&store, &config, &proof, unlock, env.threads).await?;
-        Ok(Self::assemble(store, Arc::new(keys), config, env))
     }
 
     /// Keeps the index in files of this directory, which is created when there is need of it, and so in little memory:
