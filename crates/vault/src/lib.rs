@@ -11,7 +11,7 @@
 //! log/<16 digits>            what happened, by number: commits, deletions, collections
 //! states/<16 digits>         what a vault is after the entry with that number
 //! clock/<16 digits>          to see what time it is by the store's clock; gone at once
-//! copied/<digest>            in a copy: this entry of its log came from the vault
+//! copied/<16 digits>-<digest> in a copy: this entry of its log came from the vault
 //! reserve                    room that deleting needs in a full store
 //! ```
 //!

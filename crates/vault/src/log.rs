@@ -14,6 +14,7 @@
 
 pub(crate) mod entry;
 mod inspect;
+pub(crate) mod marks;
 mod moment;
 mod reset;
 pub(crate) mod rules;
@@ -22,7 +23,10 @@ mod start;
 pub(crate) mod state;
 mod trim;
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    cmp::Ordering,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use env::Env;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -35,7 +39,6 @@ pub(crate) use self::{
     inspect::LogPart,
     moment::Moment,
     salvage::SALVAGE_HOLD,
-    start::mark_of,
     state::{PointState, STATE_BYTES_MAX, State},
 };
 use crate::{
@@ -77,7 +80,7 @@ impl Sequence {
         format!("{STATES}/{:016}", self.0)
     }
 
-    fn of_name(name: &str) -> Option<Self> {
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
         (name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_digit()))
             .then(|| name.parse().ok().map(Self))
             .flatten()
@@ -151,6 +154,28 @@ impl Log {
             && ahead.is_none()
             && !self.store.has_named(&Sequence(1).entry_name()).await?;
         if is_empty { Ok(Arc::new(State::empty())) } else { self.refresh().await }
+    }
+
+    /// Whether an entry with this number, or a later one, was there when the log was last read.
+    pub(crate) async fn has_reached(&self, sequence: Sequence) -> bool {
+        self.known.lock().await.as_ref().is_none_or(|known| known.sequence >= sequence)
+    }
+
+    /// Makes sure that `state` follows from an `earlier` one. Cannot tell any more where the log is trimmed in between: that
+    /// was a collection's, after which everybody looks again at what they rely on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Overtaken`] when the store was put back to an earlier time since.
+    pub(crate) async fn check_follows(&self, state: &State, earlier: &State) -> Result<()> {
+        let follows = match state.sequence.cmp(&earlier.sequence) {
+            Ordering::Less => false,
+            Ordering::Equal => state.head == earlier.head,
+            Ordering::Greater => match self.read_entry(earlier.sequence).await? {
+                Some(Ok((_, digest))) => digest == earlier.head,
+                Some(Err(_)) | None => true,
+            },
+        };
+        if follows || state.is_salvaged || earlier.is_salvaged { Ok(()) } else { Err(self.put_back()) }
     }
 
     /// This moment by the clocks of this host and of the store.
@@ -235,8 +260,13 @@ impl Log {
     async fn catch_up(&self, known: &mut Option<Arc<State>>) -> Result<Arc<State>> {
         if let Some(mut state) = known.take() {
             let base = (state.sequence, state.head);
-            if self.replay(&mut state, base).await? {
-                return Ok(Arc::clone(known.insert(state)));
+            match self.replay(&mut state, base).await {
+                Ok(true) => return Ok(Arc::clone(known.insert(state))),
+                Ok(false) => {}
+                // What does not follow from the entry that was read before may follow from another with its number.
+                Err(error)
+                    if error.kind() == ErrorKind::Corrupt && !self.still_has(base.0, base.1).await? => {}
+                Err(error) => return Err(error),
             }
         }
         // Boxed: it is rare, and would make every future that appends large.
@@ -351,11 +381,30 @@ impl Log {
             return Err(slept());
         }
         let base = (state.sequence, state.head);
+        let is_end = match self.replay(&mut state, base).await {
+            Err(error) if error.kind() == ErrorKind::Corrupt && state.sequence.next() == sequence => true,
+            replayed => replayed?,
+        };
         // A listing that is late gives a state that nobody can go on from: it proves nothing.
-        if !self.replay(&mut state, base).await? {
+        if !is_end {
             return Err(slept());
         }
-        if self.still_has(sequence, digest).await? { Ok(()) } else { Err(slept()) }
+        let is_there = self.still_has(sequence, digest).await?;
+        if is_there && state.sequence < sequence {
+            // It follows an entry that is not there any more: nobody must come by it.
+            self.store.delete_named(&sequence.entry_name()).await?;
+            return Err(self.put_back());
+        }
+        if is_there { Ok(()) } else { Err(slept()) }
+    }
+
+    fn put_back(&self) -> Error {
+        let place = self.store.place();
+        Error::new(
+            ErrorKind::Overtaken,
+            format!("the vault in {place} was put back to an earlier time meanwhile"),
+        )
+        .with_guidance("run the same again: it starts from what the vault is now")
     }
 
     fn damaged(&self, error: Error) -> Error {

@@ -154,6 +154,8 @@ impl Vault {
     /// from within. Overwrites nothing that is sound. May be stopped at any moment and run again. Progress counts bytes of
     /// packs.
     ///
+    /// A handle that can only write heals all but index segments that no copy has.
+    ///
     /// Other hosts may go on to use the vault meanwhile. Where the log was damaged, a host that had read it before is told to
     /// begin anew.
     ///

@@ -14,7 +14,9 @@ use futures::TryStreamExt;
 use model::Timestamp;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, path::Path};
 
-use crate::{Digest, Error, ErrorKind, Result, StoreLocation, config::CONFIG_BYTES, location::OpenLocation};
+use crate::{
+    Digest, Error, ErrorKind, Result, StoreLocation, config::CONFIG_BYTES_MAX, location::OpenLocation,
+};
 pub(crate) use clock::CLOCK_FOLDER;
 use failure::classify;
 pub(crate) use failure::{UNSUPPORTED_GUIDANCE, error, incomplete, io_error};
@@ -106,7 +108,7 @@ impl Store {
 
     /// The config's bytes; [`ErrorKind::NotFound`] where there is no vault.
     pub(crate) async fn read_config(&self) -> Result<Bytes> {
-        self.read(&self.config_path(), CONFIG_BYTES as u64, "the vault's config").await
+        self.read(&self.config_path(), CONFIG_BYTES_MAX, "the vault's config").await
     }
 
     /// Puts an object under its digest. Durable when it returns. Putting the same bytes again changes nothing, or heals

@@ -2,6 +2,7 @@
 
 mod chunks;
 pub(crate) mod key_slots;
+mod opening;
 pub(crate) mod recovery_kit;
 mod tiny;
 
@@ -18,7 +19,7 @@ use model::{Timestamp, VaultId};
 
 use crate::{
     Digest, Error, ErrorKind, KeptKey, MasterKey, NewSlot, PointRecord, ReaderKey, Result, StoreLocation,
-    Unlock, WriterKey,
+    WriterKey,
     config::Config,
     frame::Decompressors,
     index::{Index, SEGMENT_BYTES_MAX, Segment},
@@ -126,33 +127,6 @@ impl Vault {
             vault.shared.keep_reserve().await;
         }
         Ok(vault)
-    }
-
-    /// Opens a vault.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] where there is no vault, [`ErrorKind::WrongKey`] when the key is not the vault's; both
-    /// before anything else is read.
-    pub async fn open(location: &StoreLocation, unlock: &Unlock, env: Env) -> Result<Self> {
-        let absent = |place: &dyn fmt::Display| {
-            Error::new(ErrorKind::NotFound, format!("there is no vault in {place}"))
-                .with_guidance("check the place, or create a vault there")
-        };
-        let store = match Store::open(location, &env).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(absent(location).with_source(error));
-            }
-            opened => opened?,
-        };
-        let config = match store.read_config().await {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(absent(&store.place()).with_source(error));
-            }
-            read => read?,
-        };
-        let (config, proof) = Config::decode(&config)?;
-        let keys = key_slots::unlock(&store, &config, &proof, unlock, env.threads).await?;
-        Ok(Self::assemble(store, Arc::new(keys), config, env))
     }
 
     /// Keeps the index in files of this directory, which is created when there is need of it, and so in little memory:
@@ -265,11 +239,12 @@ impl Shared {
         }
     }
 
-    /// Brings the index to this state, or leaves it at a later one. Returns the segments that cannot be read, and why: what
+    /// Brings the index to this state, or leaves it at a later one of the same log. Returns the segments that cannot be read, and why: what
     /// is only in them counts as absent, so a writer stores it again, and a reader misses it.
     pub(crate) async fn follow(&self, state: &State) -> Result<Vec<(Digest, Error)>> {
         let mut indexed = self.indexed.lock().await;
-        if *indexed > state.sequence {
+        // Back again where the store was put back to an earlier time.
+        if *indexed > state.sequence && self.log.has_reached(*indexed).await {
             return Ok(Vec::new());
         }
         let unseen = state.body.segments.iter().filter(|digest| !self.index.holds_segment(digest));

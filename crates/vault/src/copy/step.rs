@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::Copy;
 use crate::{
     Digest, Error, Result, Sequence,
-    log::{Change, ENTRY_BYTES_MAX, Entry, State, state::Garbage},
+    log::{Change, ENTRY_BYTES_MAX, Entry, State, marks, state::Garbage},
     store::{Created, ObjectKind},
 };
 
@@ -40,7 +40,7 @@ impl Copy<'_> {
         if let Change::Swept { through, .. } = &entry.change {
             let garbage = state.body.garbage.range(..=through).map(|(_, garbage)| garbage);
             self.delete(&self.unneeded(garbage, &after).await?).await?;
-            self.log.trim(state).await?;
+            self.trim(state).await?;
         }
         self.create_entry(entry.sequence, next.to_vec()).await?;
         self.count(state, &after);
@@ -70,12 +70,13 @@ impl Copy<'_> {
             after.body.garbage.remove(&goal.body.collected);
         }
         // The mark tells that the state waits for its entry, and has not lost it.
-        self.mark(goal.head).await?;
+        marks::mark(&self.target, goal.sequence, goal.head).await?;
         self.log.write_state(&after).await?;
         self.create_entry(goal.sequence, entry.to_vec()).await?;
         self.delete(&left_behind).await?;
         // Between what the copy had and the leap's end it has no entries.
         self.log.trim_all(&after).await?;
+        marks::sweep(&self.target, after.sequence).await?;
         self.count(state, &after);
         Ok(Some(Arc::new(after)))
     }
@@ -125,8 +126,13 @@ impl Copy<'_> {
         Ok(self.source.log.refresh().await?.body.collected > goal.body.collected)
     }
 
+    async fn trim(&self, state: &State) -> Result<()> {
+        let trimmed = self.log.trim(state).await?;
+        marks::sweep(&self.target, trimmed).await
+    }
+
     async fn create_entry(&self, sequence: Sequence, bytes: Vec<u8>) -> Result<()> {
-        self.mark(Digest::of(&bytes)).await?;
+        marks::mark(&self.target, sequence, Digest::of(&bytes)).await?;
         match self.target.create_named(&sequence.entry_name(), bytes).await? {
             Created::New => Ok(()),
             Created::Exists => Err(self.diverged(sequence)),

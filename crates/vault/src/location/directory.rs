@@ -106,6 +106,9 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 fn is_remains(name: &str) -> bool {
     let Some((object, number)) = name.split_once('#') else { return false };
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    let is_hexadecimal = object.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    is_number && (object == "config" || matches!(object.len(), 16 | 64) && is_hexadecimal)
+    // A number, a digest, or both.
+    let is_name = |name: &str| {
+        matches!(name.len(), 16 | 64) && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    is_number && (object == "config" || object.split('-').all(is_name))
 }

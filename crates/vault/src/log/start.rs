@@ -4,17 +4,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{ENTRIES, ENTRIES_AT_ONCE, Log, STATE_TRIES, STATES, Sequence, State};
-use crate::{Digest, Error, Result, store::incomplete};
-
-/// The folder of a copy's marks: one for each entry that a copier made there, named by its digest. Several copiers may work
-/// on one copy, so none is ever taken back.
-const MARKS: &str = "copied";
-
-/// The name of the mark which tells that an entry came from the vault.
-pub(crate) fn mark_of(entry: Digest) -> String {
-    format!("{MARKS}/{entry}")
-}
+use super::{ENTRIES, ENTRIES_AT_ONCE, Log, STATE_TRIES, STATES, Sequence, State, marks};
+use crate::{Error, ErrorKind, Result};
 
 /// What is there of the entry that a state follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,9 +46,30 @@ impl Log {
         }
         // The first entry that is there has a state, or is the very first.
         if self.entry_numbers().await?.is_empty() && self.newest_state().await?.ahead.is_none() {
-            return Err(incomplete("states"));
+            return Err(self.nothing_to_start_at().await);
         }
         Err(self.damaged(Error::corrupt("the state or the entry at which it starts is missing")))
+    }
+
+    /// Says what it means that neither a state nor an entry is there.
+    async fn nothing_to_start_at(&self) -> Error {
+        let place = self.store.place();
+        match self.store.read_config().await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let context =
+                    format!("the vault in {place} is gone: neither its config nor its log is there");
+                Error::new(ErrorKind::NotFound, context).with_guidance(
+                    "mount its disk or share if it is not mounted; if the vault is lost, restore from a copy of it",
+                )
+            }
+            _ => Error::new(
+                ErrorKind::Unreachable,
+                format!("the store shows no log of the vault in {place}"),
+            )
+            .with_guidance(
+                "try again; if it stays so, the log is lost: heal it from a copy with: holdfast vault repair",
+            ),
+        }
     }
 
     pub(super) async fn newest_state(&self) -> Result<Start> {
@@ -88,7 +100,7 @@ impl Log {
         Ok(match self.read_entry(state.sequence).await? {
             Some(Ok((_, digest))) if digest != state.head => Anchor::Unset,
             Some(_) => Anchor::Held,
-            None if self.store.has_named(&mark_of(state.head)).await? => Anchor::Unset,
+            None if marks::is_marked(&self.store, state.sequence, state.head).await? => Anchor::Unset,
             None => Anchor::Lost,
         })
     }

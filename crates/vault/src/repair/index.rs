@@ -55,6 +55,13 @@ impl Repair<'_> {
                 None => swap.lost.push((segment, error)),
             }
         }
+        // A segment stays in the log for somebody who can read data, and so list again what is in packs.
+        if self.shared.keys.check_can_read().is_err() {
+            for (segment, error) in std::mem::take(&mut swap.lost) {
+                self.report.add(DamagedObject::IndexSegment(segment), error.to_string(), None);
+            }
+            return Ok(swap);
+        }
         let unlisted = self.unlisted_packs(state).await?;
         swap.is_incomplete =
             swap.lost.is_empty() && !unlisted.is_empty() && self.misses_chunks(state).await?;

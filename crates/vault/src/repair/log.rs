@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use super::{Cure, DamagedObject, LogHealth, Repair, index::Swap};
 use crate::{
     Digest, ErrorKind, Result, Sequence,
-    log::{Appended, Change, ENTRY_BYTES_MAX, Entry, LogPart, State, entry::Collection, mark_of},
+    log::{Appended, Change, ENTRY_BYTES_MAX, Entry, LogPart, State, entry::Collection, marks},
     store::Store,
 };
 
@@ -126,8 +126,8 @@ impl Repair<'_> {
         }
         Ok(named_after.is_some()
             || named_by_state.is_some()
-            || copy.has_named(&mark_of(digest)).await?
-            || self.shared.store.has_named(&mark_of(digest)).await?)
+            || marks::is_marked(copy, sequence, digest).await?
+            || marks::is_marked(&self.shared.store, sequence, digest).await?)
     }
 
     /// Makes the vault go on from what is known of it, with an index that has all of its segments. Returns whether it does:

@@ -108,6 +108,7 @@ async fn old_remains_of_interrupted_writes_are_swept_and_nothing_else() {
     let digest = Digest::of(b"object").to_string();
     let packs = directory.path().join("packs/ab");
     fs::create_dir_all(&packs).unwrap();
+    fs::create_dir_all(directory.path().join("copied")).unwrap();
     let now = tempfile::tempfile_in(directory.path()).unwrap().metadata().unwrap().modified().unwrap();
     let two_days_ago = now - Duration::from_secs(2 * 24 * 3600);
     let write = |name: String, is_old: bool| {
@@ -118,14 +119,18 @@ async fn old_remains_of_interrupted_writes_are_swept_and_nothing_else() {
         }
         path
     };
-    let swept = [write(format!("packs/ab/{digest}#1"), true), write("config#12".into(), true)];
+    let swept = [
+        write(format!("packs/ab/{digest}#1"), true),
+        write(format!("copied/0000000000000007-{digest}#1"), true),
+        write("config#12".into(), true),
+    ];
     let kept = [
         write(format!("packs/ab/{digest}#2"), false),
         write(format!("packs/ab/{digest}"), true),
         write(format!("packs/ab/{digest}#x"), true),
         write("notes#1".into(), true),
     ];
-    assert_eq!(store.sweep_remains().await.unwrap(), 2);
+    assert_eq!(store.sweep_remains().await.unwrap(), 3);
     assert!(swept.iter().all(|path| !path.exists()));
     assert!(kept.iter().all(|path| path.exists()));
     assert_eq!(memory().await.sweep_remains().await.unwrap(), 0);

@@ -19,7 +19,8 @@ impl Writer {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] when the point's maps are not in this vault. [`ErrorKind::Overtaken`] when garbage was
-    /// collected meanwhile, and this writer relied on some of it: a new writer stores it again.
+    /// collected meanwhile, and this writer relied on some of it, or when the store was put back to an earlier time: a new
+    /// writer stores it again.
     pub async fn commit(mut self, point: PointRecord) -> Result<PointRecord> {
         self.check_unbroken()?;
         self.packer.flush().await?;
@@ -47,6 +48,7 @@ impl Writer {
             if let Some(error) = slept {
                 return Err(error);
             }
+            self.shared.log.check_follows(&state, &self.base).await?;
             if state.body.collected > self.collected && !self.shared.has_flaw(Flaw::WriterSkipsOutlive) {
                 self.outlive(&state, &point, object).await?;
                 continue;
@@ -56,7 +58,9 @@ impl Writer {
                 segments: self.packer.unlisted_segments().to_vec(),
                 settled: self.packer.loose_segments().to_vec(),
             };
-            match self.shared.log.try_append(&state, change).await {
+            // Retention runs from here: by the later of two clocks, so that one that is slow does not shorten it.
+            let at = self.shared.log.moment().await?;
+            match self.shared.log.try_append_at(&state, change, at).await {
                 Ok(Appended::Done(state)) => {
                     // The point is committed; an index that does not follow now follows later.
                     if let Err(error) = self.shared.follow(&state).await {
