@@ -25,6 +25,10 @@ pub enum Broken {
     OrphansUnasked,
     /// The packs that were repacked are deleted before the log names the new ones.
     RepackDropsOld,
+    /// A repair lists packs that a collection has condemned.
+    RepairListsCondemned,
+    /// A repair does not say which points are not whole.
+    RepairHidesHurt,
 }
 
 impl Broken {
@@ -45,6 +49,8 @@ impl Broken {
             Self::WriterSkipsOutlive => Flaw::WriterSkipsOutlive,
             Self::OrphansUnasked => Flaw::OrphansUnasked,
             Self::RepackDropsOld => Flaw::RepackDropsOld,
+            Self::RepairListsCondemned => Flaw::RepairListsCondemned,
+            Self::RepairHidesHurt => Flaw::RepairHidesHurt,
         })
     }
 }

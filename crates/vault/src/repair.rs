@@ -13,7 +13,8 @@ use std::sync::Arc;
 use model::{PointId, Timestamp, VmId};
 
 use crate::{
-    Digest, Monitor, Result, Sequence, StoreLocation, Vault, log::State, store::Store, vault::Shared,
+    Digest, Monitor, Result, Sequence, StoreLocation, Vault, flaw::Flaw, log::State, store::Store,
+    vault::Shared,
 };
 
 /// Findings and points that are listed one by one; the rest is only counted.
@@ -164,7 +165,9 @@ impl Vault {
         repair.heal_packs(&health.state).await?;
         let points = repair.heal_points(&health.state).await?;
         repair.go_on(health, segments).await?;
-        repair.find_hurt(&points).await?;
+        if !repair.shared.has_flaw(Flaw::RepairHidesHurt) {
+            repair.find_hurt(&points).await?;
+        }
         Ok(repair.report)
     }
 }
