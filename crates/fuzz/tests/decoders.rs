@@ -8,7 +8,7 @@ use fuzz::{CountingAllocator, Finding, Fuzzer, Target, check, shrink, targets};
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 /// Inputs for each decoder.
-const RUNS: u64 = 30_000;
+const RUNS: u64 = 100_000;
 
 fn fuzz(target: &Target, runs: u64) -> Result<fuzz::Report, Finding> {
     let mut fuzzer = Fuzzer::new(target, Vec::new(), 2026);

@@ -25,8 +25,6 @@ pub enum Broken {
     OrphansUnasked,
     /// The packs that were repacked are deleted before the log names the new ones.
     RepackDropsOld,
-    /// A repair lists packs that a collection has condemned.
-    RepairListsCondemned,
     /// A repair does not say which points are not whole.
     RepairHidesHurt,
 }
@@ -49,7 +47,6 @@ impl Broken {
             Self::WriterSkipsOutlive => Flaw::WriterSkipsOutlive,
             Self::OrphansUnasked => Flaw::OrphansUnasked,
             Self::RepackDropsOld => Flaw::RepackDropsOld,
-            Self::RepairListsCondemned => Flaw::RepairListsCondemned,
             Self::RepairHidesHurt => Flaw::RepairHidesHurt,
         })
     }

@@ -33,7 +33,7 @@ use crate::{
     store::{Connection, SimStore, Weather},
     trace::Trace,
 };
-use server::Server;
+use server::{Server, Work};
 
 /// Bytes of a region of a disk's map.
 const REGION_BYTES: u64 = 4 << 20;
@@ -119,6 +119,19 @@ impl World {
 
     pub(crate) fn frail_process(&self, name: String) -> Arc<Process> {
         Arc::new(Process::new(name, self.start, self.dice.fork(), self.fate, Arc::clone(&self.trace)))
+    }
+
+    /// A process that hardly ends its work.
+    pub(crate) fn doomed_process(&self, name: &str) -> Arc<Process> {
+        let fate = Fate { crash: 60, ..Fate::default() };
+        let trace = Arc::clone(&self.trace);
+        Arc::new(Process::new(name.to_owned(), self.start, self.dice.fork(), fate, trace))
+    }
+
+    /// Changes a VM and backs it up by this handle.
+    pub(crate) async fn back_up(&self, process: &Arc<Process>, vault: Vault) {
+        let work = Work { world: self, dice: self.dice.fork(), process, vault };
+        Box::pin(work.back_up()).await;
     }
 
     /// The vault as a process sees it that opens it now, and makes the mistakes that it is to make.

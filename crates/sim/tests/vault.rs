@@ -95,11 +95,6 @@ fn repacking_that_deletes_first_is_noticed() {
 }
 
 #[test]
-fn a_repair_that_lists_condemned_packs_is_noticed() {
-    is_found(Broken::RepairListsCondemned);
-}
-
-#[test]
 fn a_repair_that_hides_what_is_lost_is_noticed() {
     is_found(Broken::RepairHidesHurt);
 }

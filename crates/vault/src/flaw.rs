@@ -18,8 +18,6 @@ pub enum Flaw {
     OrphansUnasked,
     /// The packs that were repacked are deleted before the log names the new ones.
     RepackDropsOld,
-    /// A repair lists packs that a collection has condemned.
-    RepairListsCondemned,
     /// A repair does not say which points are not whole.
     RepairHidesHurt,
 }

@@ -33,8 +33,10 @@ pub(super) async fn check_with_copy(world: &World) -> Result<(), String> {
     check_clean(world, &vault).await
 }
 
-/// Damages the index and the log, and repairs the vault from nothing but itself.
+/// Damages the index and the log while a dead collector's packs wait to be deleted, and repairs the vault from nothing but
+/// itself.
 pub(super) async fn check_alone(world: &World) -> Result<(), String> {
+    collect_and_die(world).await;
     damage(world, &["index/"]);
     let process = world.sound_process("healer");
     let report = repair(world, &process, &[]).await?;
@@ -47,6 +49,18 @@ pub(super) async fn check_alone(world: &World) -> Result<(), String> {
         true => check_clean(world, &vault).await,
         false => Ok(()),
     }
+}
+
+/// Condemns what can be, and probably dies before it is deleted.
+async fn collect_and_die(world: &World) {
+    let process = world.doomed_process("collector");
+    let collect = async {
+        let vault = world.open_soundly(&process).await?;
+        let options = CollectOptions { grace_hours: 0, repack_dead_percent: 1, ..CollectOptions::default() };
+        vault.collect(&options, &Monitor::default()).await
+    };
+    let collected = process.run(Box::pin(collect)).await;
+    world.trace.add("collector", format!("{collected:?}"));
 }
 
 /// Flips a few bits in objects of the vault.
@@ -103,14 +117,22 @@ async fn check_report(world: &World, process: &Arc<Process>, report: &RepairRepo
     Ok(vault)
 }
 
-/// Checks that a vault that is whole again stays so when the packs that were condemned before are gone.
+/// Checks that a vault that is whole again stays so when it is used, and when the packs are gone that were condemned before.
 async fn check_clean(world: &World, vault: &Vault) -> Result<(), String> {
+    let process = world.sound_process("survivor");
+    for _ in 0..4 {
+        let before = needed(world).len();
+        world.back_up(&process, vault.clone()).await;
+        if needed(world).len() == before {
+            return Err("nothing can be stored in the repaired vault".to_owned());
+        }
+    }
     sleep(10 * DAY).await;
     let collected = vault.collect(&CollectOptions::default(), &Monitor::default()).await;
     collected.map_err(|error| format!("the repaired vault cannot be collected: {error}"))?;
     let verified = vault.verify(&Monitor::default()).await;
     let report = verified.map_err(|error| format!("the repaired vault cannot be verified: {error}"))?;
-    world.trace.add("healer", format!("{report:?}"));
+    world.trace.add("survivor", format!("{report:?}"));
     match report.is_clean() {
         true => Ok(()),
         false => Err(format!("the repaired vault is damaged: {:?}", report.damage.first())),

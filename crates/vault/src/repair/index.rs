@@ -6,7 +6,6 @@ use super::{Cure, DamagedObject, Repair};
 use crate::{
     Digest, Error, Result,
     codec::PREAMBLE_BYTES,
-    flaw::Flaw,
     index::{SEGMENT_BYTES_MAX, Segment},
     log::State,
     pack::{OpenPack, PACK_BYTES_MAX},
@@ -51,9 +50,7 @@ impl Repair<'_> {
     /// Writes segments of the packs that are in the store and that no segment lists.
     async fn rebuild(&self, state: &State) -> Result<Vec<Digest>> {
         let mut listed: BTreeSet<Digest> = self.shared.index.packs().iter().map(|pack| pack.digest).collect();
-        if !self.shared.has_flaw(Flaw::RepairListsCondemned) {
-            listed.extend(state.body.garbage.values().flat_map(|garbage| &garbage.packs));
-        }
+        listed.extend(state.body.garbage.values().flat_map(|garbage| &garbage.packs));
         let stored = self.shared.store.list(ObjectKind::Pack).await?;
         let unlisted: BTreeSet<Digest> =
             stored.into_iter().map(|(pack, _)| pack).filter(|pack| !listed.contains(pack)).collect();
