@@ -18,18 +18,12 @@ use crate::{broken::Broken, process::DAY, trace::Trace, world::World};
 const LONGEST: std::time::Duration = DAY.saturating_mul(5000);
 
 /// How worlds differ from what their seeds say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Variant {
     /// What is broken on purpose.
     pub broken: Option<Broken>,
     /// Whether the log may lose bits.
     pub log_rots: bool,
-}
-
-impl Default for Variant {
-    fn default() -> Self {
-        Self { broken: None, log_rots: false }
-    }
 }
 
 impl From<Broken> for Variant {
