@@ -13,7 +13,7 @@ use crate::{
 pub(crate) const FRAME_BYTES_MAX: u32 = 4 << 20;
 
 /// What a frame holds. Data and tree nodes never share a frame or a pack: nodes are read again and again, data rarely.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum FrameKind {
     /// Bytes of disks.
     Data,

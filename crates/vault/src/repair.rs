@@ -18,6 +18,7 @@ use model::{PointId, Timestamp, VmId};
 
 use crate::{
     Digest, Monitor, Result, Sequence, StoreLocation, Vault,
+    flaw::Flaw,
     log::{LogPart, SALVAGE_HOLD, State},
     store::Store,
     vault::Shared,
@@ -208,7 +209,9 @@ impl Vault {
         }
         repair.heal_packs(&mut health.state).await?;
         let points = repair.heal_points(&mut health.state).await?;
-        repair.find_hurt(&points).await?;
+        if !repair.shared.has_flaw(Flaw::RepairHidesHurt) {
+            repair.find_hurt(&points).await?;
+        }
         Ok(repair.report)
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     probe,
     store::{ObjectKind, Store},
 };
-use chunks::FrameCache;
+use chunks::{FrameCache, SealCache};
 
 /// Chunks in an index segment, but for the last of a writer.
 const SEGMENT_CHUNKS: usize = 64 << 10;
@@ -55,6 +55,7 @@ pub(crate) struct Shared {
     /// The state that the index follows; held while it follows to another.
     indexed: tokio::sync::Mutex<Sequence>,
     pub(crate) frames: FrameCache,
+    pub(crate) seals: SealCache,
     pub(crate) decompressors: Decompressors,
     /// Points that were read before: they never change.
     pub(crate) points: Mutex<HashMap<Digest, Arc<PointRecord>>>,
@@ -199,6 +200,7 @@ impl Shared {
             index: Arc::default(),
             indexed: tokio::sync::Mutex::default(),
             frames: FrameCache::new(),
+            seals: SealCache::new(),
             decompressors: Decompressors::new(),
             points: Mutex::default(),
             #[cfg(feature = "flaws")]
@@ -298,7 +300,12 @@ impl Shared {
     pub(crate) fn afresh(&self) -> Self {
         let index = Arc::new(self.index.afresh());
         let keys = Arc::clone(&self.keys);
-        Self { index, ..Self::new(self.store.clone(), keys, self.config.clone(), self.env.clone()) }
+        Self {
+            index,
+            #[cfg(feature = "flaws")]
+            flaw: self.flaw,
+            ..Self::new(self.store.clone(), keys, self.config.clone(), self.env.clone())
+        }
     }
 
     pub(crate) async fn load_segment(&self, digest: &Digest) -> Result<Segment> {
