@@ -3,6 +3,7 @@
 mod clock;
 mod failure;
 mod named;
+mod receive;
 #[cfg(test)]
 mod tests;
 
@@ -12,9 +13,14 @@ use bytes::Bytes;
 use env::Env;
 use futures::TryStreamExt;
 use model::Timestamp;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, path::Path};
+use object_store::{GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, path::Path};
 
-use crate::{Digest, Error, ErrorKind, Result, StoreLocation, config::CONFIG_BYTES, location::OpenLocation};
+use crate::{
+    Digest, Error, ErrorKind, Result, StoreLocation,
+    config::CONFIG_BYTES,
+    location::OpenLocation,
+    pool::{Buffer, BufferPool},
+};
 pub(crate) use clock::CLOCK_FOLDER;
 use failure::classify;
 pub(crate) use failure::{UNSUPPORTED_GUIDANCE, error, incomplete, io_error};
@@ -133,6 +139,19 @@ impl Store {
         self.read(&self.path(kind, digest), limit_bytes, &what).await
     }
 
+    /// As [`Store::get_unchecked`], into a buffer of the pool.
+    pub(crate) async fn get_pooled(
+        &self,
+        kind: ObjectKind,
+        digest: &Digest,
+        limit_bytes: u64,
+        buffers: &BufferPool,
+    ) -> Result<Buffer> {
+        let what = format!("{} {digest}", kind.as_str());
+        let receive = |found| receive::into_buffer(found, buffers.take_empty(), self.env.threads);
+        self.read_by(&self.path(kind, digest), limit_bytes, &what, receive).await
+    }
+
     /// The bytes of an object, which are those that its name says.
     pub(crate) async fn get(&self, kind: ObjectKind, digest: &Digest, limit_bytes: u64) -> Result<Bytes> {
         let bytes = self.get_unchecked(kind, digest, limit_bytes).await?;
@@ -209,22 +228,30 @@ impl Store {
     }
 
     async fn read(&self, path: &Path, limit_bytes: u64, what: &str) -> Result<Bytes> {
+        self.read_by(path, limit_bytes, what, GetResult::bytes).await
+    }
+
+    /// Reads an object of at most `limit_bytes`, by this way to receive its bytes.
+    async fn read_by<T, F>(
+        &self,
+        path: &Path,
+        limit_bytes: u64,
+        what: &str,
+        receive: impl Fn(GetResult) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = object_store::Result<T>>,
+    {
         let failed = || format!("{what} cannot be read");
-        let (bytes, size_bytes) = self
-            .persist(failed, || async {
-                let found = self.inner.get(path).await?;
-                let size_bytes = found.meta.size;
-                let bytes = if size_bytes <= limit_bytes { found.bytes().await? } else { Bytes::new() };
-                Ok((bytes, size_bytes))
-            })
-            .await?;
-        if size_bytes > limit_bytes {
-            return Err(Error::corrupt(format!(
-                "{what} of {} has {size_bytes} bytes, more than any has",
-                self.place
-            )));
-        }
-        Ok(bytes)
+        let read = self.persist(failed, || async {
+            let found = self.inner.get(path).await?;
+            let size_bytes = found.meta.size;
+            if size_bytes <= limit_bytes { Ok(Ok(receive(found).await?)) } else { Ok(Err(size_bytes)) }
+        });
+        read.await?.map_err(|size_bytes| {
+            let place = &self.place;
+            Error::corrupt(format!("{what} of {place} has {size_bytes} bytes, more than any has"))
+        })
     }
 
     /// Tries a request again while it fails in a way that may pass.

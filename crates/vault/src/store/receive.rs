@@ -1,0 +1,34 @@
+//! Receiving an object into memory that is there already.
+
+use std::io::Read;
+
+use env::Threads;
+use futures::TryStreamExt;
+use object_store::{Error, GetResult, GetResultPayload, Result};
+
+use crate::pool::Buffer;
+
+/// Appends what was found to a buffer, never more than its announced length.
+pub(super) async fn into_buffer(found: GetResult, mut buffer: Buffer, threads: Threads) -> Result<Buffer> {
+    let length_bytes = found.range.end - found.range.start;
+    buffer.reserve_exact(length_bytes as usize);
+    match found.payload {
+        GetResultPayload::File(file, _) => {
+            let filled =
+                threads.run(move || file.take(length_bytes).read_to_end(&mut buffer).map(|_| buffer));
+            filled.await.map_err(failed)?.map_err(failed)
+        }
+        GetResultPayload::Stream(mut pieces) => {
+            let end = buffer.len() + length_bytes as usize;
+            while let Some(piece) = pieces.try_next().await? {
+                let room = end - buffer.len();
+                buffer.extend_from_slice(&piece[..piece.len().min(room)]);
+            }
+            Ok(buffer)
+        }
+    }
+}
+
+fn failed(source: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Generic { store: "file", source: Box::new(source) }
+}
