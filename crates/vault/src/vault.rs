@@ -27,7 +27,7 @@ use crate::{
     probe,
     store::{ObjectKind, Store},
 };
-use chunks::FrameCache;
+use chunks::{FrameCache, SealCache};
 
 /// Chunks in an index segment, but for the last of a writer.
 const SEGMENT_CHUNKS: usize = 64 << 10;
@@ -54,6 +54,7 @@ pub(crate) struct Shared {
     /// The state that the index follows; held while it follows to another.
     indexed: tokio::sync::Mutex<Sequence>,
     pub(crate) frames: FrameCache,
+    pub(crate) seals: SealCache,
     pub(crate) decompressors: Decompressors,
     /// Points that were read before: they never change.
     pub(crate) points: Mutex<HashMap<Digest, Arc<PointRecord>>>,
@@ -225,6 +226,7 @@ impl Shared {
             index: Arc::default(),
             indexed: tokio::sync::Mutex::default(),
             frames: FrameCache::new(),
+            seals: SealCache::new(),
             decompressors: Decompressors::new(),
             points: Mutex::default(),
             #[cfg(feature = "flaws")]

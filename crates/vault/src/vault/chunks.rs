@@ -11,8 +11,8 @@ use crate::{
     frame::FrameKind,
     index::{ChunkPlace, FramePlace},
     lru::Lru,
-    pack,
-    seal::Role,
+    pack::{self, Salt},
+    seal::{Role, Seal},
     sync,
 };
 
@@ -35,6 +35,28 @@ impl FrameCache {
         let cell = Arc::<OnceCell<Bytes>>::default();
         cells.put(number, Arc::clone(&cell));
         cell
+    }
+}
+
+/// Packs whose seals are kept: making one is a key agreement, and most packs are read frame by frame.
+const SEALS_KEPT: usize = 32;
+
+/// Seals of packs of data, by the salts that they are made from.
+pub(crate) struct SealCache(Mutex<Lru<Salt, Arc<Seal>>>);
+
+impl SealCache {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Lru::new(SEALS_KEPT)))
+    }
+
+    fn get_or_make(&self, salt: &Salt, make: impl FnOnce() -> Result<Seal>) -> Result<Arc<Seal>> {
+        if let Some(seal) = sync::lock(&self.0).get(salt) {
+            return Ok(Arc::clone(seal));
+        }
+        // Outside the lock: twice is better than to wait.
+        let seal = Arc::new(make()?);
+        sync::lock(&self.0).put(*salt, Arc::clone(&seal));
+        Ok(seal)
     }
 }
 
@@ -139,6 +161,14 @@ impl Shared {
         }
     }
 
+    fn pack_seal(&self, kind: FrameKind, salt: &Salt) -> Result<Arc<Seal>> {
+        let make = || pack::seal(&self.keys, kind, salt);
+        match kind {
+            FrameKind::Data => self.seals.get_or_make(salt, make),
+            FrameKind::Tree => make().map(Arc::new),
+        }
+    }
+
     async fn fetch_frame(self: &Arc<Self>, frame: &FramePlace) -> Result<Bytes> {
         let start = u64::from(frame.offset_bytes);
         let range = start..start + u64::from(frame.head.stored_bytes);
@@ -153,7 +183,7 @@ impl Shared {
         let (shared, frame) = (Arc::clone(self), *frame);
         let expanded = self.env.threads.run(move || {
             let mut bytes = Vec::from(sealed);
-            let seal = pack::seal(&shared.keys, frame.head.kind, &frame.salt)?;
+            let seal = shared.pack_seal(frame.head.kind, &frame.salt)?;
             let number = u64::from(frame.number_in_pack);
             let damaged = || Error::corrupt(format!("frame {number} of pack {} is damaged", frame.pack));
             seal.open(Role::Frame, number, &mut bytes).map_err(|_| damaged())?;
