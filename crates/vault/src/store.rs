@@ -248,7 +248,8 @@ impl Store {
             let size_bytes = found.meta.size;
             if size_bytes <= limit_bytes { Ok(Ok(receive(found).await?)) } else { Ok(Err(size_bytes)) }
         });
-        read.await?.map_err(|size_bytes| {
+        // Boxed: what an object is received with is large, and all that read hold it.
+        Box::pin(read).await?.map_err(|size_bytes| {
             let place = &self.place;
             Error::corrupt(format!("{what} of {place} has {size_bytes} bytes, more than any has"))
         })
