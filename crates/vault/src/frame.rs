@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::{
     ChunkId, Error, Result,
     codec::Reader,
-    pool::{Buffer, BufferPool, Pool},
+    pool::{self, Buffer, BufferPool, Pool},
     seal::TAG_BYTES,
 };
 
@@ -151,12 +151,16 @@ impl Decompressors {
     }
 
     /// The chunks' bytes. Takes no more memory than the head says, whatever the frame holds.
-    pub(crate) fn expand(&self, head: &FrameHead, bytes: Vec<u8>) -> Result<Bytes> {
+    pub(crate) fn expand(&self, head: &FrameHead, bytes: &[u8]) -> Result<Bytes> {
         let expanded = match head.encoding {
-            Encoding::Raw => Bytes::from(bytes),
-            Encoding::Zstd => Bytes::from_owner(self.decompress(head, &bytes)?),
+            Encoding::Raw => {
+                let mut copy = self.buffers.take_empty();
+                copy.extend_from_slice(bytes);
+                copy
+            }
+            Encoding::Zstd => self.decompress(head, bytes)?,
         };
-        check_length(head, expanded)
+        check_length(head, Bytes::from_owner(expanded))
     }
 
     /// As [`Decompressors::expand`], for a short while: uses the frame where it is.
@@ -176,7 +180,7 @@ impl Decompressors {
 
     fn decompress(&self, head: &FrameHead, bytes: &[u8]) -> Result<Buffer> {
         let mut expanded = self.buffers.take_empty();
-        expanded.reserve_exact(head.raw_bytes as usize);
+        expanded.reserve_exact(pool::room_for(head.raw_bytes as usize));
         self.idle
             .take()
             .decompress_to_buffer(bytes, &mut *expanded)

@@ -25,7 +25,7 @@ pub fn frame(bytes: &[u8]) -> bool {
         stored_bytes: 0,
         raw_bytes: frame::FRAME_BYTES_MAX,
     };
-    frame::Decompressors::new().expand(&head, bytes.to_vec()).is_ok()
+    frame::Decompressors::new().expand(&head, bytes).is_ok()
 }
 
 /// An index segment, after it was decrypted.

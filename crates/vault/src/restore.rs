@@ -52,7 +52,7 @@ impl Vault {
             shared: Arc::clone(&self.shared),
             tree: TreeReader::new(Arc::clone(&self.shared), *map),
             target,
-            buffers: BufferPool::of_capacity(REGION_BYTES as usize),
+            buffers: BufferPool::new(|| vec![0; REGION_BYTES as usize]),
         };
         monitor.unless_cancelled(restore.run(monitor)).await
     }
@@ -123,11 +123,6 @@ impl Restore<'_> {
     async fn write_region(&self, region: u64, leaf: &Leaf) -> Result<u64> {
         let range = self.tree.map().region_range(region);
         let mut buffer = self.buffers.take();
-        let needed = leaf.chunks.iter().map(|chunk| chunk.end_bytes() as usize).max().unwrap_or(0);
-        if buffer.len() < needed {
-            // Not resized: fresh zeros cost nothing where a sparse region leaves them untouched.
-            *buffer = vec![0; needed];
-        }
         let wanted = match self.by_frame(range, leaf) {
             Err(_) => {
                 self.shared.refresh().await?;

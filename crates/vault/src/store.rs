@@ -13,7 +13,9 @@ use bytes::Bytes;
 use env::Env;
 use futures::TryStreamExt;
 use model::Timestamp;
-use object_store::{GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, path::Path};
+use object_store::{
+    GetOptions, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, path::Path,
+};
 
 use crate::{
     Digest, Error, ErrorKind, Result, StoreLocation,
@@ -95,6 +97,11 @@ impl Store {
         self.wants_reserve
     }
 
+    /// Whether its objects are files of this host.
+    pub(crate) fn is_local(&self) -> bool {
+        self.directory.is_some()
+    }
+
     pub(crate) fn place(&self) -> &str {
         &self.place
     }
@@ -161,16 +168,32 @@ impl Store {
         Err(Error::corrupt(format!("{} {digest} of {} is damaged", kind.as_str(), self.place)))
     }
 
-    /// A part of a pack, exactly as long as asked for.
-    pub(crate) async fn get_pack_range(&self, digest: &Digest, range: Range<u64>) -> Result<Bytes> {
-        self.get_range(&self.path(ObjectKind::Pack, digest), range, &format!("pack {digest}")).await
+    /// A part of a pack, exactly as long as asked for, in a buffer of the pool.
+    pub(crate) async fn get_pack_range(
+        &self,
+        digest: &Digest,
+        range: Range<u64>,
+        buffers: &BufferPool,
+    ) -> Result<Buffer> {
+        let path = self.path(ObjectKind::Pack, digest);
+        self.get_range(&path, range, &format!("pack {digest}"), buffers).await
     }
 
-    async fn get_range(&self, path: &Path, range: Range<u64>, what: &str) -> Result<Bytes> {
+    async fn get_range(
+        &self,
+        path: &Path,
+        range: Range<u64>,
+        what: &str,
+        buffers: &BufferPool,
+    ) -> Result<Buffer> {
         let failed = || format!("{what} cannot be read");
         let read = self.persist(failed, || async {
-            match self.inner.get_range(path, range.clone()).await {
-                Ok(bytes) => Ok(Some(bytes)),
+            let options = GetOptions::new().with_range(Some(range.clone()));
+            match self.inner.get_opts(path, options).await {
+                Ok(found) if found.range == range => {
+                    receive::into_buffer(found, buffers.take_empty(), self.env.threads).await.map(Some)
+                }
+                Ok(_) => Ok(None),
                 Err(error) if classify(&error) == ErrorKind::Unreachable => {
                     // Stores have no common word for a range beyond an object's end; its size tells.
                     let ends_before = self.inner.head(path).await.is_ok_and(|meta| meta.size < range.end);
@@ -179,7 +202,8 @@ impl Store {
                 Err(error) => Err(error),
             }
         });
-        match read.await? {
+        // Boxed: what an object is received with is large, and all that read hold it.
+        match Box::pin(read).await? {
             Some(bytes) if bytes.len() as u64 == range.end - range.start => Ok(bytes),
             _ => Err(Error::corrupt(format!("{what} of {} is too short", self.place))),
         }
