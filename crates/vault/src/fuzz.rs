@@ -88,5 +88,5 @@ fn frame(bytes: &[u8]) -> Result<()> {
         stored_bytes: 0,
         raw_bytes: frame::FRAME_BYTES_MAX,
     };
-    frame::Decompressors::new().expand(&head, bytes.to_vec()).map(drop)
+    frame::Decompressors::new().expand(&head, bytes).map(drop)
 }

@@ -63,6 +63,9 @@ mod pool;
 mod probe;
 mod repair;
 mod restore;
+#[cfg(any(test, feature = "scale"))]
+#[doc(hidden)]
+pub mod scale;
 mod seal;
 mod sealed_object;
 mod stats;

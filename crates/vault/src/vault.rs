@@ -25,6 +25,7 @@ use crate::{
     index::{Index, SEGMENT_BYTES_MAX, Segment},
     keys::{Keys, slot::Slot},
     log::{Log, Sequence, State},
+    pool::BufferPool,
     probe,
     store::{ObjectKind, Store},
 };
@@ -33,8 +34,8 @@ use chunks::{FrameCache, SealCache};
 /// Chunks in an index segment, but for the last of a writer.
 const SEGMENT_CHUNKS: usize = 64 << 10;
 
-/// Index segments that are loaded side by side.
-const SEGMENTS_AT_ONCE: usize = 8;
+/// Index segments that are loaded side by side, each of about 6 MiB as it is taken apart.
+const SEGMENTS_AT_ONCE: usize = 3;
 
 /// An open vault. Cheap to clone; clones share one index and one cache.
 #[derive(Clone)]
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     indexed: tokio::sync::Mutex<Sequence>,
     pub(crate) frames: FrameCache,
     pub(crate) seals: SealCache,
+    /// Buffers for frames that are fetched.
+    pub(crate) sealed_frames: BufferPool,
     pub(crate) decompressors: Decompressors,
     /// Points that were read before: they never change.
     pub(crate) points: Mutex<HashMap<Digest, Arc<PointRecord>>>,
@@ -201,6 +204,7 @@ impl Shared {
             indexed: tokio::sync::Mutex::default(),
             frames: FrameCache::new(),
             seals: SealCache::new(),
+            sealed_frames: BufferPool::of_capacity(0),
             decompressors: Decompressors::new(),
             points: Mutex::default(),
             #[cfg(feature = "flaws")]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use object_store::{ObjectStoreExt, PutMode, path::Path};
 
 use super::{FIRST_WAIT, Store, TRIES, absent_as_none, classify};
-use crate::{ErrorKind, Result, location::directory};
+use crate::{ErrorKind, Result, location::directory, pool::BufferPool};
 
 /// What became of a creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +94,8 @@ impl Store {
 
     /// A part of an object, exactly as long as asked for.
     pub(crate) async fn get_named_range(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
-        self.get_range(&self.named_path(name), range, name).await
+        let buffers = BufferPool::of_capacity(0);
+        self.get_range(&self.named_path(name), range, name, &buffers).await.map(Bytes::from_owner)
     }
 
     /// The names of the objects in a folder, relative to it, and their sizes in bytes; sorted by name. Fails rather than

@@ -175,15 +175,15 @@ impl Shared {
             }
             _ => error,
         };
-        let sealed = self.store.get_pack_range(&frame.pack, range).await.map_err(missing)?;
+        let sealed = self.store.get_pack_range(&frame.pack, range, &self.sealed_frames).await;
+        let mut sealed = sealed.map_err(missing)?;
         let (shared, frame) = (Arc::clone(self), *frame);
         let expanded = self.env.threads.run(move || {
-            let mut bytes = Vec::from(sealed);
             let seal = shared.seals.seal(&shared.keys, frame.head.kind, &frame.salt)?;
             let number = u64::from(frame.number_in_pack);
             let damaged = || Error::corrupt(format!("frame {number} of pack {} is damaged", frame.pack));
-            seal.open(Role::Frame, number, &mut bytes).map_err(|_| damaged())?;
-            shared.decompressors.expand(&frame.head, bytes).map_err(|error| damaged().with_source(error))
+            let opened = seal.open_within(Role::Frame, number, &mut sealed).map_err(|_| damaged())?;
+            shared.decompressors.expand(&frame.head, opened).map_err(|error| damaged().with_source(error))
         });
         expanded.await?
     }

@@ -18,8 +18,11 @@ use crate::{
     vault::Shared,
 };
 
-/// Packs that are on their way to the store at once.
+/// Packs that are on their way to a store at once: its answers take long, compared with filling the next pack.
 const UPLOADS_AT_ONCE: usize = 2;
+
+/// The same where the store is this host's own disk.
+const LOCAL_UPLOADS_AT_ONCE: usize = 1;
 
 /// The most frames that are compressed at once, whatever the number of processors: each takes 2 MiB.
 const COMPRESSORS_MAX: usize = 8;
@@ -183,7 +186,8 @@ impl Packer {
     }
 
     async fn upload(&mut self, pack: SealedPack) -> Result<()> {
-        while self.uploads.len() >= UPLOADS_AT_ONCE {
+        let at_once = if self.shared.store.is_local() { LOCAL_UPLOADS_AT_ONCE } else { UPLOADS_AT_ONCE };
+        while self.uploads.len() >= at_once {
             self.finish_upload().await?;
         }
         let shared = Arc::clone(&self.shared);
