@@ -23,6 +23,8 @@ pub enum ErrorKind {
     NoSpace,
     /// `qemu-img` or `qemu-nbd` is not installed.
     ToolMissing,
+    /// The image that is read failed, and how.
+    Image(image::ErrorKind),
     /// Anything else.
     Failed,
 }

@@ -66,6 +66,7 @@ pub enum Usage {
 pub async fn detect(path: &Path, usage: Usage) -> Result<ImageInfo> {
     match recognise_file(path).await? {
         Recognised::Handled(format) => report(path, format, usage).await,
+        Recognised::Readable(format) => Err(foreign(path, format.as_str())),
         Recognised::Foreign(name) => Err(foreign(path, name)),
     }
 }
@@ -80,6 +81,7 @@ pub async fn info(path: &Path, format: DiskFormat, usage: Usage) -> Result<Image
         (DiskFormat::Raw, _) | (DiskFormat::Qcow2, Recognised::Handled(DiskFormat::Qcow2)) => {
             report(path, format, usage).await
         }
+        (DiskFormat::Qcow2, Recognised::Readable(format)) => Err(foreign(path, format.as_str())),
         (DiskFormat::Qcow2, Recognised::Foreign(name)) => Err(foreign(path, name)),
         (DiskFormat::Qcow2, Recognised::Handled(DiskFormat::Raw)) => {
             Err(Error::new(ErrorKind::Unsupported, format!("{} is not a qcow2 image", path.display())))
@@ -87,7 +89,7 @@ pub async fn info(path: &Path, format: DiskFormat, usage: Usage) -> Result<Image
     }
 }
 
-async fn recognise_file(path: &Path) -> Result<Recognised> {
+pub(crate) async fn recognise_file(path: &Path) -> Result<Recognised> {
     let doing = format!("reading the first bytes of {}", path.display());
     let file = raw::open(path, OpenOptions::new().read(true), OFlags::empty()).await?;
     let header = raw::blocking(move || read_header(&file)).await;
@@ -100,7 +102,7 @@ fn read_header(file: &File) -> io::Result<Vec<u8>> {
     Ok(header)
 }
 
-fn foreign(path: &Path, name: &str) -> Error {
+pub(crate) fn foreign(path: &Path, name: &str) -> Error {
     let context = format!("{} is in the format {name}, which is not supported", path.display());
     Error::new(ErrorKind::Unsupported, context).with_guidance(
         "convert it with qemu-img convert -O qcow2, or name its format if these are the bytes of a raw disk",
@@ -122,9 +124,7 @@ async fn report(path: &Path, format: DiskFormat, usage: Usage) -> Result<ImageIn
     }
     arguments.push(qemu_img::file_name(path)?.into_os_string());
     let output = qemu_img::run(&doing, arguments).await?;
-    let report: Report = serde_json::from_slice(&output).map_err(|error| {
-        Error::new(ErrorKind::Failed, format!("{doing}: qemu-img's answer")).with_source(error)
-    })?;
+    let report = Report::read(&doing, &output)?;
     if report.backing_filename.is_some() && report.backing_filename_format.is_none() {
         return Err(backing_of_any_format(path));
     }
@@ -168,6 +168,12 @@ struct BitmapReport {
 }
 
 impl Report {
+    fn read(doing: &str, output: &[u8]) -> Result<Self> {
+        serde_json::from_slice(output).map_err(|error| {
+            Error::new(ErrorKind::Failed, format!("{doing}: qemu-img's answer")).with_source(error)
+        })
+    }
+
     fn into_info(self, format: DiskFormat) -> ImageInfo {
         let bitmaps = self.format_specific.map(|specific| specific.data.bitmaps).unwrap_or_default();
         ImageInfo {

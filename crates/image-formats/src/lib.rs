@@ -7,9 +7,12 @@
 pub mod bitmap;
 mod create;
 mod error;
+mod export;
 mod info;
 mod magic;
 mod new_file;
+mod open;
+mod private_folder;
 mod qcow2;
 mod qemu_img;
 mod qemu_nbd;
@@ -17,7 +20,9 @@ mod raw;
 
 pub use create::{FileTarget, create_target};
 pub use error::{Error, ErrorKind, Result};
+pub use export::{Export, export_image};
 pub use info::{BitmapInfo, ImageInfo, Usage, detect, info};
+pub use open::{file_format, open_image};
 pub use qcow2::Qcow2Target;
 pub use qemu_nbd::QemuNbdImage;
 pub use raw::{RawImage, RawTarget};

@@ -1,6 +1,6 @@
 //! What a file is, by its first bytes.
 
-use model::DiskFormat;
+use model::{DiskFormat, ImageFormat};
 
 /// How much of a file's beginning [`recognise`] looks at; a shorter file is given whole.
 pub(crate) const HEADER_LENGTH_BYTES: usize = 512;
@@ -10,24 +10,30 @@ pub(crate) const HEADER_LENGTH_BYTES: usize = 512;
 pub(crate) enum Recognised {
     /// A format that is handled; raw is everything that is nothing else.
     Handled(DiskFormat),
-    /// A format that is not, by name.
+    /// A format that no VM here runs from, but that can be read.
+    Readable(ImageFormat),
+    /// A format that is not handled, by name.
     Foreign(&'static str),
 }
 
 /// Bit of qcow2's incompatible features: the data lies in another file.
 const QCOW2_EXTERNAL_DATA_FILE: u64 = 1 << 2;
 
+/// The magic number of VHD, at the beginning and, with its footer, at the end.
+pub(crate) const VHD_MAGIC: &[u8] = b"conectix";
+
 /// Formats by their magic number and its offset.
-const FOREIGN_MAGICS: [(usize, &[u8], &str); 9] = [
-    (0, b"conectix", "VHD"),
-    (0, b"vhdxfile", "VHDX"),
-    (0, b"KDMV", "VMDK"),
-    (0, b"COWD", "VMDK"),
-    (0, b"# Disk DescriptorFile", "VMDK"),
-    (64, b"\x7f\x10\xda\xbe", "VDI"),
-    (0, b"QED\0", "QED"),
-    (0, b"LUKS\xba\xbe", "LUKS"),
-    (0, b"WithoutFreeSpace", "Parallels"),
+const MAGICS: [(usize, &[u8], Recognised); 9] = [
+    (0, VHD_MAGIC, Recognised::Readable(ImageFormat::Vhd)),
+    (0, b"vhdxfile", Recognised::Readable(ImageFormat::Vhdx)),
+    (0, b"KDMV", Recognised::Readable(ImageFormat::Vmdk)),
+    (0, b"COWD", Recognised::Foreign("VMDK of ESX")),
+    // It names other files that would be read.
+    (0, b"# Disk DescriptorFile", Recognised::Foreign("VMDK in several files")),
+    (64, b"\x7f\x10\xda\xbe", Recognised::Foreign("VDI")),
+    (0, b"QED\0", Recognised::Foreign("QED")),
+    (0, b"LUKS\xba\xbe", Recognised::Foreign("LUKS")),
+    (0, b"WithoutFreeSpace", Recognised::Foreign("Parallels")),
 ];
 
 /// Recognises a file by its first bytes. A fixed VHD has its magic at the end and is seen as raw.
@@ -35,13 +41,11 @@ pub(crate) fn recognise(header: &[u8]) -> Recognised {
     if header.starts_with(b"QFI\xfb") {
         return recognise_qcow(header);
     }
-    let has = |&(offset, magic, _): &(usize, &[u8], &str)| {
+    let has = |&&(offset, magic, _): &&(usize, &[u8], Recognised)| {
         header.get(offset..).is_some_and(|rest| rest.starts_with(magic))
     };
-    match FOREIGN_MAGICS.iter().find(|candidate| has(candidate)) {
-        Some((_, _, name)) => Recognised::Foreign(name),
-        None => Recognised::Handled(DiskFormat::Raw),
-    }
+    let found = MAGICS.iter().find(has).map(|(_, _, recognised)| *recognised);
+    found.unwrap_or(Recognised::Handled(DiskFormat::Raw))
 }
 
 fn recognise_qcow(header: &[u8]) -> Recognised {

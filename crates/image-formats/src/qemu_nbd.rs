@@ -27,8 +27,13 @@ impl QemuNbdImage {
     /// [`crate::ErrorKind::InUse`] when a process writes to the image, [`crate::ErrorKind::NotFound`] when it or one of
     /// the bitmaps is missing, [`crate::ErrorKind::ToolMissing`].
     pub async fn open(path: &Path, format: DiskFormat, bitmaps: &[String]) -> Result<Self> {
+        Self::open_as(path, format.as_str(), bitmaps).await
+    }
+
+    /// The same by the name of QEMU's driver.
+    pub(crate) async fn open_as(path: &Path, driver: &str, bitmaps: &[String]) -> Result<Self> {
         let mut arguments =
-            vec!["--read-only".into(), "--shared=8".into(), format!("--format={format}").into()];
+            vec!["--read-only".into(), "--shared=8".into(), format!("--format={driver}").into()];
         arguments.extend(bitmaps.iter().map(|bitmap| format!("--bitmap={bitmap}").into()));
         arguments.push(qemu_img::file_name(path)?.into_os_string());
         let contexts: Vec<String> = bitmaps.iter().map(|bitmap| nbd::dirty_bitmap_context(bitmap)).collect();

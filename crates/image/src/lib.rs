@@ -4,21 +4,25 @@
 //! implementation in memory, a wrapper that injects faults, and the [`conformance`] suite that every implementation runs.
 
 mod changes;
+mod compare;
 pub mod conformance;
 mod error;
 mod extent;
 mod fault;
 mod memory;
+mod padded;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 pub use changes::{ChangeMap, FixedChanges};
+pub use compare::differences;
 pub use error::{Error, ErrorKind, Result};
 pub use extent::{ByteRange, Extent, ExtentKind, coalesce};
 pub use fault::FaultyImage;
 pub use memory::{MemoryImage, MemoryTarget};
+pub use padded::PaddedImage;
 
 /// An immutable, point-in-time, randomly readable disk.
 ///

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use crate::{
     ByteRange, ChangeMap, DiskImage, ErrorKind, FaultyImage, FixedChanges, MemoryImage, MemoryTarget,
-    coalesce, conformance,
+    PaddedImage, coalesce, conformance, differences,
 };
 
 fn pattern() -> Vec<u8> {
@@ -53,4 +53,29 @@ proptest! {
             prop_assert_eq!(holds(&ranges), holds(&joined));
         }
     }
+}
+
+#[tokio::test]
+async fn a_padded_image_conforms() {
+    let bytes: Vec<u8> = (0..3 << 19).map(|place| (place >> 9) as u8).collect();
+    let padded = PaddedImage::new(MemoryImage::new(bytes.clone()), 1 << 20);
+    conformance::check_image(&padded, &[bytes, vec![0; 1 << 19]].concat()).await;
+}
+
+#[tokio::test]
+async fn differences_are_told_in_blocks_and_a_missing_end_is_zeros() {
+    let one: Vec<u8> = (0..3 << 20).map(|place| (place >> 20) as u8).collect();
+    let mut other = one[..5 << 19].to_vec();
+    other[4095] = 9;
+    other[4096] = 9;
+    other[1 << 20] = 9;
+    let (one, other) = (MemoryImage::new(one), MemoryImage::new(other));
+    let all = differences(&one, &other, ByteRange::new(0, 3 << 20)).await.unwrap();
+    let expected = [ByteRange::new(0, 8192), ByteRange::new(1 << 20, 4096), ByteRange::new(5 << 19, 1 << 19)];
+    assert_eq!(all, expected);
+    let part = differences(&other, &one, ByteRange::new(4096, 8192)).await.unwrap();
+    assert_eq!(part, [ByteRange::new(4096, 4096)]);
+    assert!(differences(&one, &one, ByteRange::new(0, 3 << 20)).await.unwrap().is_empty());
+    let beyond = differences(&one, &other, ByteRange::new(0, 4 << 20)).await.unwrap_err();
+    assert_eq!(beyond.kind(), ErrorKind::OutOfBounds);
 }

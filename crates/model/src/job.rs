@@ -14,6 +14,8 @@ pub enum JobKind {
     RestoreVm,
     /// Write one disk of a recovery point to an image file.
     RestoreDisk,
+    /// Write an image to a file of any format.
+    Export,
     /// Read a vault back and check every byte.
     Verify,
     /// Collect a vault's garbage.
@@ -25,10 +27,11 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Backup,
         Self::RestoreVm,
         Self::RestoreDisk,
+        Self::Export,
         Self::Verify,
         Self::Collect,
         Self::Copy,
@@ -42,6 +45,7 @@ impl JobKind {
             Self::Backup => "backup",
             Self::RestoreVm => "restore-vm",
             Self::RestoreDisk => "restore-disk",
+            Self::Export => "export",
             Self::Verify => "verify",
             Self::Collect => "gc",
             Self::Copy => "copy",

@@ -6,6 +6,7 @@
 mod consistency;
 mod definition;
 mod id;
+mod image_format;
 mod job;
 mod name;
 mod point;
@@ -20,11 +21,12 @@ pub use definition::{
     DiskBus, DiskDefinition, DiskFormat, Firmware, NetworkDefinition, NetworkKind, VmDefinition,
 };
 pub use id::{CaptureId, JobId, ParseIdError, PointId, VaultId, VmId};
+pub use image_format::ImageFormat;
 pub use job::{JobKind, JobState, Progress};
 pub use name::{CopyName, DiskName, NameError, VaultName, VmName};
 pub use point::{CaptureCost, ChangeSource, ConsistencyReached, DiskSummary, PointSummary};
 pub use protection::ProtectionSettings;
-pub use reference::{ParseReferenceError, PointReference, PointSelector};
+pub use reference::{ImageReference, ParseReferenceError, PointReference, PointSelector};
 pub use size::{ByteCount, ParseByteCountError};
 pub use time::Timestamp;
 pub use vault_settings::{Immutability, VaultSettings};

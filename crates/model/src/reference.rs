@@ -1,6 +1,6 @@
 //! References to images, parsed in this one place.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use crate::{DiskName, Timestamp};
 
@@ -26,19 +26,31 @@ pub struct PointReference {
     pub disk: Option<DiskName>,
 }
 
+/// Anything that can be read as the image of a disk, or the images of several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageReference {
+    /// A recovery point.
+    Point(PointReference),
+    /// `file:<path>`: an image file at rest.
+    File(PathBuf),
+}
+
 /// The text is not a reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseReferenceError {
     text: String,
     why: &'static str,
+    takes_files: bool,
 }
 
 impl fmt::Display for ParseReferenceError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "{:?} is not a reference: {}; write point:<vm>/<point>[/<disk>], as in point:web-1/latest",
-            self.text, self.why
+            "{:?} is not a reference: {}; write point:<vm>/<point>[/<disk>], as in point:web-1/latest{}",
+            self.text,
+            self.why,
+            if self.takes_files { ", or file:<path>" } else { "" }
         )
     }
 }
@@ -49,7 +61,7 @@ impl FromStr for PointReference {
     type Err = ParseReferenceError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = |why| ParseReferenceError { text: text.to_owned(), why };
+        let error = |why| ParseReferenceError { text: text.to_owned(), why, takes_files: false };
         let rest = text.strip_prefix("point:").ok_or_else(|| error("it does not start with point:"))?;
         let mut parts = rest.split('/').map(decode);
         let (Some(vm), Some(point), disk, None) = (parts.next(), parts.next(), parts.next(), parts.next())
@@ -65,6 +77,29 @@ impl FromStr for PointReference {
             disk.map(|name| name.parse()).transpose().map_err(|_| error("the disk's name is not valid"))?;
         let point = point.parse().map_err(error)?;
         Ok(Self { vm, point, disk })
+    }
+}
+
+impl FromStr for ImageReference {
+    type Err = ParseReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = |why| ParseReferenceError { text: text.to_owned(), why, takes_files: true };
+        match text.strip_prefix("file:") {
+            Some("") => Err(error("the path is empty")),
+            Some(path) => Ok(Self::File(path.into())),
+            None if text.starts_with("point:") => text.parse().map(Self::Point),
+            None => Err(error("it starts neither with point: nor with file:")),
+        }
+    }
+}
+
+impl fmt::Display for ImageReference {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Point(point) => point.fmt(formatter),
+            Self::File(path) => write!(formatter, "file:{}", path.display()),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-use model::DiskFormat;
+use model::{DiskFormat, ImageFormat};
 
 use super::{Recognised, recognise};
 
@@ -22,9 +22,9 @@ fn files_are_recognised_by_their_first_bytes() {
         (&qcow2(3, 4), Recognised::Foreign("qcow2 with an external data file")),
         (&qcow2(1, 0), Recognised::Foreign("qcow (version 1)")),
         (b"QFI\xfb", Recognised::Foreign("qcow2 of an unknown version")),
-        (b"conectix", Recognised::Foreign("VHD")),
-        (b"vhdxfile", Recognised::Foreign("VHDX")),
-        (b"KDMV\x01", Recognised::Foreign("VMDK")),
+        (b"conectix", Recognised::Readable(ImageFormat::Vhd)),
+        (b"vhdxfile", Recognised::Readable(ImageFormat::Vhdx)),
+        (b"KDMV\x01", Recognised::Readable(ImageFormat::Vmdk)),
         (&vdi, Recognised::Foreign("VDI")),
         (b"QED\0", Recognised::Foreign("QED")),
         (b"LUKS\xba\xbe", Recognised::Foreign("LUKS")),

@@ -1,15 +1,6 @@
 //! A `qemu-nbd` of our own.
 
-use std::{
-    ffi::OsString,
-    fs::{self, DirBuilder},
-    io,
-    os::unix::fs::DirBuilderExt,
-    path::PathBuf,
-    process::ExitStatus,
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
-};
+use std::{ffi::OsString, io, process::ExitStatus, time::Duration};
 
 use nbd::Endpoint;
 use tokio::{
@@ -20,6 +11,7 @@ use tokio::{
 
 use crate::{
     Error, ErrorKind, Result,
+    private_folder::PrivateFolder,
     qemu_img::{command, read_all, spawn_error, tool_error},
 };
 
@@ -50,7 +42,7 @@ impl Server {
     {
         let folder =
             PrivateFolder::create().map_err(|error| Error::from_io(format!("{doing}: a folder"), error))?;
-        let socket = folder.0.join("socket");
+        let socket = folder.path().join("socket");
         let mut command = command("qemu-nbd");
         command.arg("--socket").arg(&socket).args(arguments);
         let mut child = command.spawn().map_err(|error| spawn_error(doing, "qemu-nbd", error))?;
@@ -105,31 +97,5 @@ impl Server {
     /// The error of a server that ended, in its own words.
     async fn failure(self) -> Error {
         tool_error(&self.doing, &self.messages.await.unwrap_or_default())
-    }
-}
-
-/// A folder that nobody else can enter; removed with what is in it when dropped.
-struct PrivateFolder(PathBuf);
-
-impl PrivateFolder {
-    fn create() -> io::Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        loop {
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let path = std::env::temp_dir().join(format!("holdfast-{}-{number}", std::process::id()));
-            match DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => return Ok(Self(path)),
-                // Left by a dead process that had the same id.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
-impl Drop for PrivateFolder {
-    fn drop(&mut self) {
-        // What cannot be removed is an empty folder in the folder for temporary files.
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
