@@ -73,6 +73,7 @@ async fn a_listing_that_is_short_is_no_damage() {
 #[tokio::test]
 async fn a_log_of_which_nothing_is_listed_is_no_new_one() {
     let (store, _) = trimmed_log().await;
+    store.put(&Path::from("config"), "of a vault".into()).await.unwrap();
     let error = log_by(&store, Oddity::Hides("")).await.refresh().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable);
 }
