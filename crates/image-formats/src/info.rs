@@ -66,7 +66,7 @@ pub enum Usage {
 pub async fn detect(path: &Path, usage: Usage) -> Result<ImageInfo> {
     match recognise_file(path).await? {
         Recognised::Handled(format) => report(path, format, usage).await,
-        Recognised::Readable(format) => Err(foreign(path, format.as_str())),
+        Recognised::Readable(format) => Err(foreign(path, &format.as_str().to_uppercase())),
         Recognised::Foreign(name) => Err(foreign(path, name)),
     }
 }
@@ -81,7 +81,9 @@ pub async fn info(path: &Path, format: DiskFormat, usage: Usage) -> Result<Image
         (DiskFormat::Raw, _) | (DiskFormat::Qcow2, Recognised::Handled(DiskFormat::Qcow2)) => {
             report(path, format, usage).await
         }
-        (DiskFormat::Qcow2, Recognised::Readable(format)) => Err(foreign(path, format.as_str())),
+        (DiskFormat::Qcow2, Recognised::Readable(format)) => {
+            Err(foreign(path, &format.as_str().to_uppercase()))
+        }
         (DiskFormat::Qcow2, Recognised::Foreign(name)) => Err(foreign(path, name)),
         (DiskFormat::Qcow2, Recognised::Handled(DiskFormat::Raw)) => {
             Err(Error::new(ErrorKind::Unsupported, format!("{} is not a qcow2 image", path.display())))

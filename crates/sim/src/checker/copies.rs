@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use model::PointId;
-use vault::{ErrorKind, Monitor, Vault};
+use object_store::path::Path;
+use vault::{Monitor, Vault};
 
 use crate::world::World;
 
@@ -12,7 +13,8 @@ pub(super) async fn check(world: &World) -> Result<(), String> {
     let process = world.sound_process("copier");
     let mut whole = match world.open_copy(&process).await {
         Ok(copy) => check_points(world, &copy, &BTreeSet::new()).await?,
-        Err(error) if error.kind() == ErrorKind::NotFound => BTreeSet::new(),
+        // Its config comes last: until then there is no copy.
+        Err(_) if world.copy.objects().get(&Path::from("config")).is_none() => BTreeSet::new(),
         Err(error) => return Err(format!("the copy cannot be opened: {error}")),
     };
     let deletions = world.copy.objects().deletions();

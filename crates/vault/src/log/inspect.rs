@@ -23,11 +23,10 @@ pub(crate) struct LogDamage {
 }
 
 impl LogPart {
-    /// The number, where it is an entry.
-    pub(crate) fn entry(self) -> Option<Sequence> {
+    /// Its number.
+    pub(crate) fn sequence(self) -> Sequence {
         match self {
-            Self::Entry(sequence) => Some(sequence),
-            Self::State(_) => None,
+            Self::Entry(sequence) | Self::State(sequence) => sequence,
         }
     }
 

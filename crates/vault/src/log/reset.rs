@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Appended, Log, Sequence, State,
+    Appended, Log, LogPart, State,
     entry::{Change, Collection, Entry},
 };
 use crate::{Digest, Result, store::Created};
@@ -34,18 +34,19 @@ impl Log {
     /// deletes the entries before it, damaged or not. Running writers look whether they still have what they rely on, as after
     /// any collection.
     ///
-    /// A salvaged state is not what those know who read the log while it was sound. So its entry follows no other: they cannot
-    /// go on from what they know, and start at the new state too.
+    /// A salvaged state is not what those know who read the log while it was sound, and where its own entry is damaged nobody
+    /// can go on from that. So the new entry follows no other: all start at the new state.
     ///
-    /// Of entries beyond it only those go that were found `damaged` before: any other may be one that somebody is writing.
+    /// Of what lies beyond it only that goes which was found `damaged` before: an entry may be one that somebody is writing.
     pub(crate) async fn reset(
         &self,
         state: &State,
         collection: Collection,
-        damaged: &[Sequence],
+        damaged: &[LogPart],
     ) -> Result<Appended> {
         let change = Change::Collect(collection);
-        let next = if state.is_salvaged {
+        let stands_alone = state.is_salvaged || !self.still_has(state.sequence, state.head).await?;
+        let next = if stands_alone {
             let (sequence, at) = (state.sequence.next(), self.moment().await?);
             let entry = Entry { sequence, previous: Digest([0; 32]), at, change };
             let bytes = entry.encode(&self.keys, env::random(&*self.env.entropy))?;
@@ -63,12 +64,19 @@ impl Log {
             }
         };
         self.trim_all(&next).await?;
-        for sequence in damaged.iter().filter(|it| **it > next.sequence) {
-            if self.read_entry(*sequence).await?.is_some_and(|found| found.is_err()) {
-                self.store.delete_named(&sequence.entry_name()).await?;
+        for part in damaged.iter().filter(|part| part.sequence() > next.sequence) {
+            if self.is_damaged(*part).await? {
+                self.store.delete_named(&part.name()).await?;
             }
         }
         *self.known.lock().await = None;
         Ok(Appended::Done(next))
+    }
+
+    async fn is_damaged(&self, part: LogPart) -> Result<bool> {
+        Ok(match part {
+            LogPart::Entry(sequence) => self.read_entry(sequence).await?.is_some_and(|found| found.is_err()),
+            LogPart::State(sequence) => self.read_state(sequence).await?.is_some_and(|found| found.is_err()),
+        })
     }
 }

@@ -84,10 +84,10 @@ impl Log {
             }
             Some(Err(error)) => {
                 tracing::debug!(%error, "an entry of the log is passed over");
+                doubt(state);
                 // Beyond a gap it may be anything, with any number.
                 if sequence == state.sequence.next() {
                     (state.sequence, state.head) = (sequence, Digest([0; 32]));
-                    doubt(state);
                 }
                 Ok(Some(false))
             }

@@ -144,11 +144,10 @@ impl Repair<'_> {
             new_segments: swap.rebuilt.clone(),
             ..Collection::default()
         };
-        let damaged: Vec<Sequence> = health.damage.iter().filter_map(|part| part.entry()).collect();
         loop {
             let (log, state) = (&self.shared.log, &health.state);
             let appended = match health.damage.is_empty() {
-                false => log.reset(state, collection.clone(), &damaged).await?,
+                false => log.reset(state, collection.clone(), &health.damage).await?,
                 true => log.try_append(state, Change::Collect(collection.clone())).await?,
             };
             let later = match appended {

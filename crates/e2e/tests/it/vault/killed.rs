@@ -41,17 +41,19 @@ async fn a_killed_backup_leaves_the_vault_sound_and_the_next_one_succeeds() -> R
 
 #[tokio::test]
 async fn a_killed_copy_is_an_earlier_state_of_the_vault_and_the_next_sync_completes_it() -> Result<()> {
-    let sync = ["vault", "copy", "sync", "main", "off"];
     let mut site = site_with_saved_key().await?;
     let mut vm = StoppedVm::protect(&site, "vm", "main", DISK_BYTES).await?;
     vm.back_up(&site).await?;
     let begun = Instant::now();
     let copy = add_copy(&site).await?;
+    let url = copy.display().to_string();
+    let add = ["vault", "copy", "add", "main", "off", "--url", &url];
     let mut kills = Kills::lasting(begun.elapsed());
     while let Some(moment) = kills.next() {
+        site.run(["vault", "copy", "remove", "main", "off"]).await?;
         fs::remove_dir_all(&copy)?;
-        kills.kill(&mut site, &sync, moment).await?;
-        site.run(sync).await?;
+        kills.kill(&mut site, &add, moment).await?;
+        site.run(["vault", "copy", "sync", "main", "off"]).await?;
         assert_clean(&site, "main").await?;
         let from_copy = ["--from-copy", "off"].map(Into::into);
         vm.assert_restores_by(&site, &[], &from_copy).await?;

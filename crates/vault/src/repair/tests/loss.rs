@@ -25,6 +25,43 @@ fn entry(number: u64) -> Path {
     Path::from(Sequence(number).entry_name())
 }
 
+/// Whatever of the log is damaged at once, every point is found again, and the vault is used on.
+#[tokio::test]
+async fn no_damage_to_the_log_loses_a_point() {
+    for damaged in 1_u32.. {
+        let store = Arc::new(InMemory::new());
+        let vault = create_in(store.clone()).await;
+        for number in 1..=4 {
+            back_up(&vault, number, source(&disk(number))).await.unwrap();
+            let log = &vault.shared.log;
+            if number < 4 {
+                log.trim(&log.refresh().await.unwrap()).await.unwrap();
+            }
+        }
+        let of_log = |path: &Path| path.as_ref().starts_with("log/") || path.as_ref().starts_with("states/");
+        let parts: Vec<Path> = objects(&*store).await.into_iter().filter(of_log).collect();
+        assert_eq!(parts.len(), 5, "three entries and two states");
+        if damaged >> parts.len() != 0 {
+            break;
+        }
+        for (_, path) in parts.iter().enumerate().filter(|(place, _)| damaged >> place & 1 == 1) {
+            flip(&store, path).await;
+        }
+        let report = repair(&open_in(store.clone(), 5).await, &[]).await;
+        assert!(report.healed_count >= damaged.count_ones().into(), "{damaged:05b} {report:?}");
+        assert_eq!(report.finding_count, report.healed_count, "{damaged:05b} {report:?}");
+        let fresh = open_in(store.clone(), 6).await;
+        let points = fresh.points().await.unwrap().points;
+        assert_eq!(points.len(), 4, "{damaged:05b} {report:?}");
+        for (number, point) in points.iter().enumerate() {
+            assert!(restored(&fresh, &point.maps[0]).await.unwrap() == disk(number as u8 + 1));
+        }
+        back_up(&fresh, 5, source(&disk(5))).await.unwrap();
+        assert!(fresh.verify(&Monitor::default()).await.unwrap().is_clean(), "{damaged:05b}");
+        assert_eq!(repair(&open_in(store, 7).await, &[]).await.finding_count, 0, "{damaged:05b}");
+    }
+}
+
 /// Whatever entry is lost: nobody can delete what it may have protected, before somebody has looked.
 #[tokio::test]
 async fn holds_and_locks_outlast_any_entry() {
