@@ -21,8 +21,8 @@ pub use point::{ChangeSourceView, CostView, PointDiskView, PointView};
 pub use restore::{RestoreDiskRequest, RestoreVmRequest, RestoredDiskView, RestoredVmView};
 pub use site::{CheckStatus, CheckView, SiteView};
 pub use upkeep::{
-    CollectRequest, CollectView, FindingView, HurtView, ProbeStore, ProbeView, RepairRequest, RepairView,
-    VerifyRequest,
+    CollectRequest, CollectView, FindingView, HeldView, HurtView, ProbeStore, ProbeView, RepairRequest,
+    RepairView, VerifyRequest,
 };
 pub use vault::{
     AttachVault, CreateVault, CreatedVault, DamageView, HurtDiskView, HurtPointView, UnlockWith, VaultView,

@@ -6,12 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use image::DiskImage;
 use model::DiskFormat;
 use rustix::fs::OFlags;
 use serde::Deserialize;
 
 use crate::{
-    Error, ErrorKind, Result,
+    Error, ErrorKind, RawImage, Result,
     magic::{HEADER_LENGTH_BYTES, Recognised, recognise},
     qemu_img, raw,
 };
@@ -110,9 +111,12 @@ pub(crate) fn foreign(path: &Path, name: &str) -> Error {
 
 async fn report(path: &Path, format: DiskFormat, usage: Usage) -> Result<ImageInfo> {
     let doing = format!("looking at {}", path.display());
-    if (format, usage) == (DiskFormat::Raw, Usage::AtRest) {
-        // qemu-img looks for locks on qcow2 files only.
-        raw::check_at_rest(path).await?;
+    if format == DiskFormat::Raw {
+        if usage == Usage::AtRest {
+            raw::check_at_rest(path).await?;
+        }
+        let size_bytes = RawImage::open(path).await?.size_bytes();
+        return Ok(ImageInfo { format, size_bytes, bitmaps: Vec::new(), backing: None });
     }
     let mut arguments = vec!["info".into(), "--output=json".into(), format!("--format={format}").into()];
     if usage == Usage::Live {

@@ -3,6 +3,7 @@
 mod direct;
 mod image;
 mod lock;
+mod read_lock;
 mod target;
 
 use std::{

@@ -3,6 +3,7 @@
 use std::{
     fs,
     os::unix::fs::{FileExt, MetadataExt},
+    path::Path,
     process::Command,
 };
 
@@ -123,4 +124,45 @@ async fn a_file_that_is_too_small_or_used_is_no_target() {
     assert!(error.guidance().is_some() && error.is_retryable());
     used.close().await.unwrap();
     RawTarget::open_existing(&path, 4096).await.expect("nobody uses it any more");
+}
+
+#[tokio::test]
+async fn an_image_that_is_locked_for_reading_bears_readers_and_no_writer() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("disk");
+    fs::write(&path, vec![1; 4096]).unwrap();
+    let image = RawImage::open_locked(&path).await.unwrap();
+    RawImage::open_locked(&path).await.expect("of this process");
+    QemuNbdImage::open(&path, DiskFormat::Raw, &[]).await.expect("of QEMU").close().await.unwrap();
+    let error = RawTarget::open_existing(&path, 4096).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InUse, "{error}");
+    let write = |path: &Path| {
+        let written = Command::new("qemu-io").args(["-f", "raw", "-c", "write 0 512"]).arg(path).output();
+        String::from_utf8_lossy(&written.unwrap().stderr).into_owned()
+    };
+    let refused = write(&path);
+    assert!(refused.contains("Failed to get \"write\" lock"), "{refused}");
+
+    drop(image);
+    assert_eq!(write(&path), "");
+}
+
+#[tokio::test]
+async fn an_image_that_others_write_to_cannot_be_locked_for_reading() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("disk");
+    fs::write(&path, vec![1; 4096]).unwrap();
+    let target = RawTarget::open_existing(&path, 4096).await.unwrap();
+    assert_eq!(RawImage::open_locked(&path).await.unwrap_err().kind(), ErrorKind::InUse);
+    drop(target);
+
+    let (socket, pid_file) = (folder.path().join("socket"), folder.path().join("pid"));
+    let mut writer = Command::new("qemu-nbd");
+    writer.args(["--format=raw", "--fork", "--socket"]).arg(&socket).arg("--pid-file").arg(&pid_file);
+    assert!(writer.arg(&path).status().unwrap().success());
+    let error = RawImage::open_locked(&path).await.unwrap_err();
+    let pid = fs::read_to_string(&pid_file).unwrap();
+    assert!(Command::new("kill").arg(pid.trim()).status().unwrap().success());
+    assert_eq!(error.kind(), ErrorKind::InUse, "{error}");
+    assert!(error.guidance().is_some() && error.is_retryable());
 }

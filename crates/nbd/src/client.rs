@@ -148,11 +148,21 @@ impl Client {
     /// # Errors
     /// As the crate's documentation says.
     pub async fn read(&self, offset_bytes: u64, length_bytes: u32) -> Result<Vec<u8>> {
+        self.read_into(Vec::new(), offset_bytes, length_bytes).await
+    }
+
+    /// Reads a range into memory that is there already; what it held is gone, and it takes the range's length.
+    pub(crate) async fn read_into(
+        &self,
+        buffer: Vec<u8>,
+        offset_bytes: u64,
+        length_bytes: u32,
+    ) -> Result<Vec<u8>> {
         // Without it QEMU looks for holes in each read, and cuts the connection where it meets a bad sector.
         let whole = self.export.flags.contains(TransmissionFlags::SEND_DF);
         let flags = if whole { Request::FLAG_DO_NOT_FRAGMENT } else { 0 };
         let request = self.request(Command::READ, flags, offset_bytes, length_bytes);
-        Ok(self.ask(request, Vec::new(), Expectation::data(offset_bytes, length_bytes)).await?.data)
+        Ok(self.ask(request, Vec::new(), Expectation::data(buffer, offset_bytes, length_bytes)).await?.data)
     }
 
     /// Writes the whole of `data`.

@@ -1,16 +1,23 @@
 //! Several connections to one export that are used in turn.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use image::{ByteRange, Error, ErrorKind, Result};
 
 use crate::{
     Client, Endpoint, Export,
+    client::cut,
     codec::{handshake::TransmissionFlags, transmission::BlockDescriptor},
 };
 
 /// The longest range of one block status request: just below 4 GiB, and a multiple of every minimum block size.
 const STATUS_LENGTH_MAX_BYTES: u64 = 0xffff_0000;
+
+/// The longest read of one request, and so the largest buffer that is kept; no server gains from longer ones.
+const READ_LENGTH_MAX_BYTES: u64 = 1 << 20;
 
 /// The most runs that are held for one range: 4 GiB in which every other block of 4 KiB differs are a quarter of it.
 const RUNS_MAX: usize = 4 << 20;
@@ -20,6 +27,8 @@ const RUNS_MAX: usize = 4 << 20;
 pub(crate) struct Connections {
     clients: Vec<Client>,
     next: AtomicUsize,
+    /// Buffers for replies; as many as were awaited at once.
+    idle: Mutex<Vec<Vec<u8>>>,
 }
 
 /// A run of bytes with the flags of a metadata context.
@@ -54,7 +63,7 @@ impl Connections {
             }
             clients.push(client);
         }
-        Ok(Self { clients, next: AtomicUsize::new(0) })
+        Ok(Self { clients, next: AtomicUsize::new(0), idle: Mutex::default() })
     }
 
     pub(crate) fn export(&self) -> &Export {
@@ -73,15 +82,22 @@ impl Connections {
     /// Reads a range of any alignment within the export.
     pub(crate) async fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> Result<()> {
         let mut rest = buffer;
-        for wanted in self.export().pieces(ByteRange::new(offset_bytes, rest.len() as u64)) {
+        let whole = ByteRange::new(offset_bytes, rest.len() as u64);
+        for wanted in cut(whole, READ_LENGTH_MAX_BYTES).flat_map(|part| self.export().pieces(part)) {
             let (piece, behind) = rest.split_at_mut(wanted.length_bytes as usize);
             let asked = self.export().align(wanted);
             let start = (wanted.offset_bytes - asked.offset_bytes) as usize;
-            let data = self.pick().read(asked.offset_bytes, asked.length_bytes as u32).await?;
+            let idle = self.idle().pop().unwrap_or_default();
+            let data = self.pick().read_into(idle, asked.offset_bytes, asked.length_bytes as u32).await?;
             piece.copy_from_slice(&data[start..start + piece.len()]);
+            self.idle().push(data);
             rest = behind;
         }
         Ok(())
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The flags of a whole range in one of the granted contexts: sorted, without gaps, equal neighbours joined.

@@ -58,6 +58,10 @@ impl Failure {
         &self.0.detail
     }
 
+    pub(crate) fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
     pub(crate) fn into_problem(self) -> Problem {
         *self.0
     }

@@ -60,29 +60,85 @@ impl Vaults {
 
     /// The vault, opened now or before. A failure is not kept: the next call tries again.
     pub(crate) async fn open(&self, known: &KnownVault) -> Result<Vault> {
+        match self.open_own(known).await {
+            Err(failure) if may_lack_config(&failure) => self.open_by_copies(known).await,
+            opened => opened,
+        }
+    }
+
+    /// As [`Vaults::open`], by nothing but its own config: for whoever is to see that it is damaged.
+    pub(crate) async fn open_own(&self, known: &KnownVault) -> Result<Vault> {
         let handle = self.lock().entry(known.id).or_default().clone();
         handle.get_or_try_init(|| self.open_anew(known)).await.cloned()
     }
 
     /// The vault for a job: whatever has happened since it was opened, it is still there and the stored key still opens
-    /// it.
+    /// it. One that has lost its config is opened all the same, so that it can be restored from and healed.
     pub(crate) async fn open_checked(&self, known: &KnownVault) -> Result<Vault> {
-        let checked = self.open_anew(known).await.inspect_err(|_| self.forget(known.id))?;
         let handle = self.lock().entry(known.id).or_default().clone();
-        Ok(handle.get_or_init(|| async { checked }).await.clone())
+        match self.open_anew(known).await {
+            Ok(checked) => Ok(handle.get_or_init(|| async { checked }).await.clone()),
+            Err(failure) if may_lack_config(&failure) => match handle.get() {
+                // Whoever has the vault open knows its config.
+                Some(vault) if failure.code() == Code::Damaged => {
+                    let reason = failure.detail();
+                    tracing::warn!(vault = %known.name, reason, "the vault is used as it was opened before");
+                    Ok(vault.clone())
+                }
+                _ => self.open_by_copies(known).await,
+            },
+            Err(failure) => {
+                self.forget(known.id);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Opens the vault by the config of a copy where its own is damaged or lost. Not kept, so that whoever looks at the vault
+    /// sees the damage until it is healed.
+    async fn open_by_copies(&self, known: &KnownVault) -> Result<Vault> {
+        let copies = self.catalog.copies_of(known.id).await?;
+        let copies: Vec<_> = copies.iter().filter_map(|copy| StoreLocation::parse(&copy.url).ok()).collect();
+        self.open_at(known, &known.url, &copies, format!("opening the vault {}", known.name)).await
     }
 
     /// A copy of the vault, as a vault of its own. Nobody keeps it open.
     pub(crate) async fn open_copy(&self, known: &KnownVault, copy: &KnownCopy) -> Result<Vault> {
-        self.open_at(known, &copy.url, format!("opening the copy {} of the vault {}", copy.name, known.name))
-            .await
+        let opening = format!("opening the copy {} of the vault {}", copy.name, known.name);
+        self.open_at(known, &copy.url, &[], opening).await
     }
 
     async fn open_anew(&self, known: &KnownVault) -> Result<Vault> {
-        self.open_at(known, &known.url, format!("opening the vault {}", known.name)).await
+        match self.open_at(known, &known.url, &[], format!("opening the vault {}", known.name)).await {
+            Err(failure) if failure.code() == Code::NoVault => {
+                let hint = self.hint_where_lost(known).await;
+                Err(failure.with_hint(hint))
+            }
+            opened => opened,
+        }
     }
 
-    async fn open_at(&self, known: &KnownVault, url: &str, opening: String) -> Result<Vault> {
+    /// What to do about a vault that is not where it was.
+    pub(crate) async fn hint_where_lost(&self, known: &KnownVault) -> String {
+        let copies = self.catalog.copies_of(known.id).await.unwrap_or_default();
+        let mount = "mount its disk or share if it is not mounted";
+        match copies.first() {
+            Some(KnownCopy { name, url, .. }) => format!(
+                "{mount}; if it is lost, restore from a copy: holdfast restore vm point:VM/latest --from-copy {name}, or \
+                 without the server: holdfast rescue --url '{url}' list"
+            ),
+            None => format!("{mount}; it has no copy to restore from"),
+        }
+    }
+
+    /// Opens the vault at a place; where its config is lost, by that of one of these copies.
+    async fn open_at(
+        &self,
+        known: &KnownVault,
+        url: &str,
+        copies: &[StoreLocation],
+        opening: String,
+    ) -> Result<Vault> {
         let reattach =
             || format!("give the site its key: holdfast vault attach {} --url {}", known.name, known.url);
         let key = self.keys.load(known.id).map_err(|failure| failure.during(&opening))?.ok_or_else(|| {
@@ -90,7 +146,7 @@ impl Vaults {
                 .with_hint(reattach())
         })?;
         let location = StoreLocation::parse(url)?;
-        let opened = Vault::open(&location, &key.into(), self.env.clone()).await;
+        let opened = Vault::open_with_copies(&location, copies, &key.into(), self.env.clone()).await;
         let opened = opened.map_err(|error| match failure_of_open(error).during(&opening) {
             failure if failure.code() == Code::WrongKey => failure.with_hint(reattach()),
             failure => failure,
@@ -115,6 +171,7 @@ impl Vaults {
                 .map_err(|()| Failure::invalid("the data directory cannot be written as a URL"))?
                 .into(),
         };
+        self.check_unclaimed(&url).await?;
         let location = StoreLocation::parse(&url)?;
         let (key, key_file) = match &request.unlock_with {
             Some(UnlockWith::Passphrase(text)) => (NewKey::Passphrase(passphrase(text)?), None),
@@ -179,6 +236,20 @@ impl Vaults {
         Ok(known)
     }
 
+    /// Fails where a vault or a copy is to be: that the place is empty may mean that its disk is not mounted.
+    pub(crate) async fn check_unclaimed(&self, url: &str) -> Result<()> {
+        let vaults = self.catalog.vaults().await?;
+        let copies = self.catalog.copies().await?;
+        let vault =
+            vaults.iter().find(|known| known.url == url).map(|known| format!("the vault {}", known.name));
+        let copy = copies.iter().find(|copy| copy.url == url).map(|copy| format!("the copy {}", copy.name));
+        match vault.or(copy) {
+            None => Ok(()),
+            Some(owner) => Err(Failure::conflict(format!("{url} is the place of {owner}"))
+                .with_hint("choose another place; if it looks empty, its disk or share may not be mounted")),
+        }
+    }
+
     async fn free_name(&self, name: &str) -> Result<VaultName> {
         let name: VaultName =
             name.parse().map_err(|error| Failure::invalid(format!("the vault's name: {error}")))?;
@@ -195,6 +266,11 @@ impl Vaults {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<VaultId, Arc<OnceCell<Vault>>>> {
         self.handles.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// Whether it may be the config alone that keeps a vault from being opened; a damaged one can pass for one of a newer release.
+fn may_lack_config(failure: &Failure) -> bool {
+    matches!(failure.code(), Code::Damaged | Code::Failed)
 }
 
 /// What the site keeps to open the vault unattended.

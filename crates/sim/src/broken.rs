@@ -25,6 +25,8 @@ pub enum Broken {
     OrphansUnasked,
     /// The packs that were repacked are deleted before the log names the new ones.
     RepackDropsOld,
+    /// A repair does not say which points are not whole.
+    RepairHidesHurt,
 }
 
 impl Broken {
@@ -45,6 +47,7 @@ impl Broken {
             Self::WriterSkipsOutlive => Flaw::WriterSkipsOutlive,
             Self::OrphansUnasked => Flaw::OrphansUnasked,
             Self::RepackDropsOld => Flaw::RepackDropsOld,
+            Self::RepairHidesHurt => Flaw::RepairHidesHurt,
         })
     }
 }

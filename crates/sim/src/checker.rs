@@ -11,28 +11,45 @@ use vault::{DiskMap, Monitor, PointRecord, Vault};
 
 use crate::{
     disk::{Content, SimTarget},
+    rot::Rot,
     world::World,
 };
 
 /// Checks every rule that must hold at any time. The first that is broken is noted in the model.
 pub(crate) async fn check(world: &World) {
-    if world.rots {
+    if world.rot == Rot::Objects {
         return check_bytes(world).await;
+    }
+    if world.changes() == world.checked_changes() {
+        return world.trace.add("checker", "nothing has changed");
     }
     let checked = async {
         check_points(world).await?;
         copies::check(world).await
     };
-    if let Err(violation) = checked.await {
-        world.model().violated(violation);
+    match checked.await {
+        Ok(()) => world.note_checked(),
+        Err(violation) => world.model().violated(violation),
     }
 }
 
-/// Checks that a vault whose points are all deleted becomes empty or, where objects lose bits, that it can be repaired. The
-/// world ends here.
+/// Checks that what lost bits can be repaired, and that a vault whose points are all deleted becomes empty. The world ends
+/// here.
 pub(crate) async fn check_end(world: &World) {
-    let checked = if world.rots { repairs::check(world).await } else { leaks::check(world).await };
-    if let Err(violation) = checked {
+    let checked = async {
+        match world.rot {
+            Rot::Nothing => {}
+            Rot::Objects => return repairs::check_truth(world).await,
+            Rot::ShieldedByCopy => {
+                repairs::check_with_copy(world).await?;
+                check_points(world).await?;
+                copies::check(world).await?;
+            }
+            Rot::Alone => repairs::check_alone(world).await?,
+        }
+        leaks::check(world).await
+    };
+    if let Err(violation) = checked.await {
         world.model().violated(violation);
     }
 }

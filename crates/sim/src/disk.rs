@@ -16,10 +16,14 @@ pub(crate) const BLOCK_BYTES: u64 = 4096;
 /// Different blocks that there are: few, so that VMs share them, and what was garbage comes back.
 pub(crate) const BLOCK_KINDS: u64 = 40;
 
+type Block = [u8; BLOCK_BYTES as usize];
+
+const ZEROS: &Block = &[0; BLOCK_BYTES as usize];
+
 /// Their bytes.
-static KINDS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+static KINDS: LazyLock<Vec<Block>> = LazyLock::new(|| {
     let noise = |kind| {
-        let mut bytes = vec![0; BLOCK_BYTES as usize];
+        let mut bytes = *ZEROS;
         SeededEntropy::new(kind).fill(&mut bytes);
         bytes
     };
@@ -35,10 +39,10 @@ pub(crate) struct Content {
 
 impl Content {
     /// The bytes of one block.
-    fn block(&self, place: u64) -> Vec<u8> {
+    fn block(&self, place: u64) -> &'static [u8] {
         let length = (self.size_bytes - place * BLOCK_BYTES).min(BLOCK_BYTES) as usize;
         let kind = self.blocks.get(&place).and_then(|kind| KINDS.get(*kind as usize));
-        kind.map_or_else(|| vec![0; length], |kind| kind[..length].to_vec())
+        &kind.unwrap_or(ZEROS)[..length]
     }
 
     /// What differs from an earlier content of the same disk.
@@ -112,7 +116,7 @@ impl DiskImage for SimImage {
 /// A disk that is restored.
 pub(crate) struct SimTarget {
     size_bytes: u64,
-    written: Mutex<BTreeMap<u64, Vec<u8>>>,
+    written: Mutex<BTreeMap<u64, Box<Block>>>,
 }
 
 impl SimTarget {
@@ -126,8 +130,7 @@ impl SimTarget {
         let places = written.keys().chain(content.blocks.keys());
         let is_wrong = |place: &&u64| {
             let block = content.block(**place);
-            let empty = vec![0; block.len()];
-            written.get(place).unwrap_or(&empty).get(..block.len()) != Some(&block[..])
+            written.get(place).map_or(&ZEROS[..], |block| &block[..]).get(..block.len()) != Some(block)
         };
         places.filter(is_wrong).min().copied()
     }
@@ -136,7 +139,7 @@ impl SimTarget {
     fn write(&self, range: ByteRange, data: Option<&[u8]>) {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         for (place, part) in places(range) {
-            let block = written.entry(place).or_insert_with(|| vec![0; BLOCK_BYTES as usize]);
+            let block = written.entry(place).or_insert_with(|| Box::new(*ZEROS));
             let start = (part.offset_bytes - place * BLOCK_BYTES) as usize;
             let length = part.length_bytes as usize;
             let target = &mut block[start..start + length];

@@ -11,10 +11,11 @@ mod dice;
 mod disk;
 mod model;
 mod process;
+mod rot;
 mod run;
 mod store;
 mod trace;
 mod world;
 
 pub use broken::Broken;
-pub use run::{Outcome, first_failure, run_seed};
+pub use run::{Outcome, Variant, first_failure, run_seed};

@@ -137,14 +137,13 @@ impl SimStore {
         applied
     }
 
-    /// Damages an object that the chance picks among those below a folder. Returns which.
-    pub(crate) fn rot(&self, folder: &str) -> Option<Path> {
+    /// Flips a bit of an object that the chance picks among those below a folder.
+    pub(crate) fn rot(&self, folder: &str) {
         let mut objects = self.objects();
         let paths: Vec<Path> =
             objects.paths().filter(|path| path.as_ref().starts_with(folder)).cloned().collect();
-        let path = self.dice.pick(&paths)?.clone();
+        let Some(path) = self.dice.pick(&paths).cloned() else { return };
         objects.flip_bit(&path, self.dice.roll());
         self.trace.add("rot", format!("{}: {path}", self.name));
-        Some(path)
     }
 }

@@ -9,7 +9,10 @@ mod restore;
 mod server;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,10 +28,12 @@ use crate::{
     disk::{BLOCK_BYTES, BLOCK_KINDS, Content},
     model::{Model, Vm},
     process::{DAY, Fate, HOUR, Process},
+    rot::Rot,
+    run::Variant,
     store::{Connection, SimStore, Weather},
     trace::Trace,
 };
-use server::Server;
+use server::{Server, Work};
 
 /// Bytes of a region of a disk's map.
 const REGION_BYTES: u64 = 4 << 20;
@@ -37,7 +42,9 @@ const REGION_BYTES: u64 = 4 << 20;
 pub(crate) struct World {
     pub(crate) start: Instant,
     pub(crate) store: Arc<SimStore>,
-    copy: Arc<SimStore>,
+    pub(crate) copy: Arc<SimStore>,
+    /// How often anything had changed in the stores when all of it was checked last.
+    checked_changes: AtomicU64,
     pub(crate) trace: Arc<Trace>,
     pub(crate) dice: Dice,
     pub(crate) broken: Option<Broken>,
@@ -47,12 +54,13 @@ pub(crate) struct World {
     state_every: u64,
     fate: Fate,
     weather: Weather,
-    /// Objects lose bits, and then only two things can be asked for: never a wrong byte, and a repair that tells the truth.
-    pub(crate) rots: bool,
+    pub(crate) rot: Rot,
+    pub(crate) log_rots: bool,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, trace: Arc<Trace>, broken: Option<Broken>) -> Self {
+    pub(crate) fn new(seed: u64, trace: Arc<Trace>, variant: Variant) -> Self {
+        let broken = variant.broken;
         let (start, dice) = (Instant::now(), Dice::new(seed));
         let flaw = broken.and_then(Broken::of_store);
         let store = SimStore::new("primary", start, dice.fork(), Arc::clone(&trace), flaw);
@@ -67,6 +75,7 @@ impl World {
             start,
             store: Arc::new(store),
             copy: Arc::new(copy),
+            checked_changes: AtomicU64::default(),
             trace,
             broken,
             model: Mutex::new(Model::new(vms)),
@@ -75,13 +84,27 @@ impl World {
             state_every: *dice.pick(&[1, 3, 8, 40]).unwrap_or(&8),
             fate,
             weather: Weather::drawn(&dice),
-            rots: dice.chance(80),
+            rot: Rot::drawn(&dice),
+            log_rots: variant.log_rots,
             dice,
         }
     }
 
     pub(crate) fn model(&self) -> MutexGuard<'_, Model> {
         self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often anything has changed in the stores.
+    pub(crate) fn changes(&self) -> u64 {
+        self.store.objects().changes() + self.copy.objects().changes()
+    }
+
+    pub(crate) fn checked_changes(&self) -> u64 {
+        self.checked_changes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_checked(&self) {
+        self.checked_changes.store(self.changes(), Ordering::Relaxed);
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -96,6 +119,19 @@ impl World {
 
     pub(crate) fn frail_process(&self, name: String) -> Arc<Process> {
         Arc::new(Process::new(name, self.start, self.dice.fork(), self.fate, Arc::clone(&self.trace)))
+    }
+
+    /// A process that hardly ends its work.
+    pub(crate) fn doomed_process(&self, name: &str) -> Arc<Process> {
+        let fate = Fate { crash: 60, ..Fate::default() };
+        let trace = Arc::clone(&self.trace);
+        Arc::new(Process::new(name.to_owned(), self.start, self.dice.fork(), fate, trace))
+    }
+
+    /// Changes a VM and backs it up by this handle.
+    pub(crate) async fn back_up(&self, process: &Arc<Process>, vault: Vault) {
+        let work = Work { world: self, dice: self.dice.fork(), process, vault };
+        Box::pin(work.back_up()).await;
     }
 
     /// The vault as a process sees it that opens it now, and makes the mistakes that it is to make.
@@ -160,7 +196,7 @@ impl World {
                 return;
             }
             sleep(self.dice.duration(HOUR, 3 * DAY)).await;
-            if self.rots {
+            if self.rot == Rot::Objects {
                 for store in [&self.store, &self.store, &self.store, &self.copy] {
                     store.rot(self.dice.pick(&["packs", "packs", "index", "points"]).unwrap_or(&"packs"));
                 }

@@ -1,34 +1,56 @@
 //! The worlds that every change has to survive, and the mistakes that they have to find.
 
-use sim::{Broken, first_failure, run_seed};
+use std::process::Command;
+
+use sim::{Broken, Outcome, Variant, first_failure, run_seed};
 
 /// Seeds that every change has to survive.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 2000;
 
-fn survives(seeds: std::ops::Range<u64>) {
-    let (failure, _) = first_failure(seeds, None);
+/// Seeds within which every mistake has to be found.
+const SEEDS_TO_FIND: u64 = 200;
+
+fn is_found(broken: Broken) {
+    let (failure, count) = first_failure(0..SEEDS_TO_FIND, broken.into());
+    assert!(failure.is_some(), "{broken} was not noticed in {count} worlds");
+}
+
+#[test]
+fn sound_worlds_break_no_rule() {
+    let (failure, _) = first_failure(0..SEEDS, Variant::default());
     if let Some(outcome) = failure {
         let violation = outcome.violation.unwrap_or_default();
         panic!("{violation}\nreplay: cargo xtask sim vault --seed {}", outcome.seed);
     }
 }
 
-fn is_found(broken: Broken) {
-    let (failure, count) = first_failure(0..SEEDS, Some(broken));
-    assert!(failure.is_some(), "{broken} was not noticed in {count} worlds");
-}
-
-#[test]
-fn sound_worlds_break_no_rule() {
-    survives(0..SEEDS);
+/// What a run says in one line at its end.
+fn told(outcome: &Outcome) -> String {
+    format!("seed {}: {} events, digest {:016x}", outcome.seed, outcome.event_count, outcome.digest)
 }
 
 #[test]
 fn a_seed_tells_everything() {
     for seed in 0..4 {
-        let (first, second) = (run_seed(seed, None), run_seed(seed, None));
-        assert_eq!((first.event_count, first.digest), (second.event_count, second.digest), "seed {seed}");
-        assert_ne!(first.digest, run_seed(seed + 1000, None).digest, "seed {seed}");
+        let first = run_seed(seed, Variant::default());
+        assert_eq!(told(&first), told(&run_seed(seed, Variant::default())));
+        assert_ne!(first.digest, run_seed(seed + 1000, Variant::default()).digest, "seed {seed}");
+    }
+}
+
+#[test]
+fn another_process_lives_through_the_same_world() {
+    for seed in 0..4 {
+        let here = told(&run_seed(seed, Variant::default()));
+        for (threads, language) in [("1", "C"), ("7", "de_DE.UTF-8")] {
+            let mut other = Command::new(env!("CARGO_BIN_EXE_sim"));
+            other.args(["vault", "--last", "0", "--seed", &seed.to_string()]);
+            other.env("TOKIO_WORKER_THREADS", threads).env("RAYON_NUM_THREADS", threads);
+            other.env("LANG", language).env("TZ", "Asia/Kathmandu").env("TMPDIR", "/nowhere");
+            let output = other.current_dir("/").output().unwrap();
+            let there = String::from_utf8(output.stdout).unwrap();
+            assert_eq!(there.lines().next(), Some(here.as_str()), "{threads} threads");
+        }
     }
 }
 
@@ -70,4 +92,9 @@ fn unasked_orphans_are_noticed() {
 #[test]
 fn repacking_that_deletes_first_is_noticed() {
     is_found(Broken::RepackDropsOld);
+}
+
+#[test]
+fn a_repair_that_hides_what_is_lost_is_noticed() {
+    is_found(Broken::RepairHidesHurt);
 }

@@ -62,6 +62,8 @@ pub struct CollectReport {
     pub deleted_bytes: ByteCount,
     /// Bytes of the packs that were written instead.
     pub rewritten_bytes: ByteCount,
+    /// The store was full: packs of which a part is needed were left alone, since rewriting them takes room.
+    pub is_repacking_left_out: bool,
 }
 
 /// What one entry of the log may do.
@@ -111,7 +113,8 @@ impl Vault {
                 tracing::warn!(%error, "the store is full: its reserve is used, and nothing is rewritten");
                 released = true;
                 let only_delete = CollectOptions { repack_dead_percent: u32::MAX, ..options.clone() };
-                self.collect_patiently(&only_delete, Limits::FRUGAL, monitor).await?
+                let report = self.collect_patiently(&only_delete, Limits::FRUGAL, monitor).await?;
+                CollectReport { is_repacking_left_out: true, ..report }
             }
             report => report?,
         };

@@ -15,8 +15,11 @@ const VERSION: u16 = 1;
 /// Bytes of the fields after the preamble.
 const FIELDS_BYTES: usize = 16 + 8 + 7 * 4 + 32;
 
+/// No config has more, of whatever version.
+pub(crate) const CONFIG_BYTES_MAX: u64 = 4096;
+
 /// Bytes of a config.
-pub(crate) const CONFIG_BYTES: usize = PREAMBLE_BYTES + FIELDS_BYTES + 32 + 32;
+const CONFIG_BYTES: usize = PREAMBLE_BYTES + FIELDS_BYTES + 32 + 32;
 
 /// How disks are cut into chunks, in bytes; all multiples of 4 KiB. A chunk ends early at a hole or a region's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,4 +152,10 @@ impl Config {
             && (1..=19).contains(&self.compression_level);
         if sound { Ok(()) } else { Err(Error::corrupt("the vault's config holds impossible sizes")) }
     }
+}
+
+/// Whether these bytes are a config as it was written: those of all versions end with the checksum of what is before.
+pub(crate) fn is_intact(bytes: &[u8]) -> bool {
+    let parts = bytes.split_last_chunk::<32>();
+    parts.is_some_and(|(covered, checksum)| blake3::hash(covered) == *checksum)
 }

@@ -18,7 +18,7 @@ use model::{ByteCount, Timestamp};
 
 use crate::{
     Digest, Error, Monitor, Result, Sequence, StoreLocation, Vault,
-    log::{ENTRY_BYTES_MAX, Log, State},
+    log::{ENTRY_BYTES_MAX, Log, State, marks},
     store::Store,
     vault::Shared,
 };
@@ -51,10 +51,6 @@ pub struct CopyStatus {
     pub behind_since: Option<Timestamp>,
 }
 
-/// The folder of a copy's marks: one for each entry that a copier made there, named by its digest. Several copiers may work
-/// on one copy, so none is ever taken back.
-const MARKS: &str = "copied";
-
 /// One run of a copy.
 struct Copy<'a> {
     source: &'a Shared,
@@ -75,7 +71,32 @@ impl Vault {
     /// has written to; nothing is changed there. [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) when the log of either is
     /// damaged.
     pub async fn copy_to(&self, location: &StoreLocation, monitor: &Monitor) -> Result<CopyReport> {
-        monitor.unless_cancelled(Box::pin(self.run_copy(location, monitor))).await
+        let run = async {
+            let target = Store::create(location, &self.shared.env).await?;
+            self.run_copy(target, monitor).await
+        };
+        monitor.unless_cancelled(Box::pin(run)).await
+    }
+
+    /// As [`Vault::copy_to`], for a copy that was made before: one that is gone is not made anew.
+    ///
+    /// # Errors
+    /// As [`Vault::copy_to`]; [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) where nothing of the copy is there, and then
+    /// nothing is written.
+    pub async fn update_copy(&self, location: &StoreLocation, monitor: &Monitor) -> Result<CopyReport> {
+        let run = async {
+            let target = opening::existing(&self.shared, location).await?;
+            self.run_copy(target, monitor).await
+        };
+        monitor.unless_cancelled(Box::pin(run)).await
+    }
+
+    /// The last change of the vault at this moment.
+    ///
+    /// # Errors
+    /// Whatever keeps the log from being read; [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) when the vault is gone.
+    pub async fn head(&self) -> Result<Sequence> {
+        Ok(self.shared.log.refresh().await?.sequence)
     }
 
     /// How far the copy at a place is.
@@ -102,14 +123,14 @@ impl Vault {
         })
     }
 
-    async fn run_copy(&self, location: &StoreLocation, monitor: &Monitor) -> Result<CopyReport> {
-        let target = Store::create(location, &self.shared.env).await?;
+    async fn run_copy(&self, target: Store, monitor: &Monitor) -> Result<CopyReport> {
         let mut is_open = opening::holds_copy(&self.shared, &target).await?;
         let log = self.shared.log_of(&target);
         let mut copy = Copy { source: &self.shared, target, log, monitor, report: CopyReport::default() };
         monitor.begin(0)?;
         let mut goal = self.shared.log.refresh().await?;
-        let mut state = copy.log.refresh_or_empty().await?;
+        // A copy that has a config has a log, whatever a listing says.
+        let mut state = if is_open { copy.log.refresh().await? } else { copy.log.refresh_or_empty().await? };
         copy.check_descent(&state, &goal).await?;
         copy.mirror_slots().await?;
         loop {
@@ -136,10 +157,6 @@ impl Vault {
     }
 }
 
-fn mark_of(entry: Digest) -> String {
-    format!("{MARKS}/{entry}")
-}
-
 impl Shared {
     /// The log of a copy.
     pub(crate) fn log_of(&self, copy: &Store) -> Log {
@@ -159,14 +176,9 @@ impl Copy<'_> {
             Some(bytes) => Digest::of(&bytes) == state.head,
             None if state.sequence == Sequence(0) => true,
             // The vault has no such old entries any more: the copy's mark tells whether a copier made its last.
-            None => self.target.has_named(&mark_of(state.head)).await?,
+            None => marks::is_marked(&self.target, state.sequence, state.head).await?,
         };
         if is_ours { Ok(()) } else { Err(self.diverged(state.sequence)) }
-    }
-
-    /// Says in the copy that an entry to come is a copier's.
-    async fn mark(&self, entry: Digest) -> Result<()> {
-        self.target.put_named(&mark_of(entry), &b"copied\n"[..]).await
     }
 
     fn diverged(&self, sequence: Sequence) -> Error {

@@ -18,6 +18,8 @@ pub enum Flaw {
     OrphansUnasked,
     /// The packs that were repacked are deleted before the log names the new ones.
     RepackDropsOld,
+    /// A repair does not say which points are not whole.
+    RepairHidesHurt,
 }
 
 impl Shared {

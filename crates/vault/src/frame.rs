@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::{
     ChunkId, Error, Result,
     codec::Reader,
-    pool::{Buffer, BufferPool, Pool},
+    pool::{self, Buffer, BufferPool, Pool},
     seal::TAG_BYTES,
 };
 
@@ -13,7 +13,7 @@ use crate::{
 pub(crate) const FRAME_BYTES_MAX: u32 = 4 << 20;
 
 /// What a frame holds. Data and tree nodes never share a frame or a pack: nodes are read again and again, data rarely.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum FrameKind {
     /// Bytes of disks.
     Data,
@@ -151,23 +151,48 @@ impl Decompressors {
     }
 
     /// The chunks' bytes. Takes no more memory than the head says, whatever the frame holds.
-    pub(crate) fn expand(&self, head: &FrameHead, bytes: Vec<u8>) -> Result<Bytes> {
+    pub(crate) fn expand(&self, head: &FrameHead, bytes: &[u8]) -> Result<Bytes> {
         let expanded = match head.encoding {
-            Encoding::Raw => Bytes::from(bytes),
-            Encoding::Zstd => {
-                let mut expanded = self.buffers.take_empty();
-                expanded.reserve_exact(head.raw_bytes as usize);
-                self.idle
-                    .take()
-                    .decompress_to_buffer(&bytes, &mut *expanded)
-                    .map_err(|error| Error::corrupt("a frame does not decompress").with_source(error))?;
-                Bytes::from_owner(expanded)
+            Encoding::Raw => {
+                let mut copy = self.buffers.take_empty();
+                copy.extend_from_slice(bytes);
+                copy
             }
+            Encoding::Zstd => self.decompress(head, bytes)?,
         };
-        if expanded.len() == head.raw_bytes as usize {
-            Ok(expanded)
-        } else {
-            Err(Error::corrupt("a frame has another length than its directory says"))
+        check_length(head, Bytes::from_owner(expanded))
+    }
+
+    /// As [`Decompressors::expand`], for a short while: uses the frame where it is.
+    pub(crate) fn expand_for<T>(
+        &self,
+        head: &FrameHead,
+        bytes: &[u8],
+        take: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T> {
+        match head.encoding {
+            Encoding::Raw => check_length(head, bytes).map(take),
+            Encoding::Zstd => {
+                check_length(head, self.decompress(head, bytes)?).map(|expanded| take(&expanded))
+            }
         }
+    }
+
+    fn decompress(&self, head: &FrameHead, bytes: &[u8]) -> Result<Buffer> {
+        let mut expanded = self.buffers.take_empty();
+        expanded.reserve_exact(pool::room_for(head.raw_bytes as usize));
+        self.idle
+            .take()
+            .decompress_to_buffer(bytes, &mut *expanded)
+            .map_err(|error| Error::corrupt("a frame does not decompress").with_source(error))?;
+        Ok(expanded)
+    }
+}
+
+fn check_length<T: AsRef<[u8]>>(head: &FrameHead, expanded: T) -> Result<T> {
+    if expanded.as_ref().len() == head.raw_bytes as usize {
+        Ok(expanded)
+    } else {
+        Err(Error::corrupt("a frame has another length than its directory says"))
     }
 }

@@ -1,87 +1,92 @@
-//! One entry for each decoder of foreign bytes. Whatever the bytes, these return.
+//! Every decoder of foreign bytes. Whatever the bytes, these return.
 
-use crate::{config, frame, index, keys, log, pack, point, tree};
+use crate::{
+    Digest, Error, Identity, KeptKey, KeyFile, Recipient, Result, config, frame, index, keys, log, pack,
+    point, tree,
+};
 
-/// A pack's directory, after it was decrypted.
-pub fn pack_directory(bytes: &[u8]) -> bool {
-    pack::decode_directory(bytes).is_ok()
+/// A decoder of bytes that anybody may have written.
+#[derive(Debug, Clone, Copy)]
+pub struct Decoder {
+    /// What it decodes.
+    pub name: &'static str,
+    /// Whether the bytes are that, and if not, why.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes.
+    pub decode: fn(&[u8]) -> Result<()>,
+    /// Golden files that it accepts.
+    pub examples: &'static [&'static str],
 }
 
-/// A pack's trailer.
-pub fn pack_trailer(bytes: &[u8]) -> bool {
-    bytes.first_chunk().is_some_and(|bytes| pack::decode_trailer(bytes).is_ok())
+/// All of them.
+pub const DECODERS: [Decoder; 16] = [
+    decoder("config", config, &["config-v1.bin"]),
+    decoder(
+        "key-slot",
+        |bytes| keys::slot::Slot::decode(bytes).map(drop),
+        &["key-slot-passphrase-v1.bin", "key-slot-key-file-v1.bin", "key-slot-recipient-v1.bin"],
+    ),
+    decoder("key-file", text::<KeyFile>, &["key-file-v1.txt", "key-file-printed-v1.txt"]),
+    decoder("identity", text::<Identity>, &["identity-v1.txt"]),
+    decoder("recipient", text::<Recipient>, &["recipient-v1.txt"]),
+    decoder("kept-key", text::<KeptKey>, &["master-key-v1.txt", "writer-key-v1.txt"]),
+    decoder(
+        "pack-header",
+        |bytes| pack::decode_header(bytes).map(drop),
+        &["pack-v1.bin", "pack-tree-v1.bin"],
+    ),
+    decoder("pack-trailer", pack_trailer, &["pack-v1.bin", "pack-tree-v1.bin"]),
+    decoder("pack-directory", |bytes| pack::decode_directory(bytes).map(drop), &["pack-directory-v1.bin"]),
+    decoder("frame", frame, &[]),
+    decoder(
+        "index-segment",
+        |bytes| index::Segment::decode_body(bytes).map(drop),
+        &["index-segment-body-v1.bin"],
+    ),
+    decoder("tree-leaf", |bytes| tree::Leaf::decode(bytes).map(drop), &["tree-leaf-v1.bin"]),
+    decoder("tree-node", |bytes| tree::InnerNode::decode(bytes).map(drop), &["tree-node-v1.bin"]),
+    decoder("point", |bytes| point::decode_body(bytes).map(drop), &["point-body-v1.json"]),
+    decoder("log-entry", |bytes| log::entry::decode_body(bytes).map(drop), &["log-entry-body-v1.json"]),
+    decoder("log-state", |bytes| log::state::decode_body(bytes).map(drop), &["log-state-body-v1.json"]),
+];
+
+const fn decoder(
+    name: &'static str,
+    decode: fn(&[u8]) -> Result<()>,
+    examples: &'static [&'static str],
+) -> Decoder {
+    Decoder { name, decode, examples }
 }
 
-/// A pack's first bytes.
-pub fn pack_header(bytes: &[u8]) -> bool {
-    pack::decode_header(bytes).is_ok()
+/// With the checksum made right: else it would keep nearly everything from what comes after it.
+fn config(bytes: &[u8]) -> Result<()> {
+    let Some((fields, _)) = bytes.split_last_chunk::<32>() else {
+        return config::Config::decode(bytes).map(drop);
+    };
+    let mut bytes = fields.to_vec();
+    bytes.extend(Digest::of(fields).0);
+    config::Config::decode(&bytes).map(drop)
 }
 
-/// A frame's bytes, after they were decrypted.
-pub fn frame(bytes: &[u8]) -> bool {
+fn text<T: std::str::FromStr<Err = Error>>(bytes: &[u8]) -> Result<()> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Error::invalid("the text is not UTF-8"))?;
+    text.parse::<T>().map(drop)
+}
+
+/// The last bytes of a pack.
+fn pack_trailer(bytes: &[u8]) -> Result<()> {
+    let trailer = bytes.last_chunk().ok_or_else(|| Error::corrupt("a pack ends too early"))?;
+    pack::decode_trailer(trailer).map(drop)
+}
+
+/// A frame's compressed bytes, of which nothing is known but the most that they may expand to.
+fn frame(bytes: &[u8]) -> Result<()> {
     let head = frame::FrameHead {
         kind: frame::FrameKind::Data,
         encoding: frame::Encoding::Zstd,
         stored_bytes: 0,
         raw_bytes: frame::FRAME_BYTES_MAX,
     };
-    frame::Decompressors::new().expand(&head, bytes.to_vec()).is_ok()
+    frame::Decompressors::new().expand(&head, bytes).map(drop)
 }
-
-/// An index segment, after it was decrypted.
-pub fn index_segment(bytes: &[u8]) -> bool {
-    index::Segment::decode_body(bytes).is_ok()
-}
-
-/// A leaf of a disk map.
-pub fn tree_leaf(bytes: &[u8]) -> bool {
-    tree::Leaf::decode(bytes).is_ok()
-}
-
-/// An inner node of a disk map.
-pub fn tree_node(bytes: &[u8]) -> bool {
-    tree::InnerNode::decode(bytes).is_ok()
-}
-
-/// A config.
-pub fn config(bytes: &[u8]) -> bool {
-    config::Config::decode(bytes).is_ok()
-}
-
-/// A key slot.
-pub fn key_slot(bytes: &[u8]) -> bool {
-    keys::slot::Slot::decode(bytes).is_ok()
-}
-
-/// A key file's text.
-pub fn key_file(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes).is_ok_and(|text| text.parse::<crate::KeyFile>().is_ok())
-}
-
-/// A recipient's text.
-pub fn recipient(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes).is_ok_and(|text| text.parse::<crate::Recipient>().is_ok())
-}
-
-/// A key's text as a server keeps it.
-pub fn kept_key(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes).is_ok_and(|text| text.parse::<crate::KeptKey>().is_ok())
-}
-
-/// A recovery point, after it was decrypted.
-pub fn point(bytes: &[u8]) -> bool {
-    point::decode_body(bytes).is_ok()
-}
-
-/// An entry of the log, after it was decrypted.
-pub fn log_entry(bytes: &[u8]) -> bool {
-    log::entry::decode_body(bytes).is_ok()
-}
-
-/// A state of the log, after it was decrypted.
-pub fn log_state(bytes: &[u8]) -> bool {
-    log::state::decode_body(bytes).is_ok()
-}
-
-#[cfg(test)]
-mod tests;

@@ -25,7 +25,7 @@ fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
 }
 
-pub(crate) fn golden(name: &str) -> Vec<u8> {
+fn golden(name: &str) -> Vec<u8> {
     fs::read(path(name)).unwrap_or_else(|error| panic!("golden file {name}: {error}"))
 }
 

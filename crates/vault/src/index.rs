@@ -26,6 +26,7 @@ pub(crate) use segment::{ChunkPlace, SEGMENT_BYTES_MAX, Segment};
 use crate::{ChunkId, Digest, Result, frame::FrameHead, pack::Salt, sync};
 use record::Record;
 use scratch::Scratch;
+pub(crate) use state::Pages;
 use state::{Chosen, Listed, State};
 use table::{Cursor, Table};
 

@@ -2,7 +2,8 @@
 //!
 //! The master key opens everything. Two others follow from it: the writer key, from which all is derived that a host needs
 //! to back up, and the reader key, a key pair of X25519, for whose public half data is sealed. So a host that has only the
-//! writer key can add to a vault and cannot read the data in it, not even what it wrote itself.
+//! writer key can add to a vault and cannot read the data in it, not even what it wrote itself. It keeps the public half beside
+//! its key, so that no config makes somebody else the reader.
 
 mod agreement;
 mod kept;
@@ -14,6 +15,7 @@ mod secret;
 pub(crate) mod slot;
 mod text;
 mod unlock;
+mod writer_key;
 
 use model::VaultId;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -25,10 +27,11 @@ pub use key_file::KeyFile;
 pub use label::KeyLabel;
 pub use passphrase::Passphrase;
 pub use recipient::{Identity, Recipient};
-pub use secret::{MasterKey, WriterKey};
+pub use secret::MasterKey;
 pub use slot::{KeyKind, NewKey, NewSlot};
 pub use unlock::Unlock;
 pub(crate) use unlock::open_slot;
+pub use writer_key::WriterKey;
 
 use crate::{
     ChunkId, Error, ErrorKind, Result, chunking::CutKey, config::Config, frame::FrameKind, seal::Seal,
@@ -40,8 +43,6 @@ pub(crate) struct Keys {
     writer: WriterKey,
     #[zeroize(skip)]
     vault_id: VaultId,
-    #[zeroize(skip)]
-    reader_key: ReaderKey,
     /// What only a holder of the master key has.
     #[zeroize(skip)]
     full: Option<FullKeys>,
@@ -62,16 +63,16 @@ impl Keys {
         reader.zeroize();
         let writer = derive("holdfast vault v1 writer key", master.as_bytes(), vault_id, &[]);
         let reader_key = ReaderKey(*private.public());
-        let mut keys = Self::write_only(WriterKey::from_bytes(writer), vault_id, reader_key);
+        let mut keys = Self::write_only(WriterKey::new(writer, reader_key), vault_id);
         keys.full = Some(FullKeys { master, reader: private });
         keys
     }
 
-    /// The keys that add to the vault; the reader key is the config's, which they can prove.
-    pub(crate) fn write_only(writer: WriterKey, vault_id: VaultId, reader_key: ReaderKey) -> Self {
+    /// The keys that add to the vault.
+    pub(crate) fn write_only(writer: WriterKey, vault_id: VaultId) -> Self {
         let data_ids = derive("holdfast vault v1 chunk ids of data", writer.as_bytes(), vault_id, &[]);
         let tree_ids = derive("holdfast vault v1 chunk ids of tree nodes", writer.as_bytes(), vault_id, &[]);
-        Self { writer, vault_id, reader_key, full: None, data_ids, tree_ids }
+        Self { writer, vault_id, full: None, data_ids, tree_ids }
     }
 
     /// The master key.
@@ -97,7 +98,7 @@ impl Keys {
 
     /// The public half of the reader key.
     pub(crate) fn reader_key(&self) -> ReaderKey {
-        self.reader_key
+        self.writer.reader_key()
     }
 
     /// The id of a chunk. Data and tree nodes have different keys: no disk can hold what passes for a node.
@@ -122,8 +123,9 @@ impl Keys {
     /// The seal under which a new object is written that only readers open. The header ends with the public half of the
     /// ephemeral key, which must be used for nothing else.
     pub(crate) fn seal_for_reader(&self, ephemeral: &PrivateKey, header: Vec<u8>) -> Result<Seal> {
-        let key = ephemeral
-            .agree(&self.reader_key.0, |shared| self.derive_for_reader(shared, ephemeral.public(), &header));
+        let key = ephemeral.agree(&self.reader_key().0, |shared| {
+            self.derive_for_reader(shared, ephemeral.public(), &header)
+        });
         let key = key.ok_or_else(|| Error::corrupt("the vault's config holds an impossible reader key"))?;
         Ok(seal_of(key, header))
     }
@@ -155,7 +157,7 @@ impl Keys {
 
     /// Whether a config is the one that the vault was created with: its proof fits, and its reader key is ours.
     pub(crate) fn prove(&self, config: &Config, proof: &[u8; 32]) -> bool {
-        self.config_proof(config) == *proof && config.reader_key == self.reader_key
+        self.config_proof(config) == *proof && config.reader_key == self.reader_key()
     }
 
     fn derive(&self, context: &'static str, salt: &[u8]) -> [u8; 32] {
@@ -167,7 +169,7 @@ impl Keys {
     fn derive_for_reader(&self, shared: &[u8], ephemeral: &[u8; 32], header: &[u8]) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_derive_key("holdfast vault v1 data pack");
         hasher.update(self.writer.as_bytes()).update(self.vault_id.as_str().as_bytes());
-        hasher.update(shared).update(ephemeral).update(&self.reader_key.0).update(header);
+        hasher.update(shared).update(ephemeral).update(&self.reader_key().0).update(header);
         *hasher.finalize().as_bytes()
     }
 }

@@ -11,7 +11,7 @@
 //! log/<16 digits>            what happened, by number: commits, deletions, collections
 //! states/<16 digits>         what a vault is after the entry with that number
 //! clock/<16 digits>          to see what time it is by the store's clock; gone at once
-//! copied/<digest>            in a copy: this entry of its log came from the vault
+//! copied/<16 digits>-<digest> in a copy: this entry of its log came from the vault
 //! reserve                    room that deleting needs in a full store
 //! ```
 //!
@@ -63,6 +63,9 @@ mod pool;
 mod probe;
 mod repair;
 mod restore;
+#[cfg(any(test, feature = "scale"))]
+#[doc(hidden)]
+pub mod scale;
 mod seal;
 mod sealed_object;
 mod stats;
@@ -94,7 +97,7 @@ pub use log::Sequence;
 pub use monitor::{Monitor, ProgressListener};
 pub use point::{PointList, PointRecord};
 pub use probe::{Check, ProbeReport, Verdict, probe};
-pub use repair::{Cure, DamagedObject, HurtPoint, RepairFinding, RepairOptions, RepairReport};
+pub use repair::{Cure, DamagedObject, HeldPoint, HurtPoint, RepairFinding, RepairOptions, RepairReport};
 pub use restore::RestoredDisk;
 pub use stats::{ObjectStats, VaultStats};
 pub use tree::DiskMap;

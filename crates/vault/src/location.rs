@@ -112,6 +112,11 @@ impl StoreLocation {
         Ok((open.store, open.prefix))
     }
 
+    /// Whether the place is a bucket of S3.
+    pub(crate) fn is_s3(&self) -> bool {
+        matches!(&self.place, Place::Bucket(bucket) if bucket.cloud == Cloud::S3)
+    }
+
     /// Whether the place has a fixed size: then it can be full, and deleting needs room.
     pub(crate) fn has_fixed_room(&self) -> bool {
         matches!(self.place, Place::Directory(_) | Place::Sftp(_))

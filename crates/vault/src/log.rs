@@ -5,22 +5,28 @@
 //! 1. Entry *n* is created once, by whoever read all entries before it, and never changes. So of two changes one came
 //!    first, and the other was made in the knowledge of it.
 //! 2. A state is what follows from the entries up to its number. It only saves reading them.
-//! 3. Entries are deleted in the order of their numbers, none left out. So where entry *n* is still there, no later one
-//!    has been deleted: if *n* + 1 is missing, it was never written.
+//! 3. Entries are deleted in the order of their numbers, none left out, and then the states before them. So where entry *n*
+//!    is still there, no later one has been deleted: if *n* + 1 is missing, it was never written. What is left says everything
+//!    twice: it reaches back to the second newest state.
 //! 4. Listings are hints: the end of the log is where the next number is missing.
 //!
 //! docs/decisions/2026-11-22-commit-log.md tells why.
 
 pub(crate) mod entry;
 mod inspect;
+pub(crate) mod marks;
 mod moment;
 mod reset;
 pub(crate) mod rules;
 mod salvage;
+mod start;
 pub(crate) mod state;
 mod trim;
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    cmp::Ordering,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use env::Env;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -30,14 +36,15 @@ use tokio::sync::Mutex;
 
 pub(crate) use self::{
     entry::{Change, ENTRY_BYTES_MAX, Entry, NewPoint},
-    inspect::{LogDamage, LogPart},
+    inspect::LogPart,
     moment::Moment,
+    salvage::SALVAGE_HOLD,
     state::{PointState, STATE_BYTES_MAX, State},
 };
 use crate::{
     Digest, Error, ErrorKind, Result,
     keys::Keys,
-    store::{Created, Store, incomplete},
+    store::{Created, Store},
 };
 
 /// Entries that are read side by side where a listing says that there are so many.
@@ -59,6 +66,10 @@ impl Sequence {
         Self(self.0.saturating_add(1))
     }
 
+    pub(crate) fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+
     /// The name of the entry with this number.
     pub(crate) fn entry_name(self) -> String {
         format!("{ENTRIES}/{:016}", self.0)
@@ -69,7 +80,7 @@ impl Sequence {
         format!("{STATES}/{:016}", self.0)
     }
 
-    fn of_name(name: &str) -> Option<Self> {
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
         (name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_digit()))
             .then(|| name.parse().ok().map(Self))
             .flatten()
@@ -138,9 +149,33 @@ impl Log {
 
     /// The state at this moment, or the one before the first entry where there is no log yet.
     pub(crate) async fn refresh_or_empty(&self) -> Result<Arc<State>> {
-        let is_empty = self.read_newest_state().await?.sequence == Sequence(0)
+        let start::Start { state, ahead } = self.newest_state().await?;
+        let is_empty = state.sequence == Sequence(0)
+            && ahead.is_none()
             && !self.store.has_named(&Sequence(1).entry_name()).await?;
         if is_empty { Ok(Arc::new(State::empty())) } else { self.refresh().await }
+    }
+
+    /// Whether an entry with this number, or a later one, was there when the log was last read.
+    pub(crate) async fn has_reached(&self, sequence: Sequence) -> bool {
+        self.known.lock().await.as_ref().is_none_or(|known| known.sequence >= sequence)
+    }
+
+    /// Makes sure that `state` follows from an `earlier` one. Cannot tell any more where the log is trimmed in between: that
+    /// was a collection's, after which everybody looks again at what they rely on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Overtaken`] when the store was put back to an earlier time since.
+    pub(crate) async fn check_follows(&self, state: &State, earlier: &State) -> Result<()> {
+        let follows = match state.sequence.cmp(&earlier.sequence) {
+            Ordering::Less => false,
+            Ordering::Equal => state.head == earlier.head,
+            Ordering::Greater => match self.read_entry(earlier.sequence).await? {
+                Some(Ok((_, digest))) => digest == earlier.head,
+                Some(Err(_)) | None => true,
+            },
+        };
+        if follows || state.is_salvaged || earlier.is_salvaged { Ok(()) } else { Err(self.put_back()) }
     }
 
     /// This moment by the clocks of this host and of the store.
@@ -225,31 +260,18 @@ impl Log {
     async fn catch_up(&self, known: &mut Option<Arc<State>>) -> Result<Arc<State>> {
         if let Some(mut state) = known.take() {
             let base = (state.sequence, state.head);
-            if self.replay(&mut state, base).await? {
-                return Ok(Arc::clone(known.insert(state)));
+            match self.replay(&mut state, base).await {
+                Ok(true) => return Ok(Arc::clone(known.insert(state))),
+                Ok(false) => {}
+                // What does not follow from the entry that was read before may follow from another with its number.
+                Err(error)
+                    if error.kind() == ErrorKind::Corrupt && !self.still_has(base.0, base.1).await? => {}
+                Err(error) => return Err(error),
             }
         }
         // Boxed: it is rare, and would make every future that appends large.
         let state = Box::pin(self.start()).await?;
         Ok(Arc::clone(known.insert(state)))
-    }
-
-    /// Reads the log from its newest state on.
-    async fn start(&self) -> Result<Arc<State>> {
-        // Another may trim the log between the list of states and the reading.
-        for _ in 0..STATE_TRIES {
-            let mut state = self.read_newest_state().await?;
-            let base = (state.sequence, state.head);
-            let last = self.read_ahead(&mut state).await?;
-            if self.replay(&mut state, base).await? {
-                if last > state.sequence && self.read_entry(last).await?.is_some_and(|found| found.is_ok()) {
-                    let context = format!("entry {} is missing", state.sequence.next().0);
-                    return Err(self.damaged(Error::corrupt(context)));
-                }
-                return Ok(state);
-            }
-        }
-        Err(incomplete("states"))
     }
 
     /// Reads entries until one is missing. Returns whether that is the log's end: as long as the entry that everything is
@@ -279,27 +301,6 @@ impl Log {
         applied.map_err(|error| {
             let context = format!("entry {} of the vault's log breaks the rules", sequence.0);
             self.damaged(Error::corrupt(context).with_source(error))
-        })
-    }
-
-    async fn read_newest_state(&self) -> Result<Arc<State>> {
-        for sequence in self.list(STATES).await?.into_iter().rev() {
-            let Some(state) = self.read_state(sequence).await? else { continue };
-            let state = state.map_err(|error| self.damaged(error))?;
-            if self.is_anchored(&state).await? {
-                return Ok(Arc::new(state));
-            }
-        }
-        Ok(Arc::new(State::empty()))
-    }
-
-    /// Whether the entry that a state follows is there. A copy that takes a leap has the state first, and nobody starts at it
-    /// before the entry is there too; nor when the log went another way since.
-    async fn is_anchored(&self, state: &State) -> Result<bool> {
-        Ok(match self.read_entry(state.sequence).await? {
-            Some(Ok((_, digest))) => digest == state.head,
-            Some(Err(_)) => true,
-            None => false,
         })
     }
 
@@ -354,7 +355,7 @@ impl Log {
     /// Whether the log that is read anew has our entry at its number.
     ///
     /// # Errors
-    /// [`ErrorKind::Overtaken`] when that number has been deleted by now.
+    /// [`ErrorKind::Overtaken`] when that number has been deleted by now, and so nobody can tell from the log.
     async fn confirm(
         &self,
         known: &mut Option<Arc<State>>,
@@ -362,22 +363,48 @@ impl Log {
         digest: Digest,
     ) -> Result<()> {
         *known = None;
-        let mut state = self.read_newest_state().await?;
+        let mut state = self.newest_state().await?.state;
         if (state.sequence, state.head) == (sequence, digest) {
             // Somebody has built on it already, and made it the first of the log.
             return Ok(());
         }
         if state.sequence >= sequence {
+            if self
+                .read_entry(sequence.next())
+                .await?
+                .is_some_and(|it| it.is_ok_and(|(it, _)| it.previous == digest))
+            {
+                return Ok(());
+            }
             // So old that it was deleted, or should be: no reader comes by here any more.
             self.store.delete_named(&sequence.entry_name()).await?;
             return Err(slept());
         }
         let base = (state.sequence, state.head);
+        let is_end = match self.replay(&mut state, base).await {
+            Err(error) if error.kind() == ErrorKind::Corrupt && state.sequence.next() == sequence => true,
+            replayed => replayed?,
+        };
         // A listing that is late gives a state that nobody can go on from: it proves nothing.
-        if !self.replay(&mut state, base).await? {
+        if !is_end {
             return Err(slept());
         }
-        if self.still_has(sequence, digest).await? { Ok(()) } else { Err(slept()) }
+        let is_there = self.still_has(sequence, digest).await?;
+        if is_there && state.sequence < sequence {
+            // It follows an entry that is not there any more: nobody must come by it.
+            self.store.delete_named(&sequence.entry_name()).await?;
+            return Err(self.put_back());
+        }
+        if is_there { Ok(()) } else { Err(slept()) }
+    }
+
+    fn put_back(&self) -> Error {
+        let place = self.store.place();
+        Error::new(
+            ErrorKind::Overtaken,
+            format!("the vault in {place} was put back to an earlier time meanwhile"),
+        )
+        .with_guidance("run the same again: it starts from what the vault is now")
     }
 
     fn damaged(&self, error: Error) -> Error {

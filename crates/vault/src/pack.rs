@@ -4,6 +4,8 @@ mod builder;
 
 pub(crate) use builder::{PackBuilder, SealedPack};
 
+use std::ops::Range;
+
 use crate::{
     ChunkId, Error, Result,
     codec::{Magic, PREAMBLE_BYTES, Reader, preamble},
@@ -91,17 +93,18 @@ pub(crate) struct FrameEntry {
 
 /// A pack as it was read, its directory open and its frames still sealed.
 #[derive(Debug)]
-pub(crate) struct OpenPack<'a> {
+pub(crate) struct OpenPack {
     pub(crate) seal: Seal,
-    pub(crate) frames: Vec<(FrameEntry, &'a [u8])>,
+    /// The frames, and where in the pack they are.
+    pub(crate) frames: Vec<(FrameEntry, Range<usize>)>,
 }
 
-impl<'a> OpenPack<'a> {
+impl OpenPack {
     /// Opens the pack with these bytes.
     ///
     /// # Errors
     /// [`crate::ErrorKind::WrongKey`] for a data pack when the keys can only write.
-    pub(crate) fn parse(bytes: &'a [u8], keys: &Keys) -> Result<Self> {
+    pub(crate) fn parse(bytes: &[u8], keys: &Keys) -> Result<Self> {
         let damaged = |why| Error::corrupt(format!("a pack {why}"));
         let (kind, salt) = decode_header(bytes)?;
         let (body, trailer) =
@@ -117,13 +120,14 @@ impl<'a> OpenPack<'a> {
         seal.open(Role::Directory, 0, &mut directory)
             .map_err(|_| damaged("has a directory that was altered"))?;
         let mut rest = Reader::new(body.get(HEADER_BYTES..).unwrap_or_default(), "a pack");
-        let mut frames = Vec::new();
+        let (mut frames, mut start) = (Vec::new(), HEADER_BYTES);
         for entry in decode_directory(&directory)? {
             if entry.head.kind != kind {
                 return Err(damaged("holds frames of another kind"));
             }
-            let frame = rest.take(entry.head.stored_bytes as usize)?;
-            frames.push((entry, frame));
+            let end = start + rest.take(entry.head.stored_bytes as usize)?.len();
+            frames.push((entry, start..end));
+            start = end;
         }
         rest.finish()?;
         Ok(Self { seal, frames })

@@ -74,6 +74,12 @@ impl<T> fmt::Debug for Pooled<T> {
 /// Buffers of bytes.
 pub(crate) type BufferPool = Pool<Vec<u8>>;
 
+/// The capacity to give a buffer that is to hold so many bytes, so that the next user need not enlarge it by a little. What
+/// is not used of it takes no memory.
+pub(crate) fn room_for(length_bytes: usize) -> usize {
+    length_bytes.next_power_of_two()
+}
+
 /// A buffer of bytes.
 pub(crate) type Buffer = Pooled<Vec<u8>>;
 

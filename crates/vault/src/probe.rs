@@ -7,7 +7,7 @@ use env::Env;
 use futures::future::join_all;
 
 use crate::{
-    Error, Result, StoreLocation,
+    Error, ObjectLock, Result, StoreLocation,
     store::{CLOCK_FOLDER, Created, Store, UNSUPPORTED_GUIDANCE},
 };
 
@@ -72,7 +72,29 @@ pub async fn probe(location: &StoreLocation, env: &Env) -> Result<ProbeReport> {
         Probe { folder: format!("{CLOCK_FOLDER}/{}", store.random_name()), store, checks: Vec::new() };
     let clock_skew_us = probe.run(env).await;
     probe.clean_up().await;
+    if location.is_s3() {
+        let lock = object_lock(location).await;
+        probe.note("object lock", "the store itself refuses to delete, whoever asks", lock);
+    }
     Ok(ProbeReport { checks: probe.checks, clock_skew_us })
+}
+
+/// Whether the bucket keeps what is in it, also from those who have its credentials. A vault's own immutability binds only
+/// those who go through Holdfast, and nothing of it is passed on to the bucket.
+async fn object_lock(location: &StoreLocation) -> Result<Verdict> {
+    let found = match ObjectLock::of(location).await {
+        Ok(found) => found,
+        Err(error) => return Ok(Verdict::Noted(error.to_string())),
+    };
+    Ok(match found.map(|lock| lock.default_mode()) {
+        Some(Some(_)) => Verdict::Passed,
+        Some(None) => {
+            Verdict::Noted("the bucket has Object Lock, and no rule by which it locks new objects".into())
+        }
+        None => Verdict::Noted(
+            "the bucket has no Object Lock: who has its credentials can delete everything".into(),
+        ),
+    })
 }
 
 /// What a vault cannot do without: an object that is there is not created again.

@@ -1,8 +1,12 @@
 //! Healing a vault: what is damaged is taken from copies or made anew from what is left.
 //!
 //! Objects that are named by their digest heal by being put again, from any copy, without a key. An entry of the log is
-//! overwritten only when it is damaged and the one in the copy fits its neighbours. What no copy has: an index segment is made
-//! anew from the packs, and a damaged log is left behind: a state that says all that can still be known is written after it.
+//! overwritten only when it is damaged and something of ours names the one in the copy. What no copy has: an index segment is
+//! made anew from the packs, and a damaged log is left behind: a state that says all that can still be known is written after
+//! it, and keeps what may have been protected.
+//!
+//! Others work meanwhile. What is gone is lost only if the log, read again, still needs it; and what is made anew counts only
+//! if no collection came between.
 
 mod index;
 mod log;
@@ -13,7 +17,11 @@ use std::sync::Arc;
 use model::{PointId, Timestamp, VmId};
 
 use crate::{
-    Digest, Monitor, Result, Sequence, StoreLocation, Vault, log::State, store::Store, vault::Shared,
+    Digest, Monitor, Result, Sequence, StoreLocation, Vault,
+    flaw::Flaw,
+    log::{LogPart, SALVAGE_HOLD, State},
+    store::Store,
+    vault::Shared,
 };
 
 /// Findings and points that are listed one by one; the rest is only counted.
@@ -38,6 +46,8 @@ pub enum DamagedObject {
     LogEntry(Sequence),
     /// A state of the log.
     State(Sequence),
+    /// The index as a whole: chunks that points need are in packs that no segment lists.
+    Index,
     /// An index segment.
     IndexSegment(Digest),
     /// A recovery point.
@@ -82,6 +92,17 @@ pub struct HurtPoint {
     pub lost_bytes: Option<u64>,
 }
 
+/// A recovery point that nobody may delete until somebody has looked at it and released it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldPoint {
+    /// The point.
+    pub id: PointId,
+    /// Its VM.
+    pub vm_id: VmId,
+    /// The moment that it shows.
+    pub captured_at: Timestamp,
+}
+
 /// What a repair found and did; in a dry run, what it would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RepairReport {
@@ -93,9 +114,21 @@ pub struct RepairReport {
     pub healed_count: u64,
     /// The points that are not whole after it, or in a dry run before it; at most 10,000.
     pub hurt: Vec<HurtPoint>,
+    /// The points that were put under a hold, because the entries of the log that would tell whether they were under one are
+    /// lost; at most 10,000. [`Vault::release_points`] releases them.
+    pub held: Vec<HeldPoint>,
 }
 
 impl RepairReport {
+    /// Notes the points of a state that was pieced together which nobody may delete before somebody has looked.
+    fn add_held(&mut self, state: &State) {
+        let points = state.body.points.iter();
+        let held = points.filter(|(_, point)| point.hold.as_deref() == Some(SALVAGE_HOLD));
+        let held =
+            held.map(|(id, point)| HeldPoint { id: *id, vm_id: point.vm_id, captured_at: point.captured_at });
+        self.held = held.take(LISTED_MAX).collect();
+    }
+
     fn add(&mut self, object: DamagedObject, reason: String, cure: Option<Cure>) {
         self.finding_count += 1;
         self.healed_count += u64::from(cure.is_some());
@@ -109,6 +142,8 @@ impl RepairReport {
 struct Repair<'a> {
     /// The vault, of which nothing is believed that was not read now.
     shared: Arc<Shared>,
+    /// The same, which may have read what is damaged now.
+    live: Arc<Shared>,
     copies: Vec<Store>,
     is_dry: bool,
     monitor: &'a Monitor,
@@ -119,6 +154,8 @@ impl Vault {
     /// Reads the whole vault, and heals what is damaged: from the copies at `copies`, the first that has it, and otherwise
     /// from within. Overwrites nothing that is sound. May be stopped at any moment and run again. Progress counts bytes of
     /// packs.
+    ///
+    /// A handle that can only write heals all but index segments that no copy has.
     ///
     /// Other hosts may go on to use the vault meanwhile. Where the log was damaged, a host that had read it before is told to
     /// begin anew.
@@ -152,6 +189,7 @@ impl Vault {
         }
         let mut repair = Repair {
             shared: Arc::new(self.shared.afresh()),
+            live: Arc::clone(&self.shared),
             copies: stores,
             is_dry: options.dry_run,
             monitor,
@@ -159,12 +197,21 @@ impl Vault {
         };
         repair.heal_config().await?;
         repair.heal_slots().await?;
-        let health = repair.heal_log(&self.shared.log).await?;
-        let segments = repair.heal_segments(&health.state).await?;
-        repair.heal_packs(&health.state).await?;
-        let points = repair.heal_points(&health.state).await?;
-        repair.go_on(health, segments).await?;
-        repair.find_hurt(&points).await?;
+        let mut health = repair.heal_log().await?;
+        loop {
+            let swap = repair.heal_segments(&mut health.state).await?;
+            if repair.go_on(&mut health, &swap).await? {
+                repair.report_index(swap);
+                break;
+            }
+            // A collection came between: the index is to be looked at anew.
+            repair.shared = Arc::new(self.shared.afresh());
+        }
+        repair.heal_packs(&mut health.state).await?;
+        let points = repair.heal_points(&mut health.state).await?;
+        if !repair.shared.has_flaw(Flaw::RepairHidesHurt) {
+            repair.find_hurt(&points).await?;
+        }
         Ok(repair.report)
     }
 }
@@ -172,8 +219,8 @@ impl Vault {
 /// What a repair knows of the log.
 struct LogHealth {
     state: State,
-    /// Something of it is damaged that no copy heals.
-    is_damaged: bool,
+    /// What of it is damaged that no copy heals.
+    damage: Vec<LogPart>,
 }
 
 #[cfg(test)]

@@ -119,14 +119,14 @@ impl Restore<'_> {
         Ok(0)
     }
 
-    /// Writes one region: its chunks gathered in a buffer first, so that the target sees few, large writes.
+    /// Writes one region: its chunks gathered in a buffer first, one after the other, so that the target sees few, large
+    /// writes and a sparse region takes no more memory than it has bytes.
     async fn write_region(&self, region: u64, leaf: &Leaf) -> Result<u64> {
         let range = self.tree.map().region_range(region);
         let mut buffer = self.buffers.take();
-        let needed = leaf.chunks.iter().map(|chunk| chunk.end_bytes() as usize).max().unwrap_or(0);
+        let needed = leaf.chunks.iter().map(|chunk| chunk.length_bytes as usize).sum();
         if buffer.len() < needed {
-            // Not resized: fresh zeros cost nothing where a sparse region leaves them untouched.
-            *buffer = vec![0; needed];
+            buffer.resize(needed, 0);
         }
         let wanted = match self.by_frame(range, leaf) {
             Err(_) => {
@@ -138,60 +138,58 @@ impl Restore<'_> {
         let mut pieces =
             stream::iter(wanted).map(|wanted| self.fetch(range, wanted)).buffer_unordered(FRAMES_AT_ONCE);
         while let Some(pieces) = pieces.try_next().await? {
-            for (chunk, bytes) in pieces {
-                buffer[chunk.offset_bytes as usize..chunk.end_bytes() as usize].copy_from_slice(&bytes);
+            for (start, bytes) in pieces {
+                buffer[start..start + bytes.len()].copy_from_slice(&bytes);
             }
         }
-        let mut written_bytes = 0;
-        let mut next_bytes = 0;
+        let (mut next_bytes, mut start) = (0, 0);
         for run in runs(leaf) {
             let hole =
                 ByteRange::between(range.offset_bytes + next_bytes, range.offset_bytes + run.offset_bytes);
             self.write_hole(hole).await?;
             let offset_bytes = range.offset_bytes + run.offset_bytes;
-            let data = &buffer[run.offset_bytes as usize..run.end_bytes() as usize];
-            let written = self.target.write_at(offset_bytes, data).await;
+            let end = start + run.length_bytes as usize;
+            let written = self.target.write_at(offset_bytes, &buffer[start..end]).await;
             written
                 .map_err(|source| Error::disk(format!("data at {offset_bytes} cannot be written"), source))?;
-            written_bytes += run.length_bytes;
-            next_bytes = run.end_bytes();
+            (next_bytes, start) = (run.end_bytes(), end);
         }
         self.write_hole(ByteRange::between(range.offset_bytes + next_bytes, range.end_bytes())).await?;
-        Ok(written_bytes)
+        Ok(start as u64)
     }
 
     /// The chunks of a leaf, grouped by the frame that holds them.
     fn by_frame(&self, range: ByteRange, leaf: &Leaf) -> Result<Vec<WantedFrame>> {
-        let located = |chunk: &ChunkRef| {
+        let mut start = 0;
+        let mut located = Vec::with_capacity(leaf.chunks.len());
+        for chunk in &leaf.chunks {
             let found = self.shared.find_chunk(&chunk.id);
-            found.map(|(place, frame)| (*chunk, place, frame)).map_err(|error| lost(range, chunk, error))
-        };
-        let mut chunks = leaf.chunks.iter().map(located).collect::<Result<Vec<_>>>()?;
-        chunks.sort_by_key(|(_, place, _)| (place.frame, place.offset_bytes));
-        let groups = chunks.chunk_by(|(_, a, _), (_, b, _)| a.frame == b.frame);
+            let (place, frame) = found.map_err(|error| lost(range, chunk, error))?;
+            located.push((frame, WantedChunk { chunk: *chunk, place, start }));
+            start += chunk.length_bytes as usize;
+        }
+        located.sort_by_key(|(frame, wanted)| (frame.number, wanted.place.offset_bytes));
+        let groups = located.chunk_by(|(a, _), (b, _)| a.number == b.number);
         Ok(groups
             .filter_map(|group| {
-                let (_, _, frame) = *group.first()?;
-                Some(WantedFrame {
-                    frame,
-                    chunks: group.iter().map(|&(chunk, place, _)| (chunk, place)).collect(),
-                })
+                let (frame, _) = *group.first()?;
+                Some(WantedFrame { frame, chunks: group.iter().map(|(_, wanted)| *wanted).collect() })
             })
             .collect())
     }
 
-    /// The wanted chunks of one frame; where the frame is damaged, each by itself from wherever else it may be.
-    async fn fetch(&self, range: ByteRange, wanted: WantedFrame) -> Result<Vec<(ChunkRef, Bytes)>> {
+    /// The wanted chunks of one frame, each with its start in the buffer; where the frame is damaged, each by itself from
+    /// wherever else it may be.
+    async fn fetch(&self, range: ByteRange, wanted: WantedFrame) -> Result<Vec<(usize, Bytes)>> {
         let WantedFrame { frame, chunks } = wanted;
-        let chunks: Arc<[(ChunkRef, ChunkPlace)]> = chunks.into();
         match self.fetch_together(frame, Arc::clone(&chunks)).await {
             Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {}
             fetched => return fetched,
         }
         let mut pieces = Vec::with_capacity(chunks.len());
-        for (chunk, _) in chunks.iter() {
+        for WantedChunk { chunk, start, .. } in chunks.iter() {
             let read = self.shared.read_chunk(FrameKind::Data, chunk.id, Some(chunk.length_bytes)).await;
-            pieces.push((*chunk, read.map_err(|error| lost(range, chunk, error))?));
+            pieces.push((*start, read.map_err(|error| lost(range, chunk, error))?));
         }
         Ok(pieces)
     }
@@ -200,16 +198,16 @@ impl Restore<'_> {
     async fn fetch_together(
         &self,
         frame: FramePlace,
-        chunks: Arc<[(ChunkRef, ChunkPlace)]>,
-    ) -> Result<Vec<(ChunkRef, Bytes)>> {
+        chunks: Arc<[WantedChunk]>,
+    ) -> Result<Vec<(usize, Bytes)>> {
         let expanded = self.shared.read_frame(&frame).await?;
         let shared = Arc::clone(&self.shared);
         let checked = self.shared.env.threads.run(move || {
-            let check = |(chunk, place): &(ChunkRef, ChunkPlace)| {
+            let check = |WantedChunk { chunk, place, start }: &WantedChunk| {
                 let length_bytes = Some(chunk.length_bytes);
                 let bytes =
                     shared.chunk_of_frame(FrameKind::Data, chunk.id, length_bytes, place, &frame, &expanded);
-                Ok((*chunk, bytes?))
+                Ok((*start, bytes?))
             };
             chunks.iter().map(check).collect::<Result<Vec<_>>>()
         });
@@ -224,7 +222,15 @@ enum Part {
 
 struct WantedFrame {
     frame: FramePlace,
-    chunks: Vec<(ChunkRef, ChunkPlace)>,
+    chunks: Arc<[WantedChunk]>,
+}
+
+/// A chunk, where it is in its frame, and where it goes in the region's buffer.
+#[derive(Clone, Copy)]
+struct WantedChunk {
+    chunk: ChunkRef,
+    place: ChunkPlace,
+    start: usize,
 }
 
 /// The bytes of a region that its chunks cover, from the region's start, joined where they touch.

@@ -49,13 +49,20 @@ impl Seal {
 
     /// Decrypts in place, and cuts the tag off.
     pub(crate) fn open(&self, role: Role, number: u64, sealed: &mut Vec<u8>) -> Result<(), Forged> {
-        let length = self
-            .key
-            .open_in_place(nonce(role, number), Aad::from(&self.header), sealed)
-            .map_err(|_| Forged)?
-            .len();
+        let length = self.open_within(role, number, sealed)?.len();
         sealed.truncate(length);
         Ok(())
+    }
+
+    /// Decrypts in place, and returns what comes before the tag. Nothing can be said of the bytes after an error.
+    pub(crate) fn open_within<'a>(
+        &self,
+        role: Role,
+        number: u64,
+        sealed: &'a mut [u8],
+    ) -> Result<&'a [u8], Forged> {
+        let opened = self.key.open_in_place(nonce(role, number), Aad::from(&self.header), sealed);
+        opened.map(|opened| &*opened).map_err(|_| Forged)
     }
 }
 

@@ -3,6 +3,7 @@
 mod clock;
 mod failure;
 mod named;
+mod receive;
 #[cfg(test)]
 mod tests;
 
@@ -12,9 +13,16 @@ use bytes::Bytes;
 use env::Env;
 use futures::TryStreamExt;
 use model::Timestamp;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, path::Path};
+use object_store::{
+    GetOptions, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, path::Path,
+};
 
-use crate::{Digest, Error, ErrorKind, Result, StoreLocation, config::CONFIG_BYTES, location::OpenLocation};
+use crate::{
+    Digest, Error, ErrorKind, Result, StoreLocation,
+    config::CONFIG_BYTES_MAX,
+    location::OpenLocation,
+    pool::{Buffer, BufferPool},
+};
 pub(crate) use clock::CLOCK_FOLDER;
 use failure::classify;
 pub(crate) use failure::{UNSUPPORTED_GUIDANCE, error, incomplete, io_error};
@@ -89,6 +97,11 @@ impl Store {
         self.wants_reserve
     }
 
+    /// Whether its objects are files of this host.
+    pub(crate) fn is_local(&self) -> bool {
+        self.directory.is_some()
+    }
+
     pub(crate) fn place(&self) -> &str {
         &self.place
     }
@@ -106,7 +119,7 @@ impl Store {
 
     /// The config's bytes; [`ErrorKind::NotFound`] where there is no vault.
     pub(crate) async fn read_config(&self) -> Result<Bytes> {
-        self.read(&self.config_path(), CONFIG_BYTES as u64, "the vault's config").await
+        self.read(&self.config_path(), CONFIG_BYTES_MAX, "the vault's config").await
     }
 
     /// Puts an object under its digest. Durable when it returns. Putting the same bytes again changes nothing, or heals
@@ -133,6 +146,19 @@ impl Store {
         self.read(&self.path(kind, digest), limit_bytes, &what).await
     }
 
+    /// As [`Store::get_unchecked`], into a buffer of the pool.
+    pub(crate) async fn get_pooled(
+        &self,
+        kind: ObjectKind,
+        digest: &Digest,
+        limit_bytes: u64,
+        buffers: &BufferPool,
+    ) -> Result<Buffer> {
+        let what = format!("{} {digest}", kind.as_str());
+        let receive = |found| receive::into_buffer(found, buffers.take_empty(), self.env.threads);
+        self.read_by(&self.path(kind, digest), limit_bytes, &what, receive).await
+    }
+
     /// The bytes of an object, which are those that its name says.
     pub(crate) async fn get(&self, kind: ObjectKind, digest: &Digest, limit_bytes: u64) -> Result<Bytes> {
         let bytes = self.get_unchecked(kind, digest, limit_bytes).await?;
@@ -142,16 +168,32 @@ impl Store {
         Err(Error::corrupt(format!("{} {digest} of {} is damaged", kind.as_str(), self.place)))
     }
 
-    /// A part of a pack, exactly as long as asked for.
-    pub(crate) async fn get_pack_range(&self, digest: &Digest, range: Range<u64>) -> Result<Bytes> {
-        self.get_range(&self.path(ObjectKind::Pack, digest), range, &format!("pack {digest}")).await
+    /// A part of a pack, exactly as long as asked for, in a buffer of the pool.
+    pub(crate) async fn get_pack_range(
+        &self,
+        digest: &Digest,
+        range: Range<u64>,
+        buffers: &BufferPool,
+    ) -> Result<Buffer> {
+        let path = self.path(ObjectKind::Pack, digest);
+        self.get_range(&path, range, &format!("pack {digest}"), buffers).await
     }
 
-    async fn get_range(&self, path: &Path, range: Range<u64>, what: &str) -> Result<Bytes> {
+    async fn get_range(
+        &self,
+        path: &Path,
+        range: Range<u64>,
+        what: &str,
+        buffers: &BufferPool,
+    ) -> Result<Buffer> {
         let failed = || format!("{what} cannot be read");
         let read = self.persist(failed, || async {
-            match self.inner.get_range(path, range.clone()).await {
-                Ok(bytes) => Ok(Some(bytes)),
+            let options = GetOptions::new().with_range(Some(range.clone()));
+            match self.inner.get_opts(path, options).await {
+                Ok(found) if found.range == range => {
+                    receive::into_buffer(found, buffers.take_empty(), self.env.threads).await.map(Some)
+                }
+                Ok(_) => Ok(None),
                 Err(error) if classify(&error) == ErrorKind::Unreachable => {
                     // Stores have no common word for a range beyond an object's end; its size tells.
                     let ends_before = self.inner.head(path).await.is_ok_and(|meta| meta.size < range.end);
@@ -160,7 +202,8 @@ impl Store {
                 Err(error) => Err(error),
             }
         });
-        match read.await? {
+        // Boxed: what an object is received with is large, and all that read hold it.
+        match Box::pin(read).await? {
             Some(bytes) if bytes.len() as u64 == range.end - range.start => Ok(bytes),
             _ => Err(Error::corrupt(format!("{what} of {} is too short", self.place))),
         }
@@ -209,22 +252,31 @@ impl Store {
     }
 
     async fn read(&self, path: &Path, limit_bytes: u64, what: &str) -> Result<Bytes> {
+        self.read_by(path, limit_bytes, what, GetResult::bytes).await
+    }
+
+    /// Reads an object of at most `limit_bytes`, by this way to receive its bytes.
+    async fn read_by<T, F>(
+        &self,
+        path: &Path,
+        limit_bytes: u64,
+        what: &str,
+        receive: impl Fn(GetResult) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = object_store::Result<T>>,
+    {
         let failed = || format!("{what} cannot be read");
-        let (bytes, size_bytes) = self
-            .persist(failed, || async {
-                let found = self.inner.get(path).await?;
-                let size_bytes = found.meta.size;
-                let bytes = if size_bytes <= limit_bytes { found.bytes().await? } else { Bytes::new() };
-                Ok((bytes, size_bytes))
-            })
-            .await?;
-        if size_bytes > limit_bytes {
-            return Err(Error::corrupt(format!(
-                "{what} of {} has {size_bytes} bytes, more than any has",
-                self.place
-            )));
-        }
-        Ok(bytes)
+        let read = self.persist(failed, || async {
+            let found = self.inner.get(path).await?;
+            let size_bytes = found.meta.size;
+            if size_bytes <= limit_bytes { Ok(Ok(receive(found).await?)) } else { Ok(Err(size_bytes)) }
+        });
+        // Boxed: what an object is received with is large, and all that read hold it.
+        Box::pin(read).await?.map_err(|size_bytes| {
+            let place = &self.place;
+            Error::corrupt(format!("{what} of {place} has {size_bytes} bytes, more than any has"))
+        })
     }
 
     /// Tries a request again while it fails in a way that may pass.

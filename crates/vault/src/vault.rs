@@ -2,6 +2,7 @@
 
 mod chunks;
 pub(crate) mod key_slots;
+mod opening;
 pub(crate) mod recovery_kit;
 mod tiny;
 
@@ -18,22 +19,23 @@ use model::{Timestamp, VaultId};
 
 use crate::{
     Digest, Error, ErrorKind, KeptKey, MasterKey, NewSlot, PointRecord, ReaderKey, Result, StoreLocation,
-    Unlock, WriterKey,
+    WriterKey,
     config::Config,
     frame::Decompressors,
     index::{Index, SEGMENT_BYTES_MAX, Segment},
     keys::{Keys, slot::Slot},
     log::{Log, Sequence, State},
+    pool::BufferPool,
     probe,
     store::{ObjectKind, Store},
 };
-use chunks::FrameCache;
+use chunks::{FrameCache, SealCache};
 
 /// Chunks in an index segment, but for the last of a writer.
 const SEGMENT_CHUNKS: usize = 64 << 10;
 
-/// Index segments that are loaded side by side.
-const SEGMENTS_AT_ONCE: usize = 8;
+/// Index segments that are loaded side by side, each of about 6 MiB as it is taken apart.
+const SEGMENTS_AT_ONCE: usize = 3;
 
 /// An open vault. Cheap to clone; clones share one index and one cache.
 #[derive(Clone)]
@@ -54,6 +56,9 @@ pub(crate) struct Shared {
     /// The state that the index follows; held while it follows to another.
     indexed: tokio::sync::Mutex<Sequence>,
     pub(crate) frames: FrameCache,
+    pub(crate) seals: SealCache,
+    /// Buffers for frames that are fetched.
+    pub(crate) sealed_frames: BufferPool,
     pub(crate) decompressors: Decompressors,
     /// Points that were read before: they never change.
     pub(crate) points: Mutex<HashMap<Digest, Arc<PointRecord>>>,
@@ -128,33 +133,6 @@ impl Vault {
         Ok(vault)
     }
 
-    /// Opens a vault.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] where there is no vault, [`ErrorKind::WrongKey`] when the key is not the vault's; both
-    /// before anything else is read.
-    pub async fn open(location: &StoreLocation, unlock: &Unlock, env: Env) -> Result<Self> {
-        let absent = |place: &dyn fmt::Display| {
-            Error::new(ErrorKind::NotFound, format!("there is no vault in {place}"))
-                .with_guidance("check the place, or create a vault there")
-        };
-        let store = match Store::open(location, &env).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(absent(location).with_source(error));
-            }
-            opened => opened?,
-        };
-        let config = match store.read_config().await {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(absent(&store.place()).with_source(error));
-            }
-            read => read?,
-        };
-        let (config, proof) = Config::decode(&config)?;
-        let keys = key_slots::unlock(&store, &config, &proof, unlock, env.threads).await?;
-        Ok(Self::assemble(store, Arc::new(keys), config, env))
-    }
-
     /// Keeps the index in files of this directory, which is created when there is need of it, and so in little memory:
     /// without a directory it takes 44 bytes a chunk. The files have no names and are gone with the process. Belongs before
     /// the first use; clones of the vault share it.
@@ -225,6 +203,8 @@ impl Shared {
             index: Arc::default(),
             indexed: tokio::sync::Mutex::default(),
             frames: FrameCache::new(),
+            seals: SealCache::new(),
+            sealed_frames: BufferPool::of_capacity(0),
             decompressors: Decompressors::new(),
             points: Mutex::default(),
             #[cfg(feature = "flaws")]
@@ -265,11 +245,12 @@ impl Shared {
         }
     }
 
-    /// Brings the index to this state, or leaves it at a later one. Returns the segments that cannot be read, and why: what
+    /// Brings the index to this state, or leaves it at a later one of the same log. Returns the segments that cannot be read, and why: what
     /// is only in them counts as absent, so a writer stores it again, and a reader misses it.
     pub(crate) async fn follow(&self, state: &State) -> Result<Vec<(Digest, Error)>> {
         let mut indexed = self.indexed.lock().await;
-        if *indexed > state.sequence {
+        // Back again where the store was put back to an earlier time.
+        if *indexed > state.sequence && self.log.has_reached(*indexed).await {
             return Ok(Vec::new());
         }
         let unseen = state.body.segments.iter().filter(|digest| !self.index.holds_segment(digest));
@@ -323,7 +304,12 @@ impl Shared {
     pub(crate) fn afresh(&self) -> Self {
         let index = Arc::new(self.index.afresh());
         let keys = Arc::clone(&self.keys);
-        Self { index, ..Self::new(self.store.clone(), keys, self.config.clone(), self.env.clone()) }
+        Self {
+            index,
+            #[cfg(feature = "flaws")]
+            flaw: self.flaw,
+            ..Self::new(self.store.clone(), keys, self.config.clone(), self.env.clone())
+        }
     }
 
     pub(crate) async fn load_segment(&self, digest: &Digest) -> Result<Segment> {

@@ -93,7 +93,7 @@ impl Vault {
             BufferPool::of_capacity(config.data_frame_bytes.max(config.tree_frame_bytes) as usize);
         Ok(Writer {
             collector: Collector::new(Arc::clone(&shared), frame_buffers.clone()),
-            packer: Packer::new(Arc::clone(&shared), frame_buffers, base.body.collected),
+            packer: Packer::new(Arc::clone(&shared), frame_buffers, Arc::clone(&base)),
             cutter: Arc::new(RegionCutter::new(Arc::clone(&shared))),
             shared,
             lost_packs,

@@ -8,16 +8,19 @@ mod random;
 mod report;
 mod sample;
 mod vault;
+mod vault_scale;
 
 use std::fs;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use testkit::{binary, packages, target::target_directory};
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
 };
+
+use crate::cargo;
 
 /// Which bench, and how thoroughly.
 #[derive(Debug, Args)]
@@ -27,6 +30,12 @@ pub struct Arguments {
     /// Smaller disks and shorter windows: ends within 5 minutes.
     #[arg(long)]
     quick: bool,
+    /// Of the vault: what grows with it, in one that looks as if it held terabytes.
+    #[arg(long, conflicts_with = "quick")]
+    scale: bool,
+    /// Chunks in that vault.
+    #[arg(long, requires = "scale", default_value_t = 10_000_000)]
+    chunks: u64,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -39,11 +48,22 @@ enum Name {
 
 /// Measures, prints a table to standard output and writes `bench/NAME.json` into the target directory.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    packages::install_missing()?;
     let results = target_directory()?.join("bench");
     fs::create_dir_all(&results)?;
-    progress("building an optimised holdfast");
-    let binary = binary::holdfast_optimised()?;
+    ensure!(
+        !arguments.scale || matches!(arguments.name, Name::Vault),
+        "only the bench of vaults has a scale"
+    );
+    let binary = if arguments.scale {
+        progress("building an optimised vault");
+        let build = ["build", "--release", "--package", "vault", "--features", "scale", "--bin", "scale"];
+        cargo::run(&build)?;
+        target_directory()?.join("release/scale")
+    } else {
+        packages::install_missing()?;
+        progress("building an optimised holdfast");
+        binary::holdfast_optimised()?
+    };
     let runtime = Runtime::new().context("starting the runtime")?;
     let report = runtime.block_on(async {
         // Whatever ends the bench, its values are dropped: VMs and server die, and its files are removed.
@@ -52,6 +72,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let measured = async {
             match arguments.name {
                 Name::Capture => capture::measure(&binary, arguments.quick, &results).await,
+                Name::Vault if arguments.scale => {
+                    vault_scale::measure(&binary, arguments.chunks, &results).await
+                }
                 Name::Vault => vault::measure(&binary, arguments.quick, &results).await,
             }
         };
@@ -62,7 +85,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
     })?;
     let name = arguments.name.to_possible_value().context("a bench has a name")?;
-    let path = results.join(name.get_name()).with_extension("json");
+    let file = format!("{}{}", name.get_name(), if arguments.scale { "-scale" } else { "" });
+    let path = results.join(file).with_extension("json");
     fs::write(&path, report.to_json()?).with_context(|| format!("writing {}", path.display()))?;
     println!("{report}");
     eprintln!("written to {}", path.display());

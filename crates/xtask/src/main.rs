@@ -5,6 +5,7 @@ mod cargo;
 mod check;
 mod ci;
 mod demo;
+mod fuzz;
 mod sim;
 mod test;
 
@@ -39,6 +40,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Gives mutated bytes to every decoder of foreign bytes; keeps the input at which one fails, and says how to replay it.
+    #[command(disable_help_flag = true)]
+    Fuzz {
+        /// The decoder, and for how long: `cargo xtask fuzz --help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Holds the crates against ARCHITECTURE.md, and the files against the rules for sizes and names.
     Check,
     /// Measures what the product costs, beside its peers, and writes `bench/NAME.json` into the target directory.
@@ -62,6 +70,7 @@ fn run(command: Command) -> Result<()> {
         Command::Demo => demo::run(),
         Command::Test { filter } => test::run(filter.as_deref()),
         Command::Sim { arguments } => sim::run(&arguments),
+        Command::Fuzz { arguments } => fuzz::run(&arguments),
         Command::Check => check::run(),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Ci => ci::run(),

@@ -112,6 +112,9 @@ pub struct RepairView {
     pub unhealed: Vec<FindingView>,
     /// The points that are not whole afterwards; of a dry run, before.
     pub hurt_points: Vec<HurtView>,
+    /// The points that are under a hold from now on, because it is lost whether they were under one.
+    #[serde(default)]
+    pub held_points: Vec<HeldView>,
 }
 
 /// An object of a vault that was found damaged or missing.
@@ -121,6 +124,20 @@ pub struct FindingView {
     pub object: String,
     /// What is wrong with it, and what heals it or why nothing does.
     pub detail: String,
+}
+
+/// A recovery point that nobody can delete until it is released.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HeldView {
+    /// The point.
+    #[schema(value_type = String)]
+    pub id: PointId,
+    /// The VM.
+    #[schema(value_type = String)]
+    pub vm_id: VmId,
+    /// The moment that it shows.
+    #[schema(value_type = String)]
+    pub captured_at: Timestamp,
 }
 
 /// A recovery point that cannot be restored whole.

@@ -14,11 +14,18 @@ const LOG_VARIABLE: &str = "HOLDFAST_LOG";
 /// This same program, also when a newer version has taken the place of its file.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
+/// The most threads for what computes or waits for files: enough that a few jobs whose stores hang do not hold up the rest.
+/// Each leaves an arena of free memory behind; tokio's own limit is 512.
+const BLOCKING_THREADS_MAX: usize = 64;
+
 /// Serves the site until a signal stops it.
 pub fn run(data_directory: PathBuf) -> Result<(), Failure> {
     start_log("info")?;
     let config = SiteConfig::new(data_directory, vec![THIS_PROGRAM.into(), "capture-guard".into()]);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| cannot("start", &error))?;
     runtime.block_on(Box::pin(serve(config)))
 }

@@ -1,6 +1,6 @@
 //! The upkeep of vaults: stores tried out, space given back, damage healed, promises about deletion.
 
-use api::{CollectView, FindingView, ProbeView, RepairView, SettingsView};
+use api::{CollectView, FindingView, HeldView, ProbeView, RepairView, SettingsView};
 use model::Immutability;
 
 use super::{Identified, Page, Row, Times, table};
@@ -119,10 +119,25 @@ impl Page for RepairView {
             (healed, self.healed_count.to_string()),
             ("Not healed", self.unhealed_count.to_string()),
             ("Points hurt", self.hurt_points.len().to_string()),
+            ("Points put under a hold", self.held_points.len().to_string()),
         ]) + &findings(healed, &self.healed, self.healed_count)
             + &findings("Not healed", &self.unhealed, self.unhealed_count)
             + &table::section("Points hurt", &["vm", "point", "captured", "lost"], hurt.collect())
+            + &held(&self.held_points, times)
     }
+}
+
+/// What is lost with the entries that would tell, and what to do about it.
+fn held(points: &[HeldView], times: &Times) -> String {
+    if points.is_empty() {
+        return String::new();
+    }
+    let rows = points
+        .iter()
+        .map(|point| vec![point.vm_id.to_string(), point.id.to_string(), times.moment(point.captured_at)]);
+    table::section("Points put under a hold", &["vm", "point", "captured"], rows.collect())
+        + "\nWhether they were under a hold, or the vault was immutable, is lost with entries of its log.\n\
+           Look at both, and then release them with: holdfast point release point:VM/POINT\n"
 }
 
 fn findings(title: &str, findings: &[FindingView], count: u64) -> String {

@@ -10,7 +10,8 @@ use hypervisor::{
     Capture, CaptureFacts, CaptureOutcome, CapturePhase, CaptureRequest, CapturedDisk, DiskChanges, Error,
     ErrorKind, Result,
 };
-use image_formats::{QemuNbdImage, Usage, bitmap};
+use image::DiskImage;
+use image_formats::{QemuNbdImage, RawImage, Usage, bitmap};
 use model::{
     CaptureCost, CaptureId, Consistency, ConsistencyReached, DiskDefinition, DiskFormat, DiskName,
     VmDefinition,
@@ -28,7 +29,8 @@ struct StoppedCapture {
     capture_id: CaptureId,
     baseline: Option<CaptureId>,
     disks: Vec<CapturedDisk>,
-    images: Vec<Arc<QemuNbdImage>>,
+    /// Those of the images that a process of their own serves.
+    served: Vec<Arc<QemuNbdImage>>,
     facts: CaptureFacts,
 }
 
@@ -47,7 +49,7 @@ pub(super) async fn capture(config: &Arc<QemuConfig>, request: CaptureRequest) -
         capture_id: request.capture_id,
         baseline: request.baseline,
         disks: Vec::new(),
-        images: Vec::new(),
+        served: Vec::new(),
         facts: CaptureFacts {
             captured_at: config.env.clock.now(),
             consistency,
@@ -91,26 +93,40 @@ impl StoppedCapture {
                     tracing::warn!(%error, disk = %disk.name, "the changes of a disk cannot be tracked");
                 }
             }
-            let contexts: Vec<String> = baseline.iter().cloned().collect();
-            let image =
-                QemuNbdImage::open(path, format, &contexts).await.map_err(|error| of_image(&disk, error))?;
-            let image = Arc::new(image);
-            let changes = match baseline {
-                Ok(name) => {
-                    image.changes(&name).ok_or_else(|| "qemu-nbd does not show the bitmap".to_owned())
-                }
-                Err(reason) => Err(reason),
-            };
-            let changes = changes.map_or_else(|reason| DiskChanges::Unknown { reason }, DiskChanges::Since);
-            self.images.push(image.clone());
+            let opened = self.open_image(path, format, baseline).await;
+            let (image, changes) = opened.map_err(|error| of_image(&disk, error))?;
             self.disks.push(CapturedDisk { name: disk.name.clone(), image, changes });
         }
         Ok(())
     }
 
+    /// Opens and locks an image, and finds what changed in it since the baseline, or why that is not known.
+    async fn open_image(
+        &mut self,
+        path: &Path,
+        format: DiskFormat,
+        baseline: std::result::Result<String, String>,
+    ) -> image_formats::Result<(Arc<dyn DiskImage>, DiskChanges)> {
+        let unknown = |reason| DiskChanges::Unknown { reason };
+        match (format, baseline) {
+            (DiskFormat::Raw, Err(reason)) => {
+                Ok((Arc::new(RawImage::open_locked(path).await?), unknown(reason)))
+            }
+            (_, baseline) => {
+                let contexts: Vec<String> = baseline.iter().cloned().collect();
+                let image = Arc::new(QemuNbdImage::open(path, format, &contexts).await?);
+                self.served.push(Arc::clone(&image));
+                let changes = baseline.and_then(|name| {
+                    image.changes(&name).ok_or_else(|| "qemu-nbd does not show the bitmap".to_owned())
+                });
+                Ok((image, changes.map_or_else(unknown, DiskChanges::Since)))
+            }
+        }
+    }
+
     async fn let_go(&mut self, committed: Option<CaptureId>) {
         self.disks.clear();
-        for image in self.images.drain(..) {
+        for image in self.served.drain(..) {
             // A reader that still holds an image keeps its lock; the bitmaps are then settled by the next capture.
             if let Some(image) = Arc::into_inner(image)
                 && let Err(error) = image.close().await

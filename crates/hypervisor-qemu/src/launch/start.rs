@@ -20,6 +20,8 @@ use crate::{
 
 /// How long a QEMU may take from its start until it is a daemon.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// What a service manager sets for the server's own memory (mallopt(3)); QEMU does with its own as it does elsewhere.
+const SERVER_VARIABLES: [&str; 2] = ["MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_"];
 /// Bytes of QEMU's complaint that are passed on.
 const COMPLAINT_LIMIT_BYTES: usize = 2048;
 
@@ -93,6 +95,9 @@ async fn run(config: &QemuConfig, vm: &VmAccess, arguments: Vec<std::ffi::OsStri
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
+    for variable in SERVER_VARIABLES {
+        command.env_remove(variable);
+    }
     let ended = time::timeout(START_TIMEOUT, command.output())
         .await
         .map_err(|_| failed(format!("it is not ready after {} s", START_TIMEOUT.as_secs())))?;

@@ -16,6 +16,9 @@ use rustix::{fs::OFlags, io::Errno};
 /// What the offset, the length and the memory of a direct write are multiples of: the largest logical block in use.
 const ALIGNMENT_BYTES: usize = 4096;
 
+/// The most that is staged at once: enough for a disk to be fast, little beside the data that is to be written.
+pub(super) const STAGED_MAX_BYTES: usize = 1 << 20;
+
 /// A second way into a file that is open already.
 #[derive(Debug)]
 pub(super) struct DirectFile {
@@ -33,7 +36,7 @@ impl DirectFile {
         Some(Self { file, idle: Mutex::default() })
     }
 
-    /// Takes a copy of data to be written, in memory as direct I/O needs it.
+    /// Takes a copy of data to be written, of at most [`STAGED_MAX_BYTES`], in memory as direct I/O needs it.
     pub(super) fn stage(&self, data: &[u8]) -> Staged {
         let mut buffer = self.lock().pop().unwrap_or_default();
         let needed = data.len() + ALIGNMENT_BYTES;

@@ -15,7 +15,13 @@ use rustix::{
     io::Errno,
 };
 
-use super::{blocking, direct::DirectFile, file_error, length_bytes, lock::Lock, open};
+use super::{
+    blocking,
+    direct::{DirectFile, STAGED_MAX_BYTES},
+    file_error, length_bytes,
+    lock::Lock,
+    open,
+};
 use crate::{Error, ErrorKind, FileTarget, Result, new_file::NewEntry};
 
 /// Zeros written at a time where holes cannot be punched.
@@ -103,8 +109,12 @@ impl DiskTarget for RawTarget {
             let data = data.to_vec();
             return self.work(doing, move |file| file.write_all_at(&data, offset_bytes)).await;
         };
-        let staged = direct.stage(data);
-        self.work(doing, move |file| direct.write_at(file, staged, offset_bytes)).await
+        for (number, part) in data.chunks(STAGED_MAX_BYTES).enumerate() {
+            let offset_bytes = offset_bytes + (number * STAGED_MAX_BYTES) as u64;
+            let (direct, staged) = (Arc::clone(&direct), direct.stage(part));
+            self.work(doing, move |file| direct.write_at(file, staged, offset_bytes)).await?;
+        }
+        Ok(())
     }
 
     async fn write_zeroes(&self, range: ByteRange) -> ::image::Result<()> {

@@ -35,8 +35,10 @@ pub(super) enum Expectation {
 }
 
 impl Expectation {
-    pub(super) fn data(offset_bytes: u64, length_bytes: u32) -> Self {
-        Self::Data { offset_bytes, buffer: vec![0; length_bytes as usize], come: Coverage::default() }
+    /// Data for a buffer, which takes the length. Nobody sees what it held before: all of it has to come.
+    pub(super) fn data(mut buffer: Vec<u8>, offset_bytes: u64, length_bytes: u32) -> Self {
+        buffer.resize(length_bytes as usize, 0);
+        Self::Data { offset_bytes, buffer, come: Coverage::default() }
     }
 
     pub(super) fn status(context_id: u32) -> Self {

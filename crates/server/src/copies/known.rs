@@ -47,14 +47,7 @@ pub(crate) async fn add(site: &Site, known: KnownVault, request: AddCopy) -> Res
     if copies.iter().any(|copy| copy.name == name) {
         return Err(Failure::conflict(format!("the vault {} has a copy {name} already", known.name)));
     }
-    let is_taken = request.url == known.url || copies.iter().any(|copy| copy.url == request.url);
-    if is_taken {
-        return Err(Failure::conflict(format!(
-            "the vault {} or a copy of it is at {location} already",
-            known.name
-        ))
-        .with_hint("a copy helps where the vault is lost: put it in another place"));
-    }
+    site.vaults.check_unclaimed(&request.url).await?;
     let vault = site.vaults.open(&known).await?;
     // Whether what is there can become a copy; a place that is empty can.
     if let Err(failure) = vault.copy_status(&location).await.map_err(Failure::from)

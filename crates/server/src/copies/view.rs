@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use api::{CopyState, CopyView};
 use catalog::{KnownCopy, KnownVault};
-use vault::StoreLocation;
+use vault::{Sequence, StoreLocation};
 
-use crate::{failure::Result, site::Site};
+use crate::{failure::Failure, site::Site};
 
 /// How long a copy may take to tell how far behind it is.
 const LOOK_LIMIT: Duration = Duration::from_secs(10);
@@ -34,7 +34,7 @@ pub(crate) fn glance(site: &Site, known: &KnownVault, copy: KnownCopy) -> CopyVi
 /// The copy, and how far it is behind now.
 pub(crate) async fn view(site: &Site, known: &KnownVault, copy: KnownCopy) -> CopyView {
     let mut view = glance(site, known, copy);
-    let looked = tokio::time::timeout(LOOK_LIMIT, look(site, known, &view.url)).await;
+    let looked = tokio::time::timeout(LOOK_LIMIT, look(site, known, &view)).await;
     let problem = match looked {
         Ok(Ok(lag)) => {
             view.points_behind = Some(lag.points_behind);
@@ -50,7 +50,18 @@ pub(crate) async fn view(site: &Site, known: &KnownVault, copy: KnownCopy) -> Co
             }
             return view;
         }
-        Ok(Err(failure)) => failure.detail().to_owned(),
+        Ok(Err(Unseen::Vault)) => {
+            if view.state == CopyState::Failing {
+                view.state = CopyState::Unknown;
+            }
+            view.problem = Some(format!(
+                "the vault itself cannot be read; restore from this copy with: holdfast restore vm point:VM/latest \
+                 --from-copy {}, or without the server: holdfast rescue --url '{}' list",
+                view.name, view.url
+            ));
+            return view;
+        }
+        Ok(Err(Unseen::Copy(failure))) => failure.detail().to_owned(),
         Err(_) => format!("the store has not answered for {} s", LOOK_LIMIT.as_secs()),
     };
     if view.state != CopyState::Syncing {
@@ -66,9 +77,22 @@ struct Lag {
     behind_since: Option<model::Timestamp>,
 }
 
-async fn look(site: &Site, known: &KnownVault, url: &str) -> Result<Lag> {
-    let location = StoreLocation::parse(url)?;
-    let status = site.vaults.open(known).await?.copy_status(&location).await?;
+/// Why it cannot be told how far a copy is.
+enum Unseen {
+    /// Nobody knows how far the vault is.
+    Vault,
+    Copy(Failure),
+}
+
+async fn look(site: &Site, known: &KnownVault, view: &CopyView) -> std::result::Result<Lag, Unseen> {
+    let vault = site.vaults.open(known).await.map_err(|_| Unseen::Vault)?;
+    vault.head().await.map_err(|_| Unseen::Vault)?;
+    let location = StoreLocation::parse(&view.url).map_err(|error| Unseen::Copy(error.into()))?;
+    let status = vault.copy_status(&location).await.map_err(|error| Unseen::Copy(error.into()))?;
+    if status.copied == Sequence::default() && view.last_synced_at.is_some() {
+        let context = format!("nothing is left of it at {}: its disk or share may not be mounted", view.url);
+        return Err(Unseen::Copy(Failure::not_found(context)));
+    }
     Ok(Lag {
         is_behind: status.copied != status.head,
         points_behind: status.points_behind,

@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use model::VaultId;
-use vault::{KeptKey, MasterKey, WriterKey};
+use vault::{KeptKey, MasterKey};
 
 use super::KeyStore;
 
@@ -11,8 +11,8 @@ fn a_key_comes_back_and_only_its_owner_can_read_it() {
     let keys = KeyStore::new(directory.path().to_owned());
     let id = VaultId::from_random([7; 10]);
     assert_eq!(keys.load(id).unwrap(), None);
-    let (master, writer) = (MasterKey::from_bytes([1; 32]), WriterKey::from_bytes([0xab; 32]));
-    for key in [KeptKey::Master(master), KeptKey::Writer(writer)] {
+    let writer = include_str!("../../../vault/golden/writer-key-v1.txt").parse().unwrap();
+    for key in [KeptKey::Master(MasterKey::from_bytes([1; 32])), KeptKey::Writer(writer)] {
         keys.save(id, &key).unwrap();
         assert_eq!(keys.load(id).unwrap(), Some(key));
     }

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use api::{CopyView, SettingsView, VaultView};
+use api::{Code, CopyState, CopyView, SettingsView, VaultView};
 use catalog::KnownVault;
 use futures::future;
 use model::ByteCount;
 
-use crate::{copies, failure::Result, site::Site};
+use crate::{
+    copies,
+    failure::{Failure, Result},
+    site::Site,
+};
 
 /// How long a vault may take to tell what it holds before it is shown without.
 const LOOK_LIMIT: Duration = Duration::from_secs(10);
@@ -27,7 +31,7 @@ pub(crate) async fn view(site: &Site, known: KnownVault) -> VaultView {
 pub(crate) async fn glance(site: &Site, known: KnownVault) -> VaultView {
     let contents = match tokio::time::timeout(LOOK_LIMIT, look(site, &known)).await {
         Ok(Ok(contents)) => Ok(contents),
-        Ok(Err(failure)) => Err(failure.detail().to_owned()),
+        Ok(Err(failure)) => Err(told(site, &known, &failure).await),
         Err(_) => Err(format!("the store has not answered for {} s", LOOK_LIMIT.as_secs())),
     };
     let (contents, problem) = match contents {
@@ -51,8 +55,18 @@ pub(crate) async fn glance(site: &Site, known: KnownVault) -> VaultView {
     }
 }
 
+/// Why a vault cannot be looked at, and what to do about it.
+async fn told(site: &Site, known: &KnownVault, failure: &Failure) -> String {
+    let hint = match failure.code() {
+        Code::NotFound | Code::NoVault => Some(site.vaults.hint_where_lost(known).await),
+        _ => failure.hint().map(str::to_owned),
+    };
+    let detail = failure.detail();
+    hint.map_or_else(|| detail.to_owned(), |hint| format!("{detail}; {hint}"))
+}
+
 fn failure_warning(copy: &CopyView) -> Option<String> {
-    let problem = copy.problem.as_ref()?;
+    let problem = copy.problem.as_ref().filter(|_| copy.state == CopyState::Failing)?;
     Some(format!("the copy {} is not up to date: {problem}", copy.name))
 }
 
@@ -71,7 +85,7 @@ struct Contents {
 }
 
 async fn look(site: &Site, known: &KnownVault) -> Result<Contents> {
-    let vault = site.vaults.open(known).await?;
+    let vault = site.vaults.open_own(known).await?;
     let points = vault.points().await?;
     let unreadable = points.unreadable.len();
     Ok(Contents {

@@ -47,7 +47,15 @@ async fn work(site: &Site, known: KnownVault, request: CollectRequest, monitor: 
         planned(&known, &Box::pin(vault.plan_collection(&options, &step)).await.map_err(failed)?)
     } else {
         let step = vault_monitor(&operation, "collecting garbage".to_owned());
-        let done = done(&known, &Box::pin(vault.collect(&options, &step)).await.map_err(failed)?);
+        let report = Box::pin(vault.collect(&options, &step)).await.map_err(failed)?;
+        if report.is_repacking_left_out {
+            monitor.warn(
+                "the store is full: packs of which only a part is needed were left alone, since rewriting them takes room; run \
+                 the same again when there is some"
+                    .to_owned(),
+            );
+        }
+        let done = done(&known, &report);
         copies::sync_behind_of(site, known.id).await;
         done
     };

@@ -6,7 +6,7 @@ use api::{JobResult, SyncView};
 use catalog::{CopyFailure, Job, KnownCopy, KnownVault};
 use model::{ByteCount, JobKind};
 use protection::{Monitor, vault_monitor};
-use vault::StoreLocation;
+use vault::{StoreLocation, Vault};
 
 use super::{document_of, open_vault};
 use crate::{
@@ -54,7 +54,9 @@ async fn work(
         damaged_count: 0,
     };
     loop {
-        let synced = bring_up_to_date(site, &known, &copy, &mut view, &monitor).await;
+        // A vault that does not open is not the copy's failure.
+        let vault = open_vault(site, &known, &monitor).await?;
+        let synced = bring_up_to_date(&vault, &known, &copy, &mut view, &monitor).await;
         let cancelled = monitor.cancellation().is_cancelled();
         keep_outcome(site, &mut copy, synced.as_ref().err().filter(|_| !cancelled), synced.is_ok()).await;
         synced?;
@@ -66,17 +68,19 @@ async fn work(
 }
 
 async fn bring_up_to_date(
-    site: &Site,
+    vault: &Vault,
     known: &KnownVault,
     copy: &KnownCopy,
     view: &mut SyncView,
     monitor: &Arc<JobMonitor>,
 ) -> Result<()> {
-    let vault = open_vault(site, known, monitor).await?;
     let location = StoreLocation::parse(&copy.url)?;
     let operation: Arc<dyn Monitor> = monitor.clone();
     let step = vault_monitor(&operation, format!("copying to {}", copy.name));
-    let report = Box::pin(vault.copy_to(&location, &step)).await;
+    let report = match copy.last_synced_at {
+        Some(_) => Box::pin(vault.update_copy(&location, &step)).await,
+        None => Box::pin(vault.copy_to(&location, &step)).await,
+    };
     let report = report.map_err(|error| {
         Failure::from(error).during(&format!("bringing the copy {} up to date", copy.name))
     })?;

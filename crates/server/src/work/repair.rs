@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use api::{Code, FindingView, HurtView, JobResult, RepairRequest, RepairView};
+use api::{Code, FindingView, HeldView, HurtView, JobResult, RepairRequest, RepairView};
 use catalog::{Job, KnownCopy, KnownVault};
 use model::{ByteCount, JobKind};
 use protection::{Monitor, vault_monitor};
-use vault::{Cure, DamagedObject, HurtPoint, RepairFinding, RepairOptions, RepairReport, StoreLocation};
+use vault::{
+    Cure, DamagedObject, HeldPoint, HurtPoint, RepairFinding, RepairOptions, RepairReport, StoreLocation,
+};
 
 use super::{document_of, open_vault};
 use crate::{
@@ -79,6 +81,7 @@ fn view(known: &KnownVault, dry_run: bool, report: &RepairReport) -> RepairView 
         healed: healed.into_iter().map(finding).collect(),
         unhealed: unhealed.into_iter().map(finding).collect(),
         hurt_points: report.hurt.iter().map(hurt).collect(),
+        held_points: report.held.iter().map(held).collect(),
     }
 }
 
@@ -88,6 +91,7 @@ fn finding(finding: &RepairFinding) -> FindingView {
         DamagedObject::KeySlot(id) => format!("key slot {id}"),
         DamagedObject::LogEntry(number) => format!("log entry {}", number.0),
         DamagedObject::State(number) => format!("state {}", number.0),
+        DamagedObject::Index => "the index".to_owned(),
         DamagedObject::IndexSegment(id) => format!("index segment {id}"),
         DamagedObject::Point(id) => format!("recovery point {id}"),
         DamagedObject::Pack(id) => format!("pack {id}"),
@@ -110,4 +114,8 @@ fn hurt(point: &HurtPoint) -> HurtView {
         captured_at: point.captured_at,
         lost_bytes: point.lost_bytes.map(ByteCount),
     }
+}
+
+fn held(point: &HeldPoint) -> HeldView {
+    HeldView { id: point.id, vm_id: point.vm_id, captured_at: point.captured_at }
 }

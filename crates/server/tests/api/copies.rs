@@ -83,8 +83,8 @@ async fn a_copy_that_fails_warns_and_fails_no_backup() {
     let site = TestSite::start().await;
     site.protected_guest("db").await;
     add_copy(&site, "offsite").await;
-    let gone = site.path("copies");
-    std::fs::remove_dir_all(&gone).unwrap();
+    let (gone, away) = (site.path("copies"), site.path("away"));
+    std::fs::rename(&gone, &away).unwrap();
     std::fs::write(&gone, "no directory").unwrap();
 
     site.backup("db").await;
@@ -97,6 +97,7 @@ async fn a_copy_that_fails_warns_and_fails_no_backup() {
     assert_eq!(site.client.jobs(100).await.unwrap().len(), jobs + 1, "it is left alone for a while");
 
     std::fs::remove_file(&gone).unwrap();
+    std::fs::rename(&away, &gone).unwrap();
     let job = site.client.sync_copy("main", "offsite").await.unwrap();
     assert_eq!(site.end(&job).await.state, JobState::Succeeded, "who asks for it is served at once");
     assert_eq!(site.client.vault("main").await.unwrap().warnings, Vec::<String>::new());
@@ -162,6 +163,110 @@ async fn a_vault_is_healed_from_its_copy() {
     assert_eq!(verify().await.state, JobState::Succeeded);
     let unknown = RepairRequest { from_copies: vec!["nowhere".into()], dry_run: false };
     assert_eq!(problem(site.client.repair("main", &unknown).await).code, Code::NotFound);
+}
+
+async fn verified(site: &TestSite) -> JobView {
+    site.end(&site.client.verify_vault("main", &VerifyRequest::default()).await.unwrap()).await
+}
+
+#[tokio::test]
+async fn a_damaged_or_lost_config_is_told_and_comes_back_from_the_copy() {
+    let mut site = TestSite::start().await;
+    site.protected_guest("db").await;
+    site.backup("db").await;
+    add_copy(&site, "offsite").await;
+    let config = site.path("vaults/main/config");
+    let sound = std::fs::read(&config).unwrap();
+    for is_lost in [false, true] {
+        let mut damaged = sound.clone();
+        damaged[40] ^= 1;
+        std::fs::write(&config, damaged).unwrap();
+        if is_lost {
+            std::fs::remove_file(&config).unwrap();
+        }
+        site = site.restart().await;
+        let told = site.client.vault("main").await.unwrap().problem.unwrap();
+        assert!(told.contains("config") && told.contains("vault repair"), "{told}");
+        let ended = verified(&site).await;
+        assert_eq!(ended.problem.unwrap().code, Code::Damaged);
+        match ended.result {
+            Some(JobResult::Verified(view)) => assert_eq!(view.damages[0].object, "the config", "{view:?}"),
+            other => panic!("{other:?}"),
+        }
+        let restored = site.end(&site.client.restore_disk(&restore(&site, None)).await.unwrap()).await;
+        assert_eq!(restored.state, JobState::Succeeded, "{:?}", restored.problem);
+        site.backup("db").await;
+
+        let job = site.client.repair("main", &RepairRequest::default()).await.unwrap();
+        assert_eq!(site.end(&job).await.state, JobState::Succeeded);
+        assert_eq!(std::fs::read(&config).unwrap(), sound);
+        assert_eq!(verified(&site).await.state, JobState::Succeeded);
+        assert_eq!(site.client.vault("main").await.unwrap().problem, None);
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_is_gone_is_told_and_not_made_anew() {
+    let site = TestSite::start().await;
+    site.protected_guest("db").await;
+    add_copy(&site, "offsite").await;
+    // As a disk that is not mounted.
+    let place = site.path("copies/offsite");
+    std::fs::remove_dir_all(&place).unwrap();
+    std::fs::create_dir(&place).unwrap();
+    let problem = site.failure(&site.client.sync_copy("main", "offsite").await.unwrap()).await;
+    let hint = problem.hint.unwrap();
+    assert!(hint.contains("mount") && hint.contains("vault copy remove"), "{hint}");
+    assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0, "nothing was written");
+    let view = site.client.copies("main").await.unwrap().remove(0);
+    assert_eq!(view.state, CopyState::Failing);
+    assert!(view.problem.unwrap().contains("is gone"));
+
+    site.client.remove_copy("main", "offsite").await.unwrap();
+    add_copy(&site, "offsite").await;
+    assert_eq!(site.client.copies("main").await.unwrap()[0].state, CopyState::UpToDate);
+}
+
+#[tokio::test]
+async fn a_vault_that_is_gone_is_not_blamed_on_its_copy() {
+    let mut site = TestSite::start().await;
+    site.protected_guest("db").await;
+    site.backup("db").await;
+    add_copy(&site, "offsite").await;
+    let place = site.path("vaults/main");
+    std::fs::remove_dir_all(&place).unwrap();
+    std::fs::create_dir(&place).unwrap();
+    // By the handle that is open, and by a server that opens it anew.
+    for restarts in [false, true] {
+        if restarts {
+            let before = site.client.jobs(100).await.unwrap().len();
+            site = site.restart().await;
+            while site.client.jobs(100).await.unwrap().len() == before {}
+            assert_eq!(copied(&site).await.state, JobState::Failed);
+        }
+        let vault = site.client.vault("main").await.unwrap();
+        let told = vault.problem.clone().unwrap();
+        for word in ["mount", "--from-copy offsite", "holdfast rescue"] {
+            assert!(told.contains(word), "{told}");
+        }
+        assert_eq!(vault.warnings, Vec::<String>::new());
+        let copy = site.client.copies("main").await.unwrap().remove(0);
+        assert_eq!(copy.state, CopyState::Unknown, "{copy:?}");
+        assert!(copy.problem.unwrap().contains("--from-copy offsite"));
+        let problem = site.failure(&site.submit_backup("db").await).await;
+        assert_eq!(problem.code, Code::NoVault);
+        assert!(problem.hint.unwrap().contains("mount"));
+        let problem = site.failure(&site.client.sync_copy("main", "offsite").await.unwrap()).await;
+        assert_eq!(problem.code, Code::NoVault);
+    }
+    assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0, "nothing was written");
+    let request = api::CreateVault {
+        name: "second".to_owned(),
+        url: Some(site.client.vault("main").await.unwrap().url),
+        unlock_with: None,
+    };
+    let problem = problem(site.client.create_vault(&request).await);
+    assert!(problem.code == Code::Conflict && problem.hint.unwrap().contains("mounted"));
 }
 
 /// The file of the largest pack of the vault.

@@ -10,11 +10,12 @@ use crate::world::World;
 /// Checks the copy as servers left it, brings it up to date, and checks it again.
 pub(super) async fn check(world: &World) -> Result<(), String> {
     let process = world.sound_process("copier");
-    match world.open_copy(&process).await {
-        Ok(copy) => drop(check_points(world, &copy).await?),
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
+    let mut whole = match world.open_copy(&process).await {
+        Ok(copy) => check_points(world, &copy, &BTreeSet::new()).await?,
+        Err(error) if error.kind() == ErrorKind::NotFound => BTreeSet::new(),
         Err(error) => return Err(format!("the copy cannot be opened: {error}")),
-    }
+    };
+    let deletions = world.copy.objects().deletions();
     let opened = world.open_soundly(&process).await;
     let vault = opened.map_err(|error| format!("the vault cannot be opened: {error}"))?;
     let copied = vault.copy_to(&world.copy_location(&process), &Monitor::default()).await;
@@ -24,7 +25,10 @@ pub(super) async fn check(world: &World) -> Result<(), String> {
     }
     let opened = world.open_copy(&process).await;
     let copy = opened.map_err(|error| format!("the copy cannot be opened: {error}"))?;
-    let points = check_points(world, &copy).await?;
+    if world.copy.objects().deletions() != deletions {
+        whole.clear();
+    }
+    let points = check_points(world, &copy, &whole).await?;
     let model = world.model();
     match model.points.iter().find(|(id, facts)| facts.must_be_live() && !points.contains(id)) {
         Some((id, _)) => Err(format!("point {id} is not in the copy")),
@@ -32,13 +36,17 @@ pub(super) async fn check(world: &World) -> Result<(), String> {
     }
 }
 
-/// Restores every point of the copy from the copy alone. Returns which there are.
-async fn check_points(world: &World, copy: &Vault) -> Result<BTreeSet<PointId>, String> {
+/// Restores every point of the copy from the copy alone, but for those that are known to be whole. Returns which there are.
+async fn check_points(
+    world: &World,
+    copy: &Vault,
+    whole: &BTreeSet<PointId>,
+) -> Result<BTreeSet<PointId>, String> {
     let listed = copy.points().await.map_err(|error| format!("the copy cannot be listed: {error}"))?;
     if let Some((digest, error)) = listed.unreadable.first() {
         return Err(format!("point object {digest} of the copy cannot be read: {error}"));
     }
-    for record in &listed.points {
+    for record in listed.points.iter().filter(|record| !whole.contains(&record.summary.id)) {
         let id = record.summary.id;
         match super::restore(world, copy, record).await {
             Ok(None) => {}

@@ -1,37 +1,109 @@
-//! After a repair, every point is whole or named as hurt.
+//! After a repair, every point is whole or named as hurt; and no more is lost than must be.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use model::PointId;
-use vault::{Monitor, RepairOptions};
+use tokio::time::sleep;
+use vault::{CollectOptions, Monitor, RepairOptions, RepairReport, StoreLocation, Vault};
 
-use crate::world::World;
+use crate::{
+    process::{DAY, Process},
+    world::World,
+};
 
 /// Repairs the vault from its copy, which may be damaged too, and looks whether the report tells the truth.
-pub(super) async fn check(world: &World) -> Result<(), String> {
+pub(super) async fn check_truth(world: &World) -> Result<(), String> {
     let process = world.sound_process("healer");
-    let opened = world.open_soundly(&process).await;
+    let report = repair(world, &process, &[world.copy_location(&process)]).await?;
+    check_report(world, &process, &report).await.map(drop)
+}
+
+/// Damages anything in the vault, and repairs it from the copy, which has all of it.
+pub(super) async fn check_with_copy(world: &World) -> Result<(), String> {
+    damage(world, &["packs/", "index/", "points/"]);
+    let process = world.sound_process("healer");
+    let report = repair(world, &process, &[world.copy_location(&process)]).await?;
+    if let Some(hurt) = report.hurt.first() {
+        return Err(format!("the copy has point {}, and a repair from it has not", hurt.id));
+    }
+    let vault = check_report(world, &process, &report).await?;
+    check_clean(world, &vault).await
+}
+
+/// Damages the index and the log while a dead collector's packs wait to be deleted, and repairs the vault from nothing but
+/// itself.
+pub(super) async fn check_alone(world: &World) -> Result<(), String> {
+    collect_and_die(world).await;
+    damage(world, &["index/"]);
+    let process = world.sound_process("healer");
+    let report = repair(world, &process, &[]).await?;
+    let needed = needed(world);
+    if let Some(hurt) = report.hurt.iter().find(|point| needed.contains(&point.id)) {
+        return Err(format!("point {} is said to be lost, and nothing of it was damaged", hurt.id));
+    }
+    let vault = check_report(world, &process, &report).await?;
+    match report.hurt.is_empty() {
+        true => check_clean(world, &vault).await,
+        false => Ok(()),
+    }
+}
+
+/// Condemns what can be, and probably dies before it is deleted.
+async fn collect_and_die(world: &World) {
+    let process = world.doomed_process("collector");
+    let collect = async {
+        let vault = world.open_soundly(&process).await?;
+        let options = CollectOptions { grace_hours: 0, repack_dead_percent: 1, ..CollectOptions::default() };
+        vault.collect(&options, &Monitor::default()).await
+    };
+    let collected = process.run(Box::pin(collect)).await;
+    world.trace.add("collector", format!("{collected:?}"));
+}
+
+/// Flips a few bits in objects of the vault.
+fn damage(world: &World, folders: &[&str]) {
+    let of_log: &[&str] = if world.log_rots { &["log/", "log/", "states/"] } else { &[] };
+    let folders = [of_log, folders].concat();
+    for _ in 0..world.dice.number(1..7) {
+        world.store.rot(world.dice.pick(&folders).unwrap_or(&"packs/"));
+    }
+}
+
+async fn repair(
+    world: &World,
+    process: &Arc<Process>,
+    copies: &[StoreLocation],
+) -> Result<RepairReport, String> {
+    let opened = world.open(process).await;
     let vault = opened.map_err(|error| format!("the vault cannot be opened: {error}"))?;
-    let copies = [world.copy_location(&process)];
-    let repaired = vault.repair(&copies, RepairOptions::default(), &Monitor::default()).await;
+    let repaired = vault.repair(copies, RepairOptions::default(), &Monitor::default()).await;
     let report = repaired.map_err(|error| format!("the vault cannot be repaired: {error}"))?;
     world.trace.add("healer", format!("{report:?}"));
+    Ok(report)
+}
+
+/// The points that must be there.
+fn needed(world: &World) -> BTreeSet<PointId> {
+    let model = world.model();
+    model.points.iter().filter(|(_, facts)| facts.must_be_live()).map(|(id, _)| *id).collect()
+}
+
+/// Checks that what a report does not name as hurt is there, and whole.
+async fn check_report(world: &World, process: &Arc<Process>, report: &RepairReport) -> Result<Vault, String> {
     let hurt: BTreeSet<PointId> = report.hurt.iter().map(|point| point.id).collect();
-    let opened = world.open_soundly(&process).await;
+    let opened = world.open_soundly(process).await;
     let vault = opened.map_err(|error| format!("the repaired vault cannot be opened: {error}"))?;
     let listed =
         vault.points().await.map_err(|error| format!("the repaired vault cannot be listed: {error}"))?;
     let found: BTreeMap<PointId, _> =
         listed.points.iter().map(|record| (record.summary.id, record)).collect();
-    let needed: Vec<PointId> = {
-        let model = world.model();
-        let needed = model.points.iter().filter(|(_, facts)| facts.must_be_live());
-        needed.map(|(id, _)| *id).filter(|id| !hurt.contains(id)).collect()
-    };
-    for id in needed {
-        let Some(record) = found.get(&id) else {
-            return Err(format!("point {id} is gone after a repair that did not name it"));
-        };
+    if let Some(id) = needed(world).iter().find(|id| !hurt.contains(id) && !found.contains_key(id)) {
+        return Err(format!("point {id} is gone after a repair that did not name it"));
+    }
+    for (id, record) in found.into_iter().filter(|(id, _)| !hurt.contains(id)) {
         match super::restore(world, &vault, record).await {
             Ok(None) => {}
             Ok(Some(wrong)) => return Err(format!("after a repair, {wrong}")),
@@ -42,5 +114,27 @@ pub(super) async fn check(world: &World) -> Result<(), String> {
             }
         }
     }
-    Ok(())
+    Ok(vault)
+}
+
+/// Checks that a vault that is whole again stays so when it is used, and when the packs are gone that were condemned before.
+async fn check_clean(world: &World, vault: &Vault) -> Result<(), String> {
+    let process = world.sound_process("survivor");
+    for _ in 0..4 {
+        let before = needed(world).len();
+        world.back_up(&process, vault.clone()).await;
+        if needed(world).len() == before {
+            return Err("nothing can be stored in the repaired vault".to_owned());
+        }
+    }
+    sleep(10 * DAY).await;
+    let collected = vault.collect(&CollectOptions::default(), &Monitor::default()).await;
+    collected.map_err(|error| format!("the repaired vault cannot be collected: {error}"))?;
+    let verified = vault.verify(&Monitor::default()).await;
+    let report = verified.map_err(|error| format!("the repaired vault cannot be verified: {error}"))?;
+    world.trace.add("survivor", format!("{report:?}"));
+    match report.is_clean() {
+        true => Ok(()),
+        false => Err(format!("the repaired vault is damaged: {:?}", report.damage.first())),
+    }
 }

@@ -26,6 +26,10 @@ pub(super) struct Gone {
 pub(crate) struct Objects {
     pub(super) stored: BTreeMap<Path, Stored>,
     pub(super) gone: BTreeMap<Path, Gone>,
+    /// How often anything changed.
+    changes: u64,
+    /// How often an object was deleted.
+    deletions: u64,
 }
 
 /// A request that changes something.
@@ -76,8 +80,10 @@ impl Objects {
                     deleted_at: now,
                 };
                 self.gone.insert(path, gone);
+                self.deletions += 1;
             }
         }
+        self.changes += 1;
         Applied::Done
     }
 
@@ -89,6 +95,14 @@ impl Objects {
         self.stored.keys()
     }
 
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    pub(crate) fn deletions(&self) -> u64 {
+        self.deletions
+    }
+
     pub(super) fn flip_bit(&mut self, path: &Path, place: u64) {
         let Some(stored) = self.stored.get_mut(path) else { return };
         let mut bytes = stored.bytes.to_vec();
@@ -97,5 +111,6 @@ impl Objects {
             bytes[(place % bits / 8) as usize] ^= 1 << (place % 8);
         }
         stored.bytes = bytes.into();
+        self.changes += 1;
     }
 }

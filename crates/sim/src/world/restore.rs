@@ -3,7 +3,7 @@
 use vault::ErrorKind;
 
 use super::server::Work;
-use crate::checker;
+use crate::{checker, rot::Rot};
 
 impl Work<'_> {
     /// Restores a point that the vault lists. It may be deleted meanwhile; what cannot be is a wrong byte, or damage in a
@@ -23,7 +23,7 @@ impl Work<'_> {
             Ok(Some(wrong)) => model.violated(wrong),
             Err(error)
                 if must_be_live
-                    && !self.world.rots
+                    && self.world.rot != Rot::Objects
                     && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) =>
             {
                 model.violated(format!("{}: point {id} cannot be restored: {error}", self.process.name));

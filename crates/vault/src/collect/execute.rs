@@ -184,6 +184,7 @@ impl Execution<'_> {
             return Ok(());
         }
         let state = current(self.shared).await?;
+        self.shared.log.check_follows(&state, &self.state).await?;
         if state.body.collected > self.state.body.collected {
             return Err(overtaken());
         }

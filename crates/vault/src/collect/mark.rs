@@ -1,6 +1,6 @@
 //! Marks what points need, by walking their disks' maps. A node that was marked before is not walked again.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, mem, sync::Arc};
 
 use futures::{StreamExt, stream};
 use model::PointId;
@@ -17,10 +17,15 @@ use crate::{
 /// Nodes that are read side by side.
 const NODES_AT_ONCE: usize = 16;
 
+/// Chunks that are marked together, in the order of the index, so that each of its pages is read once for many.
+const CHUNKS_AT_ONCE: usize = 1 << 20;
+
 /// Walks maps.
 pub(super) struct Marker {
     shared: Arc<Shared>,
     pub(super) marks: Marks,
+    /// Chunks of data that are to be marked, and of which points.
+    waiting: Vec<(ChunkId, PointId)>,
     /// Points of which everything is marked.
     walked: BTreeSet<PointId>,
     /// Points whose damage is no reason to stop.
@@ -30,7 +35,7 @@ pub(super) struct Marker {
 impl Marker {
     pub(super) async fn new(shared: Arc<Shared>, ignored: BTreeSet<PointId>) -> Result<Self> {
         let marks = Marks::new(Arc::clone(&shared)).await?;
-        Ok(Self { shared, marks, walked: BTreeSet::new(), ignored })
+        Ok(Self { shared, marks, waiting: Vec::new(), walked: BTreeSet::new(), ignored })
     }
 
     /// Marks everything that the points of a state need, but for those that are to be purged.
@@ -48,7 +53,7 @@ impl Marker {
             self.walk(*id, &point.roots).await?;
             self.walked.insert(*id);
         }
-        Ok(())
+        self.mark_waiting()
     }
 
     async fn walk(&mut self, point: PointId, roots: &[ChunkId]) -> Result<()> {
@@ -67,8 +72,9 @@ impl Marker {
                 match node {
                     Ok(References::Nodes(children)) => self.mark_nodes(point, &children, &mut waiting)?,
                     Ok(References::Data(chunks)) => {
-                        for chunk in &chunks {
-                            self.mark_one(point, chunk)?;
+                        self.waiting.extend(chunks.into_iter().map(|chunk| (chunk, point)));
+                        if self.waiting.len() >= CHUNKS_AT_ONCE {
+                            self.mark_waiting()?;
                         }
                     }
                     Err(error) if error.is_damage() => self.report(point, error)?,
@@ -84,6 +90,16 @@ impl Marker {
             if self.mark_one(point, node)? == Mark::New {
                 waiting.push(*node);
             }
+        }
+        Ok(())
+    }
+
+    fn mark_waiting(&mut self) -> Result<()> {
+        let mut waiting = mem::take(&mut self.waiting);
+        waiting.sort_unstable();
+        waiting.dedup();
+        for (chunk, point) in &waiting {
+            self.mark_one(*point, chunk)?;
         }
         Ok(())
     }

@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
     sync::Arc,
 };
 
 use crate::{
     ChunkId, Digest, Result,
     frame::FrameKind,
-    index::{self, Frozen, Index},
+    index::{self, Frozen, Index, PackNumber, Pages},
     vault::Shared,
 };
 
@@ -44,30 +45,35 @@ pub(super) struct Marks {
     shared: Arc<Shared>,
     frozen: Arc<Frozen>,
     kept: Arc<index::Marks>,
+    pages: Pages,
     /// The packs of those that were marked last.
-    touched: BTreeSet<Digest>,
+    touched: BTreeMap<PackNumber, Digest>,
 }
 
 impl Marks {
     pub(super) async fn new(shared: Arc<Shared>) -> Result<Self> {
         let index = Arc::clone(&shared.index);
         let frozen = Arc::new(shared.env.threads.run(move || index.freeze()).await?);
-        Ok(Self { shared, frozen, kept: Arc::default(), touched: BTreeSet::new() })
+        Ok(Self { shared, frozen, kept: Arc::default(), pages: Pages::default(), touched: BTreeMap::new() })
     }
 
     pub(super) fn mark(&mut self, id: &ChunkId) -> Result<Mark> {
-        let Some(ordinal) = self.frozen.ordinal(id)? else { return Ok(Mark::Absent) };
+        let Some((ordinal, place)) = self.frozen.find(id, &mut self.pages)? else { return Ok(Mark::Absent) };
         if !Arc::make_mut(&mut self.kept).insert(ordinal) {
             return Ok(Mark::Known);
         }
-        let keeper = self.keeper(id)?;
-        self.touched.extend(keeper.map(|(_, pack)| pack));
+        let index = &self.shared.index;
+        if let Some(pack) = index.pack_of(place.frame)
+            && !self.touched.contains_key(&pack)
+        {
+            self.touched.extend(index.frame(place.frame).map(|frame| (pack, frame.pack)));
+        }
         Ok(Mark::New)
     }
 
     /// The packs that keep the chunks which were marked since this was asked last.
     pub(super) fn take_touched(&mut self) -> BTreeSet<Digest> {
-        std::mem::take(&mut self.touched)
+        mem::take(&mut self.touched).into_values().collect()
     }
 
     /// The pack that keeps a needed chunk, and what kind of chunk it is.
@@ -78,30 +84,38 @@ impl Marks {
     /// What every pack of the index holds.
     pub(super) async fn usage(&self) -> Result<BTreeMap<Digest, Usage>> {
         self.look(|index, frozen, kept| {
-            let mut usage = BTreeMap::new();
-            let mut listed_twice = BTreeSet::new();
-            for pack in index.packs() {
-                if usage.insert(pack.digest, Usage::default()).is_some() {
+            let listed = index.packs();
+            let (mut known, mut listed_twice) = (BTreeSet::new(), BTreeSet::new());
+            for pack in &listed {
+                if !known.insert(pack.digest) {
                     listed_twice.insert(pack.digest);
                 }
             }
-            frozen.for_each(|ordinal, id, place| {
-                let Some(frame) = index.frame(place.frame) else { return Ok(()) };
+            let numbers: Vec<PackNumber> = listed.iter().map(|pack| pack.number).collect();
+            let mut usages = vec![Usage::default(); listed.len()];
+            frozen.for_each(|ordinal, id, place, pack| {
+                let Ok(number) = numbers.binary_search(&pack) else { return Ok(()) };
+                let digest = listed[number].digest;
                 // Of two records of one chunk in one pack, the one that a reader would choose counts.
-                if listed_twice.contains(&frame.pack)
-                    && index.find(&id)?.is_some_and(|(_, chosen)| chosen.pack == frame.pack)
+                if !listed_twice.is_empty()
+                    && listed_twice.contains(&digest)
+                    && index.find(&id)?.is_some_and(|(_, chosen)| chosen.pack == digest)
                     && frozen.ordinal(&id)? != Some(ordinal)
                 {
                     return Ok(());
                 }
-                if let Some(usage) = usage.get_mut(&frame.pack) {
-                    let length_bytes = u64::from(place.length_bytes);
-                    usage.total_bytes += length_bytes;
-                    usage.live_bytes += if kept.contains(ordinal) { length_bytes } else { 0 };
-                }
+                let length_bytes = u64::from(place.length_bytes);
+                usages[number].total_bytes += length_bytes;
+                usages[number].live_bytes += if kept.contains(ordinal) { length_bytes } else { 0 };
                 Ok(())
             })?;
-            Ok(usage)
+            let mut by_pack: BTreeMap<Digest, Usage> = BTreeMap::new();
+            for (pack, usage) in listed.iter().zip(usages) {
+                let of_pack = by_pack.entry(pack.digest).or_default();
+                of_pack.total_bytes += usage.total_bytes;
+                of_pack.live_bytes += usage.live_bytes;
+            }
+            Ok(by_pack)
         })
         .await
     }
@@ -109,11 +123,12 @@ impl Marks {
     /// The needed chunks that these packs keep, in the order in which they lie there.
     pub(super) async fn kept_in(&self, packs: BTreeSet<Digest>) -> Result<Vec<Kept>> {
         self.look(move |index, frozen, kept| {
+            let numbers = numbers_of(index, &packs);
             let mut found = Vec::new();
-            frozen.for_each(|ordinal, id, place| {
+            frozen.for_each(|ordinal, id, place, pack| {
                 if kept.contains(ordinal)
+                    && numbers.contains(&pack)
                     && let Some(frame) = index.frame(place.frame)
-                    && packs.contains(&frame.pack)
                 {
                     let kind = frame.head.kind;
                     let kept = Kept { kind, id, length_bytes: place.length_bytes, pack: frame.pack };
@@ -132,10 +147,11 @@ impl Marks {
     /// The needed chunks of which these packs hold copies, while others keep them.
     pub(super) async fn copied_in(&self, packs: BTreeSet<Digest>) -> Result<BTreeSet<ChunkId>> {
         self.look(move |index, frozen, kept| {
+            let numbers = numbers_of(index, &packs);
             let mut found = BTreeSet::new();
-            frozen.for_each(|ordinal, id, place| {
+            frozen.for_each(|ordinal, id, _, pack| {
                 if !kept.contains(ordinal)
-                    && index.frame(place.frame).is_some_and(|frame| packs.contains(&frame.pack))
+                    && numbers.contains(&pack)
                     && frozen.ordinal(&id)?.is_some_and(|chosen| kept.contains(chosen))
                 {
                     found.insert(id);
@@ -156,4 +172,9 @@ impl Marks {
         let (frozen, kept) = (Arc::clone(&self.frozen), Arc::clone(&self.kept));
         self.shared.env.threads.run(move || look(&index, &frozen, &kept)).await?
     }
+}
+
+/// The numbers of these packs: of each as many as segments list it.
+fn numbers_of(index: &Index, packs: &BTreeSet<Digest>) -> BTreeSet<PackNumber> {
+    index.packs().iter().filter(|pack| packs.contains(&pack.digest)).map(|pack| pack.number).collect()
 }

@@ -6,7 +6,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::{
     Digest, Result,
-    log::{Change, State},
+    log::{Change, State, marks},
     store::ObjectKind,
     vault::Shared,
 };
@@ -54,6 +54,8 @@ pub(super) async fn finish(shared: &Shared, state: &State) -> Result<()> {
         return Ok(());
     }
     let trimmed = shared.log.trim(state).await?;
+    // Of a vault that was a copy.
+    marks::sweep(&shared.store, trimmed).await?;
     let through = through.unwrap_or(state.body.collected);
     shared.log.append(Change::Swept { through, trimmed }).await?;
     Ok(())

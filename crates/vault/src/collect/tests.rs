@@ -291,6 +291,7 @@ async fn a_full_store_can_still_delete() {
     assert!(world.bytes_in("reserve").await > 0);
     let report = full.collect(&CollectOptions::default(), &Monitor::default()).await.unwrap();
     assert!(report.dropped_packs > 0 && report.repacked_packs == 0, "{report:?}");
+    assert!(report.is_repacking_left_out, "and it says so");
     assert!(world.bytes_in("reserve").await > 0, "made anew");
     assert_tidy(&world, &[2]).await;
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use super::Copy;
 use crate::{
-    Digest, Error, ErrorKind, Result,
+    Digest, Error, ErrorKind, Result, StoreLocation,
     config::Config,
     keys::slot::SLOT_BYTES,
+    log::ENTRIES,
     store::{ObjectKind, Store, incomplete},
     vault::Shared,
 };
@@ -33,6 +34,26 @@ pub(super) async fn holds_copy(source: &Shared, target: &Store) -> Result<bool> 
     }
     Err(Error::new(ErrorKind::AlreadyExists, format!("there is another vault in {place}"))
         .with_guidance("choose an empty place for the copy"))
+}
+
+/// The store of a copy that was made before. One that has lost its config alone gets it again.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] where nothing of the copy is there.
+pub(super) async fn existing(source: &Shared, location: &StoreLocation) -> Result<Store> {
+    let gone = || {
+        Error::new(ErrorKind::NotFound, format!("the copy in {location} is gone: the place is empty"))
+            .with_guidance(
+                "mount its disk or share if it is not mounted; if the copy is lost, make it anew: holdfast vault copy \
+                 remove, then holdfast vault copy add",
+            )
+    };
+    let target = match Store::open(location, &source.env).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(gone().with_source(error)),
+        opened => opened?,
+    };
+    holds_copy(source, &target).await?;
+    if target.list_named(ENTRIES).await?.is_empty() { Err(gone()) } else { Ok(target) }
 }
 
 impl Copy<'_> {

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::Copy;
 use crate::{
     Digest, Error, Result, Sequence,
-    log::{Change, ENTRY_BYTES_MAX, Entry, State, state::Garbage},
-    store::Created,
+    log::{Change, ENTRY_BYTES_MAX, Entry, State, marks, state::Garbage},
+    store::{Created, ObjectKind},
 };
 
 impl Copy<'_> {
@@ -38,10 +38,9 @@ impl Copy<'_> {
         }
         self.report.damaged += lost;
         if let Change::Swept { through, .. } = &entry.change {
-            for garbage in state.body.garbage.range(..=through).map(|(_, garbage)| garbage) {
-                self.delete(garbage).await?;
-            }
-            self.log.trim(state).await?;
+            let garbage = state.body.garbage.range(..=through).map(|(_, garbage)| garbage);
+            self.delete(&self.unneeded(garbage, &after).await?).await?;
+            self.trim(state).await?;
         }
         self.create_entry(entry.sequence, next.to_vec()).await?;
         self.count(state, &after);
@@ -70,10 +69,14 @@ impl Copy<'_> {
         if *garbage == Garbage::default() {
             after.body.garbage.remove(&goal.body.collected);
         }
+        // The mark tells that the state waits for its entry, and has not lost it.
+        marks::mark(&self.target, goal.sequence, goal.head).await?;
         self.log.write_state(&after).await?;
         self.create_entry(goal.sequence, entry.to_vec()).await?;
         self.delete(&left_behind).await?;
-        self.log.trim(&after).await?;
+        // Between what the copy had and the leap's end it has no entries.
+        self.log.trim_all(&after).await?;
+        marks::sweep(&self.target, after.sequence).await?;
         self.count(state, &after);
         Ok(Some(Arc::new(after)))
     }
@@ -90,29 +93,46 @@ impl Copy<'_> {
     /// deletes it, whatever happens to this run.
     async fn left_behind(&self, before: &State, after: &State) -> Result<Garbage> {
         let gone: BTreeSet<Digest> = before.body.segments.difference(&after.body.segments).copied().collect();
-        let mut packs = self.packs_of(gone.iter().copied()).await?;
+        let left = Garbage {
+            points: objects(before).into_iter().collect(),
+            packs: self.packs_of(gone.iter().copied()).await?.into_iter().collect(),
+            segments: gone.into_iter().collect(),
+        };
         // An earlier leap may have died before it deleted.
-        let old = before.body.garbage.values();
-        packs.extend(old.clone().flat_map(|garbage| &garbage.packs).copied());
-        let mut points: BTreeSet<Digest> = objects(before);
-        points.extend(old.clone().flat_map(|garbage| &garbage.points).copied());
-        let mut segments = gone;
-        segments.extend(old.flat_map(|garbage| &garbage.segments).copied());
-        segments.retain(|segment| !after.body.segments.contains(segment));
+        self.unneeded(before.body.garbage.values().chain([&left]), after).await
+    }
+
+    /// What of some garbage a state does not need.
+    async fn unneeded<'g>(
+        &self,
+        garbage: impl Iterator<Item = &'g Garbage> + Clone,
+        state: &State,
+    ) -> Result<Garbage> {
+        let all =
+            |kind| garbage.clone().flat_map(move |it| it.of_kind(kind)).copied().collect::<BTreeSet<_>>();
+        let mut packs = all(ObjectKind::Pack);
         if !packs.is_empty() {
-            let needed = self.packs_of(after.body.segments.iter().copied()).await?;
+            let needed = self.packs_of(state.body.segments.iter().copied()).await?;
             packs.retain(|pack| !needed.contains(pack));
         }
-        let points = points.difference(&objects(after)).copied().collect();
-        Ok(Garbage { points, segments: segments.into_iter().collect(), packs: packs.into_iter().collect() })
+        Ok(Garbage {
+            points: all(ObjectKind::Point).difference(&objects(state)).copied().collect(),
+            segments: all(ObjectKind::IndexSegment).difference(&state.body.segments).copied().collect(),
+            packs: packs.into_iter().collect(),
+        })
     }
 
     async fn is_overtaken(&self, goal: &State) -> Result<bool> {
         Ok(self.source.log.refresh().await?.body.collected > goal.body.collected)
     }
 
+    async fn trim(&self, state: &State) -> Result<()> {
+        let trimmed = self.log.trim(state).await?;
+        marks::sweep(&self.target, trimmed).await
+    }
+
     async fn create_entry(&self, sequence: Sequence, bytes: Vec<u8>) -> Result<()> {
-        self.mark(Digest::of(&bytes)).await?;
+        marks::mark(&self.target, sequence, Digest::of(&bytes)).await?;
         match self.target.create_named(&sequence.entry_name(), bytes).await? {
             Created::New => Ok(()),
             Created::Exists => Err(self.diverged(sequence)),

@@ -6,7 +6,8 @@ use model::{PointId, VaultSettings};
 use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory, path::Path};
 
 use crate::{
-    CopyReport, ErrorKind, KeyFile, Monitor, NewSlot, Sequence, StoreLocation, StoredDisk, Unlock, Vault,
+    CollectOptions, CopyReport, ErrorKind, KeyFile, Monitor, NewSlot, Sequence, StoreLocation, StoredDisk,
+    Unlock, Vault,
     fixture::{
         FailingStore, MIB, back_up, create_in, key_file, noise, objects, open_in, restored, source, unlock,
     },
@@ -247,4 +248,51 @@ async fn damage_in_the_vault_does_not_stop_its_copy() {
     let copy = Arc::new(InMemory::new());
     let report = sync(&vault, &copy).await;
     assert_eq!((report.entries, report.packs, report.damaged), (2, 1, 1));
+}
+
+#[tokio::test]
+async fn a_copy_that_is_gone_is_not_made_anew_by_the_next_run() {
+    let (vault, _, _) = vault_with(1).await;
+    let copy = Arc::new(InMemory::new());
+    let update = async || vault.update_copy(&at(&copy), &Monitor::default()).await;
+    let error = update().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.guidance().unwrap().contains("mount"), "{error}");
+    assert_eq!(objects(&*copy).await, []);
+
+    sync(&vault, &copy).await;
+    copy.delete(&"config".into()).await.unwrap();
+    update().await.unwrap();
+    assert_eq!(check(&copy).await, 1, "the config alone comes back");
+    let directory = tempfile::tempdir().unwrap();
+    let unmounted = directory.path().join("copy");
+    let place = StoreLocation::parse(unmounted.to_str().unwrap()).unwrap();
+    assert_eq!(vault.update_copy(&place, &Monitor::default()).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(!unmounted.exists());
+}
+
+#[tokio::test]
+async fn a_copy_that_lags_behind_collections_leaps_and_keeps_nothing_else() {
+    let (vault, store, _) = vault_with(4).await;
+    let copy = Arc::new(InMemory::new());
+    sync(&vault, &copy).await;
+    collect(&vault, 2, false).await;
+    back_up(&vault, 5, source(&disk(5))).await.unwrap();
+    collect(&vault, 3, true).await;
+    sync(&vault, &copy).await;
+    assert_eq!(check(&copy).await, 3);
+    let held = async |store: &InMemory| -> Vec<Path> {
+        let folders = ["packs/", "index/", "points/"];
+        let all = objects(store).await.into_iter();
+        all.filter(|path| folders.iter().any(|folder| path.as_ref().starts_with(folder))).collect()
+    };
+    assert_eq!(held(&copy).await, held(&store).await);
+    let marks = async || objects(&*copy).await.iter().filter(|it| it.as_ref().starts_with("copied/")).count();
+    assert_eq!(marks().await, 1, "of the entries that are still there");
+
+    // One that somebody goes on to use as the vault gives up its marks with its collections.
+    let used = open_in(copy.clone(), 8).await;
+    used.delete_points(&[PointId::from_random([4; 10])]).await.unwrap();
+    used.collect(&CollectOptions::default(), &Monitor::default()).await.unwrap();
+    assert_eq!(marks().await, 0);
 }

@@ -118,3 +118,18 @@ async fn a_clock_that_jumps_purges_nothing_early_and_moves_no_other_clock() {
         assert_eq!(purged(&vault).await, 2);
     }
 }
+
+#[tokio::test]
+async fn a_slow_clock_shortens_no_retention_of_the_points_that_are_committed_by_it() {
+    let (world, vault) = World::new().await;
+    let locked =
+        VaultSettings { immutability: Immutability::Locked, min_retention_days: 30, soft_delete_days: 0 };
+    vault.set_settings(locked).await.unwrap();
+    world.local.turn(-365 * DAY_US);
+    back_up(&vault, 1, &noise(1, 9000)).await;
+    world.local.turn(365 * DAY_US);
+    world.pass(29 * DAY_US);
+    assert_eq!(vault.delete_points(&[id(1)]).await.unwrap_err().kind(), ErrorKind::Refused);
+    world.pass(2 * DAY_US);
+    vault.delete_points(&[id(1)]).await.unwrap();
+}

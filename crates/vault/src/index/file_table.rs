@@ -24,6 +24,13 @@ const PAGES_TOGETHER: usize = 16;
 
 type Page = [u8; PAGE_BYTES];
 
+/// The page of one file that was read last, for whoever asks in the order of ids.
+#[derive(Debug, Default)]
+pub(super) struct LastPage {
+    number: Option<usize>,
+    bytes: Vec<u8>,
+}
+
 /// A table in a file. Immutable.
 #[derive(Debug)]
 pub(super) struct FileTable {
@@ -40,19 +47,18 @@ impl FileTable {
     }
 
     /// Shows the records of a chunk and their positions, in order, until told to stop. Reads one page, more only where the
-    /// chunk's records fill it.
+    /// chunk's records fill it, and none where the page is the last that was read.
     pub(super) fn search(
         &self,
         id: &ChunkId,
+        last: &mut LastPage,
         mut visit: impl FnMut(usize, &Record) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
         let prefix = record::prefix_of(&id.0);
         let first = self.fences.partition_point(|&fence| fence < prefix).saturating_sub(1);
         let end = self.fences.partition_point(|&fence| fence <= prefix);
-        let mut page: Page = [0; PAGE_BYTES];
         for number in first..end {
-            self.read_at(number, &mut page)?;
-            let records = self.records(number, &page)?;
+            let records = self.records_of_page(number, last)?;
             for position in record::positions(records, id) {
                 if visit(number * PAGE_RECORDS + position, &records[position]).is_break() {
                     return Ok(ControlFlow::Break(()));
@@ -60,6 +66,20 @@ impl FileTable {
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// The records of a page, which is read and checked unless it is the last that was.
+    fn records_of_page<'a>(&self, number: usize, last: &'a mut LastPage) -> Result<&'a [Record]> {
+        if last.number != Some(number) {
+            last.number = None;
+            last.bytes.resize(PAGE_BYTES, 0);
+            self.read_at(number, &mut last.bytes)?;
+            let (pages, _) = last.bytes.as_chunks();
+            self.check(number, pages.first().unwrap_or(&[0; PAGE_BYTES]))?;
+            last.number = Some(number);
+        }
+        let (pages, _) = last.bytes.as_chunks::<PAGE_BYTES>();
+        Ok(pages.first().map_or(&[], |page| self.records_in(number, page)))
     }
 
     /// Appends some of the records from `position` on, which is where an earlier call left off; none at the end.
@@ -82,15 +102,24 @@ impl FileTable {
 
     /// The records in a page that was read, after its check.
     fn records<'a>(&self, number: usize, page: &'a Page) -> Result<&'a [Record]> {
+        self.check(number, page)?;
+        Ok(self.records_in(number, page))
+    }
+
+    fn check(&self, number: usize, page: &Page) -> Result<()> {
         if page[NUMBER_AT..CHECKSUM_AT] != (number as u64).to_le_bytes()
             || page[CHECKSUM_AT..] != checksum(page)
         {
             let rotten = io::Error::new(io::ErrorKind::InvalidData, "it is not what was written");
             return Err(self.scratch.error("a file has changed in", rotten));
         }
+        Ok(())
+    }
+
+    fn records_in<'a>(&self, number: usize, page: &'a Page) -> &'a [Record] {
         let (records, _) = page.as_chunks();
         let count = self.record_count.saturating_sub(number * PAGE_RECORDS).min(PAGE_RECORDS);
-        Ok(records.get(..count).unwrap_or_default())
+        records.get(..count).unwrap_or_default()
     }
 }
 

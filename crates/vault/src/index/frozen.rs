@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ChunkPlace, Index, record, table::Cursor};
+use super::{ChunkPlace, Index, PackNumber, record, state::Pages, table::Cursor};
 use crate::{ChunkId, Result, sync};
 
 /// The number of a record in a frozen index.
@@ -32,14 +32,22 @@ impl Frozen {
         Ok(sync::read(&self.0.state).choose(id)?.map(|chosen| chosen.ordinal))
     }
 
-    /// Shows every record, by number. What is added meanwhile is not shown. Reads the whole index: call it on a blocking
+    /// That record's number, and what it says. Cheap where `pages`, which belong to this, are of an id just before.
+    ///
+    /// # Errors
+    /// Whatever happens to the files of the index directory.
+    pub(crate) fn find(&self, id: &ChunkId, pages: &mut Pages) -> Result<Option<(Ordinal, ChunkPlace)>> {
+        Ok(sync::read(&self.0.state).choose_near(id, pages)?.map(|chosen| (chosen.ordinal, chosen.place)))
+    }
+
+    /// Shows every record, by number, with the pack that its frame is in. What is added meanwhile is not shown. Reads the whole index: call it on a blocking
     /// thread.
     ///
     /// # Errors
     /// Those of `visit`, and whatever happens to the files of the index directory.
     pub(crate) fn for_each(
         &self,
-        mut visit: impl FnMut(Ordinal, ChunkId, ChunkPlace) -> Result<()>,
+        mut visit: impl FnMut(Ordinal, ChunkId, ChunkPlace, PackNumber) -> Result<()>,
     ) -> Result<()> {
         let mut first = 0;
         let tables = sync::read(&self.0.state).tables();
@@ -47,8 +55,8 @@ impl Frozen {
             let mut cursor = Cursor::new(Arc::clone(&table))?;
             while let Some(record) = cursor.record() {
                 let place = record::place_of(record);
-                if self.0.pack_of(place.frame).is_some() {
-                    visit(Ordinal(first + cursor.position() as u64), record::id_of(record), place)?;
+                if let Some(pack) = self.0.pack_of(place.frame) {
+                    visit(Ordinal(first + cursor.position() as u64), record::id_of(record), place, pack)?;
                 }
                 cursor.advance()?;
             }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{ChunkPlace, Ordinal, filter::Filter, packs::Packs, record, table::Table};
+use super::{ChunkPlace, Ordinal, file_table::LastPage, filter::Filter, packs::Packs, record, table::Table};
 use crate::{ChunkId, Result};
 
 #[derive(Debug, Default)]
@@ -36,6 +36,19 @@ pub(super) struct Chosen {
     pub(super) is_lost: bool,
 }
 
+/// The pages that were read last, of each table one.
+#[derive(Debug, Default)]
+pub(crate) struct Pages(Vec<LastPage>);
+
+impl Pages {
+    fn of_table(&mut self, place: usize) -> &mut LastPage {
+        if place >= self.0.len() {
+            self.0.resize_with(place + 1, LastPage::default);
+        }
+        &mut self.0[place]
+    }
+}
+
 impl State {
     pub(super) fn tables(&self) -> Vec<Arc<Table>> {
         self.tables.iter().map(|listed| Arc::clone(&listed.table)).collect()
@@ -43,14 +56,20 @@ impl State {
 
     /// The record of a chunk that counts: the newest that is not lost, or else the newest.
     pub(super) fn choose(&self, id: &ChunkId) -> Result<Option<Chosen>> {
+        self.choose_near(id, &mut Pages::default())
+    }
+
+    /// The same, with the pages that were read before. The index must have been frozen since: each page belongs to the table
+    /// in one place.
+    pub(super) fn choose_near(&self, id: &ChunkId, pages: &mut Pages) -> Result<Option<Chosen>> {
         let mut first: u64 = self.tables.iter().map(|listed| listed.table.len() as u64).sum();
         let mut chosen = None;
-        for Listed { table, filter, .. } in self.tables.iter().rev() {
+        for (place, Listed { table, filter, .. }) in self.tables.iter().enumerate().rev() {
             first -= table.len() as u64;
             if filter.as_ref().is_some_and(|filter| !filter.may_hold(id)) {
                 continue;
             }
-            let end = table.search(id, |position, record| {
+            let end = table.search(id, pages.of_table(place), |position, record| {
                 let place = record::place_of(record);
                 let Some(is_lost) = self.packs.is_lost(place.frame) else { return ControlFlow::Continue(()) };
                 if is_lost && chosen.is_some() {

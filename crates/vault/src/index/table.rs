@@ -3,7 +3,7 @@
 use std::{ops::ControlFlow, sync::Arc};
 
 use super::{
-    file_table::{FileTable, FileTableWriter},
+    file_table::{FileTable, FileTableWriter, LastPage},
     filter::Filter,
     record::{self, Record},
     scratch::Scratch,
@@ -33,6 +33,7 @@ impl Table {
     pub(super) fn search(
         &self,
         id: &ChunkId,
+        last: &mut LastPage,
         mut visit: impl FnMut(usize, &Record) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
         match self {
@@ -40,7 +41,7 @@ impl Table {
                 let mut positions = record::positions(records, id);
                 Ok(positions.try_for_each(|position| visit(position, &records[position])))
             }
-            Self::File(table) => table.search(id, visit),
+            Self::File(table) => table.search(id, last, visit),
         }
     }
 

@@ -155,7 +155,8 @@ fn what_is_marked_in_a_frozen_index_stays_marked() {
     let mut seen = Vec::new();
     let mut marked = BTreeSet::new();
     frozen
-        .for_each(|ordinal, id, place| {
+        .for_each(|ordinal, id, place, pack| {
+            assert_eq!(index.pack_of(place.frame), Some(pack));
             seen.push(ordinal);
             assert_eq!(frozen.ordinal(&id)?, Some(ordinal));
             assert_eq!(index.find(&id)?.unwrap().0, place);
@@ -191,7 +192,7 @@ fn rot_and_lost_bytes_of_a_file_are_errors_and_never_answers() {
         }
         assert!(index.add(digest(2), segment(2, 20)).is_err(), "it is not merged either");
         assert!(!index.holds_segment(&digest(2)));
-        assert!(Arc::new(index).freeze().for_each(|_, _, _| Ok(())).is_err());
+        assert!(Arc::new(index).freeze().for_each(|_, _, _, _| Ok(())).is_err());
     }
     let index = index_in(directory.path(), 100);
     index.add(digest(1), segment(1, 20)).unwrap();

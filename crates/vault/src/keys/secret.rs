@@ -44,14 +44,9 @@ macro_rules! secret_of_32_bytes {
 
 pub(super) use secret_of_32_bytes;
 
-use super::text::{MASTER_KEY, WRITER_KEY};
+use super::text::MASTER_KEY;
 
 secret_of_32_bytes! {
     /// The key that opens everything in a vault.
     MasterKey, MASTER_KEY
-}
-secret_of_32_bytes! {
-    /// The key with which a host adds to a vault: it finds what is there already, stores and commits, and reads all but the
-    /// data of disks.
-    WriterKey, WRITER_KEY
 }

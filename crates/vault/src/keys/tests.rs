@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Identity, KeptKey, KeyFile, KeyLabel, Keys, MasterKey, NewKey, NewSlot, Passphrase, PrivateKey,
-    ReaderKey, Recipient, Unlock, open_slot,
+    ReaderKey, Recipient, Unlock, WriterKey, open_slot,
     passphrase::Cost,
     slot::{SLOT_BYTES, Slot},
 };
@@ -23,7 +23,7 @@ fn keys() -> Keys {
 }
 
 fn write_only_keys() -> Keys {
-    Keys::write_only(keys().writer().clone(), vault_id(), keys().reader_key())
+    Keys::write_only(keys().writer().clone(), vault_id())
 }
 
 fn key_file() -> KeyFile {
@@ -214,7 +214,8 @@ fn public_keys_that_are_nobodys_are_refused() {
     one[0] = 1;
     for public in [[0; 32], one, order_eight] {
         assert_eq!(keys().seal_of_reader(&public, Vec::new()).err().unwrap().kind(), ErrorKind::Corrupt);
-        let hostile = Keys::write_only(keys().writer().clone(), vault_id(), ReaderKey(public));
+        let hostile =
+            Keys::write_only(WriterKey::new(*keys().writer().as_bytes(), ReaderKey(public)), vault_id());
         let sealed = hostile.seal_for_reader(&PrivateKey::from_bytes(&[7; 32]), Vec::new());
         assert_eq!(sealed.err().unwrap().kind(), ErrorKind::Corrupt);
         assert!(identity().slot_secret(&public).is_none());
@@ -254,7 +255,7 @@ fn secrets_are_not_shown() {
         MasterKey::from_bytes(secret),
         KeyFile::from_bytes(secret),
         Identity::from_bytes(secret),
-        super::WriterKey::from_bytes(secret),
+        super::WriterKey::new(secret, super::ReaderKey(secret)),
         Passphrase::new("rosebud")
     );
     assert!(!shown.contains("171") && !shown.contains("ab") && !shown.contains("rosebud"), "{shown}");

@@ -1,14 +1,13 @@
 //! Keys as text, which survives mail, paper and a password store.
 //!
-//! One line: `holdfast-key-1-<64 hexadecimal digits>-<8 that check them>`. On paper: eight groups of eight digits, each with
+//! One line: `holdfast-key-1-<64 hexadecimal digits>-<8 that check them>`; a writer key has 128. On paper: eight groups of eight digits, each with
 //! two more that check it, so that a typing error can be named.
 
 use crate::{Error, Result};
 use zeroize::{Zeroize, Zeroizing};
 
-/// Digits of the key, and all digits of the one-line form.
-const KEY_DIGITS: usize = 64;
-const LINE_DIGITS: usize = KEY_DIGITS + 8;
+/// The last digits of the one-line form, which check the others.
+const CHECK_DIGITS: usize = 8;
 
 /// Digits of a printed group, and the fewest that are taken for the printed form.
 const GROUP_DIGITS: usize = 10;
@@ -64,7 +63,7 @@ impl TextForm {
     }
 
     /// The one-line form, with its line end.
-    pub(super) fn write(&self, key: &[u8; 32]) -> String {
+    pub(super) fn write(&self, key: &[u8]) -> String {
         format!("{}-{}-{}\n", self.prefix, hex(key), hex(&self.check(key)))
     }
 
@@ -80,27 +79,47 @@ impl TextForm {
 
     /// Reads either form.
     pub(super) fn read(&self, text: &str) -> Result<[u8; 32]> {
+        let digits = self.digits(text)?;
+        if digits.chars().count() < GROUPS_DIGITS {
+            return self.line(&digits, ", or 88 as printed in groups");
+        }
+        let key = self.read_groups(&digits)?;
+        self.checked(key, digits.get(GROUPS_DIGITS..))
+    }
+
+    /// Reads the one-line form.
+    pub(super) fn read_line<const LENGTH: usize>(&self, text: &str) -> Result<[u8; LENGTH]> {
+        self.line(&self.digits(text)?, "")
+    }
+
+    /// The text's digits as they may be typed, without what is between them.
+    fn digits(&self, text: &str) -> Result<Zeroizing<String>> {
         let mut compact = Zeroizing::new(String::with_capacity(text.len()));
         compact.extend(text.chars().filter(|&c| !is_filler(c)).map(|c| c.to_ascii_lowercase()));
         let prefix = self.prefix.replace('-', "");
         let digits = compact.strip_prefix(&prefix).ok_or_else(|| {
             Error::invalid(format!("not {}: it does not start with {}", self.what, self.prefix))
         })?;
-        let count = digits.chars().count();
-        let key = match count {
-            LINE_DIGITS => bytes_of(digits.get(..KEY_DIGITS).unwrap_or_default()).ok_or_else(|| {
-                Error::invalid(format!("{} has a character that is no hexadecimal digit", self.what))
-            })?,
-            GROUPS_DIGITS.. => self.read_groups(digits)?,
-            _ => {
-                return Err(Error::invalid(format!(
-                    "{} has {LINE_DIGITS} digits after {}, or 88 as printed in groups; here are {count}",
-                    self.what, self.prefix
-                )));
-            }
-        };
-        let found = if count == LINE_DIGITS { digits.get(KEY_DIGITS..) } else { digits.get(GROUPS_DIGITS..) };
-        if found.and_then(bytes_of) == Some(self.check(&key)) {
+        Ok(Zeroizing::new(digits.to_owned()))
+    }
+
+    fn line<const LENGTH: usize>(&self, digits: &str, or: &str) -> Result<[u8; LENGTH]> {
+        let (wanted, found) = (2 * LENGTH + CHECK_DIGITS, digits.chars().count());
+        if found != wanted {
+            return Err(Error::invalid(format!(
+                "{} has {wanted} digits after {}{or}; here are {found}",
+                self.what, self.prefix
+            )));
+        }
+        let key = digits.get(..2 * LENGTH).and_then(bytes_of).ok_or_else(|| {
+            Error::invalid(format!("{} has a character that is no hexadecimal digit", self.what))
+        })?;
+        self.checked(key, digits.get(2 * LENGTH..))
+    }
+
+    /// The key, if the last digits fit it.
+    fn checked<const LENGTH: usize>(&self, key: [u8; LENGTH], last: Option<&str>) -> Result<[u8; LENGTH]> {
+        if last.and_then(bytes_of) == Some(self.check(&key)) {
             return Ok(key);
         }
         Err(Error::invalid(format!(
@@ -128,7 +147,7 @@ impl TextForm {
     }
 
     /// Four bytes that catch typing errors and give nothing away that helps to guess the key.
-    fn check(&self, key: &[u8; 32]) -> [u8; 4] {
+    fn check(&self, key: &[u8]) -> [u8; 4] {
         let digest = blake3::derive_key(self.check_context, key);
         std::array::from_fn(|place| digest[place])
     }

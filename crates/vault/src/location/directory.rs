@@ -7,7 +7,7 @@ use std::{
     time::SystemTime,
 };
 
-use object_store::{ObjectStore, local::LocalFileSystem};
+use object_store::{ObjectStore, local::LocalFileSystem, path::Path as ObjectPath};
 
 use crate::{Error, ErrorKind, Result, store::io_error};
 
@@ -49,6 +49,17 @@ fn create_durably(directory: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Flushes the folders that lead to an object of the vault in `directory`, so that its name survives a power cut.
+pub(crate) async fn flush_folders(directory: &Path, object: &ObjectPath) -> Result<()> {
+    let (directory, object) = (directory.to_owned(), directory.join(object.as_ref()));
+    let failed = format!("the folder of {} cannot be flushed", object.display());
+    let flushed = tokio::task::spawn_blocking(move || {
+        let folders = object.ancestors().skip(1).take_while(|folder| folder.starts_with(&directory));
+        folders.map(fs::File::open).try_for_each(|folder| folder?.sync_all())
+    });
+    flushed.await?.map_err(|source| io_error(failed, source))
 }
 
 /// Removes what interrupted writes left, where it was last written before this moment. Returns how many files went.
@@ -95,6 +106,9 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 fn is_remains(name: &str) -> bool {
     let Some((object, number)) = name.split_once('#') else { return false };
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    let is_hexadecimal = object.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    is_number && (object == "config" || matches!(object.len(), 16 | 64) && is_hexadecimal)
+    // A number, a digest, or both.
+    let is_name = |name: &str| {
+        matches!(name.len(), 16 | 64) && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    is_number && (object == "config" || object.split('-').all(is_name))
 }

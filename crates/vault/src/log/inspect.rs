@@ -1,8 +1,8 @@
 //! Finding out what of a log is damaged.
 
-use std::{collections::BTreeSet, fmt};
+use std::fmt;
 
-use super::{ENTRIES, Log, STATES, Sequence, State};
+use super::{Log, STATES, Sequence, State, start::Anchor};
 use crate::{Digest, Error, Result};
 
 /// Tries to see the log while nobody trims it.
@@ -23,6 +23,14 @@ pub(crate) struct LogDamage {
 }
 
 impl LogPart {
+    /// The number, where it is an entry.
+    pub(crate) fn entry(self) -> Option<Sequence> {
+        match self {
+            Self::Entry(sequence) => Some(sequence),
+            Self::State(_) => None,
+        }
+    }
+
     pub(crate) fn name(self) -> String {
         match self {
             Self::Entry(sequence) => sequence.entry_name(),
@@ -43,7 +51,7 @@ impl Log {
     pub(crate) async fn inspect(&self) -> Result<Vec<LogDamage>> {
         let mut states = self.list(STATES).await?;
         for _ in 1..LOOKS {
-            let damage = self.look(&states).await?;
+            let damage = self.look().await?;
             let states_after = self.list(STATES).await?;
             // What somebody trims meanwhile is no damage.
             if damage.is_empty() || states == states_after {
@@ -51,18 +59,17 @@ impl Log {
             }
             states = states_after;
         }
-        self.look(&states).await
+        self.look().await
     }
 
-    async fn look(&self, states: &[Sequence]) -> Result<Vec<LogDamage>> {
+    async fn look(&self) -> Result<Vec<LogDamage>> {
         let mut found = Vec::new();
-        let mut numbers: BTreeSet<Sequence> = self.list(ENTRIES).await?.into_iter().collect();
+        let mut numbers = self.entry_numbers().await?;
         let mut start: Option<State> = None;
-        for &sequence in states {
+        for sequence in self.state_numbers(numbers.clone()).await? {
             match self.read_state(sequence).await? {
-                Some(Ok(state)) if self.is_anchored(&state).await? => start = Some(state),
-                // Its entry is lost, unless it is a leap that a copier did not finish.
-                Some(Ok(state)) if start.is_none() && !numbers.contains(&Sequence(1)) => start = Some(state),
+                // Of the newest one the entry must be there; of older ones it may have been trimmed.
+                Some(Ok(state)) if self.anchor(&state).await? != Anchor::Unset => start = Some(state),
                 Some(Ok(_)) | None => {}
                 Some(Err(error)) => found.push(damage(LogPart::State(sequence), &error)),
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Appended, ENTRIES, Log, State,
+    Appended, Log, Sequence, State,
     entry::{Change, Collection, Entry},
 };
 use crate::{Digest, Result, store::Created};
@@ -19,7 +19,7 @@ impl Log {
         if state.is_salvaged || !is_ours {
             return Ok(None);
         }
-        let last = self.list(ENTRIES).await?.last().copied().unwrap_or_default();
+        let last = self.entry_numbers().await?.last().copied().unwrap_or_default();
         let base = (state.sequence, state.head);
         let mut state = Arc::new(state.clone());
         Ok(match self.replay(&mut state, base).await {
@@ -36,7 +36,14 @@ impl Log {
     ///
     /// A salvaged state is not what those know who read the log while it was sound. So its entry follows no other: they cannot
     /// go on from what they know, and start at the new state too.
-    pub(crate) async fn reset(&self, state: &State, collection: Collection) -> Result<Appended> {
+    ///
+    /// Of entries beyond it only those go that were found `damaged` before: any other may be one that somebody is writing.
+    pub(crate) async fn reset(
+        &self,
+        state: &State,
+        collection: Collection,
+        damaged: &[Sequence],
+    ) -> Result<Appended> {
         let change = Change::Collect(collection);
         let next = if state.is_salvaged {
             let (sequence, at) = (state.sequence.next(), self.moment().await?);
@@ -55,10 +62,9 @@ impl Log {
                 Appended::Overtaken => return Ok(Appended::Overtaken),
             }
         };
-        self.trim(&next).await?;
-        // What is damaged beyond it is no entry.
-        for sequence in self.list(ENTRIES).await?.into_iter().filter(|it| *it > next.sequence) {
-            if self.read_entry(sequence).await?.is_some_and(|found| found.is_err()) {
+        self.trim_all(&next).await?;
+        for sequence in damaged.iter().filter(|it| **it > next.sequence) {
+            if self.read_entry(*sequence).await?.is_some_and(|found| found.is_err()) {
                 self.store.delete_named(&sequence.entry_name()).await?;
             }
         }

@@ -13,6 +13,15 @@ pub(crate) fn deletable_from(point: &PointState, settings: &VaultSettings) -> Ti
     point.committed_at.plus_days(settings.retention_floor_days())
 }
 
+/// What keeps everything that either of two settings keeps.
+pub(crate) fn strictest(one: &VaultSettings, other: &VaultSettings) -> VaultSettings {
+    VaultSettings {
+        soft_delete_days: one.soft_delete_days.max(other.soft_delete_days),
+        immutability: one.immutability.max(other.immutability),
+        min_retention_days: one.min_retention_days.max(other.min_retention_days),
+    }
+}
+
 /// Whether a point may be deleted. `certain` has passed by all clocks: one that runs ahead shortens no retention.
 pub(crate) fn may_delete(point: &PointState, settings: &VaultSettings, certain: Option<Timestamp>) -> Rule {
     if point.deletion.is_some() {

@@ -7,9 +7,13 @@ use std::{
 
 use futures::{StreamExt, stream};
 
+use model::Timestamp;
+
 use super::{
-    ENTRIES, Log, STATES, Sequence, State,
+    Log, Sequence, State,
     entry::{Change, Collection, Entry},
+    rules,
+    start::Anchor,
     state::PointState,
 };
 use crate::{
@@ -21,6 +25,9 @@ use crate::{
 /// Points that are read side by side.
 const POINTS_AT_ONCE: usize = 16;
 
+/// Why nobody may delete a point of which not all is known: it may have been under a hold.
+pub(crate) const SALVAGE_HOLD: &str = "salvaged by repair";
+
 impl Log {
     /// The state at this moment, for whoever only reads: where the log is damaged, what can be known of it.
     ///
@@ -31,7 +38,7 @@ impl Log {
             Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unreachable) => error,
             refreshed => return refreshed,
         };
-        let Ok(state) = self.salvage().await else { return Err(error) };
+        let Ok(state) = self.salvage(self.env.clock.now()).await else { return Err(error) };
         if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(%error, "the vault is read as far as its log can be");
         }
@@ -39,14 +46,16 @@ impl Log {
     }
 
     /// The state, as far as it can be known: the newest state that is sound, the entries after it that are, and where some
-    /// are lost, all points and index segments that the store holds besides. Where in doubt, a point is there and not deleted.
-    /// Nothing is lost, and so the state is not [`State::is_salvaged`], when only states are damaged that the entries say again.
+    /// are lost, all points and index segments that the store holds besides. Where in doubt, a point is there, not deleted,
+    /// and under a hold; one whose commit is lost counts as committed `now`, by the clock that is furthest ahead; and the
+    /// strictest settings hold. Nothing is lost, and so the state is not [`State::is_salvaged`], when only states are damaged
+    /// that the entries say again.
     ///
     /// # Errors
     /// [`ErrorKind::Unreachable`] when nothing is damaged, but the store does not show all that there is.
-    pub(crate) async fn salvage(&self) -> Result<State> {
-        let (mut state, mut is_damaged) = self.newest_sound_state().await?;
-        let listed: BTreeSet<Sequence> = self.list(ENTRIES).await?.into_iter().collect();
+    pub(crate) async fn salvage(&self, now: Timestamp) -> Result<State> {
+        let listed = self.entry_numbers().await?;
+        let (mut state, mut is_damaged) = self.newest_sound_state(listed.clone()).await?;
         for sequence in listed.range(state.sequence.next()..) {
             is_damaged |= !self.salvage_entry(&mut state, *sequence).await?.unwrap_or(true);
         }
@@ -60,7 +69,7 @@ impl Log {
             return Err(incomplete("states"));
         }
         if state.is_salvaged {
-            self.add_listed(&mut state).await?;
+            self.add_listed(&mut state, now).await?;
         }
         Ok(state)
     }
@@ -78,7 +87,7 @@ impl Log {
                 // Beyond a gap it may be anything, with any number.
                 if sequence == state.sequence.next() {
                     (state.sequence, state.head) = (sequence, Digest([0; 32]));
-                    forget_deletions(state);
+                    doubt(state);
                 }
                 Ok(Some(false))
             }
@@ -86,27 +95,27 @@ impl Log {
     }
 
     /// The newest state that can be read, and whether another cannot.
-    async fn newest_sound_state(&self) -> Result<(State, bool)> {
-        let (mut unanchored, mut is_damaged) = (None, false);
-        for sequence in self.list(STATES).await?.into_iter().rev() {
+    async fn newest_sound_state(&self, entries: BTreeSet<Sequence>) -> Result<(State, bool)> {
+        let mut is_damaged = false;
+        for sequence in self.state_numbers(entries).await?.into_iter().rev() {
             match self.read_state(sequence).await? {
-                Some(Ok(state)) if self.is_anchored(&state).await? => return Ok((state, is_damaged)),
-                Some(Ok(state)) => unanchored = unanchored.or(Some(state)),
+                Some(Ok(state)) => match self.anchor(&state).await? {
+                    Anchor::Held => return Ok((state, is_damaged)),
+                    // All that it says is sure, but its entry proved where the log ends.
+                    Anchor::Lost => return Ok((State { is_salvaged: true, ..state }, true)),
+                    Anchor::Unset => {}
+                },
                 Some(Err(_)) => is_damaged = true,
                 None => {}
             }
         }
-        if self.store.has_named(&Sequence(1).entry_name()).await? {
-            return Ok((State::empty(), is_damaged));
-        }
-        // Its entry is lost, and with it the proof of where the log ends.
-        let state = unanchored.map(|state| State { is_salvaged: true, ..state });
-        Ok((state.unwrap_or_else(State::empty), is_damaged))
+        Ok((State::empty(), is_damaged))
     }
 
     /// Adds the points and index segments that are in the store and that the log does not know, nor knows to be garbage.
-    async fn add_listed(&self, state: &mut State) -> Result<()> {
+    async fn add_listed(&self, state: &mut State, now: Timestamp) -> Result<()> {
         let body = &mut state.body;
+        let now = now.max(body.at);
         let garbage: BTreeSet<Digest> = body
             .garbage
             .values()
@@ -127,7 +136,7 @@ impl Log {
         while let Some((object, point)) = points.next().await {
             match point {
                 Ok(point) => {
-                    body.points.entry(point.summary.id).or_insert_with(|| point_state(object, &point));
+                    body.points.entry(point.summary.id).or_insert_with(|| point_state(object, &point, now));
                 }
                 Err(error) if error.is_damage() => {
                     tracing::warn!(%object, %error, "a recovery point that the log does not know cannot be read");
@@ -144,14 +153,15 @@ impl Log {
     }
 }
 
-fn point_state(object: Digest, point: &PointRecord) -> PointState {
+fn point_state(object: Digest, point: &PointRecord, now: Timestamp) -> PointState {
     PointState {
         object,
         vm_id: point.summary.vm_id,
         captured_at: point.summary.captured_at,
-        committed_at: point.summary.captured_at,
+        // Not earlier than it was: no retention becomes shorter.
+        committed_at: now.max(point.summary.captured_at),
         roots: point.maps.iter().filter_map(|map| map.root).collect(),
-        hold: None,
+        hold: Some(SALVAGE_HOLD.to_owned()),
         deletion: None,
     }
 }
@@ -159,7 +169,7 @@ fn point_state(object: Digest, point: &PointRecord) -> PointState {
 /// Takes in an entry that may come after a gap: as much of it as still makes sense.
 fn take_in(state: &mut State, entry: Entry, digest: Digest) {
     if state.sequence.next() != entry.sequence || state.head != entry.previous {
-        forget_deletions(state);
+        doubt(state);
     }
     let (sequence, previous, at) = (entry.sequence, entry.previous, entry.at);
     for change in parts(state, entry.change) {
@@ -173,10 +183,13 @@ fn take_in(state: &mut State, entry: Entry, digest: Digest) {
     (state.sequence, state.head) = (sequence, digest);
 }
 
-/// What a lost entry may have brought back counts as brought back.
-fn forget_deletions(state: &mut State) {
+/// What a lost entry may have brought back counts as brought back, and what it may have put under a hold as held.
+fn doubt(state: &mut State) {
     state.is_salvaged = true;
-    state.body.points.values_mut().for_each(|point| point.deletion = None);
+    for point in state.body.points.values_mut() {
+        point.deletion = None;
+        point.hold.get_or_insert_with(|| SALVAGE_HOLD.to_owned());
+    }
 }
 
 /// A change in parts that the rules can refuse one by one, where an entry before it may be lost.
@@ -202,6 +215,9 @@ fn parts(state: &mut State, change: Change) -> Vec<Change> {
             // They were deleted in time, whether we know it or not.
             collection.points.iter().for_each(|id| drop(state.body.points.remove(id)));
             vec![Change::Collect(Collection { points: Vec::new(), ..collection })]
+        }
+        Change::Settings(settings) => {
+            vec![Change::Settings(rules::strictest(&state.body.settings, &settings))]
         }
         whole => vec![whole],
     }

@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{Cure, DamagedObject, HurtPoint, LISTED_MAX, Repair};
 use crate::{
-    Digest, Error, Result,
+    Digest, Error, ErrorKind, Result,
     keys::slot::{SLOT_BYTES, Slot},
     log::State,
     pack::PACK_BYTES_MAX,
@@ -59,9 +59,10 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Heals the packs of the index, and those that are in the store besides.
-    pub(super) async fn heal_packs(&mut self, state: &State) -> Result<()> {
-        let indexed: BTreeSet<Digest> = self.shared.index.packs().iter().map(|pack| pack.digest).collect();
+    /// Heals the packs of the index, and those that are in the store besides. `state` is then a later one, if packs are
+    /// damaged.
+    pub(super) async fn heal_packs(&mut self, state: &mut State) -> Result<()> {
+        let indexed = self.indexed_packs();
         let garbage: HashSet<Digest> =
             state.body.garbage.values().flat_map(|garbage| &garbage.packs).copied().collect();
         let listed = self.shared.store.list(ObjectKind::Pack).await?;
@@ -73,10 +74,7 @@ impl Repair<'_> {
             .map(|(pack, size_bytes)| async move {
                 let found = match this.shared.store.get(ObjectKind::Pack, &pack, PACK_BYTES_MAX).await {
                     Ok(_) => None,
-                    Err(error) if error.is_damage() => {
-                        let cure = this.heal(ObjectKind::Pack, &pack, PACK_BYTES_MAX).await?;
-                        Some((pack, error.to_string(), cure.map(|_| Cure::Copied)))
-                    }
+                    Err(error) if error.is_damage() => Some((pack, error)),
                     Err(error) => return Err(error),
                 };
                 this.monitor.advance(size_bytes)?;
@@ -84,35 +82,67 @@ impl Repair<'_> {
             })
             .buffer_unordered(PACKS_AT_ONCE)
             .boxed();
-        let mut damaged = Vec::new();
+        let mut damaged = BTreeMap::new();
         while let Some(found) = checks.try_next().await? {
             damaged.extend(found);
         }
         drop(checks);
-        let lost = damaged.iter().filter(|(_, _, cure)| cure.is_none()).map(|(pack, _, _)| *pack).collect();
-        for (pack, reason, cure) in damaged {
-            self.report.add(DamagedObject::Pack(pack), reason, cure);
+        if damaged.is_empty() {
+            return Ok(());
+        }
+        // What a collection has given up meanwhile is not lost, and is not to come back.
+        let later = self.state_now().await?;
+        if later.sequence > state.sequence {
+            *state = later;
+            self.shared.follow(state).await?;
+        }
+        let needed = self.indexed_packs();
+        let given_up = |pack: &Digest| {
+            indexed.contains(pack) || state.body.garbage.values().any(|garbage| garbage.packs.contains(pack))
+        };
+        let mut lost = HashSet::new();
+        for (pack, error) in damaged {
+            let is_gone = error.kind() == ErrorKind::NotFound;
+            if !needed.contains(&pack) && (is_gone || given_up(&pack)) {
+                continue;
+            }
+            let cure = self.heal(ObjectKind::Pack, &pack, PACK_BYTES_MAX).await?.map(|_| Cure::Copied);
+            if cure.is_none() {
+                lost.insert(pack);
+            }
+            self.report.add(DamagedObject::Pack(pack), error.to_string(), cure);
         }
         self.shared.index.mark_damaged(&lost, &HashSet::new());
         Ok(())
     }
 
+    fn indexed_packs(&self) -> BTreeSet<Digest> {
+        self.shared.index.packs().iter().map(|pack| pack.digest).collect()
+    }
+
     /// Heals the objects of points. Returns those that are lost.
-    pub(super) async fn heal_points(&mut self, state: &State) -> Result<Vec<HurtPoint>> {
-        let mut lost = Vec::new();
+    pub(super) async fn heal_points(&mut self, state: &mut State) -> Result<Vec<HurtPoint>> {
+        let kind = ObjectKind::Point;
+        let mut damaged = Vec::new();
         for (id, point) in &state.body.points {
-            let kind = ObjectKind::Point;
             match self.shared.store.get(kind, &point.object, POINT_BYTES_MAX).await {
-                Err(error) if error.is_damage() => {
-                    let cure = self.heal(kind, &point.object, POINT_BYTES_MAX).await?.map(|_| Cure::Copied);
-                    if cure.is_none() && lost.len() < LISTED_MAX {
-                        let (vm_id, captured_at) = (point.vm_id, point.captured_at);
-                        lost.push(HurtPoint { id: *id, vm_id, captured_at, lost_bytes: None });
-                    }
-                    self.report.add(DamagedObject::Point(point.object), error.to_string(), cure);
-                }
+                Err(error) if error.is_damage() => damaged.push((*id, error)),
                 read => drop(read?),
             }
+        }
+        if !damaged.is_empty() {
+            *state = self.state_now().await?;
+        }
+        let mut lost = Vec::new();
+        for (id, error) in damaged {
+            // Purged meanwhile.
+            let Some(point) = state.body.points.get(&id) else { continue };
+            let cure = self.heal(kind, &point.object, POINT_BYTES_MAX).await?.map(|_| Cure::Copied);
+            if cure.is_none() && lost.len() < LISTED_MAX {
+                let (vm_id, captured_at) = (point.vm_id, point.captured_at);
+                lost.push(HurtPoint { id, vm_id, captured_at, lost_bytes: None });
+            }
+            self.report.add(DamagedObject::Point(point.object), error.to_string(), cure);
         }
         Ok(lost)
     }

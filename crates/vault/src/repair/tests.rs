@@ -1,3 +1,6 @@
+mod beside;
+mod loss;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use env::{Env, SeededEntropy, random};
@@ -7,7 +10,8 @@ use crate::{
     Cure, DamagedObject, ErrorKind, KeyFile, Monitor, NewSlot, RepairOptions, RepairReport, StoreLocation,
     Vault,
     fixture::{
-        FailingStore, MIB, back_up, key_file, noise, object, objects, open_in, restored, source, unlock,
+        FailingStore, MIB, back_up, key_file, noise, object, objects, open_in, open_write_only, restored,
+        source, unlock,
     },
 };
 
@@ -244,4 +248,23 @@ async fn a_repair_that_is_killed_anywhere_ends_well_when_run_again() {
         }
         assert!(puts > 3, "{puts}");
     }
+}
+
+#[tokio::test]
+async fn a_host_that_only_writes_heals_all_but_lost_segments() {
+    let (vault, store, copy) = vault_and_copy().await;
+    let sound = snapshot(&store).await;
+    let segments: Vec<Path> =
+        objects(&*store).await.into_iter().filter(|path| path.as_ref().starts_with("index/")).collect();
+    let pack = objects(&*store).await.into_iter().find(|path| path.as_ref().starts_with("packs/")).unwrap();
+    for path in segments.iter().chain([&pack]) {
+        store.delete(path).await.unwrap();
+    }
+    let writer = open_write_only(store.clone(), &vault, 9).await;
+    let report = repair(&writer, &[]).await;
+    assert_eq!(report.healed_count, 0, "{report:?}");
+    assert_eq!(report.finding_count, segments.len() as u64, "{report:?}");
+    let report = repair(&writer, &[at(&copy)]).await;
+    assert_eq!(report.healed_count, report.finding_count, "{report:?}");
+    assert_eq!(snapshot(&store).await, sound);
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use object_store::{ObjectStoreExt, PutMode, path::Path};
 
 use super::{FIRST_WAIT, Store, TRIES, absent_as_none, classify};
-use crate::{ErrorKind, Result};
+use crate::{ErrorKind, Result, location::directory, pool::BufferPool};
 
 /// What became of a creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,8 @@ impl Store {
         loop {
             tries_left -= 1;
             let put = self.inner.put_opts(&path, bytes.clone().into(), PutMode::Create.into()).await;
-            // Clients try again by themselves: that there is an object already may be the second word on our own.
+            // Clients try again by themselves: that there is an object already may be the second word on our own. Only when
+            // the store says so it is durable; what failed may be there, and gone after a power cut.
             let failure = match put {
                 Ok(_) => return Ok(Created::New),
                 Err(source)
@@ -45,7 +46,11 @@ impl Store {
                 Err(source) => return Err(self.error(&what(), source)),
             };
             match self.holds(&path, &bytes).await {
-                Ok(Some(true)) => return Ok(Created::New),
+                Ok(Some(true)) if classify(&failure) == ErrorKind::AlreadyExists => {
+                    self.flush_folder_of(&path).await?;
+                    return Ok(Created::New);
+                }
+                Ok(Some(true)) => {}
                 Ok(Some(false)) => return Ok(Created::Exists),
                 Ok(None) => {}
                 Err(source) if classify(&source) == ErrorKind::Unreachable => {}
@@ -89,7 +94,8 @@ impl Store {
 
     /// A part of an object, exactly as long as asked for.
     pub(crate) async fn get_named_range(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
-        self.get_range(&self.named_path(name), range, name).await
+        let buffers = BufferPool::of_capacity(0);
+        self.get_range(&self.named_path(name), range, name, &buffers).await.map(Bytes::from_owner)
     }
 
     /// The names of the objects in a folder, relative to it, and their sizes in bytes; sorted by name. Fails rather than
@@ -110,6 +116,15 @@ impl Store {
     /// Deletes an object; one that is not there is no error.
     pub(crate) async fn delete_named(&self, name: &str) -> Result<()> {
         self.delete_at(&self.named_path(name), name).await
+    }
+
+    /// Makes the name of an object durable which is there, but whose creation may have failed after that. Stores other than
+    /// directories of this host have done so before they say that it is there.
+    async fn flush_folder_of(&self, path: &Path) -> Result<()> {
+        match &self.directory {
+            Some(directory) => directory::flush_folders(directory, path).await,
+            None => Ok(()),
+        }
     }
 
     /// Whether the object has these bytes; none where there is no object.

@@ -44,6 +44,19 @@ async fn whose_object_it_is_shows_when_answers_are_lost() {
     assert_eq!(store.get_named("log/1", 4).await.unwrap().unwrap(), &b"mine"[..]);
 }
 
+/// What failed may be in the memory of the store alone: only when it says itself that the object is there, it has flushed it.
+#[tokio::test]
+async fn a_creation_without_an_answer_is_asked_for_again() {
+    let odd = Arc::new(OddStore::new(Arc::new(InMemory::new()), Oddity::LosesAnswers(1)));
+    let store = open(&StoreLocation::at_hand(odd.clone())).await;
+    assert_eq!(store.create_named("log/1", &b"mine"[..]).await.unwrap(), Created::New);
+    assert_eq!(odd.creations(), 2);
+    let odd = Arc::new(OddStore::new(Arc::new(InMemory::new()), Oddity::LosesAnswers(u64::MAX)));
+    let error =
+        open(&StoreLocation::at_hand(odd)).await.create_named("log/1", &b"mine"[..]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
+}
+
 #[tokio::test]
 async fn a_creation_that_never_arrives_is_tried_again_and_given_up() {
     let inner = Arc::new(InMemory::new());
@@ -95,6 +108,7 @@ async fn old_remains_of_interrupted_writes_are_swept_and_nothing_else() {
     let digest = Digest::of(b"object").to_string();
     let packs = directory.path().join("packs/ab");
     fs::create_dir_all(&packs).unwrap();
+    fs::create_dir_all(directory.path().join("copied")).unwrap();
     let now = tempfile::tempfile_in(directory.path()).unwrap().metadata().unwrap().modified().unwrap();
     let two_days_ago = now - Duration::from_secs(2 * 24 * 3600);
     let write = |name: String, is_old: bool| {
@@ -105,14 +119,18 @@ async fn old_remains_of_interrupted_writes_are_swept_and_nothing_else() {
         }
         path
     };
-    let swept = [write(format!("packs/ab/{digest}#1"), true), write("config#12".into(), true)];
+    let swept = [
+        write(format!("packs/ab/{digest}#1"), true),
+        write(format!("copied/0000000000000007-{digest}#1"), true),
+        write("config#12".into(), true),
+    ];
     let kept = [
         write(format!("packs/ab/{digest}#2"), false),
         write(format!("packs/ab/{digest}"), true),
         write(format!("packs/ab/{digest}#x"), true),
         write("notes#1".into(), true),
     ];
-    assert_eq!(store.sweep_remains().await.unwrap(), 2);
+    assert_eq!(store.sweep_remains().await.unwrap(), 3);
     assert!(swept.iter().all(|path| !path.exists()));
     assert!(kept.iter().all(|path| path.exists()));
     assert_eq!(memory().await.sweep_remains().await.unwrap(), 0);

@@ -10,14 +10,40 @@ use crate::{
     ChunkId, Error, ErrorKind, Result,
     frame::FrameKind,
     index::{ChunkPlace, FramePlace},
+    keys::Keys,
     lru::Lru,
-    pack,
-    seal::Role,
+    pack::{self, Salt},
+    seal::{Role, Seal},
     sync,
 };
 
 /// Expanded frames that are kept, of about 1 MiB each.
 const FRAMES_KEPT: usize = 16;
+
+/// Seals of packs that are kept: reading a pack frame by frame agrees on its key once.
+const SEALS_KEPT: usize = 64;
+
+/// The seals of packs that were read last, by what they follow from.
+pub(crate) struct SealCache(Mutex<Lru<(FrameKind, Salt), Arc<Seal>>>);
+
+impl SealCache {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Lru::new(SEALS_KEPT)))
+    }
+
+    /// The seal of a pack.
+    ///
+    /// # Errors
+    /// As [`pack::seal`].
+    fn seal(&self, keys: &Keys, kind: FrameKind, salt: &Salt) -> Result<Arc<Seal>> {
+        if let Some(seal) = sync::lock(&self.0).get(&(kind, *salt)) {
+            return Ok(Arc::clone(seal));
+        }
+        let seal = Arc::new(pack::seal(keys, kind, salt)?);
+        sync::lock(&self.0).put((kind, *salt), Arc::clone(&seal));
+        Ok(seal)
+    }
+}
 
 /// Expanded frames, each fetched once however many ask for it at the same time.
 pub(crate) struct FrameCache(Mutex<Lru<u32, Arc<OnceCell<Bytes>>>>);
@@ -149,15 +175,15 @@ impl Shared {
             }
             _ => error,
         };
-        let sealed = self.store.get_pack_range(&frame.pack, range).await.map_err(missing)?;
+        let sealed = self.store.get_pack_range(&frame.pack, range, &self.sealed_frames).await;
+        let mut sealed = sealed.map_err(missing)?;
         let (shared, frame) = (Arc::clone(self), *frame);
         let expanded = self.env.threads.run(move || {
-            let mut bytes = Vec::from(sealed);
-            let seal = pack::seal(&shared.keys, frame.head.kind, &frame.salt)?;
+            let seal = shared.seals.seal(&shared.keys, frame.head.kind, &frame.salt)?;
             let number = u64::from(frame.number_in_pack);
             let damaged = || Error::corrupt(format!("frame {number} of pack {} is damaged", frame.pack));
-            seal.open(Role::Frame, number, &mut bytes).map_err(|_| damaged())?;
-            shared.decompressors.expand(&frame.head, bytes).map_err(|error| damaged().with_source(error))
+            let opened = seal.open_within(Role::Frame, number, &mut sealed).map_err(|_| damaged())?;
+            shared.decompressors.expand(&frame.head, opened).map_err(|error| damaged().with_source(error))
         });
         expanded.await?
     }

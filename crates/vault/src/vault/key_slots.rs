@@ -169,7 +169,7 @@ pub(super) async fn unlock(
 ) -> Result<Keys> {
     let kept = match unlock {
         Unlock::MasterKey(key) => Some(Keys::full(key.clone(), config.vault_id)),
-        Unlock::WriterKey(key) => Some(Keys::write_only(key.clone(), config.vault_id, config.reader_key)),
+        Unlock::WriterKey(key) => Some(Keys::write_only(key.clone(), config.vault_id)),
         Unlock::Passphrase(_) | Unlock::KeyFile(_) | Unlock::Identity(_) => None,
     };
     if let Some(keys) = kept {
@@ -180,7 +180,11 @@ pub(super) async fn unlock(
             return Err(wrong_key(store, false));
         }
         // Somebody who has the writer key made himself the reader of what is stored from now on.
-        return Err(Error::corrupt(format!("the vault's config in {} was altered", store.place())));
+        return Err(Error::corrupt(format!(
+            "the config of the vault in {} was altered: it makes somebody else the reader",
+            store.place()
+        ))
+        .with_guidance("see who can write to the store; heal the config with: holdfast vault repair"));
     }
     let found = read_slots(store, config.vault_id).await?;
     for (digest, error) in found.unusable {

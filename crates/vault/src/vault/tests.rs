@@ -53,7 +53,7 @@ async fn every_slot_and_every_kept_key_open_the_same_vault() {
         Unlock::KeyFile(KeyFile::generate(&SeededEntropy::new(1234))),
         Unlock::Identity(Identity::generate(&SeededEntropy::new(1234))),
         Unlock::MasterKey(MasterKey::from_bytes([1; 32])),
-        Unlock::WriterKey(WriterKey::from_bytes([1; 32])),
+        Unlock::WriterKey(WriterKey::new([1; 32], vault.config().reader_key)),
     ];
     for unlock in wrong {
         let error = open(&location, unlock).await.unwrap_err();

@@ -1,7 +1,14 @@
 //! Checking what is neither index nor data: the config, the key slots, the log.
 
 use super::{Damage, VerifyReport};
-use crate::{Result, keys::slot::SLOT_BYTES, log::LogPart, store::ObjectKind, vault::Shared};
+use crate::{
+    ErrorKind, Result,
+    config::{self, Config},
+    keys::slot::SLOT_BYTES,
+    log::LogPart,
+    store::ObjectKind,
+    vault::Shared,
+};
 
 pub(super) async fn check(shared: &Shared, report: &mut VerifyReport) -> Result<()> {
     if let Some(reason) = config_damage(shared).await? {
@@ -30,7 +37,14 @@ pub(crate) async fn config_damage(shared: &Shared) -> Result<Option<String>> {
     let expected = shared.config.encode(&shared.keys);
     match shared.store.read_config().await {
         Ok(bytes) if bytes == expected => Ok(None),
-        Ok(_) => Ok(Some("it is not the one that the vault was opened with".to_owned())),
+        Ok(bytes) => match Config::decode(&bytes) {
+            // What a newer release wrote is no damage.
+            Err(error) if error.kind() == ErrorKind::UnsupportedVersion && config::is_intact(&bytes) => {
+                Err(error)
+            }
+            Err(error) => Ok(Some(error.to_string())),
+            Ok(_) => Ok(Some("it is not the one that the vault was opened with".to_owned())),
+        },
         Err(error) if error.is_damage() => Ok(Some(error.to_string())),
         Err(error) => Err(error),
     }

@@ -5,7 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{Damage, LISTED_MAX, VerifyReport, VerifyScope};
@@ -14,6 +13,7 @@ use crate::{
     frame::FrameKind,
     index::ListedPack,
     pack::{FrameEntry, OpenPack, PACK_BYTES_MAX},
+    pool::BufferPool,
     seal::{Role, Seal},
     store::ObjectKind,
     vault::Shared,
@@ -54,9 +54,10 @@ pub(super) async fn check(
     }
 
     let at_once = shared.env.threads.parallelism().min(PACKS_AT_ONCE_MAX) + 1;
+    let buffers = &BufferPool::of_capacity(0);
     let mut checks = stream::iter(listed)
         .map(|(digest, size_bytes)| async move {
-            Ok::<_, Error>((digest, size_bytes, check_stored(shared, digest).await?))
+            Ok::<_, Error>((digest, size_bytes, check_stored(shared, digest, buffers).await?))
         })
         .buffer_unordered(at_once);
     let mut gone = Vec::new();
@@ -103,8 +104,8 @@ async fn missing(shared: &Shared, mut unseen: Vec<Digest>) -> Result<Vec<Digest>
     Ok(lost)
 }
 
-async fn check_stored(shared: &Arc<Shared>, digest: Digest) -> Result<CheckedPack> {
-    let bytes = match shared.store.get_unchecked(ObjectKind::Pack, &digest, PACK_BYTES_MAX).await {
+async fn check_stored(shared: &Arc<Shared>, digest: Digest, buffers: &BufferPool) -> Result<CheckedPack> {
+    let mut bytes = match shared.store.get_pooled(ObjectKind::Pack, &digest, PACK_BYTES_MAX, buffers).await {
         Ok(bytes) => bytes,
         Err(error) => {
             let damage = match error.kind() {
@@ -116,10 +117,11 @@ async fn check_stored(shared: &Arc<Shared>, digest: Digest) -> Result<CheckedPac
         }
     };
     let (shared, threads) = (Arc::clone(shared), shared.env.threads);
-    Ok(threads.run(move || check_bytes(&shared, digest, &bytes)).await?)
+    Ok(threads.run(move || check_bytes(&shared, digest, &mut bytes)).await?)
 }
 
-fn check_bytes(shared: &Shared, digest: Digest, bytes: &Bytes) -> CheckedPack {
+/// Checks a pack, and leaves its frames open.
+fn check_bytes(shared: &Shared, digest: Digest, bytes: &mut [u8]) -> CheckedPack {
     let mut checked = CheckedPack::default();
     let mut reasons = Vec::new();
     if Digest::of(bytes) != digest {
@@ -128,9 +130,9 @@ fn check_bytes(shared: &Shared, digest: Digest, bytes: &Bytes) -> CheckedPack {
     let mut lost = Vec::new();
     match OpenPack::parse(bytes, &shared.keys) {
         Ok(pack) => {
-            for (number, (frame, sealed)) in pack.frames.iter().enumerate() {
+            for (number, (frame, place)) in pack.frames.iter().enumerate() {
                 checked.chunks += frame.chunks.len() as u64;
-                lost.extend(lost_chunks(shared, &pack.seal, number as u64, frame, sealed));
+                lost.extend(lost_chunks(shared, &pack.seal, number as u64, frame, &mut bytes[place.clone()]));
             }
         }
         Err(error) if error.kind() == ErrorKind::WrongKey => checked.digest_only = true,
@@ -148,22 +150,27 @@ fn check_bytes(shared: &Shared, digest: Digest, bytes: &Bytes) -> CheckedPack {
     checked
 }
 
-/// The chunks of a frame that cannot be had.
-fn lost_chunks(shared: &Shared, seal: &Seal, number: u64, frame: &FrameEntry, sealed: &[u8]) -> Vec<ChunkId> {
-    let mut bytes = sealed.to_vec();
-    let opened = seal.open(Role::Frame, number, &mut bytes).is_ok();
-    let expanded = if opened { shared.decompressors.expand(&frame.head, bytes).ok() } else { None };
-    let expanded = expanded.unwrap_or_default();
-    let mut rest = &expanded[..];
-    let is_lost = |(id, length_bytes): &(ChunkId, u32), kind: FrameKind| match rest
-        .split_at_checked(*length_bytes as usize)
-    {
-        Some((chunk, later)) => {
-            rest = later;
-            shared.keys.chunk_id(kind, chunk) != *id
-        }
-        None => true,
+/// The chunks of a frame that cannot be had. Opens the frame where it is.
+fn lost_chunks(
+    shared: &Shared,
+    seal: &Seal,
+    number: u64,
+    frame: &FrameEntry,
+    sealed: &mut [u8],
+) -> Vec<ChunkId> {
+    let lost_in = |mut rest: &[u8]| {
+        let mut is_lost = |id: &ChunkId, length_bytes: u32| match rest.split_at_checked(length_bytes as usize)
+        {
+            Some((chunk, later)) => {
+                rest = later;
+                shared.keys.chunk_id(frame.head.kind, chunk) != *id
+            }
+            None => true,
+        };
+        let lost = frame.chunks.iter().filter(|(id, length_bytes)| is_lost(id, *length_bytes));
+        lost.map(|(id, _)| *id).collect()
     };
-    let mut is_lost = is_lost;
-    frame.chunks.iter().filter(|chunk| is_lost(chunk, frame.head.kind)).map(|(id, _)| *id).collect()
+    let opened = seal.open_within(Role::Frame, number, sealed).ok();
+    let lost = opened.and_then(|opened| shared.decompressors.expand_for(&frame.head, opened, lost_in).ok());
+    lost.unwrap_or_else(|| frame.chunks.iter().map(|(id, _)| *id).collect())
 }

@@ -15,11 +15,12 @@ use crate::{
 impl Writer {
     /// Makes everything that was stored durable and then commits the point: packs, index segments, the point's object, and
     /// at last the entry of the log that makes it a point. It exists when this returns, and after an error it may exist
-    /// only if the store lost its answer.
+    /// only if the store lost its answer: who then commits the same again finds it there, and nothing is done twice.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] when the point's maps are not in this vault. [`ErrorKind::Overtaken`] when garbage was
-    /// collected meanwhile, and this writer relied on some of it: a new writer stores it again.
+    /// collected meanwhile, and this writer relied on some of it, or when the store was put back to an earlier time: a new
+    /// writer stores it again.
     pub async fn commit(mut self, point: PointRecord) -> Result<PointRecord> {
         self.check_unbroken()?;
         self.packer.flush().await?;
@@ -38,8 +39,16 @@ impl Writer {
             captured_at: point.summary.captured_at,
             roots: point.maps.iter().filter_map(|map| map.root).collect(),
         };
+        let mut slept = None;
         loop {
             let state = self.shared.refresh().await?.state;
+            if is_committed(&state, &new_point) {
+                return Ok(point);
+            }
+            if let Some(error) = slept {
+                return Err(error);
+            }
+            self.shared.log.check_follows(&state, &self.base).await?;
             if state.body.collected > self.collected && !self.shared.has_flaw(Flaw::WriterSkipsOutlive) {
                 self.outlive(&state, &point, object).await?;
                 continue;
@@ -49,12 +58,20 @@ impl Writer {
                 segments: self.packer.unlisted_segments().to_vec(),
                 settled: self.packer.loose_segments().to_vec(),
             };
-            if let Appended::Done(state) = self.shared.log.try_append(&state, change).await? {
-                // The point is committed; an index that does not follow now follows later.
-                if let Err(error) = self.shared.follow(&state).await {
-                    tracing::warn!(%error, "the index could not be brought up to date");
+            // Retention runs from here: by the later of two clocks, so that one that is slow does not shorten it.
+            let at = self.shared.log.moment().await?;
+            match self.shared.log.try_append_at(&state, change, at).await {
+                Ok(Appended::Done(state)) => {
+                    // The point is committed; an index that does not follow now follows later.
+                    if let Err(error) = self.shared.follow(&state).await {
+                        tracing::warn!(%error, "the index could not be brought up to date");
+                    }
+                    return Ok(point);
                 }
-                return Ok(point);
+                Ok(Appended::Overtaken) => {}
+                // The vault tells whether it took effect.
+                Err(error) if error.kind() == ErrorKind::Overtaken => slept = Some(error),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -79,6 +96,13 @@ impl Writer {
         self.collected = state.body.collected;
         Ok(())
     }
+}
+
+/// Whether the point is in the vault already, by a try whose answer was lost.
+fn is_committed(state: &State, point: &NewPoint) -> bool {
+    state.body.points.get(&point.id).is_some_and(|known| {
+        (known.vm_id, known.captured_at, &known.roots) == (point.vm_id, point.captured_at, &point.roots)
+    })
 }
 
 /// The error of a writer whose ground was collected.

@@ -18,8 +18,11 @@ use crate::{
     vault::Shared,
 };
 
-/// Packs that are on their way to the store at once.
+/// Packs that are on their way to a store at once: its answers take long, compared with filling the next pack.
 const UPLOADS_AT_ONCE: usize = 2;
+
+/// The same where the store is this host's own disk.
+const LOCAL_UPLOADS_AT_ONCE: usize = 1;
 
 /// The most frames that are compressed at once, whatever the number of processors: each takes 2 MiB.
 const COMPRESSORS_MAX: usize = 8;
@@ -45,6 +48,8 @@ pub(super) struct Packer {
     packs: Vec<Digest>,
     /// Index segments that the log names already.
     loose: Vec<Digest>,
+    /// The vault when the writer was started.
+    base: Arc<State>,
     /// The last collection that is known to have left the packs alone.
     collected: Sequence,
     stored_bytes: u64,
@@ -53,7 +58,7 @@ pub(super) struct Packer {
 }
 
 impl Packer {
-    pub(super) fn new(shared: Arc<Shared>, frame_buffers: BufferPool, collected: Sequence) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, frame_buffers: BufferPool, base: Arc<State>) -> Self {
         let config = &shared.config;
         let compressors = Arc::new(Compressors::new(config.compression_level, frame_buffers));
         let pack_buffers = BufferPool::of_capacity((config.pack_bytes + config.data_frame_bytes) as usize);
@@ -68,7 +73,8 @@ impl Packer {
             segments: Vec::new(),
             packs: Vec::new(),
             loose: Vec::new(),
-            collected,
+            collected: base.body.collected,
+            base,
             stored_bytes: 0,
             is_repacking: false,
         }
@@ -76,7 +82,7 @@ impl Packer {
 
     /// One whose segments stay out of the log until a collection names them.
     pub(super) fn for_repacking(shared: Arc<Shared>, frame_buffers: BufferPool) -> Self {
-        Self { is_repacking: true, ..Self::new(shared, frame_buffers, Sequence::default()) }
+        Self { is_repacking: true, ..Self::new(shared, frame_buffers, Arc::new(State::empty())) }
     }
 
     /// Bytes put into packs so far.
@@ -128,6 +134,7 @@ impl Packer {
     pub(super) async fn list_segments(&mut self, state: &State) -> Result<()> {
         let mut state = Arc::new(state.clone());
         while !self.segments.is_empty() {
+            self.shared.log.check_follows(&state, &self.base).await?;
             if state.body.collected > self.collected {
                 let packs = self.packs.iter().map(|pack| (ObjectKind::Pack, pack));
                 let segments = self.segments.iter().map(|segment| (ObjectKind::IndexSegment, segment));
@@ -179,7 +186,8 @@ impl Packer {
     }
 
     async fn upload(&mut self, pack: SealedPack) -> Result<()> {
-        while self.uploads.len() >= UPLOADS_AT_ONCE {
+        let at_once = if self.shared.store.is_local() { LOCAL_UPLOADS_AT_ONCE } else { UPLOADS_AT_ONCE };
+        while self.uploads.len() >= at_once {
             self.finish_upload().await?;
         }
         let shared = Arc::clone(&self.shared);

@@ -1,16 +1,18 @@
 use std::sync::Arc;
 
 use image::{ByteRange, FaultyImage, MemoryImage, conformance};
-use object_store::{ObjectStoreExt, memory::InMemory};
+use object_store::{ObjectStoreExt, memory::InMemory, path::Path};
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     DiskMap, DiskSource, ErrorKind, Monitor,
     fixture::{
-        FailingStore, MIB, back_up, changed_source, create_in, memory_vault, noise, objects, open_in,
+        FailingStore, MIB, back_up, changed_source, create_in, memory_vault, noise, object, objects, open_in,
         open_write_only, point, read_whole, restored, source,
+        world::{World, id},
     },
+    log::Change,
     tree::REGION_BYTES,
 };
 
@@ -420,4 +422,110 @@ async fn a_host_that_only_writes_stores_again_what_was_lost() {
     let compared = DiskSource { parent: Some(first.map), ..source(&bytes) };
     assert_eq!(back_up(&host, 2, compared).await.unwrap().map, first.map);
     assert!(restored(&open_in(store, 3).await, &first.map).await.unwrap() == bytes);
+}
+
+/// A writer whose answer was lost begins anew, and finds that it has done it.
+#[tokio::test]
+async fn a_point_is_committed_once_however_often_it_is_tried() {
+    let (vault, _) = memory_vault().await;
+    let stored = back_up(&vault, 1, source(&noise(1, MIB))).await.unwrap();
+    let again = back_up(&vault, 1, source(&noise(1, MIB))).await.unwrap();
+    assert_eq!(again.map, stored.map);
+    let error = back_up(&vault, 1, source(&noise(2, MIB))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert_eq!(vault.points().await.unwrap().points.len(), 1);
+}
+
+/// Others go on, and make the log short, at any moment of a commit.
+#[tokio::test]
+async fn a_commit_fails_only_where_it_had_no_effect() {
+    for number in 0.. {
+        let (world, vault) = World::new().await;
+        let view = world.view();
+        let mut writer = world.open_by(view.clone()).await.writer().await.unwrap();
+        let stored = writer.store_disk(source(&noise(1, 9000)), &Monitor::default()).await.unwrap();
+        let others = vault.clone();
+        view.let_happen_before(
+            number,
+            Box::pin(async move {
+                let log = &others.shared.log;
+                for _ in 0..3 {
+                    let state = log.append(Change::Index { segments: Vec::new() }).await.unwrap();
+                    log.trim(&state).await.unwrap();
+                }
+            }),
+        );
+        let committed = writer.commit(point(1, &stored)).await;
+        if !view.has_happened() {
+            break;
+        }
+        let is_there = vault.point(id(1)).await.is_ok();
+        assert_eq!(committed.is_ok(), is_there, "{number} {committed:?}");
+    }
+}
+
+/// Puts a store back to what it was.
+async fn put_back(store: &InMemory, earlier: &[(Path, Vec<u8>)]) {
+    for path in objects(store).await {
+        store.delete(&path).await.unwrap();
+    }
+    for (path, bytes) in earlier {
+        store.put(path, bytes.clone().into()).await.unwrap();
+    }
+}
+
+async fn everything(store: &InMemory) -> Vec<(Path, Vec<u8>)> {
+    let mut all = Vec::new();
+    for path in objects(store).await {
+        let bytes = object(store, &path).await;
+        all.push((path, bytes));
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_store_that_is_put_back_to_an_earlier_time_takes_nobody_by_surprise() {
+    // The store is as it was, somebody else has gone on a little, or further than this handle had come.
+    for others in 0..4 {
+        let (vault, store) = memory_vault().await;
+        back_up(&vault, 1, source(&noise(1, MIB))).await.unwrap();
+        let earlier = everything(&store).await;
+        for number in 2..4 {
+            back_up(&vault, number, source(&noise(number.into(), MIB))).await.unwrap();
+        }
+        let mut writer = vault.writer().await.unwrap();
+        let stored = writer.store_disk(source(&noise(3, MIB)), &Monitor::default()).await.unwrap();
+        put_back(&store, &earlier).await;
+        for number in 0..others {
+            let other = open_in(store.clone(), 50 + u64::from(number)).await;
+            back_up(&other, 20 + number, source(&noise(20 + u64::from(number), MIB))).await.unwrap();
+        }
+
+        let error = writer.commit(point(9, &stored)).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Overtaken && error.is_retryable(), "{others}: {error}");
+        assert!(error.to_string().contains("put back"), "{others}: {error}");
+        // What the handle saw before is not there: it is stored again.
+        let stored = back_up(&vault, 9, source(&noise(3, MIB))).await.unwrap();
+        assert!(stored.stored_bytes > MIB as u64 / 2);
+        let opened = open_in(store.clone(), 60).await;
+        assert!(restored(&opened, &stored.map).await.unwrap() == noise(3, MIB));
+        assert_eq!(opened.points().await.unwrap().points.len(), 2 + usize::from(others));
+        assert!(opened.verify(&Monitor::default()).await.unwrap().is_clean());
+    }
+}
+
+#[tokio::test]
+async fn an_entry_that_follows_one_that_is_gone_is_taken_back() {
+    let (vault, store) = memory_vault().await;
+    let earlier = everything(&store).await;
+    for number in 1..3 {
+        back_up(&vault, number, source(&noise(number.into(), MIB))).await.unwrap();
+    }
+    let state = vault.shared.log.refresh().await.unwrap();
+    put_back(&store, &earlier).await;
+    let appended = vault.shared.log.try_append(&state, Change::Index { segments: Vec::new() }).await;
+    assert_eq!(appended.unwrap_err().kind(), ErrorKind::Overtaken);
+    let opened = open_in(store.clone(), 60).await;
+    assert!(opened.verify(&Monitor::default()).await.unwrap().is_clean());
+    back_up(&opened, 3, source(&noise(3, MIB))).await.unwrap();
 }

@@ -4,7 +4,7 @@ use env::{Clock, SystemClock};
 use model::Timestamp;
 use object_store::ObjectStoreExt;
 use testkit::stores::S3Server;
-use vault::{ErrorKind, ObjectLock, RetentionMode, StoreLocation};
+use vault::{ErrorKind, ObjectLock, RetentionMode, StoreLocation, Verdict};
 
 const HOUR_US: i64 = 3_600_000_000;
 
@@ -46,4 +46,15 @@ async fn a_retention_is_extended() {
     assert!(head.contains(&format!("x-amz-object-lock-retain-until-date: {until}")), "{until}: {head}");
     // The server answers with the object: that is not taken for an object without retention.
     assert_eq!(lock.retained_until("points/one").await.unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn a_probe_says_whether_the_bucket_locks_what_is_in_it() {
+    let server = S3Server::start().await.unwrap();
+    for (name, locks, word) in [("open", false, "no Object Lock"), ("locked", true, "no rule")] {
+        let report = vault::probe(&bucket(&server, name, locks).await, &env::Env::system()).await.unwrap();
+        let check = report.checks.iter().find(|check| check.name == "object lock").unwrap();
+        assert!(matches!(&check.verdict, Verdict::Noted(told) if told.contains(word)), "{report:#?}");
+        assert!(report.is_fit());
+    }
 }

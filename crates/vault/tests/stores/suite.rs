@@ -26,7 +26,8 @@ const MANY: usize = 3_000;
 
 pub async fn run(location: &StoreLocation) {
     let report = vault::probe(location, &Env::system()).await.unwrap();
-    assert!(report.checks.iter().all(|check| check.verdict == Verdict::Passed), "{report:#?}");
+    let mut needed = report.checks.iter().filter(|check| check.name != "object lock");
+    assert!(needed.all(|check| check.verdict == Verdict::Passed), "{report:#?}");
     assert!(report.checks.len() >= 7, "{report:#?}");
     assert!(report.clock_skew_us.is_some(), "{report:#?}");
     assert_eq!(names(location).await, BTreeSet::new(), "a probe leaves nothing behind");

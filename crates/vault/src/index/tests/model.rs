@@ -144,7 +144,7 @@ fn check(index: &Arc<Index>, model: &Model) {
     let frozen = index.freeze();
     let mut shown = BTreeMap::new();
     let mut chosen = BTreeSet::new();
-    let show = |ordinal, id, place: ChunkPlace| {
+    let show = |ordinal, id, place: ChunkPlace, _| {
         shown.insert((id, place.frame), place);
         chosen.extend((frozen.ordinal(&id)? == Some(ordinal)).then_some((id, place.frame)));
         Ok(())
@@ -198,7 +198,7 @@ fn run(index: Index, steps: Vec<Step>) {
         check(&index, &model);
         if let Some((guard, then)) = &frozen {
             guard
-                .for_each(|ordinal, id, place| {
+                .for_each(|ordinal, id, place, _| {
                     let before = then.iter().find(|(_, known)| *known == ordinal);
                     assert!(before.is_none_or(|(known, _)| *known == place), "{id} has another number now");
                     Ok(())

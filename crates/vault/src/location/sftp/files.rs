@@ -75,6 +75,8 @@ pub(super) async fn create(session: &Session, path: &str, payload: PutPayload) -
         Err(error @ SftpError::Status(_)) => {
             // Version 3 of the protocol has no status for what exists.
             if exists(session, path).await? {
+                // It may be ours, by a try that failed before this.
+                sync_parent(session, path).await?;
                 return Err(already_exists(path, error));
             }
             // The file system knows no links.
@@ -88,7 +90,10 @@ pub(super) async fn create(session: &Session, path: &str, payload: PutPayload) -
 async fn create_in_place(session: &Session, path: &str, payload: &PutPayload) -> StoreResult<()> {
     match write_with_directories(session, path, payload).await {
         Ok(()) => sync_parent(session, path).await,
-        Err(error @ SftpError::Status(_)) if exists(session, path).await? => Err(already_exists(path, error)),
+        Err(error @ SftpError::Status(_)) if exists(session, path).await? => {
+            sync_parent(session, path).await?;
+            Err(already_exists(path, error))
+        }
         Err(error) => Err(write_failed(session, path, payload, error).await),
     }
 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use model::{PointId, VaultSettings};
+use model::{PointId, Timestamp, VaultSettings};
 use object_store::{ObjectStoreExt, memory::InMemory, path::Path};
 
 use crate::{
@@ -69,7 +69,7 @@ async fn a_damaged_or_lost_entry_hides_no_point_and_keeps_writers_out() {
 async fn a_damaged_state_without_entries_hides_no_point() {
     let (vault, store, stored) = three_points().await;
     let log = &vault.shared.log;
-    log.trim(&log.refresh().await.unwrap()).await.unwrap();
+    log.trim_all(&log.refresh().await.unwrap()).await.unwrap();
     flip(&store, &Path::from(Sequence(4).state_name())).await;
     assert_readable(&store, &stored).await;
     let report = open_in(store.clone(), 6).await.verify(&Monitor::default()).await.unwrap();
@@ -85,7 +85,7 @@ async fn a_damaged_state_that_the_entries_say_again_costs_nothing() {
     let known = vault.shared.log.refresh().await.unwrap();
     vault.shared.log.write_state(&known).await.unwrap();
     flip(&store, &Path::from(Sequence(4).state_name())).await;
-    let salvaged = open_in(store.clone(), 6).await.shared.log.salvage().await.unwrap();
+    let salvaged = open_in(store.clone(), 6).await.shared.log.salvage(Timestamp::default()).await.unwrap();
     assert_eq!(salvaged, *known);
     assert!(!salvaged.is_salvaged);
 }
@@ -98,13 +98,13 @@ async fn where_in_doubt_a_point_is_not_deleted() {
     let log = &vault.shared.log;
     log.append(Change::Delete { points: point.clone() }).await.unwrap();
     log.append(Change::Undelete { points: point }).await.unwrap();
-    log.append(Change::Settings(VaultSettings { soft_delete_days: 3, ..VaultSettings::default() }))
+    log.append(Change::Settings(VaultSettings { soft_delete_days: 30, ..VaultSettings::default() }))
         .await
         .unwrap();
     flip(&store, &entry(6)).await;
     assert_readable(&store, &stored).await;
-    let salvaged = open_in(store.clone(), 7).await.shared.log.salvage().await.unwrap();
-    assert_eq!((salvaged.sequence, salvaged.body.settings.soft_delete_days), (Sequence(7), 3));
+    let salvaged = open_in(store.clone(), 7).await.shared.log.salvage(Timestamp::default()).await.unwrap();
+    assert_eq!((salvaged.sequence, salvaged.body.settings.soft_delete_days), (Sequence(7), 30));
     let refused = vault.shared.log.try_append(&salvaged, Change::Index { segments: Vec::new() }).await;
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Corrupt);
 }

@@ -202,14 +202,15 @@ async fn more_slots_than_are_read_say_so() {
 
 #[tokio::test]
 async fn a_config_that_makes_a_stranger_the_reader_is_refused() {
-    // Who stole a writer key can prove a config, but nobody who can read believes it.
+    // Who stole a writer key can prove a config, but nobody believes it: the hosts that only back up neither.
     let store = Arc::new(InMemory::new());
     let vault = create_in(store.clone()).await;
     let stranger = crate::keys::Keys::full(crate::MasterKey::from_bytes([6; 32]), vault.id());
     let config = crate::Config { reader_key: stranger.reader_key(), ..vault.config().clone() };
     let bytes = config.encode(&vault.shared.keys);
     store.put(&Path::from("config"), bytes.into()).await.unwrap();
-    for unlock in [unlock(), vault.kept_key().into()] {
+    let writer = vault.writer_key().to_text().parse().map(Unlock::WriterKey).unwrap();
+    for unlock in [unlock(), vault.kept_key().into(), writer] {
         assert_eq!(open(&store, unlock).await.unwrap_err().kind(), ErrorKind::Corrupt);
     }
 }

@@ -1,0 +1,120 @@
+//! What is fuzzed: the decoders of the vault's formats, and of NBD's messages.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+use nbd::codec::{handshake as hs, transmission as tx};
+
+/// What a decoder says: why it refuses its input, if it does.
+type Decode = Box<dyn Fn(&[u8]) -> Result<(), String> + Send + Sync>;
+
+/// A decoder.
+pub struct Target {
+    /// Its name.
+    pub name: String,
+    pub(crate) decode: Decode,
+    /// Inputs that it accepts.
+    pub examples: Vec<Vec<u8>>,
+    /// Bytes of memory that it may take whatever its input.
+    pub(crate) fixed_bytes: usize,
+}
+
+impl Target {
+    /// A decoder that accepts these examples.
+    #[must_use]
+    pub fn new(
+        name: impl Into<String>,
+        decode: impl Fn(&[u8]) -> Result<(), String> + Send + Sync + 'static,
+        examples: Vec<Vec<u8>>,
+    ) -> Self {
+        Self { name: name.into(), decode: Box::new(decode), examples, fixed_bytes: FIXED_BYTES }
+    }
+}
+
+/// Bytes of memory that any decoder may take: errors have messages.
+const FIXED_BYTES: usize = 64 << 10;
+
+/// All of them.
+///
+/// # Errors
+/// When an example cannot be read.
+pub fn targets() -> Result<Vec<Target>> {
+    let mut targets = vault::fuzz::DECODERS.iter().map(of_vault).collect::<Result<Vec<_>>>()?;
+    targets.extend(of_nbd());
+    Ok(targets)
+}
+
+fn of_vault(decoder: &vault::fuzz::Decoder) -> Result<Target> {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vault/golden");
+    let read = |name: &&str| {
+        let path = golden.join(name);
+        fs::read(&path).with_context(|| format!("reading {}", path.display()))
+    };
+    let mut examples = decoder.examples.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let mut fixed_bytes = FIXED_BYTES;
+    if decoder.name == "frame" {
+        // Nothing but a full frame is accepted, and no golden file holds what zstd may come to compress better.
+        examples.push(zstd::bulk::compress(&b"frames, ".repeat(512 << 10), 1)?);
+        fixed_bytes += 4 << 20;
+    }
+    let decode = decoder.decode;
+    let decode = move |bytes: &[u8]| decode(bytes).map_err(|error| error.to_string());
+    Ok(Target { fixed_bytes, ..Target::new(decoder.name, decode, examples) })
+}
+
+fn of_nbd() -> Vec<Target> {
+    let encoded = |encode: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = Vec::new();
+        encode(&mut bytes);
+        bytes
+    };
+    let export = || "disk-0".to_owned();
+    let option = hs::OptionHeader { code: hs::OptionCode::GO, length_bytes: 7 };
+    let reply = hs::OptionReplyHeader { code: hs::OptionCode::GO, kind: hs::ReplyKind::ACK, length_bytes: 0 };
+    let go = hs::GoRequest { export: export(), infos: vec![hs::Info::BLOCK_SIZE] };
+    let contexts =
+        hs::MetaContextRequest { export: export(), contexts: vec![nbd::BASE_ALLOCATION.to_owned()] };
+    let context = hs::MetaContext { id: 1, name: nbd::BASE_ALLOCATION.to_owned() };
+    let sizes = hs::BlockSizes { minimum_bytes: 1, preferred_bytes: 4096, maximum_bytes: 32 << 20 };
+    let (cookie, offset_bytes) = (tx::Cookie(1), 1 << 32);
+    let request =
+        tx::Request { flags: 0, command: tx::Command::READ, cookie, offset_bytes, length_bytes: 4096 };
+    let simple = tx::ReplyHeader::Simple { cookie, error: tx::ErrorCode::IO };
+    let chunk = tx::ReplyHeader::Chunk { cookie, is_last: true, kind: tx::ChunkKind::NONE, length_bytes: 0 };
+    let descriptor = tx::BlockDescriptor { length_bytes: 4096, flags: 1 };
+    let status = tx::BlockStatus { context_id: 1, descriptors: vec![descriptor; 3] };
+    let error = tx::ChunkError { code: tx::ErrorCode::IO, message: "no".to_owned() };
+    let hole = tx::Hole { offset_bytes, length_bytes: 4096 };
+    vec![
+        nbd(
+            "greeting",
+            hs::Greeting::decode,
+            vec![encoded(&|out| hs::Greeting { flags: hs::HandshakeFlags(3) }.encode(out))],
+        ),
+        nbd("option", hs::OptionHeader::decode, vec![encoded(&|out| option.encode(out))]),
+        nbd("option-reply", hs::OptionReplyHeader::decode, vec![encoded(&|out| reply.encode(out))]),
+        nbd("go", hs::GoRequest::decode, vec![encoded(&|out| go.encode(out))]),
+        nbd("contexts", hs::MetaContextRequest::decode, vec![encoded(&|out| contexts.encode(out))]),
+        nbd("context", hs::MetaContext::decode, vec![encoded(&|out| context.encode(out))]),
+        nbd("server", hs::decode_server, vec![encoded(&|out| hs::encode_server("disk-0", out))]),
+        nbd("info", hs::Info::decode, vec![encoded(&|out| hs::Info::BlockSizes(sizes).encode(out))]),
+        nbd("request", tx::Request::decode, vec![request.encode().to_vec()]),
+        nbd(
+            "reply",
+            tx::ReplyHeader::decode,
+            vec![encoded(&|out| simple.encode(out)), encoded(&|out| chunk.encode(out))],
+        ),
+        nbd("block-status", tx::BlockStatus::decode, vec![encoded(&|out| status.encode(out))]),
+        nbd("chunk-error", tx::ChunkError::decode, vec![encoded(&|out| error.encode(out))]),
+        nbd("hole", tx::Hole::decode, vec![encoded(&|out| hole.encode(out))]),
+    ]
+}
+
+fn nbd<T: 'static>(
+    name: &str,
+    decode: fn(&[u8]) -> Result<T, nbd::codec::Malformed>,
+    examples: Vec<Vec<u8>>,
+) -> Target {
+    let decode = move |bytes: &[u8]| decode(bytes).map(drop).map_err(|error| error.to_string());
+    Target::new(format!("nbd-{name}"), decode, examples)
+}
