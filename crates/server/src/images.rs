@@ -26,8 +26,6 @@ pub(crate) enum Source {
 
 /// An image that is open.
 pub(crate) struct OpenImage {
-    /// The disk's name within its VM; none for a file.
-    pub(crate) disk: Option<DiskName>,
     pub(crate) image: Arc<dyn DiskImage>,
     /// The same, where it is a disk in a vault.
     in_vault: Option<Arc<VaultImage>>,
@@ -74,7 +72,7 @@ impl Source {
         match self {
             Self::File(path) => {
                 let image = Arc::new(image_formats::open_image(path, None).await?);
-                Ok(vec![OpenImage { disk: None, image, in_vault: None }])
+                Ok(vec![OpenImage { image, in_vault: None }])
             }
             Self::Point { found, disks } => {
                 let vault = open_vault_of(site, found).await?;
@@ -84,8 +82,8 @@ impl Source {
                         Failure::not_found(format!("the recovery point has no disk {disk}"))
                     })?;
                     let image = Arc::new(vault.image(map).await?);
-                    let (disk, in_vault) = (Some(disk.clone()), Some(Arc::clone(&image)));
-                    images.push(OpenImage { disk, image, in_vault });
+                    let in_vault = Some(Arc::clone(&image));
+                    images.push(OpenImage { image, in_vault });
                 }
                 Ok(images)
             }
