@@ -18,8 +18,11 @@ use crate::{
     ProtectRequest, RestoreDiskRequest, RestoreVmRequest, SiteView, StopVm, VaultView, VerifyRequest, VmView,
 };
 
+mod images;
 mod points;
 mod upkeep;
+
+pub use images::ImageData;
 
 /// The largest answer that the client takes, in bytes.
 const ANSWER_LIMIT_BYTES: usize = 64 << 20;

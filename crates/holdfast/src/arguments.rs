@@ -8,8 +8,17 @@ use model::{ByteCount, ParseByteCountError};
 
 use crate::{
     commands::{
-        backup::Backup, completion::Completion, job::JobCommand, point::PointCommand, protect::Protect,
-        protect::Unprotect, rescue::Rescue, restore::RestoreCommand, vault::VaultCommand, vm::VmCommand,
+        backup::Backup,
+        completion::Completion,
+        image::{Diff, Export},
+        job::JobCommand,
+        point::PointCommand,
+        protect::Protect,
+        protect::Unprotect,
+        rescue::Rescue,
+        restore::RestoreCommand,
+        vault::VaultCommand,
+        vm::VmCommand,
     },
     output::Format,
 };
@@ -131,6 +140,14 @@ pub enum ClientCommand {
     /// Restores a VM, or one disk of it, from a recovery point. Where no server is left, see holdfast rescue.
     #[command(subcommand)]
     Restore(RestoreCommand),
+    /// Writes a disk to an image file of any format: raw, qcow2, VHD, VHDX, VMDK.
+    ///
+    /// Every byte is checked on the way, holes stay holes, and the file has its name only when all of it is durable.
+    Export(Export),
+    /// Shows where two images differ: points of one VM, of two, or image files.
+    ///
+    /// Of two points in one vault only what may differ is read. With -o json, a list of extents.
+    Diff(Diff),
     /// Jobs: backups, restores, copies and the upkeep of vaults, running and ended.
     #[command(subcommand)]
     Job(JobCommand),

@@ -3,6 +3,7 @@
 
 pub mod backup;
 pub mod completion;
+pub mod image;
 pub mod job;
 pub mod point;
 pub mod protect;
@@ -55,6 +56,8 @@ async fn ask_the_server(command: ClientCommand, context: &Context) -> Result<(),
         ClientCommand::Backup(backup) => backup.run(context).await,
         ClientCommand::Point(command) => command.run(context).await,
         ClientCommand::Restore(command) => command.run(context).await,
+        ClientCommand::Export(export) => export.run(context).await,
+        ClientCommand::Diff(diff) => diff.run(context).await,
         ClientCommand::Job(command) => command.run(context).await,
     }
 }

@@ -1,6 +1,7 @@
 //! What people see of the API's answers. Programs get the answers themselves, as JSON.
 
 mod copy;
+mod image;
 mod job;
 mod key;
 mod point;
@@ -16,6 +17,7 @@ mod vm;
 use serde::Serialize;
 
 pub use self::{
+    image::ExportPlan,
     job::progress,
     restore::{PlannedDisk, RestorePlan, disks_section},
     site::Status,

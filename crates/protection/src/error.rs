@@ -162,6 +162,7 @@ impl Cause for image_formats::Error {
             image_formats::ErrorKind::InUse => ErrorKind::Busy,
             image_formats::ErrorKind::Unsupported => ErrorKind::Unsupported,
             image_formats::ErrorKind::NoSpace => ErrorKind::NoSpace,
+            image_formats::ErrorKind::Image(kind) => of_image(kind),
             _ => ErrorKind::Failed,
         }
     }

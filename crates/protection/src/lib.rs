@@ -1,4 +1,4 @@
-//! Backup, restore and verification: the operations that join a capture to a vault.
+//! Backup, restore, export and verification: the operations that join a capture to a vault.
 //!
 //! This crate knows engines and seams, never an adapter's inside and never HTTP. An operation takes what it works on as
 //! arguments, tells a [`Monitor`] how far it is, and leaves nothing half-done behind: a backup that fails is no point, a
@@ -6,6 +6,7 @@
 
 mod backup;
 mod error;
+mod export;
 mod monitor;
 mod points;
 mod restore;
@@ -14,6 +15,7 @@ mod verify;
 
 pub use backup::{BackupOrder, backup};
 pub use error::{Error, ErrorKind, Result};
+pub use export::{DiskExport, ExportedDisk, export_disk};
 pub use monitor::{Monitor, vault_monitor};
 pub use points::{latest_capture, select_point};
 pub use restore::{

@@ -167,9 +167,23 @@ impl From<image_formats::Error> for Failure {
             image_formats::ErrorKind::Unsupported => Code::Invalid,
             image_formats::ErrorKind::Denied => Code::Denied,
             image_formats::ErrorKind::NoSpace => Code::NoSpace,
+            image_formats::ErrorKind::Image(image::ErrorKind::Corrupt) => Code::Damaged,
             _ => Code::Failed,
         };
         Self::of(code, &error, error.guidance())
+    }
+}
+
+impl From<image::Error> for Failure {
+    fn from(error: image::Error) -> Self {
+        let code = match error.kind() {
+            image::ErrorKind::OutOfBounds => Code::Invalid,
+            image::ErrorKind::Corrupt => Code::Damaged,
+            image::ErrorKind::NoSpace => Code::NoSpace,
+            image::ErrorKind::Gone => Code::Unreachable,
+            _ => Code::Failed,
+        };
+        Self::of(code, &error, None)
     }
 }
 

@@ -8,6 +8,7 @@ mod copies;
 mod directory;
 mod doctor;
 mod failure;
+mod images;
 mod jobs;
 mod keystore;
 mod points;

@@ -5,6 +5,7 @@
 mod copies;
 mod doctor;
 mod extract;
+mod images;
 mod jobs;
 mod keys;
 mod points;
@@ -39,6 +40,7 @@ use crate::{failure::Failure, site::Site};
         (name = "keys", description = "Keys of vaults."),
         (name = "points", description = "Recovery points."),
         (name = "restores", description = "Restores."),
+        (name = "images", description = "Disks of recovery points, and image files: exported, compared, read."),
         (name = "jobs", description = "Long work.")
     )
 )]
@@ -55,6 +57,7 @@ fn described() -> OpenApiRouter<Site> {
         .merge(keys::routes())
         .merge(points::routes())
         .merge(restores::routes())
+        .merge(images::routes())
         .merge(jobs::routes())
 }
 

@@ -24,8 +24,8 @@ const VM_LIMIT: Duration = Duration::from_secs(120);
 /// goes on in the background. A VM that cannot be reached now is cleaned up at its next backup.
 pub(crate) async fn clean_up(site: &Site) -> Result<()> {
     let mut interrupted = site.jobs.interrupted().await?;
-    for job in interrupted.iter().filter(|job| matches!(job.kind, JobKind::RestoreDisk | JobKind::RestoreVm))
-    {
+    let writes = [JobKind::RestoreDisk, JobKind::RestoreVm, JobKind::Export];
+    for job in interrupted.iter().filter(|job| writes.contains(&job.kind)) {
         clean_up_restore(site, job).await?;
     }
     site.jobs.end_interrupted(&mut interrupted).await?;

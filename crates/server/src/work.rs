@@ -4,6 +4,7 @@
 mod backup;
 mod collect;
 mod copy;
+mod export;
 mod repair;
 mod restore_disk;
 mod restore_vm;
@@ -20,6 +21,7 @@ pub(crate) use self::{
     backup::submit as backup,
     collect::submit as collect,
     copy::{subject as copy_subject, submit as copy},
+    export::submit as export,
     repair::submit as repair,
     restore_disk::submit as restore_disk,
     restore_vm::submit as restore_vm,
@@ -31,8 +33,8 @@ use crate::{
     site::Site,
 };
 
-/// What the request document of a restore holds, for whoever cleans up after it.
-#[derive(Debug, Serialize, Deserialize)]
+/// What the request document of a restore holds.
+#[derive(Debug, Serialize)]
 struct RestoreDocument {
     reference: String,
     /// The files that it writes.
@@ -40,11 +42,19 @@ struct RestoreDocument {
     format: DiskFormat,
     replace: bool,
     /// A directory that exists for this restore alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     own_directory: Option<PathBuf>,
 }
 
-/// The files that a restore wrote or was to write.
+/// What of a request document matters to whoever cleans up after the job.
+#[derive(Debug, Deserialize)]
+struct Written {
+    paths: Vec<PathBuf>,
+    #[serde(default)]
+    own_directory: Option<PathBuf>,
+}
+
+/// The files that a restore or an export wrote or was to write.
 pub(crate) fn written_paths(job: &Job) -> Vec<PathBuf> {
     document(job).map(|document| document.paths).unwrap_or_default()
 }
@@ -54,7 +64,7 @@ pub(crate) fn own_directory(job: &Job) -> Option<PathBuf> {
     document(job)?.own_directory
 }
 
-fn document(job: &Job) -> Option<RestoreDocument> {
+fn document(job: &Job) -> Option<Written> {
     serde_json::from_value(job.request.clone()).ok()
 }
 
@@ -93,7 +103,7 @@ fn check_absent(paths: &[PathBuf]) -> Result<()> {
     }
 }
 
-/// Fails when another unfinished restore writes one of these files.
+/// Fails when another unfinished job writes one of these files.
 fn check_unclaimed(site: &Site, paths: &[PathBuf]) -> Result<()> {
     for job in site.jobs.unfinished() {
         if let Some(path) = written_paths(&job).iter().find(|path| paths.contains(path)) {

@@ -1,5 +1,7 @@
 //! A disk in a vault as an image: randomly readable, every byte checked.
 
+mod compare;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

@@ -4,7 +4,9 @@ use model::{JobId, JobKind, JobState, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{CollectView, PointView, RepairView, RestoredDiskView, RestoredVmView, SyncView, VerifyView};
+use super::{
+    CollectView, ExportedView, PointView, RepairView, RestoredDiskView, RestoredVmView, SyncView, VerifyView,
+};
 use crate::Problem;
 
 /// A job.
@@ -13,7 +15,7 @@ pub struct JobView {
     /// The job.
     #[schema(value_type = String)]
     pub id: JobId,
-    /// What it does: backup, restore-vm, restore-disk, verify, gc, copy or repair.
+    /// What it does: backup, restore-vm, restore-disk, export, verify, gc, copy or repair.
     #[schema(value_type = String)]
     pub kind: JobKind,
     /// What it does it to, in words: a VM's name, a reference, a vault's name.
@@ -61,6 +63,8 @@ pub enum JobResult {
     RestoredVm(RestoredVmView),
     /// The disk that was restored.
     RestoredDisk(RestoredDiskView),
+    /// The file that was exported.
+    Exported(ExportedView),
     /// What a verification found; also of one that found damage, whose job has failed.
     Verified(VerifyView),
     /// What a garbage collection did, or would do.

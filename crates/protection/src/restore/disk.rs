@@ -97,9 +97,7 @@ impl PartialDisk {
         check_place(&self.path, self.replace).await?;
         std::fs::rename(partial_path(&self.path), &self.path)
             .context(format!("the finished file cannot become {shown}"))?;
-        let directory = self.path.parent().unwrap_or(Path::new("/"));
-        let synced = std::fs::File::open(directory).and_then(|directory| directory.sync_all());
-        synced.context(format!("the name {shown} could not be made durable"))?;
+        make_name_durable(&self.path)?;
         Ok(RestoredDisk {
             name: self.name.clone(),
             path: self.path.clone(),
@@ -117,8 +115,15 @@ impl PartialDisk {
     }
 }
 
+/// Flushes the directory in which a file got its name.
+pub(crate) fn make_name_durable(path: &Path) -> Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let synced = std::fs::File::open(directory).and_then(|directory| directory.sync_all());
+    synced.context(format!("the name {} could not be made durable", path.display()))
+}
+
 /// Fails unless a file may be put at a place.
-async fn check_place(path: &Path, replace: bool) -> Result<()> {
+pub(crate) async fn check_place(path: &Path, replace: bool) -> Result<()> {
     let shown = path.display();
     if std::fs::symlink_metadata(path).is_err() {
         return Ok(());

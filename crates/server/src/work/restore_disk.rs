@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use api::{JobResult, RestoreDiskRequest, RestoredDiskView};
 use catalog::{Job, KnownCopy, KnownVault, KnownVm};
-use model::{DiskFormat, DiskName, JobKind, PointReference, PointSelector};
+use model::{DiskFormat, JobKind};
 use protection::{DiskRestore, Monitor};
 
 use super::{RestoreDocument, absolute, check_absent, check_unclaimed, document_of, open_source};
 use crate::{
     failure::{Failure, Result},
+    images,
     jobs::{JobDraft, JobMonitor, Outcome},
-    points::{self, FoundPoint},
+    points,
     site::Site,
     vms,
 };
@@ -20,7 +21,7 @@ use crate::{
 pub(crate) async fn submit(site: &Site, request: RestoreDiskRequest) -> Result<Job> {
     let mut reference = points::parse(&request.reference)?;
     let point = points::resolve(site, &reference, request.from_copy.as_deref()).await?;
-    let disk = choose_disk(&point, reference.disk.take())?;
+    let disk = images::choose_disk(&point, reference.disk.take())?;
     reference.disk = Some(disk.clone());
     let path = absolute(&request.path)?;
     if path.file_name().is_none() || path.is_dir() {
@@ -88,26 +89,4 @@ pub(super) fn disk_view(disk: protection::RestoredDisk) -> RestoredDiskView {
         size_bytes: disk.size_bytes,
         written_bytes: disk.written_bytes,
     }
-}
-
-/// The disk that is named, or the only one.
-fn choose_disk(point: &FoundPoint, named: Option<DiskName>) -> Result<DiskName> {
-    let names: Vec<&DiskName> = point.record.summary.disks.iter().map(|disk| &disk.name).collect();
-    let list = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-    match (named, &*names) {
-        (Some(name), names) if names.contains(&&name) => Ok(name),
-        (Some(name), _) => {
-            Err(Failure::not_found(format!("the recovery point has no disk {name}; it has {list}")))
-        }
-        (None, [only]) => Ok((*only).clone()),
-        (None, _) => Err(Failure::invalid(format!("the recovery point has several disks: {list}"))
-            .with_hint(format!("name one of them, as in {}", example(point, &names)))),
-    }
-}
-
-fn example(point: &FoundPoint, disks: &[&DiskName]) -> String {
-    let summary = &point.record.summary;
-    let disk = disks.first().map(|disk| (*disk).clone());
-    let point = PointSelector::IdPrefix(summary.id.to_string());
-    PointReference { vm: summary.vm_name.to_string(), point, disk }.to_string()
 }

@@ -4,6 +4,7 @@
 
 mod copies;
 mod deletion;
+mod images;
 mod jobs;
 mod keys;
 mod points;

@@ -1,0 +1,127 @@
+//! Images that references name: found, and opened.
+
+mod compare;
+
+use std::{path::PathBuf, sync::Arc};
+
+use image::DiskImage;
+use model::{DiskName, ImageReference, PointReference, PointSelector};
+use vault::{Vault, VaultImage};
+
+pub(crate) use self::compare::{Page, changes, extents};
+use crate::{
+    failure::{Failure, Result},
+    points::{self, FoundPoint},
+    site::Site,
+};
+
+/// Where images come from. Nothing is open yet.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// Disks of a recovery point; never none.
+    Point { found: Box<FoundPoint>, disks: Vec<DiskName> },
+    /// An image file.
+    File(PathBuf),
+}
+
+/// An image that is open.
+pub(crate) struct OpenImage {
+    pub(crate) image: Arc<dyn DiskImage>,
+    /// The same, where it is a disk in a vault.
+    in_vault: Option<Arc<VaultImage>>,
+}
+
+impl Source {
+    /// What a reference names: one disk, or all of a point where it names none.
+    pub(crate) async fn resolve(site: &Site, reference: &str, from_copy: Option<&str>) -> Result<Self> {
+        let reference: ImageReference =
+            reference.parse().map_err(|error| Failure::invalid(format!("{error}")))?;
+        match reference {
+            ImageReference::Point(mut reference) => {
+                let named = reference.disk.take();
+                let found = points::resolve(site, &reference, from_copy).await?;
+                let disks = match named {
+                    Some(disk) => vec![choose_disk(&found, Some(disk))?],
+                    None => found.record.summary.disks.iter().map(|disk| disk.name.clone()).collect(),
+                };
+                Ok(Self::Point { found: Box::new(found), disks })
+            }
+            ImageReference::File(_) if from_copy.is_some() => {
+                Err(Failure::invalid("an image file is in no copy of a vault"))
+            }
+            ImageReference::File(path) if !path.is_absolute() => {
+                Err(Failure::invalid(format!("{} is not an absolute path", path.display())))
+            }
+            ImageReference::File(path) => Ok(Self::File(path)),
+        }
+    }
+
+    /// The same for a reference that must name one disk, or a point that has only one.
+    pub(crate) async fn resolve_one(site: &Site, reference: &str, from_copy: Option<&str>) -> Result<Self> {
+        match Self::resolve(site, reference, from_copy).await? {
+            Self::Point { found, disks } if disks.len() != 1 => {
+                let disks = vec![choose_disk(&found, None)?];
+                Ok(Self::Point { found, disks })
+            }
+            one => Ok(one),
+        }
+    }
+
+    /// Opens all of it.
+    pub(crate) async fn open(&self, site: &Site) -> Result<Vec<OpenImage>> {
+        match self {
+            Self::File(path) => {
+                let image = Arc::new(image_formats::open_image(path, None).await?);
+                Ok(vec![OpenImage { image, in_vault: None }])
+            }
+            Self::Point { found, disks } => {
+                let vault = open_vault_of(site, found).await?;
+                let mut images = Vec::with_capacity(disks.len());
+                for disk in disks {
+                    let map = found.record.map(disk).ok_or_else(|| {
+                        Failure::not_found(format!("the recovery point has no disk {disk}"))
+                    })?;
+                    let image = Arc::new(vault.image(map).await?);
+                    let in_vault = Some(Arc::clone(&image));
+                    images.push(OpenImage { image, in_vault });
+                }
+                Ok(images)
+            }
+        }
+    }
+
+    /// Opens the only one.
+    pub(crate) async fn open_one(&self, site: &Site) -> Result<OpenImage> {
+        let images = self.open(site).await?;
+        images.into_iter().next().ok_or_else(|| Failure::not_found("the recovery point has no disks"))
+    }
+}
+
+async fn open_vault_of(site: &Site, found: &FoundPoint) -> Result<Vault> {
+    match &found.copy {
+        None => site.vaults.open_checked(&found.vault).await,
+        Some(copy) => site.vaults.open_copy(&found.vault, copy).await,
+    }
+}
+
+/// The disk of a point that is named, or the only one.
+pub(crate) fn choose_disk(point: &FoundPoint, named: Option<DiskName>) -> Result<DiskName> {
+    let names: Vec<&DiskName> = point.record.summary.disks.iter().map(|disk| &disk.name).collect();
+    let list = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+    match (named, &*names) {
+        (Some(name), names) if names.contains(&&name) => Ok(name),
+        (Some(name), _) => {
+            Err(Failure::not_found(format!("the recovery point has no disk {name}; it has {list}")))
+        }
+        (None, [only]) => Ok((*only).clone()),
+        (None, _) => Err(Failure::invalid(format!("the recovery point has several disks: {list}"))
+            .with_hint(format!("name one of them, as in {}", example(point, &names)))),
+    }
+}
+
+fn example(point: &FoundPoint, disks: &[&DiskName]) -> String {
+    let summary = &point.record.summary;
+    let disk = disks.first().map(|disk| (*disk).clone());
+    let point = PointSelector::IdPrefix(summary.id.to_string());
+    PointReference { vm: summary.vm_name.to_string(), point, disk }.to_string()
+}

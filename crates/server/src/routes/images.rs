@@ -1,0 +1,178 @@
+//! `/v1/exports` and `/v1/images`.
+
+use std::sync::Arc;
+
+use api::{ExportRequest, ImageExtentView, ImageExtentsView, JobView, Problem};
+use axum::{
+    Json,
+    body::Body as Bytes,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use futures::stream;
+use image::{ByteRange, DiskImage};
+use serde::Deserialize;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::extract::{Body, Parameters};
+use crate::{
+    failure::Result,
+    images::{self, Page, Source},
+    jobs,
+    site::Site,
+    work,
+};
+
+/// What is read of an image at once, in bytes.
+const PIECE_BYTES: u64 = 1 << 20;
+
+pub(super) fn routes() -> OpenApiRouter<Site> {
+    OpenApiRouter::new()
+        .routes(routes!(export))
+        .routes(routes!(extents))
+        .routes(routes!(changes))
+        .routes(routes!(data))
+}
+
+/// Starts to write an image to a file of any format.
+#[utoipa::path(
+    post,
+    path = "/v1/exports",
+    tag = "images",
+    request_body = ExportRequest,
+    responses((status = ACCEPTED, body = JobView), (status = "default", body = Problem))
+)]
+async fn export(
+    State(site): State<Site>,
+    Body(request): Body<ExportRequest>,
+) -> Result<(StatusCode, Json<JobView>)> {
+    let job = work::export(&site, request).await?;
+    Ok((StatusCode::ACCEPTED, Json(jobs::view(job))))
+}
+
+#[derive(Deserialize)]
+struct ExtentsParameters {
+    reference: String,
+    from_copy: Option<String>,
+    #[serde(default)]
+    offset_bytes: u64,
+}
+
+/// The ranges of an image that may hold something else than zeros, a page at a time.
+#[utoipa::path(
+    get,
+    path = "/v1/images/extents",
+    tag = "images",
+    params(
+        ("reference" = String, Query, description = "point:<vm>/<point>/<disk> or file:<path>"),
+        ("from_copy" = Option<String>, Query, description = "The copy to look in instead: <copy> or <vault>/<copy>."),
+        ("offset_bytes" = Option<u64>, Query, description = "Where to begin: 0, or the next_bytes of the page before.")
+    ),
+    responses((status = OK, body = ImageExtentsView), (status = "default", body = Problem))
+)]
+async fn extents(
+    State(site): State<Site>,
+    Parameters(asked): Parameters<ExtentsParameters>,
+) -> Result<Json<ImageExtentsView>> {
+    let source = Source::resolve_one(&site, &asked.reference, asked.from_copy.as_deref()).await?;
+    Ok(Json(view(images::extents(&source.open_one(&site).await?, asked.offset_bytes).await?)))
+}
+
+#[derive(Deserialize)]
+struct ChangesParameters {
+    base: String,
+    reference: String,
+    from_copy: Option<String>,
+    #[serde(default)]
+    offset_bytes: u64,
+}
+
+/// The ranges in which two images differ, in blocks of 4 KiB, a page at a time. A page may be empty and yet not the last.
+#[utoipa::path(
+    get,
+    path = "/v1/images/changes",
+    tag = "images",
+    params(
+        ("base" = String, Query, description = "The image to compare with."),
+        ("reference" = String, Query, description = "point:<vm>/<point>/<disk> or file:<path>"),
+        ("from_copy" = Option<String>, Query, description = "The copy to look in for both: <copy> or <vault>/<copy>."),
+        ("offset_bytes" = Option<u64>, Query, description = "Where to begin: 0, or the next_bytes of the page before.")
+    ),
+    responses((status = OK, body = ImageExtentsView), (status = "default", body = Problem))
+)]
+async fn changes(
+    State(site): State<Site>,
+    Parameters(asked): Parameters<ChangesParameters>,
+) -> Result<Json<ImageExtentsView>> {
+    let copy = asked.from_copy.as_deref();
+    let base = Source::resolve_one(&site, &asked.base, copy).await?.open_one(&site).await?;
+    let image = Source::resolve_one(&site, &asked.reference, copy).await?.open_one(&site).await?;
+    Ok(Json(view(images::changes(&base, &image, asked.offset_bytes).await?)))
+}
+
+#[derive(Deserialize)]
+struct DataParameters {
+    reference: String,
+    from_copy: Option<String>,
+    #[serde(default)]
+    offset_bytes: u64,
+    length_bytes: Option<u64>,
+}
+
+/// The bytes of an image, or of a range of it. Every byte is checked before it is sent; an answer that cannot go on breaks
+/// off before the length that it has announced.
+#[utoipa::path(
+    get,
+    path = "/v1/images/data",
+    tag = "images",
+    params(
+        ("reference" = String, Query, description = "point:<vm>/<point>/<disk> or file:<path>"),
+        ("from_copy" = Option<String>, Query, description = "The copy to look in instead: <copy> or <vault>/<copy>."),
+        ("offset_bytes" = Option<u64>, Query, description = "The first byte."),
+        ("length_bytes" = Option<u64>, Query, description = "The number of bytes; up to the end where it is left out.")
+    ),
+    responses(
+        (status = OK, body = String, content_type = "application/octet-stream"),
+        (status = "default", body = Problem)
+    )
+)]
+async fn data(State(site): State<Site>, Parameters(asked): Parameters<DataParameters>) -> Result<Response> {
+    let source = Source::resolve_one(&site, &asked.reference, asked.from_copy.as_deref()).await?;
+    let image = source.open_one(&site).await?.image;
+    let rest_bytes = image.size_bytes().saturating_sub(asked.offset_bytes);
+    let range = ByteRange {
+        offset_bytes: asked.offset_bytes,
+        length_bytes: asked.length_bytes.unwrap_or(rest_bytes),
+    };
+    range.check_within(image.size_bytes())?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, range.length_bytes.to_string()),
+    ];
+    Ok((headers, body(image, range)).into_response())
+}
+
+/// The bytes of a range, read while they are sent.
+fn body(image: Arc<dyn DiskImage>, range: ByteRange) -> Bytes {
+    let pieces = stream::try_unfold((image, range), |(image, rest)| async move {
+        if rest.is_empty() {
+            return Ok::<_, image::Error>(None);
+        }
+        let mut piece = vec![0; rest.length_bytes.min(PIECE_BYTES) as usize];
+        image.read_at(rest.offset_bytes, &mut piece).await.inspect_err(|error| {
+            tracing::warn!(%error, "an image cannot be read on while it is sent");
+        })?;
+        let rest = ByteRange::between(rest.offset_bytes + piece.len() as u64, rest.end_bytes());
+        Ok(Some((piece, (image, rest))))
+    });
+    Bytes::from_stream(pieces)
+}
+
+fn view(page: Page) -> ImageExtentsView {
+    let extents = page
+        .ranges
+        .iter()
+        .map(|range| ImageExtentView { offset_bytes: range.offset_bytes, length_bytes: range.length_bytes });
+    ImageExtentsView { size_bytes: page.size_bytes, extents: extents.collect(), next_bytes: page.next_bytes }
+}
