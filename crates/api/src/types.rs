@@ -2,6 +2,7 @@
 
 mod copy;
 mod deletion;
+mod file;
 mod job;
 mod key;
 mod point;
@@ -13,6 +14,7 @@ mod vm;
 
 pub use copy::{AddCopy, CopyState, CopyView, SyncView};
 pub use deletion::{ChangeSettings, ChosenPoints, DeletePoints, HoldPoints, SettingsView};
+pub use file::{FileKind, FileView, UnlockVolumes, VolumeStateView, VolumeView};
 pub use job::{JobResult, JobView, ProgressView};
 pub use key::{AddKey, AddedKey, KeySlotView, MakeRecoveryKit, NewKeyWith, RecoveryKitView};
 pub use point::{ChangeSourceView, CostView, PointDiskView, PointView};

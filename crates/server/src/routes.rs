@@ -5,6 +5,7 @@
 mod copies;
 mod doctor;
 mod extract;
+mod files;
 mod jobs;
 mod keys;
 mod points;
@@ -38,6 +39,7 @@ use crate::{failure::Failure, site::Site};
         (name = "copies", description = "Copies of vaults."),
         (name = "keys", description = "Keys of vaults."),
         (name = "points", description = "Recovery points."),
+        (name = "files", description = "Files inside recovery points."),
         (name = "restores", description = "Restores."),
         (name = "jobs", description = "Long work.")
     )
@@ -54,6 +56,7 @@ fn described() -> OpenApiRouter<Site> {
         .merge(copies::routes())
         .merge(keys::routes())
         .merge(points::routes())
+        .merge(files::routes())
         .merge(restores::routes())
         .merge(jobs::routes())
 }
