@@ -108,7 +108,7 @@ fn mount_with_ntfs_3g(located: &Located, place: &Path, modules: &mut Modules) ->
     }
     modules.load(FUSE_MODULE);
     let node = located.nodes.first().cloned().unwrap_or_else(PathBuf::new);
-    let options = "ro,noexec,nodev,nosuid,streams_interface=xattr,show_sys_files=no,umask=022";
+    let options = "ro,noexec,nodev,nosuid,streams_interface=xattr,umask=022";
     // What it says goes to the console.
     let status = Command::new(NTFS_3G).arg(&node).arg(place).args(["-o", options]).status();
     match status {
