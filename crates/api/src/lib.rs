@@ -16,12 +16,12 @@ pub use site::{data_directory_default, socket_path};
 pub use types::{
     AddCopy, AddKey, AddVm, AddedKey, AgentView, AttachVault, BackupRequest, ChangeSettings,
     ChangeSourceView, CheckStatus, CheckView, ChosenPoints, CollectRequest, CollectView, CopyState, CopyView,
-    CostView, CreateVault, CreatedVault, DamageView, DeletePoints, DiskView, FileKind, FileView, FindingView, HoldPoints,
-    HurtDiskView, HurtPointView, HurtView, JobResult, JobView, KeySlotView, MakeRecoveryKit, NewKeyWith,
-    PointDiskView, PointView, ProbeStore, ProbeView, ProgressView, ProtectRequest, ProtectionView,
-    RecoveryKitView, RepairRequest, RepairView, RestoreDiskRequest, RestoreVmRequest, RestoredDiskView,
-    RestoredVmView, SettingsView, SiteView, StopVm, SyncView, UnlockVolumes, UnlockWith, VaultView, VerifyRequest,
-    VerifyView, VmOriginView, VmView, VolumeStateView, VolumeView,
+    CostView, CreateVault, CreatedVault, DamageView, DeletePoints, DiskView, FileKind, FileView, FindingView,
+    HoldPoints, HurtDiskView, HurtPointView, HurtView, JobResult, JobView, KeySlotView, MakeRecoveryKit,
+    NewKeyWith, PointDiskView, PointView, ProbeStore, ProbeView, ProgressView, ProtectRequest,
+    ProtectionView, RecoveryKitView, RepairRequest, RepairView, RestoreDiskRequest, RestoreVmRequest,
+    RestoredDiskView, RestoredVmView, SettingsView, SiteView, StopVm, SyncView, UnlockVolumes, UnlockWith,
+    VaultView, VerifyRequest, VerifyView, VmOriginView, VmView, VolumeStateView, VolumeView,
 };
 
 /// The media type of problem documents, by RFC 9457 §3.

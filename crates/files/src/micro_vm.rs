@@ -58,7 +58,8 @@ impl MicroVm {
         passphrases: &[Passphrase],
     ) -> Result<Self> {
         if disks.len() > DISKS_MAX {
-            let context = format!("{} disks are too many: at most {DISKS_MAX} can be read together", disks.len());
+            let context =
+                format!("{} disks are too many: at most {DISKS_MAX} can be read together", disks.len());
             return Err(Error::new(ErrorKind::Unsupported, context));
         }
         timeout(START_TIMEOUT, Self::start(disks, config, passphrases)).await.unwrap_or_else(|_| {
@@ -75,7 +76,10 @@ impl MicroVm {
         let kernel = kernel::find(config)?;
         let initrd = initrd::obtain(config.clone(), kernel.clone()).await?;
         let failed = |error| Error::from_io("preparing the helper's machine", error);
-        let directory = tempfile::Builder::new().prefix(DIRECTORY_PREFIX).tempdir_in(&config.runtime_directory).map_err(failed)?;
+        let directory = tempfile::Builder::new()
+            .prefix(DIRECTORY_PREFIX)
+            .tempdir_in(&config.runtime_directory)
+            .map_err(failed)?;
 
         let exports = Exports::new();
         let mut names = Vec::new();
@@ -85,7 +89,8 @@ impl MicroVm {
         }
         let disks_socket = directory.path().join("disks");
         let server = nbd::Server::bind(&Endpoint::Unix(disks_socket.clone()), exports).await;
-        let server = server.map_err(|error| Error::new(ErrorKind::Failed, "serving the disks").with_source(error))?;
+        let server =
+            server.map_err(|error| Error::new(ErrorKind::Failed, "serving the disks").with_source(error))?;
         let server = tokio::spawn(async move { server.run().await });
 
         let port = directory.path().join("port");
@@ -198,7 +203,11 @@ impl FileTree for MicroVm {
         }
     }
 
-    async fn data_ranges(&self, path: &FilePath, offset_bytes: u64) -> Result<(Vec<Range<u64>>, Option<u64>)> {
+    async fn data_ranges(
+        &self,
+        path: &FilePath,
+        offset_bytes: u64,
+    ) -> Result<(Vec<Range<u64>>, Option<u64>)> {
         let (volume, inside) = self.place(path)?;
         match self.ask(Request::DataRanges { volume, path: inside, offset_bytes }, &path.to_string()).await? {
             Answer::Ranges { ranges, next }
@@ -227,9 +236,8 @@ fn failed(kind: FailureKind, reason: &str, doing: &str) -> Error {
     match kind {
         FailureKind::NotFound => Error::new(ErrorKind::NotFound, context),
         FailureKind::WrongKind => Error::new(ErrorKind::WrongKind, context),
-        FailureKind::Locked => {
-            Error::new(ErrorKind::Locked, context).with_guidance("give its passphrase: --passphrase-file FILE")
-        }
+        FailureKind::Locked => Error::new(ErrorKind::Locked, context)
+            .with_guidance("give its passphrase: --passphrase-file FILE"),
         FailureKind::Unsupported => Error::new(ErrorKind::Unsupported, context),
         FailureKind::Damaged => Error::new(ErrorKind::Damaged, context),
         FailureKind::Failed => Error::new(ErrorKind::Failed, context),

@@ -77,7 +77,9 @@ impl fmt::Debug for FilePath {
 
 /// Whether bytes can be the name of a file, and nothing but a name.
 pub(crate) fn is_name(name: &[u8]) -> bool {
-    !matches!(name, b"" | b"." | b"..") && name.len() <= NAME_MAX_BYTES && !name.iter().any(|byte| b"/\0".contains(byte))
+    !matches!(name, b"" | b"." | b"..")
+        && name.len() <= NAME_MAX_BYTES
+        && !name.iter().any(|byte| b"/\0".contains(byte))
 }
 
 /// Foreign bytes as one line of text.

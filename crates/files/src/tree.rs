@@ -43,7 +43,8 @@ pub trait FileTree: Send + Sync {
 
     /// Where a file has data, from an offset on: sorted, apart, and between them and after them it reads as zero. An answer
     /// that ends before the file says from where to ask again.
-    async fn data_ranges(&self, path: &FilePath, offset_bytes: u64) -> Result<(Vec<Range<u64>>, Option<u64>)>;
+    async fn data_ranges(&self, path: &FilePath, offset_bytes: u64)
+    -> Result<(Vec<Range<u64>>, Option<u64>)>;
 }
 
 #[cfg(test)]

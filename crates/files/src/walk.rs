@@ -53,9 +53,13 @@ impl Walk {
         };
         if found.entry.is_directory() {
             if self.open.len() >= DEPTH_MAX {
-                return Err(Error::new(ErrorKind::Damaged, format!("{}: directories lie too deep", found.path)));
+                return Err(Error::new(
+                    ErrorKind::Damaged,
+                    format!("{}: directories lie too deep", found.path),
+                ));
             }
-            let level = Level { path: found.path.clone(), entries: Vec::new().into_iter(), next: Some(ROOT_START) };
+            let level =
+                Level { path: found.path.clone(), entries: Vec::new().into_iter(), next: Some(ROOT_START) };
             self.open.push(level);
         }
         Ok(Some(found))

@@ -8,8 +8,9 @@ use model::{ByteCount, ParseByteCountError};
 
 use crate::{
     commands::{
-        backup::Backup, completion::Completion, files::FilesCommand, job::JobCommand, point::PointCommand, protect::Protect,
-        protect::Unprotect, rescue::Rescue, restore::RestoreCommand, vault::VaultCommand, vm::VmCommand,
+        backup::Backup, completion::Completion, files::FilesCommand, job::JobCommand, point::PointCommand,
+        protect::Protect, protect::Unprotect, rescue::Rescue, restore::RestoreCommand, vault::VaultCommand,
+        vm::VmCommand,
     },
     output::Format,
 };

@@ -109,7 +109,11 @@ fn is_idle(machine: &Machine) -> bool {
 }
 
 /// The files of what a reference names. With a passphrase, its encrypted volumes are opened, for this look and the next ones.
-pub(crate) async fn open(site: &Site, reference: &str, passphrase: Option<Passphrase>) -> Result<Arc<MicroVm>> {
+pub(crate) async fn open(
+    site: &Site,
+    reference: &str,
+    passphrase: Option<Passphrase>,
+) -> Result<Arc<MicroVm>> {
     let (key, disks) = images(site, reference).await?;
     let place = site.files.place(&key, passphrase.is_some())?;
     let passphrases: Vec<_> = passphrase.into_iter().collect();

@@ -1,5 +1,7 @@
 //! File systems for tests: the distribution's kernel and tools, unpacked into Cargo's target directory and not installed.
 
+mod workshop;
+
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
@@ -16,15 +18,17 @@ use crate::{
 };
 
 /// What makes file systems, and what opens containers of them.
-const TOOL_PACKAGES: [&str; 9] = [
+const TOOL_PACKAGES: [&str; 11] = [
     "btrfs-progs",
     "busybox-static",
     "cryptsetup-bin",
     "dosfstools",
+    "fdisk",
     "lvm2",
     "mdadm",
     "mtools",
     "ntfs-3g",
+    "thin-provisioning-tools",
     "xfsprogs",
 ];
 
@@ -32,7 +36,7 @@ const TOOL_PACKAGES: [&str; 9] = [
 const NOT_UNPACKED: [&str; 4] = ["gcc-", "libc6", "libgcc", "libcrypt1"];
 
 /// Names the installation. A new one for any change here.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 
 /// A kernel with its modules, and tools.
 #[derive(Debug, Clone)]

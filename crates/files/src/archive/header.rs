@@ -104,13 +104,17 @@ impl Header {
         if block.iter().all(|&byte| byte == 0) {
             return Ok(None);
         }
-        let sum = block.iter().enumerate().map(|(at, &byte)| u64::from(if CHECKSUM.contains(&at) { b' ' } else { byte }));
+        let sum = block
+            .iter()
+            .enumerate()
+            .map(|(at, &byte)| u64::from(if CHECKSUM.contains(&at) { b' ' } else { byte }));
         if octal(&block[CHECKSUM]) != Some(sum.sum()) {
             return Err("the checksum of a header is wrong");
         }
         let kind = EntryType::ALL.into_iter().find(|kind| *kind as u8 == block[TYPE]);
         let number = |field: std::ops::Range<usize>| octal(&block[field]).ok_or("a number is none");
-        let small = |field| number(field).and_then(|value| u32::try_from(value).map_err(|_| "a number is too large"));
+        let small =
+            |field| number(field).and_then(|value| u32::try_from(value).map_err(|_| "a number is too large"));
         Ok(Some(Self {
             name: text(&block[NAME]).to_vec(),
             kind: kind.ok_or("an entry of an unknown kind")?,

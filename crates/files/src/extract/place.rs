@@ -8,8 +8,9 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chownat,
-        fchmod, fchown, fsetxattr, futimens, linkat, makedev, mkdirat, mknodat, open, openat2, symlinkat, utimensat,
+        AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT, Uid,
+        XattrFlags, chownat, fchmod, fchown, fsetxattr, futimens, linkat, makedev, mkdirat, mknodat, open,
+        openat2, symlinkat, utimensat,
     },
     io::Errno,
     process::geteuid,
@@ -44,7 +45,9 @@ impl Place {
         let (parent, name) = self.parent(member, &member.name)?;
         match mkdirat(&parent, name, Mode::RWXU) {
             Ok(()) => Ok(()),
-            Err(Errno::EXIST) => self.beneath(&member.name, OFlags::DIRECTORY).map(drop).map_err(|error| failed(member, error)),
+            Err(Errno::EXIST) => {
+                self.beneath(&member.name, OFlags::DIRECTORY).map(drop).map_err(|error| failed(member, error))
+            }
             Err(error) => Err(failed(member, error)),
         }
     }
@@ -53,7 +56,13 @@ impl Place {
     pub(super) fn make_file(&self, member: &Member) -> Result<File> {
         let (parent, name) = self.parent(member, &member.name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat2(&parent, name, flags, Mode::RUSR | Mode::WUSR, ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS);
+        let file = openat2(
+            &parent,
+            name,
+            flags,
+            Mode::RUSR | Mode::WUSR,
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
+        );
         file.map(File::from).map_err(|error| failed(member, error))
     }
 
@@ -67,7 +76,8 @@ impl Place {
         let made = match member.kind {
             EntryType::HardLink => {
                 let (first, first_name) = self.parent(member, &member.link)?;
-                return linkat(first, first_name, &parent, name, AtFlags::empty()).map_err(|error| failed(member, error));
+                return linkat(first, first_name, &parent, name, AtFlags::empty())
+                    .map_err(|error| failed(member, error));
             }
             EntryType::Symlink => symlinkat(member.link.as_slice(), &parent, name),
             EntryType::Fifo => device(FileType::Fifo),
@@ -88,7 +98,11 @@ impl Place {
     pub(super) fn finish(&self, file: impl AsFd, member: &Member, extracted: &mut Extracted) {
         let file = file.as_fd();
         let mut warn = |what: &str, error: Errno| {
-            extracted.warn(format!("{}: {what} cannot be kept: {}", display(&member.name), std::io::Error::from(error)));
+            extracted.warn(format!(
+                "{}: {what} cannot be kept: {}",
+                display(&member.name),
+                std::io::Error::from(error)
+            ));
         };
         if self.is_root {
             let owner = (Some(Uid::from_raw(member.user)), Some(Gid::from_raw(member.group)));
@@ -115,7 +129,11 @@ impl Place {
     /// The same for what cannot be opened: links, devices and pipes.
     fn finish_unopened(&self, parent: &OwnedFd, name: &[u8], member: &Member, extracted: &mut Extracted) {
         let mut warn = |what: &str, error: Errno| {
-            extracted.warn(format!("{}: {what} cannot be kept: {}", display(&member.name), std::io::Error::from(error)));
+            extracted.warn(format!(
+                "{}: {what} cannot be kept: {}",
+                display(&member.name),
+                std::io::Error::from(error)
+            ));
         };
         if self.is_root {
             let owner = (Some(Uid::from_raw(member.user)), Some(Gid::from_raw(member.group)));

@@ -203,7 +203,9 @@ impl<R: Read> MapLines<'_, R> {
             self.next += 1;
             let next = match byte {
                 b'\n' => return Ok(value),
-                b'0'..=b'9' => value.checked_mul(10).and_then(|value| value.checked_add(u64::from(byte - b'0'))),
+                b'0'..=b'9' => {
+                    value.checked_mul(10).and_then(|value| value.checked_add(u64::from(byte - b'0')))
+                }
                 _ => None,
             };
             value = next.ok_or_else(|| damaged("the map of a sparse file is none"))?;

@@ -24,8 +24,23 @@ const RAID_MODULES: [&str; 6] = ["md_mod", "linear", "raid0", "raid1", "raid10",
 
 /// Modules for LUKS. The kernel asks for ciphers by names that only a real modprobe would know.
 const CRYPT_MODULES: [&str; 17] = [
-    "dm_mod", "dm_crypt", "dm_integrity", "aes_generic", "aesni_intel", "xts", "cbc", "ecb", "essiv", "sha256_generic", "sha512_generic",
-    "sha1_generic", "hmac", "serpent_generic", "twofish_generic", "af_alg", "algif_skcipher",
+    "dm_mod",
+    "dm_crypt",
+    "dm_integrity",
+    "aes_generic",
+    "aesni_intel",
+    "xts",
+    "cbc",
+    "ecb",
+    "essiv",
+    "sha256_generic",
+    "sha512_generic",
+    "sha1_generic",
+    "hmac",
+    "serpent_generic",
+    "twofish_generic",
+    "af_alg",
+    "algif_skcipher",
 ];
 
 /// The modules that anything here needs.
@@ -57,7 +72,15 @@ pub(super) fn unlock(device: &Device, passphrases: &[Vec<u8>], modules: &mut Mod
     for passphrase in passphrases {
         let mut command = tool("cryptsetup");
         command
-            .args(["open", "--type", "luks", "--disable-locks", "--disable-external-tokens", "--key-file=-", "--"])
+            .args([
+                "open",
+                "--type",
+                "luks",
+                "--disable-locks",
+                "--disable-external-tokens",
+                "--key-file=-",
+                "--",
+            ])
             .arg(&device.node)
             .arg(&mapped);
         if run(&mut command, passphrase).is_some() {
@@ -90,7 +113,9 @@ pub(super) fn arrays(modules: &mut Modules) -> Vec<Device> {
 fn array_name(kernel_name: &str) -> String {
     let node = format!("/dev/{kernel_name}");
     let detail = run(tool("mdadm").args(["--detail", "--export", &node]), &[]).unwrap_or_default();
-    let name = detail.lines().find_map(|line| line.strip_prefix("MD_NAME=").or_else(|| line.strip_prefix("MD_DEVNAME=")));
+    let name = detail
+        .lines()
+        .find_map(|line| line.strip_prefix("MD_NAME=").or_else(|| line.strip_prefix("MD_DEVNAME=")));
     let name = name.and_then(|name| name.rsplit(':').next()).filter(|name| !name.is_empty());
     name.map_or_else(|| kernel_name.trim_start_matches("md").to_owned(), str::to_owned)
 }
@@ -103,22 +128,35 @@ pub(super) fn logical_volumes(modules: &mut Modules) -> Vec<Device> {
         command.args(arguments).args(["--config", LVM_CONFIGURATION]);
         run(&mut command, &[])
     };
-    lvm(&["vgchange", "--activate", "y", "--activationmode", "partial", "--ignoreactivationskip", "--sysinit"]);
-    lvm(&["vgmknodes"]);
+    lvm(&[
+        "vgchange",
+        "--activate",
+        "y",
+        "--activationmode",
+        "partial",
+        "--ignoreactivationskip",
+        "--sysinit",
+    ]);
     let columns = "vg_name,lv_name,lv_dm_path,lv_active,lv_role";
     let listing = lvm(&["lvs", "--noheadings", "--separator", "|", "--options", columns]).unwrap_or_default();
     let volumes = listing.lines().filter_map(|line| {
         let mut columns = line.trim().split('|');
-        let (group, name, node, active) = (columns.next()?, columns.next()?, columns.next()?, columns.next()?);
+        let (group, name, node, active) =
+            (columns.next()?, columns.next()?, columns.next()?, columns.next()?);
         let is_plain = columns.next().is_some_and(|role| role.contains("public") && !role.contains("pool"));
-        (active == "active" && is_plain).then(|| Device::of_node(format!("{group}-{name}"), PathBuf::from(node)))
+        (active == "active" && is_plain)
+            .then(|| Device::of_node(format!("{group}-{name}"), PathBuf::from(node)))
     });
     volumes.collect()
 }
 
 fn tool(name: &str) -> Command {
     let mut command = Command::new(Path::new(TOOLS_DIRECTORY).join(name));
-    command.env_clear().env("PATH", TOOLS_DIRECTORY).env("DM_DISABLE_UDEV", "1").env("LVM_SUPPRESS_FD_WARNINGS", "1");
+    command
+        .env_clear()
+        .env("PATH", TOOLS_DIRECTORY)
+        .env("DM_DISABLE_UDEV", "1")
+        .env("LVM_SUPPRESS_FD_WARNINGS", "1");
     command
 }
 

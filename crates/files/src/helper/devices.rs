@@ -1,6 +1,9 @@
 //! The machine's disks and their partitions.
 
-use std::{fs, io, path::{Path, PathBuf}};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use super::init::wait_for;
 
@@ -25,7 +28,8 @@ impl Device {
     /// A device by its node, as `/dev/mapper/x` or `/dev/md127`.
     pub(super) fn of_node(name: String, node: PathBuf) -> Self {
         let real = fs::canonicalize(&node).unwrap_or_else(|_| node.clone());
-        let kernel_name = real.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let kernel_name =
+            real.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Self { name, node, size_bytes: size_bytes(&Path::new(BLOCK_DEVICES).join(kernel_name)) }
     }
 
@@ -43,16 +47,19 @@ impl Device {
             })
             .collect();
         partitions.sort_by_key(|(number, _)| *number);
-        if partitions.is_empty() { vec![self] } else { partitions.into_iter().map(|(_, partition)| partition).collect() }
+        if partitions.is_empty() {
+            vec![self]
+        } else {
+            partitions.into_iter().map(|(_, partition)| partition).collect()
+        }
     }
 }
 
 /// The disks, by the names that the host calls them.
 pub(super) fn disks(names: &[String]) -> io::Result<Vec<Device>> {
     let find = |serial: &str| {
-        entries(Path::new(BLOCK_DEVICES)).find(|path| {
-            fs::read_to_string(path.join("serial")).is_ok_and(|found| found.trim() == serial)
-        })
+        entries(Path::new(BLOCK_DEVICES))
+            .find(|path| fs::read_to_string(path.join("serial")).is_ok_and(|found| found.trim() == serial))
     };
     let disks = names.iter().enumerate().map(|(index, name)| {
         let path = wait_for(|| find(&format!("d{index}")))?;

@@ -42,7 +42,9 @@ pub(super) fn run() -> ExitCode {
 }
 
 fn serve() -> io::Result<()> {
-    for (kind, place) in [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/run"), ("tmpfs", "/tmp")] {
+    for (kind, place) in
+        [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/run"), ("tmpfs", "/tmp")]
+    {
         match mount(kind, place, kind, MountFlags::empty(), None) {
             // The kernel may have mounted it itself.
             Ok(()) | Err(rustix::io::Errno::BUSY) => {}
@@ -63,7 +65,8 @@ fn port() -> Option<PathBuf> {
     let ports = fs::read_dir("/sys/class/virtio-ports").ok()?;
     let mut names = ports.flatten().map(|port| port.file_name());
     names.find_map(|name| {
-        let called = fs::read_to_string(Path::new("/sys/class/virtio-ports").join(&name).join("name")).ok()?;
+        let called =
+            fs::read_to_string(Path::new("/sys/class/virtio-ports").join(&name).join("name")).ok()?;
         let path = Path::new("/dev").join(name);
         (called.trim() == PORT_NAME && path.exists()).then_some(path)
     })
@@ -91,9 +94,8 @@ impl Modules {
     fn read() -> Self {
         let index = fs::read_to_string(Path::new(MODULES_DIRECTORY).join(MODULES_INDEX)).unwrap_or_default();
         let needs = index.lines().filter_map(|line| line.split_once(':'));
-        let needs = needs.map(|(name, needs)| {
-            (name.to_owned(), needs.split_whitespace().map(str::to_owned).collect())
-        });
+        let needs = needs
+            .map(|(name, needs)| (name.to_owned(), needs.split_whitespace().map(str::to_owned).collect()));
         Self { needs: needs.collect(), tried: BTreeSet::new() }
     }
 

@@ -78,7 +78,10 @@ pub(super) fn mount_volume(number: u32, located: &Located, modules: &mut Modules
             Ok(()) => return open_root(&place).map_err(failed),
             Err(rustix::io::Errno::NODEV) => {}
             Err(error) => {
-                reason = format!("the {} on {} cannot be mounted: {error}", located.volume.content, located.volume.name);
+                reason = format!(
+                    "the {} on {} cannot be mounted: {error}",
+                    located.volume.content, located.volume.name
+                );
                 kind = FailureKind::Damaged;
             }
         }
@@ -90,14 +93,25 @@ pub(super) fn mount_volume(number: u32, located: &Located, modules: &mut Modules
     Err(Answer::failure(kind, &reason))
 }
 
-fn mount_with(driver: &Driver, located: &Located, place: &Path, modules: &mut Modules) -> rustix::io::Result<()> {
+fn mount_with(
+    driver: &Driver,
+    located: &Located,
+    place: &Path,
+    modules: &mut Modules,
+) -> rustix::io::Result<()> {
     driver.modules.iter().for_each(|module| modules.load(module));
     let node = located.nodes.first().ok_or(rustix::io::Errno::NODEV)?;
     let others = located.nodes.get(1..).unwrap_or_default().iter();
-    let options = [driver.options.to_owned()].into_iter().chain(others.map(|node| format!("device={}", node.display())));
+    let options = [driver.options.to_owned()]
+        .into_iter()
+        .chain(others.map(|node| format!("device={}", node.display())));
     let options = options.filter(|option| !option.is_empty()).collect::<Vec<_>>().join(",");
     let options = std::ffi::CString::new(options).unwrap_or_default();
-    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOATIME;
+    let flags = MountFlags::RDONLY
+        | MountFlags::NOSUID
+        | MountFlags::NODEV
+        | MountFlags::NOEXEC
+        | MountFlags::NOATIME;
     mount(node, place, driver.name, flags, options.as_c_str())
 }
 

@@ -12,8 +12,8 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, SeekFrom, Statx, StatxFlags, StatxTimestamp, fstat,
-        getxattr, listxattr, openat2, readlinkat, seek, statx,
+        AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, SeekFrom, Statx, StatxFlags, StatxTimestamp,
+        fstat, getxattr, listxattr, openat2, readlinkat, seek, statx,
     },
     io::Errno,
 };
@@ -46,7 +46,12 @@ pub(super) fn stat(root: BorrowedFd<'_>, path: &[u8], follow: bool) -> Result<En
 }
 
 /// A page of a directory.
-pub(super) fn list(root: BorrowedFd<'_>, path: &[u8], start: u64, with_attributes: bool) -> Result<Page, Errno> {
+pub(super) fn list(
+    root: BorrowedFd<'_>,
+    path: &[u8],
+    start: u64,
+    with_attributes: bool,
+) -> Result<Page, Errno> {
     let directory = open(root, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK, true)?;
     let mut stream = Dir::read_from(&directory)?;
     if start != ROOT_START {
@@ -79,7 +84,12 @@ pub(super) fn list(root: BorrowedFd<'_>, path: &[u8], start: u64, with_attribute
 }
 
 /// Some bytes of a file; fewer only at its end.
-pub(super) fn read(root: BorrowedFd<'_>, path: &[u8], offset_bytes: u64, length_bytes: usize) -> Result<Vec<u8>, Errno> {
+pub(super) fn read(
+    root: BorrowedFd<'_>,
+    path: &[u8],
+    offset_bytes: u64,
+    length_bytes: usize,
+) -> Result<Vec<u8>, Errno> {
     let file = open_file(root, path)?;
     let mut buffer = vec![0; length_bytes.min(READ_MAX_BYTES)];
     let mut filled = 0;
@@ -137,8 +147,12 @@ fn describe(file: &OwnedFd, name: &[u8], with_attributes: bool) -> Result<Entry,
         FileType::RegularFile => Kind::File,
         FileType::Directory => Kind::Directory,
         FileType::Symlink => Kind::Symlink { target: readlinkat(file, c"", Vec::new())?.into_bytes() },
-        FileType::CharacterDevice => Kind::CharacterDevice { major: found.stx_rdev_major, minor: found.stx_rdev_minor },
-        FileType::BlockDevice => Kind::BlockDevice { major: found.stx_rdev_major, minor: found.stx_rdev_minor },
+        FileType::CharacterDevice => {
+            Kind::CharacterDevice { major: found.stx_rdev_major, minor: found.stx_rdev_minor }
+        }
+        FileType::BlockDevice => {
+            Kind::BlockDevice { major: found.stx_rdev_major, minor: found.stx_rdev_minor }
+        }
         FileType::Fifo => Kind::Fifo,
         FileType::Socket => Kind::Socket,
         _ => return Err(Errno::IO),

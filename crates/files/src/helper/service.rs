@@ -53,17 +53,23 @@ impl Service {
                     self.located = located;
                     Answer::Volumes(self.located.iter().map(|located| located.volume.clone()).collect())
                 }
-                Err(error) => Answer::failure(FailureKind::Failed, &format!("the disks cannot be examined: {error}")),
+                Err(error) => {
+                    Answer::failure(FailureKind::Failed, &format!("the disks cannot be examined: {error}"))
+                }
             },
             Request::Stat { volume, path, follow } => self.with_root(volume, modules, |root| {
                 reading::stat(root, &path, follow).map(|entry| Answer::Entry(Box::new(entry)))
             }),
-            Request::List { volume, path, start, with_attributes } => self.with_root(volume, modules, |root| {
-                reading::list(root, &path, start, with_attributes).map(Answer::Page)
-            }),
-            Request::Read { volume, path, offset_bytes, length_bytes } => self.with_root(volume, modules, |root| {
-                reading::read(root, &path, offset_bytes, length_bytes as usize).map(Answer::Bytes)
-            }),
+            Request::List { volume, path, start, with_attributes } => {
+                self.with_root(volume, modules, |root| {
+                    reading::list(root, &path, start, with_attributes).map(Answer::Page)
+                })
+            }
+            Request::Read { volume, path, offset_bytes, length_bytes } => {
+                self.with_root(volume, modules, |root| {
+                    reading::read(root, &path, offset_bytes, length_bytes as usize).map(Answer::Bytes)
+                })
+            }
             Request::DataRanges { volume, path, offset_bytes } => self.with_root(volume, modules, |root| {
                 let (ranges, next) = reading::data_ranges(root, &path, offset_bytes)?;
                 Ok(Answer::Ranges { ranges, next })

@@ -1,6 +1,10 @@
 //! Which volumes the disks hold: partitions, arrays, logical volumes and what is encrypted, one inside the other.
 
-use std::{collections::{BTreeMap, BTreeSet}, io, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::PathBuf,
+};
 
 use super::{
     assemble,
@@ -35,9 +39,14 @@ struct Search {
 }
 
 /// Finds the volumes of these disks, sorted by name.
-pub(super) fn find(disks: &[String], passphrases: &[Vec<u8>], modules: &mut Modules) -> io::Result<Vec<Located>> {
+pub(super) fn find(
+    disks: &[String],
+    passphrases: &[Vec<u8>],
+    modules: &mut Modules,
+) -> io::Result<Vec<Located>> {
     let mut search = Search::default();
-    let mut devices: Vec<Device> = devices::disks(disks)?.into_iter().flat_map(Device::or_partitions).collect();
+    let mut devices: Vec<Device> =
+        devices::disks(disks)?.into_iter().flat_map(Device::or_partitions).collect();
     for _ in 0..DEPTH_MAX {
         let mut opened = Vec::new();
         for device in devices {
@@ -68,7 +77,8 @@ impl Search {
         passphrases: &[Vec<u8>],
         modules: &mut Modules,
     ) -> io::Result<Option<Device>> {
-        let missing = |tool: &str| VolumeState::Unreadable { reason: format!("{tool} is not installed on the host") };
+        let missing =
+            |tool: &str| VolumeState::Unreadable { reason: format!("{tool} is not installed on the host") };
         match probe(&device.node, device.size_bytes)? {
             Content::FileSystem(name) => self.add(device, name, name, VolumeState::Readable),
             Content::Btrfs { id } => match self.btrfs.get(&id).and_then(|&index| self.found.get_mut(index)) {
@@ -110,7 +120,10 @@ impl Search {
         self.found.truncate(VOLUMES_MAX);
         let mut taken = BTreeSet::new();
         for located in &mut self.found {
-            let name = located.volume.name.replace(|character: char| character == '/' || character.is_control(), "_");
+            let name = located
+                .volume
+                .name
+                .replace(|character: char| character == '/' || character.is_control(), "_");
             let mut unique = name.clone();
             let mut number = 2;
             while !taken.insert(unique.clone()) {

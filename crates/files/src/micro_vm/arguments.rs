@@ -10,7 +10,8 @@ use crate::protocol::PORT_NAME;
 const TRANSLATOR_CACHE_MIB: u32 = 64;
 
 /// What the kernel is told. A panic ends the machine.
-const KERNEL_ARGUMENTS: &str = "console=ttyS0 loglevel=3 panic=-1 random.trust_cpu=on mitigations=off -- file-helper";
+const KERNEL_ARGUMENTS: &str =
+    "console=ttyS0 loglevel=3 panic=-1 random.trust_cpu=on mitigations=off -- file-helper";
 
 /// What decides a command line.
 pub(super) struct Machine<'a> {
@@ -52,7 +53,8 @@ pub(super) fn build(machine: &Machine<'_>) -> Vec<OsString> {
              file.server.type=unix,file.server.path="
         );
         option("-drive", joined(&drive, machine.disks_socket, ""));
-        let disk = json!({"driver": "virtio-blk-pci", "drive": format!("d{index}"), "serial": format!("d{index}")});
+        let disk =
+            json!({"driver": "virtio-blk-pci", "drive": format!("d{index}"), "serial": format!("d{index}")});
         option("-device", disk.to_string().into());
     }
     arguments

@@ -30,7 +30,12 @@ pub(super) async fn obtain(config: Config, kernel: Kernel) -> Result<PathBuf> {
 }
 
 fn obtain_blocking(config: &Config, kernel: &Kernel) -> Result<PathBuf> {
-    let failed = |error| Error::from_io(format!("keeping the helper's RAM disk in {}", config.cache_directory.display()), error);
+    let failed = |error| {
+        Error::from_io(
+            format!("keeping the helper's RAM disk in {}", config.cache_directory.display()),
+            error,
+        )
+    };
     let parts = Parts::find(config, kernel)?;
     let path = config.cache_directory.join(format!("helper-{:016x}.cpio", parts.digest().map_err(failed)?));
     if path.exists() {
@@ -71,7 +76,8 @@ impl Parts {
         let helper = config.helper_command.first().map(PathBuf::from).unwrap_or_default();
         // As another process sees it, also when a newer version has taken the place of its file.
         let own = Path::new("/proc/self/exe");
-        let helper = if helper == own { PathBuf::from(format!("/proc/{}/exe", std::process::id())) } else { helper };
+        let helper =
+            if helper == own { PathBuf::from(format!("/proc/{}/exe", std::process::id())) } else { helper };
         let tools = TOOLS.into_iter().filter_map(|(name, _)| Some((name, programs::find(name, config)?)));
         Ok(Self { helper, tools: tools.collect(), modules: modules(&kernel.modules)? })
     }
@@ -94,11 +100,15 @@ impl Parts {
 
     fn pack(&self, config: &Config) -> Result<Vec<u8>> {
         let mut archive = Archive::new();
-        for directory in ["bin", "dev", "etc", "lib", "modules", "proc", "run", "sys", "tmp", "usr", "volumes"] {
+        for directory in
+            ["bin", "dev", "etc", "lib", "modules", "proc", "run", "sys", "tmp", "usr", "volumes"]
+        {
             archive.directory(directory);
         }
         // Wherever the loader looks by default, it finds them.
-        for (name, target) in [("lib64", "lib"), ("usr/lib", "../lib"), ("usr/lib64", "../lib"), ("sbin", "bin")] {
+        for (name, target) in
+            [("lib64", "lib"), ("usr/lib", "../lib"), ("usr/lib64", "../lib"), ("sbin", "bin")]
+        {
             archive.link(name, target);
         }
         let mut libraries = BTreeMap::new();

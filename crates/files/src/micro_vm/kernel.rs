@@ -1,6 +1,9 @@
 //! The kernel that machines run.
 
-use std::{fs, path::{Path, PathBuf}};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use crate::{Error, ErrorKind, Result};
 
@@ -22,7 +25,10 @@ pub(super) fn find(config: &Config) -> Result<Kernel> {
         return readable(Kernel { image: image.clone(), modules });
     }
     let running = rustix::system::uname().release().to_string_lossy().into_owned();
-    let mut versions: Vec<String> = fs::read_dir("/lib/modules").into_iter().flatten().flatten()
+    let mut versions: Vec<String> = fs::read_dir("/lib/modules")
+        .into_iter()
+        .flatten()
+        .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
     versions.sort_by_key(|version| (*version != running, std::cmp::Reverse(version.clone())));

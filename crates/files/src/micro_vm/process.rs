@@ -30,9 +30,8 @@ pub(super) struct Process {
 impl Process {
     /// Starts QEMU, in limits. `directory` is for its overlays, which have no names.
     pub(super) async fn start(config: &Config, machine: &Machine<'_>, directory: &Path) -> Result<Self> {
-        let missing = |error| {
-            Error::new(ErrorKind::Failed, "the helper's machine does not start").with_source(error)
-        };
+        let missing =
+            |error| Error::new(ErrorKind::Failed, "the helper's machine does not start").with_source(error);
         let mut command = Command::new(config.helper_command.first().cloned().unwrap_or_default());
         command
             .args(config.helper_command.get(1..).unwrap_or_default())
@@ -47,7 +46,8 @@ impl Process {
         let watcher = thread::Builder::new().name("files-vm".to_owned());
         let watch = move || watch_over(command, started, &kept, &end);
         watcher.spawn(watch).map_err(missing)?;
-        let handle = start.await.unwrap_or_else(|_| Err(io::Error::other("its watcher ended"))).map_err(missing)?;
+        let handle =
+            start.await.unwrap_or_else(|_| Err(io::Error::other("its watcher ended"))).map_err(missing)?;
         Ok(Self { handle, console, ended })
     }
 
@@ -61,15 +61,19 @@ impl Process {
     pub(super) fn failure(&self) -> Error {
         let console = self.console();
         if console.contains("No such file or directory") && !console.contains("Linux version") {
-            return Error::new(ErrorKind::ToolMissing, format!("the helper's machine does not start: {console}"))
-                .with_guidance("install QEMU (Debian and Ubuntu: apt install qemu-system-x86)");
+            return Error::new(
+                ErrorKind::ToolMissing,
+                format!("the helper's machine does not start: {console}"),
+            )
+            .with_guidance("install QEMU (Debian and Ubuntu: apt install qemu-system-x86)");
         }
         Error::new(ErrorKind::Gone, format!("the helper's machine has ended: {console}"))
     }
 
     /// What it said last, as one line.
     pub(super) fn console(&self) -> String {
-        let console: Vec<u8> = self.console.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+        let console: Vec<u8> =
+            self.console.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
         display(console.trim_ascii())
     }
 }

@@ -27,10 +27,17 @@ pub(super) fn find(name: &str, config: &Config) -> Option<PathBuf> {
 }
 
 /// The libraries that a program loads, and its loader: each by the name that it is loaded by.
-pub(super) fn libraries(program: &Path, content: &[u8], config: &Config) -> Result<BTreeMap<String, PathBuf>> {
-    let failed = |why: String| Error::new(ErrorKind::Failed, format!("the libraries of {}: {why}", program.display()));
+pub(super) fn libraries(
+    program: &Path,
+    content: &[u8],
+    config: &Config,
+) -> Result<BTreeMap<String, PathBuf>> {
+    let failed =
+        |why: String| Error::new(ErrorKind::Failed, format!("the libraries of {}: {why}", program.display()));
     // One that is linked statically has no loader.
-    let Some(interpreter) = Elf::parse(content).and_then(|elf| elf.interpreter()) else { return Ok(BTreeMap::new()) };
+    let Some(interpreter) = Elf::parse(content).and_then(|elf| elf.interpreter()) else {
+        return Ok(BTreeMap::new());
+    };
     let mut command = Command::new(&interpreter);
     if let Some(root) = &config.tools_root {
         let directories = LIBRARY_DIRECTORIES.map(|directory| root.join(directory).display().to_string());
@@ -102,7 +109,11 @@ impl<'a> Elf<'a> {
         (0..count).filter_map(move |index| {
             let at = start.checked_add(index * size)?;
             let kind = u32::try_from(self.number::<4>(at)?).ok()?;
-            Some(ProgramHeader { kind, offset: self.number::<8>(at + 8)?, length: self.number::<8>(at + 32)? })
+            Some(ProgramHeader {
+                kind,
+                offset: self.number::<8>(at + 8)?,
+                length: self.number::<8>(at + 32)?,
+            })
         })
     }
 

@@ -6,10 +6,20 @@ fn matches(pattern: &str, name: &str) -> bool {
 
 #[test]
 fn patterns_match_whole_names() {
-    for (pattern, name) in [("a", "a"), ("*", ""), ("*.conf", "x.conf"), ("a*b*c", "a-b-b-c"), ("??", "ab"), (r"\*", "*"), ("*a", "aaa")] {
+    for (pattern, name) in [
+        ("a", "a"),
+        ("*", ""),
+        ("*.conf", "x.conf"),
+        ("a*b*c", "a-b-b-c"),
+        ("??", "ab"),
+        (r"\*", "*"),
+        ("*a", "aaa"),
+    ] {
         assert!(matches(pattern, name), "{pattern} {name}");
     }
-    for (pattern, name) in [("a", "ab"), ("", "a"), ("?", ""), ("*.conf", "x.conf~"), (r"\*", "a"), ("a*b", "a-c")] {
+    for (pattern, name) in
+        [("a", "ab"), ("", "a"), ("?", ""), ("*.conf", "x.conf~"), (r"\*", "a"), ("a*b", "a-c")]
+    {
         assert!(!matches(pattern, name), "{pattern} {name}");
     }
 }

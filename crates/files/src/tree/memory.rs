@@ -27,7 +27,8 @@ pub(crate) struct MemoryTree {
 impl MemoryTree {
     /// A tree with the volume `v`, and nothing in it.
     pub(crate) fn new() -> Self {
-        let volume = Volume { name: "v".into(), content: "ext4".into(), size_bytes: 0, state: VolumeState::Readable };
+        let volume =
+            Volume { name: "v".into(), content: "ext4".into(), size_bytes: 0, state: VolumeState::Readable };
         let mut tree = Self { volumes: vec![volume], nodes: BTreeMap::new() };
         tree.add(b"/", Kind::Directory);
         tree.add(b"/v", Kind::Directory);
@@ -77,11 +78,14 @@ impl FileTree for MemoryTree {
     async fn list(&self, path: &FilePath, start: u64, _with_attributes: bool) -> Result<Page> {
         self.node(path)?;
         let start = start as usize;
-        let prefix = if path.volume().is_none() { b"/".to_vec() } else { [&path.to_bytes()[..], b"/"].concat() };
-        let is_inside =
-            |found: &[u8]| found.strip_prefix(&prefix[..]).is_some_and(|rest| !rest.is_empty() && !rest.contains(&b'/'));
+        let prefix =
+            if path.volume().is_none() { b"/".to_vec() } else { [&path.to_bytes()[..], b"/"].concat() };
+        let is_inside = |found: &[u8]| {
+            found.strip_prefix(&prefix[..]).is_some_and(|rest| !rest.is_empty() && !rest.contains(&b'/'))
+        };
         let inside: Vec<_> = self.nodes.iter().filter(|(found, _)| is_inside(found)).collect();
-        let entries = inside.iter().skip(start).take(PAGE_ENTRIES).map(|(_, node)| node.entry.clone()).collect();
+        let entries =
+            inside.iter().skip(start).take(PAGE_ENTRIES).map(|(_, node)| node.entry.clone()).collect();
         let next = start + PAGE_ENTRIES;
         Ok(Page { entries, next: (next < inside.len()).then_some(next as u64) })
     }
@@ -90,13 +94,20 @@ impl FileTree for MemoryTree {
         let node = self.node(path)?;
         let length = node.entry.size_bytes.saturating_sub(offset_bytes).min(length_bytes as u64) as usize;
         let byte = |at: u64| {
-            let found = node.data.iter().find_map(|(start, data)| data.get(usize::try_from(at.checked_sub(*start)?).ok()?));
+            let found = node
+                .data
+                .iter()
+                .find_map(|(start, data)| data.get(usize::try_from(at.checked_sub(*start)?).ok()?));
             found.copied().unwrap_or(0)
         };
         Ok((offset_bytes..).take(length).map(byte).collect())
     }
 
-    async fn data_ranges(&self, path: &FilePath, offset_bytes: u64) -> Result<(Vec<Range<u64>>, Option<u64>)> {
+    async fn data_ranges(
+        &self,
+        path: &FilePath,
+        offset_bytes: u64,
+    ) -> Result<(Vec<Range<u64>>, Option<u64>)> {
         // One at a time, so that whoever asks must go on asking.
         let ranges = self.node(path)?.data.iter().map(|(start, data)| *start..start + data.len() as u64);
         let found = ranges.into_iter().find(|range| range.end > offset_bytes);

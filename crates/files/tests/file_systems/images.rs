@@ -17,7 +17,10 @@ pub fn plain_tree(directory: &Path) -> Result<()> {
     fs::create_dir_all(directory.join("many"))?;
     for number in 0..400_u32 {
         let length = [0, 5, 100, 900, 4096, 5000][number as usize % 6];
-        fs::write(directory.join(format!("many/entry-with-a-long-name-{number:05}.dat")), bytes(number, length))?;
+        fs::write(
+            directory.join(format!("many/entry-with-a-long-name-{number:05}.dat")),
+            bytes(number, length),
+        )?;
     }
     let mut deep = directory.to_owned();
     for level in 0..20 {
@@ -97,7 +100,8 @@ pub fn ext4(tools: &FileSystemTools, tree: &Path, image: &Path, features: &str) 
 
 pub fn btrfs(tools: &FileSystemTools, tree: &Path, image: &Path) -> Result<()> {
     blank(image)?;
-    run(tools.command("mkfs.btrfs").args(["-q", "-f", "--csum", "xxhash", "--rootdir"]).arg(tree).arg(image)).map(drop)
+    run(tools.command("mkfs.btrfs").args(["-q", "-f", "--csum", "xxhash", "--rootdir"]).arg(tree).arg(image))
+        .map(drop)
 }
 
 pub fn vfat(tools: &FileSystemTools, tree: &Path, image: &Path) -> Result<()> {
@@ -118,7 +122,14 @@ pub fn ntfs(tools: &FileSystemTools, tree: &Path, image: &Path) -> Result<()> {
     for entry in fs::read_dir(tree)? {
         let entry = entry?;
         if entry.file_type()?.is_file() {
-            run(tools.command("ntfscp").env("LC_ALL", "C.UTF-8").arg("-f").arg("-q").arg(image).arg(entry.path()).arg(entry.file_name()))?;
+            run(tools
+                .command("ntfscp")
+                .env("LC_ALL", "C.UTF-8")
+                .arg("-f")
+                .arg("-q")
+                .arg(image)
+                .arg(entry.path())
+                .arg(entry.file_name()))?;
         }
     }
     Ok(())

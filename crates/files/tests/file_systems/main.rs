@@ -1,5 +1,7 @@
 //! Files of real file systems, read by a real machine.
 
+mod containers;
+mod hostile;
 mod images;
 mod machine;
 mod reading;

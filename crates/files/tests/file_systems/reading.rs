@@ -12,7 +12,11 @@ use crate::{
 };
 
 /// What a volume holds, in the form of [`images::manifest`].
-async fn manifest(tree: &Arc<impl FileTree + 'static>, volume: &str, with_modes: bool) -> Result<Vec<String>> {
+pub async fn manifest(
+    tree: &Arc<impl FileTree + 'static>,
+    volume: &str,
+    with_modes: bool,
+) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     let mut walk = Walk::begin(Arc::clone(tree) as Arc<dyn FileTree>, &path(volume), true).await?;
     while let Some(found) = walk.next().await? {
@@ -20,7 +24,9 @@ async fn manifest(tree: &Arc<impl FileTree + 'static>, volume: &str, with_modes:
         match &found.entry.kind {
             _ if name.is_empty() || name == "lost+found" => {}
             Kind::Directory => lines.push(format!("{name} directory")),
-            Kind::Symlink { target } => lines.push(format!("{name} link {}", String::from_utf8_lossy(target))),
+            Kind::Symlink { target } => {
+                lines.push(format!("{name} link {}", String::from_utf8_lossy(target)))
+            }
             Kind::File => {
                 let mode = if with_modes { found.entry.mode } else { 0o644 };
                 let content = read_all(tree.as_ref(), &found.path).await?;
@@ -50,24 +56,26 @@ async fn every_file_is_what_went_in() -> Result<()> {
 
     let names = ["ext4", "ext3", "xfs", "btrfs", "vfat", "ntfs"];
     let paths: Vec<_> = names.iter().map(|name| at(&format!("{name}.img"))).collect();
-    let disks: Vec<(&str, &Path)> = names.iter().copied().zip(paths.iter().map(|path| path.as_path())).collect();
+    let disks: Vec<(&str, &Path)> =
+        names.iter().copied().zip(paths.iter().map(|path| path.as_path())).collect();
     let tree = open(&tools, directory.path(), &disks, &[]).await?;
     for volume in tree.volumes() {
         assert_eq!(volume.state, VolumeState::Readable, "{volume:?}");
     }
     for name in ["ext4", "ext3", "xfs", "btrfs"] {
         let found = manifest(&tree, name, true).await.with_context(|| name.to_owned())?;
-        pretty(name, &found, &images::manifest(&linux)?);
+        check(name, &found, &images::manifest(&linux)?);
     }
     let expected = images::manifest(&plain)?;
-    pretty("vfat", &manifest(&tree, "vfat", false).await.context("vfat")?, &expected);
-    let top: Vec<_> = expected.into_iter().filter(|line| line.contains(" file ") && !line.contains('/')).collect();
-    pretty("ntfs", &manifest(&tree, "ntfs", false).await.context("ntfs")?, &top);
+    check("vfat", &manifest(&tree, "vfat", false).await.context("vfat")?, &expected);
+    let top: Vec<_> =
+        expected.into_iter().filter(|line| line.contains(" file ") && !line.contains('/')).collect();
+    check("ntfs", &manifest(&tree, "ntfs", false).await.context("ntfs")?, &top);
     Ok(())
 }
 
 /// Shows a few differences, not two long lists.
-fn pretty(name: &str, found: &[String], expected: &[String]) {
+pub fn check(name: &str, found: &[String], expected: &[String]) {
     let missing: Vec<_> = expected.iter().filter(|line| !found.contains(line)).take(5).collect();
     let extra: Vec<_> = found.iter().filter(|line| !expected.contains(line)).take(5).collect();
     assert!(missing.is_empty() && extra.is_empty(), "{name}: missing {missing:#?}, not expected {extra:#?}");

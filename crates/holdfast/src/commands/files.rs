@@ -17,7 +17,9 @@ use crate::{context::Context, exit::Exit, failure::Failure, output::Tone, output
 #[derive(Debug, Subcommand)]
 pub enum FilesCommand {
     /// Lists a directory, or the volumes of all disks.
-    #[command(after_long_help = "Examples:\n  holdfast files ls point:web-1/latest\n  holdfast files ls point:web-1/latest /vda-1/etc")]
+    #[command(
+        after_long_help = "Examples:\n  holdfast files ls point:web-1/latest\n  holdfast files ls point:web-1/latest /vda-1/etc"
+    )]
     Ls(Place),
     /// Writes a file to standard output.
     #[command(after_long_help = "Example:\n  holdfast files cat point:web-1/latest /vda-1/etc/fstab")]
@@ -110,14 +112,16 @@ impl FilesCommand {
             }
             Self::Cat(place) => {
                 let (reference, path) = place.opened(context).await?;
-                let mut content = context.client.file_content(&reference, path.as_os_str().as_bytes()).await?;
+                let mut content =
+                    context.client.file_content(&reference, path.as_os_str().as_bytes()).await?;
                 copy(&mut content, &mut io::stdout().lock()).await
             }
             Self::Get(get) => get.run(context).await,
             Self::Find(Find { reference, path, name, unlock }) => {
                 let place = Place { reference, path, unlock };
                 let (reference, path) = place.opened(context).await?;
-                let found = context.client.find_files(&reference, path.as_os_str().as_bytes(), name.as_bytes());
+                let found =
+                    context.client.find_files(&reference, path.as_os_str().as_bytes(), name.as_bytes());
                 let mut lines = found.await?;
                 let mut files = Vec::new();
                 while let Some(file) = lines.next().await? {
@@ -175,7 +179,9 @@ async fn copy(source: &mut ByteStream, target: &mut impl io::Write) -> Result<()
         match target.write_all(&bytes) {
             // A reader that has read enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            written => written.map_err(|error| Failure::new(Exit::Error, format!("cannot write: {error}")))?,
+            written => {
+                written.map_err(|error| Failure::new(Exit::Error, format!("cannot write: {error}")))?
+            }
         }
     }
     target.flush().map_err(|error| Failure::new(Exit::Error, format!("cannot write: {error}")))

@@ -67,5 +67,8 @@ fn permissions(octal: &str) -> String {
         };
         [if bits & 4 == 0 { '-' } else { 'r' }, if bits & 2 == 0 { '-' } else { 'w' }, execute]
     };
-    [triple(6, 0o4000, ('s', 'S')), triple(3, 0o2000, ('s', 'S')), triple(0, 0o1000, ('t', 'T'))].concat().iter().collect()
+    [triple(6, 0o4000, ('s', 'S')), triple(3, 0o2000, ('s', 'S')), triple(0, 0o1000, ('t', 'T'))]
+        .concat()
+        .iter()
+        .collect()
 }

@@ -61,7 +61,10 @@ async fn volumes(State(site): State<Site>, RawQuery(query): RawQuery) -> Result<
     request_body = UnlockVolumes,
     responses((status = OK, body = Vec<VolumeView>), (status = "default", body = Problem))
 )]
-async fn unlock(State(site): State<Site>, Body(request): Body<UnlockVolumes>) -> Result<Json<Vec<VolumeView>>> {
+async fn unlock(
+    State(site): State<Site>,
+    Body(request): Body<UnlockVolumes>,
+) -> Result<Json<Vec<VolumeView>>> {
     let passphrase = Passphrase::new(request.passphrase);
     let machine = machines::open(&site, &request.reference, Some(passphrase)).await?;
     Ok(Json(machines::volume_views(&machine)))
@@ -146,7 +149,8 @@ async fn find(State(site): State<Site>, RawQuery(query): RawQuery) -> Result<Res
 )]
 async fn content(State(site): State<Site>, RawQuery(query): RawQuery) -> Result<Response> {
     let query = Query::parse(query)?;
-    let (mut at, length) = (query.number("offset")?.unwrap_or(0), query.number("length")?.unwrap_or(u64::MAX));
+    let (mut at, length) =
+        (query.number("offset")?.unwrap_or(0), query.number("length")?.unwrap_or(u64::MAX));
     let (machine, path) = query.open(&site).await?;
     let end = at.saturating_add(length);
     let work = |chunks: Chunks| async move {

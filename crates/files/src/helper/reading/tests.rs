@@ -1,4 +1,8 @@
-use std::{fs, os::fd::AsFd as _, os::unix::fs::{FileExt as _, PermissionsExt as _, symlink}};
+use std::{
+    fs,
+    os::fd::AsFd as _,
+    os::unix::fs::{FileExt as _, PermissionsExt as _, symlink},
+};
 
 use super::*;
 
@@ -19,11 +23,18 @@ fn links_never_lead_out_of_the_root() {
     fs::write(outside.path().join("secret"), "s").unwrap();
     let tree = tree();
     symlink(outside.path().join("secret"), tree.directory.path().join("absolute")).unwrap();
-    symlink("../".repeat(40) + outside.path().join("secret").to_str().unwrap(), tree.directory.path().join("up")).unwrap();
+    symlink(
+        "../".repeat(40) + outside.path().join("secret").to_str().unwrap(),
+        tree.directory.path().join("up"),
+    )
+    .unwrap();
     symlink("absolute", tree.directory.path().join("twice")).unwrap();
     for path in ["absolute", "up", "twice"] {
         assert_eq!(read(tree.root.as_fd(), path.as_bytes(), 0, 10), Err(Errno::NOENT), "{path}");
-        assert!(matches!(stat(tree.root.as_fd(), path.as_bytes(), false).unwrap().kind, Kind::Symlink { .. }));
+        assert!(matches!(
+            stat(tree.root.as_fd(), path.as_bytes(), false).unwrap().kind,
+            Kind::Symlink { .. }
+        ));
     }
 }
 
