@@ -58,15 +58,18 @@ mkfs.ext4 -q -F /dev/mapper/open; fill /dev/mapper/open
 cryptsetup close --disable-locks open
 
 dirty() { mkdir -p /run/$1; mount $3 $2 /run/$1; cp -a /run/source/. /run/$1/; rm -rf /run/$1/lost+found; sync; }
-mkfs.ext4 -q -F -O fast_commit /dev/vdg; dirty ext4 /dev/vdg
+mkfs.ext4 -q -F /dev/vdg; dirty ext4 /dev/vdg
 mkfs.xfs -q -f /dev/vdh; dirty xfs /dev/vdh
 mkfs.btrfs -q -f /dev/vdi; dirty btrfs /dev/vdi "-o commit=300"
 for system in ext4 xfs btrfs; do
-    rm /run/$system/hello.txt; mv /run/$system/program /run/$system/renamed; mkdir /run/$system/late
+    rm /run/$system/hello.txt; mv /run/$system/program /run/$system/renamed
+done
+sync
+for system in ext4 xfs btrfs; do
+    mkdir /run/$system/late
     for number in 1 2 3 4 5 6 7 8 9; do
-        echo "late $number" > /run/$system/late/$number; fsync /run/$system/late/$number
+        echo "late $number" | dd of=/run/$system/late/$number conv=fsync 2>/dev/null
     done
-    fsync /run/$system/late /run/$system
 done
 "#;
 
