@@ -116,7 +116,8 @@ impl MicroVm {
             () = this.process.ended() => return Err(this.process.failure()),
         };
         let passphrases = passphrases.iter().map(|passphrase| passphrase.as_bytes().to_vec()).collect();
-        match this.ask(Request::Volumes { disks: names, passphrases }, "finding the volumes").await? {
+        let found = this.ask(Request::Volumes { disks: names, passphrases }, "finding the volumes").await;
+        match found.map_err(|error| this.explained(error))? {
             Answer::Volumes(volumes) => this.volumes = volumes,
             _ => return Err(broken("finding the volumes")),
         }
@@ -127,6 +128,11 @@ impl MicroVm {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.connection.is_open()
+    }
+
+    /// A machine that has ended says why on its console.
+    fn explained(&self, error: Error) -> Error {
+        if error.kind() == ErrorKind::Gone { self.process.failure() } else { error }
     }
 
     async fn ask(&self, request: Request, doing: &str) -> Result<Answer> {

@@ -70,7 +70,8 @@ impl FileMachines {
     fn place(&self, key: &Key, anew: bool) -> Result<Arc<OnceCell<Arc<MicroVm>>>> {
         let mut machines = self.lock();
         let is_dead = |machine: &Machine| machine.started.get().is_some_and(|machine| !machine.is_alive());
-        machines.retain(|found, machine| !is_dead(machine) && !(anew && found == key));
+        let is_replaced = |found: &Key| anew && found == key;
+        machines.retain(|found, machine| !is_dead(machine) && !is_replaced(found));
         if !machines.contains_key(key) && machines.len() >= MACHINES_MAX {
             let idle = machines.iter().filter(|(_, machine)| is_idle(machine));
             let oldest = idle.min_by_key(|(_, machine)| machine.used_at).map(|(key, _)| key.clone());

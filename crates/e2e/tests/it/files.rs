@@ -4,11 +4,13 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 use api::{FileView, VolumeView};
 use testkit::{binary, command::run, file_systems::FileSystemTools, site::Site};
+use tokio::time::timeout;
 
 use crate::fixture::{back_up, words};
 
@@ -18,7 +20,7 @@ const REFERENCE: &str = "point:web-1/latest";
 async fn files_come_out_of_a_point() -> Result<()> {
     let tools = FileSystemTools::obtain()?;
     let work = tempfile::tempdir()?;
-    let site = Site::start_with(&with_tools(&tools, work.path())?).await?;
+    let mut site = Site::start_with(&with_tools(&tools, work.path())?).await?;
     protect_vm_with_files(&site, &tools, work.path()).await?;
 
     let volumes: Vec<VolumeView> = site.json(["files", "ls", REFERENCE]).await?;
@@ -50,7 +52,29 @@ async fn files_come_out_of_a_point() -> Result<()> {
     assert_eq!(code, 2, "no path");
     let (code, said) = site.failure(words!["files", "get", REFERENCE, "/vda/etc", "--to", target]).await?;
     assert_eq!(code, 6, "nothing is overwritten: {said}");
+
+    // What read the files does not outlive a server that is killed.
+    let machines = machines_of(&site)?;
+    assert_eq!(machines.len(), 1, "one machine has answered all of this");
+    site.kill_server().await?;
+    let ended = async {
+        while machines.iter().any(|process| process.join("exe").exists()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), ended).await.context("the machine outlives the server")?;
     Ok(())
+}
+
+/// The processes that read files for a site.
+fn machines_of(site: &Site) -> Result<Vec<PathBuf>> {
+    let directory = site.data_directory().join("run/files-").to_string_lossy().into_owned();
+    let processes = fs::read_dir("/proc")?.flatten().map(|entry| entry.path());
+    let is_one = |process: &PathBuf| {
+        let line = fs::read(process.join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(&directory)
+    };
+    Ok(processes.filter(is_one).collect())
 }
 
 /// The binary, with a kernel and tools that the host need not have.

@@ -43,8 +43,11 @@ impl Records {
     }
 }
 
+/// A key and its value.
+pub(crate) type Record<'a> = (&'a [u8], &'a [u8]);
+
 /// The records in a block of them, in order.
-pub(crate) fn parse(mut block: &[u8]) -> Result<Vec<(&[u8], &[u8])>, &'static str> {
+pub(crate) fn parse(mut block: &[u8]) -> Result<Vec<Record<'_>>, &'static str> {
     let mut records = Vec::new();
     while !block.is_empty() {
         let space = block.iter().position(|&byte| byte == b' ').ok_or("a record has no length")?;

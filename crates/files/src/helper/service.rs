@@ -1,7 +1,7 @@
 //! Answers the host, one request after the other.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fs::File,
     io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
@@ -92,17 +92,14 @@ impl Service {
             VolumeState::Locked => return Answer::failure(FailureKind::Locked, "the volume is encrypted"),
             VolumeState::Unreadable { reason } => return Answer::failure(FailureKind::Unsupported, reason),
         }
-        if !self.roots.contains_key(&number) {
-            match mounts::mount_volume(number, located, modules) {
-                Ok(root) => self.roots.insert(number, root),
+        let root = match self.roots.entry(number) {
+            Entry::Occupied(mounted) => mounted.into_mut(),
+            Entry::Vacant(place) => match mounts::mount_volume(number, located, modules) {
+                Ok(root) => place.insert(root),
                 Err(answer) => return answer,
-            };
-        }
-        match self.roots.get(&number).map(|root| work(root.as_fd())) {
-            Some(Ok(answer)) => answer,
-            Some(Err(error)) => failure(error),
-            None => Answer::failure(FailureKind::Failed, "the volume is not mounted"),
-        }
+            },
+        };
+        work(root.as_fd()).unwrap_or_else(failure)
     }
 }
 

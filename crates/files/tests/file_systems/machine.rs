@@ -11,7 +11,9 @@ use testkit::file_systems::FileSystemTools;
 pub fn config(tools: &FileSystemTools, directory: &Path) -> Config {
     Config {
         runtime_directory: directory.to_owned(),
-        cache_directory: testkit::target::target_directory().unwrap().join("file-systems/cache"),
+        cache_directory: testkit::target::target_directory()
+            .expect("Cargo runs the tests")
+            .join("file-systems/cache"),
         helper_command: vec![env!("CARGO_BIN_EXE_file-helper").into(), "file-helper".into()],
         qemu_program: "qemu-system-x86_64".into(),
         kernel: Some(tools.kernel()),
@@ -35,7 +37,7 @@ pub async fn open(
 }
 
 pub fn path(text: &str) -> FilePath {
-    FilePath::parse(text.as_bytes()).unwrap()
+    FilePath::parse(text.as_bytes()).expect("the path is one")
 }
 
 /// A whole file.

@@ -5,3 +5,4 @@ mod hostile;
 mod images;
 mod machine;
 mod reading;
+mod starting;
