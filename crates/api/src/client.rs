@@ -18,11 +18,12 @@ use crate::{
     ProtectRequest, RestoreDiskRequest, RestoreVmRequest, SiteView, StopVm, VaultView, VerifyRequest, VmView,
 };
 
+mod files;
 mod images;
 mod points;
 mod upkeep;
 
-pub use images::ImageData;
+pub use files::{ByteStream, FileLines};
 
 /// The largest answer that the client takes, in bytes.
 const ANSWER_LIMIT_BYTES: usize = 64 << 20;
@@ -251,9 +252,15 @@ async fn collect(response: Response<Incoming>) -> Result<Bytes> {
 
 /// A path segment or query value: everything but RFC 3986's unreserved characters is percent-encoded.
 fn segment(text: &str) -> String {
+    encoded(text.as_bytes())
+}
+
+/// The same of bytes that need not be text.
+fn encoded(bytes: &[u8]) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+    bytes
+        .iter()
+        .map(|&byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
         .collect()
 }
 

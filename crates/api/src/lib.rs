@@ -9,7 +9,7 @@ mod problem;
 mod site;
 mod types;
 
-pub use client::{Client, ClientError, ImageData, JobEvents};
+pub use client::{ByteStream, Client, ClientError, FileLines, JobEvents};
 pub use hint::shell_word;
 pub use problem::{Code, Problem};
 pub use site::{data_directory_default, socket_path};
@@ -17,11 +17,12 @@ pub use types::{
     AddCopy, AddKey, AddVm, AddedKey, AgentView, AttachVault, BackupRequest, ChangeSettings,
     ChangeSourceView, CheckStatus, CheckView, ChosenPoints, CollectRequest, CollectView, CopyState, CopyView,
     CostView, CreateVault, CreatedVault, DamageView, DeletePoints, DiskView, ExportRequest, ExportedView,
-    FindingView, HeldView, HoldPoints, HurtDiskView, HurtPointView, HurtView, ImageExtentView,
-    ImageExtentsView, JobResult, JobView, KeySlotView, MakeRecoveryKit, NewKeyWith, PointDiskView, PointView,
-    ProbeStore, ProbeView, ProgressView, ProtectRequest, ProtectionView, RecoveryKitView, RepairRequest,
-    RepairView, RestoreDiskRequest, RestoreVmRequest, RestoredDiskView, RestoredVmView, SettingsView,
-    SiteView, StopVm, SyncView, UnlockWith, VaultView, VerifyRequest, VerifyView, VmOriginView, VmView,
+    FileKind, FileView, FindingView, HeldView, HoldPoints, HurtDiskView, HurtPointView, HurtView,
+    ImageExtentView, ImageExtentsView, JobResult, JobView, KeySlotView, MakeRecoveryKit, NewKeyWith,
+    PointDiskView, PointView, ProbeStore, ProbeView, ProgressView, ProtectRequest, ProtectionView,
+    RecoveryKitView, RepairRequest, RepairView, RestoreDiskRequest, RestoreVmRequest, RestoredDiskView,
+    RestoredVmView, SettingsView, SiteView, StopVm, SyncView, UnlockVolumes, UnlockWith, VaultView,
+    VerifyRequest, VerifyView, VmOriginView, VmView, VolumeStateView, VolumeView,
 };
 
 /// The media type of problem documents, by RFC 9457 §3.

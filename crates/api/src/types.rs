@@ -2,6 +2,7 @@
 
 mod copy;
 mod deletion;
+mod file;
 mod image;
 mod job;
 mod key;
@@ -14,6 +15,7 @@ mod vm;
 
 pub use copy::{AddCopy, CopyState, CopyView, SyncView};
 pub use deletion::{ChangeSettings, ChosenPoints, DeletePoints, HoldPoints, SettingsView};
+pub use file::{FileKind, FileView, UnlockVolumes, VolumeStateView, VolumeView};
 pub use image::{ExportRequest, ExportedView, ImageExtentView, ImageExtentsView};
 pub use job::{JobResult, JobView, ProgressView};
 pub use key::{AddKey, AddedKey, KeySlotView, MakeRecoveryKit, NewKeyWith, RecoveryKitView};

@@ -10,6 +10,7 @@ use crate::{
     commands::{
         backup::Backup,
         completion::Completion,
+        files::FilesCommand,
         image::{Diff, Export},
         job::JobCommand,
         point::PointCommand,
@@ -45,6 +46,7 @@ First steps:
   holdfast protect web-1 --vault main
   holdfast backup web-1
   holdfast restore vm point:web-1/latest --name web-2
+  holdfast files get point:web-1/latest /vda-1/etc --to restored
   holdfast vault copy add main offsite --url 's3://bucket/prefix?region=eu-1'
   holdfast vault key kit main > kit.txt    # print it, and keep it in a safe
 
@@ -104,6 +106,13 @@ pub enum Command {
     /// Thaws a guest should the server die while it is frozen; the server starts it.
     #[command(hide = true)]
     CaptureGuard,
+    /// Reads disks inside the machine that the server starts for it, and starts that machine.
+    #[command(hide = true)]
+    FileHelper {
+        /// What the server says.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
 }
 
 /// Every command that asks a server.
@@ -148,6 +157,11 @@ pub enum ClientCommand {
     ///
     /// Of two points in one vault only what may differ is read. With -o json, a list of extents.
     Diff(Diff),
+    /// Files inside recovery points: list them, read them, take them out.
+    ///
+    /// They are read by a small virtual machine with the host's kernel and no network. It stays up for a minute.
+    #[command(subcommand)]
+    Files(FilesCommand),
     /// Jobs: backups, restores, copies and the upkeep of vaults, running and ended.
     #[command(subcommand)]
     Job(JobCommand),

@@ -3,6 +3,7 @@
 
 pub mod backup;
 pub mod completion;
+pub mod files;
 pub mod image;
 pub mod job;
 pub mod point;
@@ -30,6 +31,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let global = &arguments.global;
     match arguments.command {
         Command::CaptureGuard => return Ok(hypervisor_qemu::guard::run()),
+        Command::FileHelper { arguments } => return Ok(::files::helper::run(&arguments)),
         Command::Serve => serve::run(context::data_directory(global)?)?,
         Command::Completion(completion) => completion.run()?,
         Command::Version => version::run(&Output::new(global.output, global.quiet))?,
@@ -58,6 +60,7 @@ async fn ask_the_server(command: ClientCommand, context: &Context) -> Result<(),
         ClientCommand::Restore(command) => command.run(context).await,
         ClientCommand::Export(export) => export.run(context).await,
         ClientCommand::Diff(diff) => diff.run(context).await,
+        ClientCommand::Files(command) => command.run(context).await,
         ClientCommand::Job(command) => command.run(context).await,
     }
 }

@@ -1,6 +1,7 @@
 //! What people see of the API's answers. Programs get the answers themselves, as JSON.
 
 mod copy;
+mod file;
 mod image;
 mod job;
 mod key;

@@ -62,6 +62,11 @@ impl DataDirectory {
         self.path.join("cache").join("index")
     }
 
+    /// What can be made anew at any time: what the helper of files boots from.
+    pub(crate) fn helpers(&self) -> PathBuf {
+        self.path.join("cache").join("helpers")
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         api::socket_path(&self.path)
     }

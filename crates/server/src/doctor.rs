@@ -14,6 +14,7 @@ const SPACE_WANTED: ByteCount = ByteCount(1 << 30);
 pub(crate) async fn examine(site: &Site) -> Result<Vec<CheckView>> {
     let mut checks: Vec<_> = host::examine(&site.qemu).await.into_iter().map(host_check).collect();
     checks.push(space(site));
+    checks.push(files_inside_images(site));
     let known = site.vaults.list().await?;
     checks.extend(future::join_all(known.into_iter().map(|known| vault(site, known))).await);
     Ok(checks)
@@ -30,6 +31,24 @@ fn host_check(check: HostCheck) -> CheckView {
         detail: check.detail,
         hint: check.guidance,
     }
+}
+
+/// What reads files inside images: a kernel, and tools for what some images have.
+fn files_inside_images(site: &Site) -> CheckView {
+    let name = "files inside images".to_owned();
+    let (found, missing): (Vec<_>, Vec<_>) = files::capabilities(site.files.config())
+        .into_iter()
+        .partition(|capability| capability.found.is_some());
+    if missing.iter().any(|capability| capability.is_required) {
+        let hint = "install a kernel (Debian: apt install linux-image-cloud-amd64)".to_owned();
+        let detail = "there is no kernel that could read them".to_owned();
+        return CheckView { name, status: CheckStatus::Warning, detail, hint: Some(hint) };
+    }
+    let mut detail = found.iter().map(|capability| capability.name).collect::<Vec<_>>().join(", ");
+    for capability in missing {
+        detail.push_str(&format!("; without {} ({})", capability.name, capability.purpose));
+    }
+    CheckView { name, status: CheckStatus::Ok, detail, hint: None }
 }
 
 fn space(site: &Site) -> CheckView {

@@ -66,7 +66,7 @@ impl Failure {
         *self.0
     }
 
-    fn of(code: Code, error: &dyn Error, guidance: Option<&str>) -> Self {
+    pub(crate) fn of(code: Code, error: &dyn Error, guidance: Option<&str>) -> Self {
         let mut failure = Self::new(code, chain(error));
         failure.0.hint = guidance.map(str::to_owned);
         failure
@@ -211,6 +211,12 @@ impl From<protection::Error> for Failure {
 /// What an error of a vault means, for a program that opens vaults itself.
 #[must_use]
 pub fn vault_problem(error: vault::Error) -> Problem {
+    Failure::from(error).into_problem()
+}
+
+/// What an error of files inside images means, for a program that takes them out itself.
+#[must_use]
+pub fn files_problem(error: files::Error) -> Problem {
     Failure::from(error).into_problem()
 }
 

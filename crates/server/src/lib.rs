@@ -8,6 +8,7 @@ mod copies;
 mod directory;
 mod doctor;
 mod failure;
+mod files;
 mod images;
 mod jobs;
 mod keystore;
@@ -20,7 +21,7 @@ mod vaults;
 mod vms;
 mod work;
 
-pub use failure::{operation_problem, vault_problem};
+pub use failure::{files_problem, operation_problem, vault_problem};
 pub use routes::openapi;
 pub use serve::serve;
 pub use site::{Site, SiteConfig};

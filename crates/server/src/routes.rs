@@ -5,6 +5,7 @@
 mod copies;
 mod doctor;
 mod extract;
+mod files;
 mod images;
 mod jobs;
 mod keys;
@@ -39,6 +40,7 @@ use crate::{failure::Failure, site::Site};
         (name = "copies", description = "Copies of vaults."),
         (name = "keys", description = "Keys of vaults."),
         (name = "points", description = "Recovery points."),
+        (name = "files", description = "Files inside recovery points."),
         (name = "restores", description = "Restores."),
         (name = "images", description = "Disks of recovery points, and image files: exported, compared, read."),
         (name = "jobs", description = "Long work.")
@@ -56,6 +58,7 @@ fn described() -> OpenApiRouter<Site> {
         .merge(copies::routes())
         .merge(keys::routes())
         .merge(points::routes())
+        .merge(files::routes())
         .merge(restores::routes())
         .merge(images::routes())
         .merge(jobs::routes())

@@ -42,6 +42,7 @@ pub async fn serve(
     tracing::info!("stopping");
     site.stopping.cancel();
     site.jobs.stop(JOBS_STOP_LIMIT).await;
+    site.files.clear();
     drop(stop);
     if tokio::time::timeout(CLIENTS_STOP_LIMIT, server).await.is_err() {
         tracing::warn!("some clients did not take their last answers");

@@ -15,6 +15,7 @@ use crate::{
     copies::Syncs,
     directory::DataDirectory,
     failure::{Failure, Result},
+    files::FileMachines,
     jobs::Jobs,
     startup,
     vaults::Vaults,
@@ -30,6 +31,8 @@ pub struct SiteConfig {
     pub data_directory: PathBuf,
     /// The command that runs the guard of captures: the program, and its hidden subcommand.
     pub guard_command: Vec<OsString>,
+    /// The command that runs the helper of files: the program, and its hidden subcommand.
+    pub file_helper_command: Vec<OsString>,
     /// The QEMU that starts managed VMs.
     pub qemu_program: PathBuf,
     /// How many jobs run at once.
@@ -42,9 +45,11 @@ impl SiteConfig {
     /// The configuration with everything else at its default.
     #[must_use]
     pub fn new(data_directory: PathBuf, guard_command: Vec<OsString>) -> Self {
+        let program: Vec<_> = guard_command.iter().take(1).cloned().collect();
         Self {
             data_directory,
             guard_command,
+            file_helper_command: program.into_iter().chain(["file-helper".into()]).collect(),
             qemu_program: "qemu-system-x86_64".into(),
             running_limit: RUNNING_LIMIT_DEFAULT,
             env: Env::system(),
@@ -65,6 +70,8 @@ pub struct Site {
     pub(crate) vaults: Arc<Vaults>,
     pub(crate) jobs: Arc<Jobs>,
     pub(crate) syncs: Arc<Syncs>,
+    /// What reads files inside images.
+    pub(crate) files: Arc<FileMachines>,
     /// Held while a VM becomes known, so that a check of its name and disks stays true.
     pub(crate) admission: Arc<Mutex<()>>,
     /// Cancelled when the server stops.
@@ -95,6 +102,15 @@ impl Site {
     async fn assemble(config: SiteConfig, hypervisor: Option<Arc<dyn Hypervisor>>) -> Result<Self> {
         let directory = DataDirectory::open(&config.data_directory)?;
         let catalog = Catalog::open(&directory.catalog()).await?;
+        let files = ::files::Config {
+            runtime_directory: directory.runtime(),
+            cache_directory: directory.helpers(),
+            helper_command: config.file_helper_command,
+            qemu_program: config.qemu_program.clone(),
+            kernel: environment_path("HOLDFAST_KERNEL"),
+            modules: environment_path("HOLDFAST_MODULES"),
+            tools_root: environment_path("HOLDFAST_TOOLS_ROOT"),
+        };
         let qemu = QemuConfig {
             runtime_dir: directory.runtime(),
             scratch_dir: directory.scratch(),
@@ -115,6 +131,7 @@ impl Site {
             vaults: Arc::new(vaults),
             jobs,
             syncs: Arc::default(),
+            files: Arc::new(FileMachines::new(files)),
             admission: Arc::default(),
             stopping: CancellationToken::new(),
         };
@@ -127,6 +144,10 @@ impl Site {
     pub fn socket(&self) -> PathBuf {
         self.directory.socket()
     }
+}
+
+fn environment_path(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 impl std::fmt::Debug for Site {

@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod binary;
 pub mod command;
+pub mod file_systems;
 pub mod guest;
 mod json_lines;
 pub mod offline;

@@ -1,10 +1,6 @@
 //! Images: exported, compared, read.
 
-use bytes::Bytes;
-use http_body_util::BodyExt as _;
-use hyper::{Method, Response, body::Incoming};
-
-use super::{Client, ClientError, Result, segment};
+use super::{ByteStream, Client, Result, segment};
 use crate::{ExportRequest, ImageExtentsView, JobView};
 
 impl Client {
@@ -27,35 +23,12 @@ impl Client {
     }
 
     /// All bytes of an image.
-    pub async fn image_data(&self, reference: &str, from_copy: Option<&str>) -> Result<ImageData> {
+    pub async fn image_data(&self, reference: &str, from_copy: Option<&str>) -> Result<ByteStream> {
         let query = format!("reference={}{}", segment(reference), copy(from_copy));
-        let path = format!("/v1/images/data?{query}");
-        Ok(ImageData { response: self.request(Method::GET, &path, Bytes::new()).await? })
+        self.stream(&format!("/v1/images/data?{query}")).await
     }
 }
 
 fn copy(from_copy: Option<&str>) -> String {
     from_copy.map(|copy| format!("&from_copy={}", segment(copy))).unwrap_or_default()
-}
-
-/// The bytes of an image on their way here.
-pub struct ImageData {
-    response: Response<Incoming>,
-}
-
-impl ImageData {
-    /// The next bytes; none after the last.
-    ///
-    /// # Errors
-    /// [`ClientError::Broken`] when the server cannot go on; its log says why.
-    pub async fn next(&mut self) -> Result<Option<Bytes>> {
-        loop {
-            let Some(frame) = self.response.body_mut().frame().await else { return Ok(None) };
-            let frame =
-                frame.map_err(|error| ClientError::Broken(format!("{error}; see the server's log")))?;
-            if let Ok(data) = frame.into_data() {
-                return Ok(Some(data));
-            }
-        }
-    }
 }

@@ -7,6 +7,7 @@ mod agent;
 mod disks;
 mod external;
 mod faults;
+mod files;
 mod fixture;
 mod killed;
 mod names;

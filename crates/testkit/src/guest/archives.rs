@@ -19,7 +19,7 @@ const ROOT_PACKAGES: [&str; 6] =
 const BOOT_LOADER_PACKAGES: [&str; 2] = ["grub-common", "grub-pc-bin"];
 
 /// Debian's kernel for virtual machines, and Ubuntu's.
-const KERNEL_PACKAGES: [&str; 2] = ["linux-image-cloud-amd64", "linux-image-virtual"];
+pub(crate) const KERNEL_PACKAGES: [&str; 2] = ["linux-image-cloud-amd64", "linux-image-virtual"];
 
 /// The archives' files, by what they are for.
 pub(super) struct Archives {

@@ -1,0 +1,81 @@
+//! The machine's disks and their partitions.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::init::wait_for;
+
+/// Where the kernel lists block devices.
+const BLOCK_DEVICES: &str = "/sys/block";
+
+/// The kernel counts sizes of devices in sectors of 512 bytes, whatever the device's own are.
+const SECTOR_BYTES: u64 = 512;
+
+/// A block device that may hold something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Device {
+    /// What the volume on it is called.
+    pub(super) name: String,
+    /// Its node.
+    pub(super) node: PathBuf,
+    /// Its size.
+    pub(super) size_bytes: u64,
+}
+
+impl Device {
+    /// A device by its node, as `/dev/mapper/x` or `/dev/md127`.
+    pub(super) fn of_node(name: String, node: PathBuf) -> Self {
+        let real = fs::canonicalize(&node).unwrap_or_else(|_| node.clone());
+        let kernel_name =
+            real.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Self { name, node, size_bytes: size_bytes(&Path::new(BLOCK_DEVICES).join(kernel_name)) }
+    }
+
+    /// The device's partitions, in order; itself where it has none.
+    pub(super) fn or_partitions(self) -> Vec<Self> {
+        let real = fs::canonicalize(&self.node).unwrap_or_else(|_| self.node.clone());
+        let Some(kernel_name) = real.file_name() else { return vec![self] };
+        let directory = Path::new(BLOCK_DEVICES).join(kernel_name);
+        let mut partitions: Vec<(u32, Self)> = entries(&directory)
+            .filter_map(|path| {
+                let number = fs::read_to_string(path.join("partition")).ok()?.trim().parse().ok()?;
+                let node = Path::new("/dev").join(path.file_name()?);
+                let name = format!("{}-{number}", self.name);
+                Some((number, Self { name, node, size_bytes: size_bytes(&path) }))
+            })
+            .collect();
+        partitions.sort_by_key(|(number, _)| *number);
+        if partitions.is_empty() {
+            vec![self]
+        } else {
+            partitions.into_iter().map(|(_, partition)| partition).collect()
+        }
+    }
+}
+
+/// The disks, by the names that the host calls them.
+pub(super) fn disks(names: &[String]) -> io::Result<Vec<Device>> {
+    let find = |serial: &str| {
+        entries(Path::new(BLOCK_DEVICES))
+            .find(|path| fs::read_to_string(path.join("serial")).is_ok_and(|found| found.trim() == serial))
+    };
+    let disks = names.iter().enumerate().map(|(index, name)| {
+        let path = wait_for(|| find(&format!("d{index}")))?;
+        let kernel_name = path.file_name().unwrap_or_default();
+        let node = Path::new("/dev").join(kernel_name);
+        wait_for(|| node.exists().then_some(()))?;
+        Ok(Device { name: name.clone(), node, size_bytes: size_bytes(&path) })
+    });
+    disks.collect()
+}
+
+fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+fn size_bytes(directory: &Path) -> u64 {
+    let sectors = fs::read_to_string(directory.join("size")).ok();
+    sectors.and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0).saturating_mul(SECTOR_BYTES)
+}

@@ -1,0 +1,117 @@
+//! A tree in memory, for tests: it says whatever it is told to.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{FileTree, Page};
+use crate::{Attribute, Entry, Error, ErrorKind, FilePath, Kind, Result, Time, Volume, VolumeState};
+
+/// Entries a page.
+const PAGE_ENTRIES: usize = 3;
+
+/// A file's data by offset, and what is known of it.
+#[derive(Debug, Clone)]
+struct Node {
+    entry: Entry,
+    data: Vec<(u64, Vec<u8>)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct MemoryTree {
+    volumes: Vec<Volume>,
+    nodes: BTreeMap<Vec<u8>, Node>,
+}
+
+impl MemoryTree {
+    /// A tree with the volume `v`, and nothing in it.
+    pub(crate) fn new() -> Self {
+        let volume =
+            Volume { name: "v".into(), content: "ext4".into(), size_bytes: 0, state: VolumeState::Readable };
+        let mut tree = Self { volumes: vec![volume], nodes: BTreeMap::new() };
+        tree.add(b"/", Kind::Directory);
+        tree.add(b"/v", Kind::Directory);
+        tree
+    }
+
+    /// Adds something without content; returns its entry, to be changed.
+    pub(crate) fn add(&mut self, path: &[u8], kind: Kind) -> &mut Entry {
+        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        let inode = self.nodes.len() as u64;
+        let entry = Entry {
+            kind,
+            mode: 0o640,
+            inode,
+            modified: Time { seconds: 1_700_000_000, nanoseconds: 123_456_789 },
+            ..Entry::directory(name)
+        };
+        let entry = if entry.is_directory() { Entry { mode: 0o750, ..entry } } else { entry };
+        self.nodes.insert(path.to_vec(), Node { entry, data: Vec::new() });
+        &mut self.nodes.get_mut(path).unwrap().entry
+    }
+
+    /// Adds a file with data at some offsets, and its size.
+    pub(crate) fn add_file(&mut self, path: &[u8], data: &[(u64, &[u8])], size_bytes: u64) -> &mut Entry {
+        self.add(path, Kind::File).size_bytes = size_bytes;
+        let node = self.nodes.get_mut(path).unwrap();
+        node.data = data.iter().map(|(offset, bytes)| (*offset, bytes.to_vec())).collect();
+        node.entry.attributes = vec![Attribute { name: b"user.note".to_vec(), value: b"\0\xff=\n".to_vec() }];
+        &mut node.entry
+    }
+
+    fn node(&self, path: &FilePath) -> Result<&Node> {
+        self.nodes.get(&path.to_bytes()).ok_or_else(|| Error::new(ErrorKind::NotFound, path.to_string()))
+    }
+}
+
+#[async_trait]
+impl FileTree for MemoryTree {
+    fn volumes(&self) -> &[Volume] {
+        &self.volumes
+    }
+
+    async fn stat(&self, path: &FilePath, _follow: bool) -> Result<Entry> {
+        self.node(path).map(|node| node.entry.clone())
+    }
+
+    async fn list(&self, path: &FilePath, start: u64, _with_attributes: bool) -> Result<Page> {
+        self.node(path)?;
+        let start = start as usize;
+        let prefix =
+            if path.volume().is_none() { b"/".to_vec() } else { [&path.to_bytes()[..], b"/"].concat() };
+        let is_inside = |found: &[u8]| {
+            found.strip_prefix(&prefix[..]).is_some_and(|rest| !rest.is_empty() && !rest.contains(&b'/'))
+        };
+        let inside: Vec<_> = self.nodes.iter().filter(|(found, _)| is_inside(found)).collect();
+        let entries =
+            inside.iter().skip(start).take(PAGE_ENTRIES).map(|(_, node)| node.entry.clone()).collect();
+        let next = start + PAGE_ENTRIES;
+        Ok(Page { entries, next: (next < inside.len()).then_some(next as u64) })
+    }
+
+    async fn read(&self, path: &FilePath, offset_bytes: u64, length_bytes: usize) -> Result<Bytes> {
+        let node = self.node(path)?;
+        let length = node.entry.size_bytes.saturating_sub(offset_bytes).min(length_bytes as u64) as usize;
+        let byte = |at: u64| {
+            let found = node
+                .data
+                .iter()
+                .find_map(|(start, data)| data.get(usize::try_from(at.checked_sub(*start)?).ok()?));
+            found.copied().unwrap_or(0)
+        };
+        Ok((offset_bytes..).take(length).map(byte).collect())
+    }
+
+    async fn data_ranges(
+        &self,
+        path: &FilePath,
+        offset_bytes: u64,
+    ) -> Result<(Vec<Range<u64>>, Option<u64>)> {
+        // One at a time, so that whoever asks must go on asking.
+        let ranges = self.node(path)?.data.iter().map(|(start, data)| *start..start + data.len() as u64);
+        let found = ranges.into_iter().find(|range| range.end > offset_bytes);
+        let next = found.as_ref().map(|range| range.end);
+        Ok((found.into_iter().collect(), next))
+    }
+}

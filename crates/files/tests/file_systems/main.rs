@@ -1,0 +1,8 @@
+//! Files of real file systems, read by a real machine.
+
+mod containers;
+mod hostile;
+mod images;
+mod machine;
+mod reading;
+mod starting;

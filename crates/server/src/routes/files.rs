@@ -1,0 +1,314 @@
+//! `/v1/files`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use api::{FileKind, FileView, Problem, UnlockVolumes, VolumeView};
+use axum::{
+    Json,
+    body::{Body as AnswerBody, Bytes},
+    extract::{RawQuery, State},
+    http::header,
+    response::{IntoResponse as _, Response},
+};
+use files::{Entry, FilePath, FileTree, Kind, MicroVm, Passphrase, Pattern, ROOT_START, Walk, archive};
+use futures::{StreamExt as _, stream};
+use model::{ByteCount, Timestamp};
+use tokio::sync::mpsc;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::extract::Body;
+use crate::{
+    failure::{Failure, Result},
+    files as machines,
+    site::Site,
+};
+
+/// Chunks of an answer that wait for a slow client.
+const CHUNKS_WAITING: usize = 4;
+
+/// Bytes of a file that are read at once.
+const READ_BYTES: usize = 1 << 20;
+
+pub(super) fn routes() -> OpenApiRouter<Site> {
+    OpenApiRouter::new()
+        .routes(routes!(volumes))
+        .routes(routes!(unlock))
+        .routes(routes!(list))
+        .routes(routes!(find))
+        .routes(routes!(content))
+        .routes(routes!(tar))
+}
+
+/// What an image has that may hold files.
+#[utoipa::path(
+    get,
+    path = "/v1/files/volumes",
+    tag = "files",
+    params(("reference" = String, Query, description = "point:<vm>/<id, start of one, latest or time>[/<disk>]")),
+    responses((status = OK, body = Vec<VolumeView>), (status = "default", body = Problem))
+)]
+async fn volumes(State(site): State<Site>, RawQuery(query): RawQuery) -> Result<Json<Vec<VolumeView>>> {
+    let query = Query::parse(query)?;
+    let machine = machines::open(&site, &query.reference()?, None).await?;
+    Ok(Json(machines::volume_views(&machine)))
+}
+
+/// Opens the encrypted volumes of an image, for as long as somebody looks at its files.
+#[utoipa::path(
+    post,
+    path = "/v1/files/unlock",
+    tag = "files",
+    request_body = UnlockVolumes,
+    responses((status = OK, body = Vec<VolumeView>), (status = "default", body = Problem))
+)]
+async fn unlock(
+    State(site): State<Site>,
+    Body(request): Body<UnlockVolumes>,
+) -> Result<Json<Vec<VolumeView>>> {
+    let passphrase = Passphrase::new(request.passphrase);
+    let machine = machines::open(&site, &request.reference, Some(passphrase)).await?;
+    Ok(Json(machines::volume_views(&machine)))
+}
+
+/// What is in a directory, or the one thing that is no directory: a JSON document a line. Paths are percent-encoded bytes.
+#[utoipa::path(
+    get,
+    path = "/v1/files",
+    tag = "files",
+    params(
+        ("reference" = String, Query, description = "point:<vm>/<id, start of one, latest or time>[/<disk>]"),
+        ("path" = String, Query, description = "/<volume>/<path>")
+    ),
+    responses((status = OK, body = FileView, content_type = "application/jsonl"), (status = "default", body = Problem))
+)]
+async fn list(State(site): State<Site>, RawQuery(query): RawQuery) -> Result<Response> {
+    let query = Query::parse(query)?;
+    let (machine, path) = query.open(&site).await?;
+    let work = |chunks: Chunks| async move {
+        let entry = machine.stat(&path, false).await?;
+        if !entry.is_directory() {
+            return chunks.send(line(&path, &entry)).await;
+        }
+        let mut start = Some(ROOT_START);
+        while let Some(from) = start {
+            let page = machine.list(&path, from, false).await?;
+            let mut lines = Vec::new();
+            for entry in &page.entries {
+                lines.extend(line(&path.join(&entry.name)?, entry));
+            }
+            chunks.send(lines).await?;
+            start = page.next;
+        }
+        Ok(())
+    };
+    stream("application/jsonl", work).await
+}
+
+/// What lies below a directory with a name that matches a pattern: a JSON document a line.
+#[utoipa::path(
+    get,
+    path = "/v1/files/find",
+    tag = "files",
+    params(
+        ("reference" = String, Query, description = "point:<vm>/<id, start of one, latest or time>[/<disk>]"),
+        ("path" = String, Query, description = "/<volume>/<path>"),
+        ("name" = String, Query, description = "The pattern of the whole name: * for any bytes, ? for one.")
+    ),
+    responses((status = OK, body = FileView, content_type = "application/jsonl"), (status = "default", body = Problem))
+)]
+async fn find(State(site): State<Site>, RawQuery(query): RawQuery) -> Result<Response> {
+    let query = Query::parse(query)?;
+    let pattern = Pattern::parse(query.0.get("name").map_or(b"*".as_slice(), Vec::as_slice))?;
+    let (machine, path) = query.open(&site).await?;
+    let work = |chunks: Chunks| async move {
+        // So that nobody waits for the first match to learn that the path is wrong.
+        let mut walk = Walk::begin(machine, &path, false).await?;
+        chunks.send(Vec::new()).await?;
+        while let Some(found) = walk.next().await? {
+            if pattern.matches(&found.entry.name) {
+                chunks.send(line(&found.path, &found.entry)).await?;
+            }
+        }
+        Ok(())
+    };
+    stream("application/jsonl", work).await
+}
+
+/// The content of a file.
+#[utoipa::path(
+    get,
+    path = "/v1/files/content",
+    tag = "files",
+    params(
+        ("reference" = String, Query, description = "point:<vm>/<id, start of one, latest or time>[/<disk>]"),
+        ("path" = String, Query, description = "/<volume>/<path>"),
+        ("offset" = Option<u64>, Query, description = "Where to start, in bytes; 0 by default."),
+        ("length" = Option<u64>, Query, description = "How many bytes at most; all by default.")
+    ),
+    responses((status = OK, content_type = "application/octet-stream"), (status = "default", body = Problem))
+)]
+async fn content(State(site): State<Site>, RawQuery(query): RawQuery) -> Result<Response> {
+    let query = Query::parse(query)?;
+    let (mut at, length) =
+        (query.number("offset")?.unwrap_or(0), query.number("length")?.unwrap_or(u64::MAX));
+    let (machine, path) = query.open(&site).await?;
+    let end = at.saturating_add(length);
+    let work = |chunks: Chunks| async move {
+        loop {
+            let wanted = end.saturating_sub(at).min(READ_BYTES as u64) as usize;
+            let bytes = machine.read(&path, at, wanted).await?;
+            let is_end = bytes.is_empty();
+            at = at.saturating_add(bytes.len() as u64);
+            chunks.send(bytes).await?;
+            if is_end {
+                return Ok(());
+            }
+        }
+    };
+    stream("application/octet-stream", work).await
+}
+
+/// A file or a directory with all that is below it, as a tar archive.
+#[utoipa::path(
+    get,
+    path = "/v1/files/archive",
+    tag = "files",
+    params(
+        ("reference" = String, Query, description = "point:<vm>/<id, start of one, latest or time>[/<disk>]"),
+        ("path" = String, Query, description = "/<volume>/<path>")
+    ),
+    responses((status = OK, content_type = "application/x-tar"), (status = "default", body = Problem))
+)]
+async fn tar(State(site): State<Site>, RawQuery(query): RawQuery) -> Result<Response> {
+    let query = Query::parse(query)?;
+    let (machine, path) = query.open(&site).await?;
+    let work = |chunks: Chunks| async move {
+        let (sender, mut written) = mpsc::channel(1);
+        let archived = async move { archive::tar(machine, &path, &archive::Sink::new(sender)).await };
+        let forwarded = async {
+            while let Some(bytes) = written.recv().await {
+                chunks.send(bytes).await?;
+            }
+            Ok(())
+        };
+        tokio::try_join!(async { archived.await.map_err(Failure::from) }, forwarded).map(|_: ((), ())| ())
+    };
+    stream("application/x-tar", work).await
+}
+
+/// A query whose values are bytes: paths need not be text.
+struct Query(BTreeMap<String, Vec<u8>>);
+
+impl Query {
+    fn parse(query: Option<String>) -> Result<Self> {
+        let query = query.unwrap_or_default();
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        let decode = |(key, value): (&str, &str)| Some((key.to_owned(), percent_decoded(value)?));
+        let pairs: Option<_> = pairs.map(decode).collect();
+        pairs.map(Self).ok_or_else(|| Failure::invalid("the query is not percent-encoded"))
+    }
+
+    fn reference(&self) -> Result<String> {
+        let reference = self.0.get("reference").and_then(|value| String::from_utf8(value.clone()).ok());
+        reference.ok_or_else(|| Failure::invalid("the query has no reference"))
+    }
+
+    fn number(&self, key: &str) -> Result<Option<u64>> {
+        let Some(value) = self.0.get(key) else { return Ok(None) };
+        let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+        number.map(Some).ok_or_else(|| Failure::invalid(format!("{key} is no number")))
+    }
+
+    /// The machine for the reference, and the path in it.
+    async fn open(&self, site: &Site) -> Result<(Arc<MicroVm>, FilePath)> {
+        let path = FilePath::parse(self.0.get("path").map_or(b"/".as_slice(), Vec::as_slice))?;
+        Ok((machines::open(site, &self.reference()?, None).await?, path))
+    }
+}
+
+fn percent_decoded(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::new();
+    while let Some(byte) = bytes.next() {
+        let mut digit = || char::from(bytes.next()?).to_digit(16);
+        decoded.push(match byte {
+            b'%' => u8::try_from(digit()? * 16 + digit()?).ok()?,
+            byte => byte,
+        });
+    }
+    Some(decoded)
+}
+
+/// Where an answer goes, piece by piece.
+struct Chunks(mpsc::Sender<Result<Bytes>>);
+
+impl Chunks {
+    async fn send(&self, chunk: impl Into<Bytes>) -> Result<()> {
+        let sent = self.0.send(Ok(chunk.into())).await;
+        sent.map_err(|_| Failure::new(api::Code::Cancelled, "the client has gone"))
+    }
+}
+
+/// Answers with what some work sends. What fails before the first piece is a problem document; what fails later breaks the
+/// answer off.
+async fn stream<F>(media_type: &'static str, work: impl FnOnce(Chunks) -> F) -> Result<Response>
+where
+    F: Future<Output = Result<()>> + Send + 'static,
+{
+    let (sender, mut pieces) = mpsc::channel(CHUNKS_WAITING);
+    let work = work(Chunks(sender.clone()));
+    tokio::spawn(async move {
+        if let Err(failure) = work.await {
+            tracing::debug!(reason = failure.detail(), "an answer about files breaks off");
+            // A client that has gone needs no reason.
+            let _ = sender.send(Err(failure)).await;
+        }
+    });
+    let first = match pieces.recv().await {
+        Some(Err(failure)) => return Err(failure),
+        Some(Ok(bytes)) => bytes,
+        None => Bytes::new(),
+    };
+    let rest = stream::poll_fn(move |context| pieces.poll_recv(context));
+    let rest = rest.map(|piece| piece.map_err(Failure::into_problem));
+    let body = AnswerBody::from_stream(stream::iter([Ok(first)]).chain(rest));
+    Ok(([(header::CONTENT_TYPE, media_type)], body).into_response())
+}
+
+/// A line of a listing.
+fn line(path: &FilePath, entry: &Entry) -> Vec<u8> {
+    let bytes = path.to_bytes();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (kind, target) = match &entry.kind {
+        Kind::File => (FileKind::File, None),
+        Kind::Directory => (FileKind::Directory, None),
+        Kind::Symlink { target } => (FileKind::Symlink, Some(text(target))),
+        Kind::CharacterDevice { .. } => (FileKind::CharacterDevice, None),
+        Kind::BlockDevice { .. } => (FileKind::BlockDevice, None),
+        Kind::Fifo => (FileKind::Fifo, None),
+        Kind::Socket => (FileKind::Socket, None),
+    };
+    let view = FileView {
+        path: text(&bytes),
+        path_hex: std::str::from_utf8(&bytes).is_err().then(|| hex(&bytes)),
+        kind,
+        mode: format!("{:04o}", entry.mode),
+        user: entry.user,
+        group: entry.group,
+        size_bytes: ByteCount(entry.size_bytes),
+        allocated_bytes: ByteCount(entry.allocated_bytes),
+        modified_at: moment(entry),
+        target,
+    };
+    // A view is plain data: writing it as JSON cannot fail.
+    let mut line = serde_json::to_vec(&view).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+fn moment(entry: &Entry) -> Option<Timestamp> {
+    let microseconds = entry.modified.seconds.checked_mul(1_000_000)?;
+    let microseconds = microseconds.checked_add((entry.modified.nanoseconds / 1000).into())?;
+    Some(Timestamp::from_microseconds(microseconds))
+}
