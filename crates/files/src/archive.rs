@@ -3,6 +3,7 @@
 mod header;
 pub(crate) mod records;
 mod tar;
+mod zip;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -11,6 +12,7 @@ use crate::{Error, ErrorKind, Result};
 
 pub(crate) use header::{BLOCK_BYTES, EntryType, Header};
 pub use tar::tar;
+pub use zip::zip;
 
 /// Where an archive goes, in order.
 #[derive(Debug, Clone)]

@@ -1,17 +1,17 @@
 //! The files inside disk images: listed, read, found, archived and taken out, with no agent, no mount on the host and no root.
 //!
 //! A [`FileTree`] answers for the disks of one machine together. [`MicroVm`] is the tree that reads everything: a small
-//! virtual machine with the host's own kernel and no network, in which [`helper`] mounts what it finds. What has read hostile
+//! virtual machine with the host's own kernel and no network, in which [`appliance`] mounts what it finds. What has read hostile
 //! disks is hostile itself, so each of its answers is bounded and checked, and it can reach nothing but these disks.
 //!
 //! Paths start with a volume: `/<disk>-<partition>/etc/fstab`. A disk without partitions is a volume of its own name, a
 //! logical volume is `<group>-<volume>`, an array `md-<name>`.
 
+pub mod appliance;
 pub mod archive;
 mod entry;
 mod error;
 pub mod extract;
-pub mod helper;
 mod limits;
 mod micro_vm;
 mod path;

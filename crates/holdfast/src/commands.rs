@@ -31,7 +31,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let global = &arguments.global;
     match arguments.command {
         Command::CaptureGuard => return Ok(hypervisor_qemu::guard::run()),
-        Command::FileHelper { arguments } => return Ok(::files::helper::run(&arguments)),
+        Command::FileHelper { arguments } => return Ok(::files::appliance::run(&arguments)),
         Command::Serve => serve::run(context::data_directory(global)?)?,
         Command::Completion(completion) => completion.run()?,
         Command::Version => version::run(&Output::new(global.output, global.quiet))?,

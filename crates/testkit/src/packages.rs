@@ -7,8 +7,17 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::command::run;
 
 /// QEMU, the tools that build and check the guest's disks, and other people's clients of what we serve.
-const NEEDED: [&str; 8] =
-    ["cpio", "e2fsprogs", "libnbd-bin", "openssl", "perl-base", "qemu-system-x86", "qemu-utils", "sqlite3"];
+const NEEDED: [&str; 9] = [
+    "cpio",
+    "e2fsprogs",
+    "libnbd-bin",
+    "openssl",
+    "perl-base",
+    "python3",
+    "qemu-system-x86",
+    "qemu-utils",
+    "sqlite3",
+];
 
 /// Packages of one source that must have one version.
 const OF_ONE_VERSION: [&str; 2] = ["qemu-system-x86", "qemu-utils"];

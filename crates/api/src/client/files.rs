@@ -40,9 +40,10 @@ impl Client {
         self.stream(&query).await
     }
 
-    /// A file or a directory with all that is below it, as a tar archive.
-    pub async fn file_archive(&self, reference: &str, path: &[u8]) -> Result<ByteStream> {
-        let query = format!("/v1/files/archive?reference={}&path={}", segment(reference), encoded(path));
+    /// A file or a directory with all that is below it, as an archive: `tar` or `zip`.
+    pub async fn file_archive(&self, reference: &str, path: &[u8], format: &str) -> Result<ByteStream> {
+        let (reference, path) = (segment(reference), encoded(path));
+        let query = format!("/v1/files/archive?reference={reference}&path={path}&format={}", segment(format));
         self.stream(&query).await
     }
 

@@ -46,6 +46,11 @@ async fn files_come_out_of_a_point() -> Result<()> {
     let names = run(std::process::Command::new("tar").arg("-tf").arg(&archive))?;
     assert!(names.lines().any(|name| name == "etc/secret"), "{names}");
 
+    let archive = work.path().join("etc.zip");
+    site.run(words!["files", "get", REFERENCE, "/vda/etc", "--zip", archive]).await?;
+    let names = run(std::process::Command::new("python3").args(["-m", "zipfile", "-l"]).arg(&archive))?;
+    assert!(names.contains("etc/secret"), "{names}");
+
     let (code, _) = site.failure(["files", "cat", REFERENCE, "/vda/none"]).await?;
     assert_eq!(code, 4, "not found");
     let (code, _) = site.failure(["files", "cat", REFERENCE, "/vda/../etc/passwd"]).await?;

@@ -51,6 +51,36 @@ async fn other_peoples_tar_reads_it() {
 }
 
 #[tokio::test]
+async fn other_peoples_zip_reads_it() {
+    let mut tree = MemoryTree::new();
+    tree.add(b"/v/d", Kind::Directory);
+    tree.add_file("/v/d/ż".as_bytes(), &[(0, b"content")], 7);
+    tree.add_file(b"/v/d/hole", &[(3 << 20, b"data")], 4 << 20);
+    tree.add(b"/v/d/link", Kind::Symlink { target: b"hole".to_vec() });
+    let tree: Arc<dyn FileTree> = Arc::new(tree);
+    let (sender, mut chunks) = mpsc::channel(1);
+    let path = FilePath::parse(b"/v/d").unwrap();
+    let writing = tokio::spawn(async move { zip(tree, &path, &Sink::new(sender)).await });
+    let mut archive = Vec::new();
+    while let Some(chunk) = chunks.recv().await {
+        archive.extend_from_slice(&chunk);
+    }
+    writing.await.unwrap().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("a.zip"), archive).unwrap();
+    // Checks every checksum, then shows what there is.
+    let script = "import zipfile; z = zipfile.ZipFile('a.zip'); assert z.testzip() is None
+for i in z.infolist(): print(i.filename, i.file_size, oct(i.external_attr >> 16))
+print(z.read('d/ż'), z.read('d/link'), z.read('d/hole')[3 << 20:][:4])";
+    let mut command = Command::new("python3");
+    command.args(["-X", "utf8", "-c", script]).current_dir(directory.path());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let shown = "d/ 0 0o40750\nd/hole 4194304 0o100640\nd/link 4 0o120640\nd/ż 7 0o100640\nb'content' b'hole' b'data'\n";
+    assert_eq!(String::from_utf8_lossy(&output.stdout), shown);
+}
+
+#[tokio::test]
 async fn a_path_that_is_not_there_is_an_error_at_once() {
     let missing = archived(MemoryTree::new(), b"/v/none").await;
     assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);

@@ -3,5 +3,5 @@
 fn main() -> std::process::ExitCode {
     let arguments: Vec<_> =
         std::env::args_os().skip_while(|argument| argument != "file-helper").skip(1).collect();
-    files::helper::run(&arguments)
+    files::appliance::run(&arguments)
 }

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, fmt, path::PathBuf};
 
 use super::{kernel, programs};
-use crate::helper::TOOLS;
+use crate::appliance::TOOLS;
 
 /// Memory of the machine: a kernel, the helper, and what a file system needs to be mounted.
 const MEMORY_BYTES: u64 = 384 << 20;
@@ -18,7 +18,7 @@ pub struct Config {
     pub runtime_directory: PathBuf,
     /// Where the initial RAM disk is kept between machines. Created where it does not exist.
     pub cache_directory: PathBuf,
-    /// The command that runs [`crate::helper::run`]: the program, which also becomes the machine's first process, and its
+    /// The command that runs [`crate::appliance::run`]: the program, which also becomes the machine's first process, and its
     /// subcommand.
     pub helper_command: Vec<OsString>,
     /// The QEMU to start.

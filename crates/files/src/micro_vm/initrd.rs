@@ -14,7 +14,7 @@ use std::{
 use super::{config::Config, kernel::Kernel, programs};
 use crate::{
     Error, ErrorKind, Result,
-    helper::{MODULES_DIRECTORY, MODULES_INDEX, TOOLS, module_name, modules_wanted},
+    appliance::{MODULES_DIRECTORY, MODULES_INDEX, TOOLS, module_name, modules_wanted},
 };
 use cpio::Archive;
 

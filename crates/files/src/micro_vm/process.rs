@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::sync::{oneshot, watch};
 
 use super::{arguments, arguments::Machine, config::Config};
-use crate::{Error, ErrorKind, Result, helper, path::display};
+use crate::{Error, ErrorKind, Result, appliance, path::display};
 
 /// Bytes of what the machine said last that are kept.
 const CONSOLE_BYTES: usize = 8 << 10;
@@ -35,7 +35,7 @@ impl Process {
         let mut command = Command::new(config.helper_command.first().cloned().unwrap_or_default());
         command
             .args(config.helper_command.get(1..).unwrap_or_default())
-            .args(helper::launch_arguments(machine.memory_bytes, config.qemu_program.as_os_str()))
+            .args(appliance::launch_arguments(machine.memory_bytes, config.qemu_program.as_os_str()))
             .args(arguments::build(machine))
             .env("TMPDIR", directory)
             .stdin(Stdio::null());

@@ -67,11 +67,14 @@ pub struct Get {
     #[command(flatten)]
     place: Place,
     /// The directory that they go to. Created where it does not exist.
-    #[arg(long, value_name = "DIR", required_unless_present = "tar", conflicts_with = "tar")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["tar", "zip"], conflicts_with_all = ["tar", "zip"])]
     to: Option<PathBuf>,
     /// Write a tar archive instead; - means standard output.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "zip")]
     tar: Option<PathBuf>,
+    /// Write a ZIP archive instead, without owners and special attributes; - means standard output.
+    #[arg(long, value_name = "FILE")]
+    zip: Option<PathBuf>,
 }
 
 /// Finds files.
@@ -157,8 +160,15 @@ impl Get {
             return Err(Failure::usage("the root lists the volumes; name one of them, or something in one")
                 .with_hint(context.command(&format!("files ls {}", api::shell_word(&reference)))));
         }
-        let mut archive = context.client.file_archive(&reference, path.as_os_str().as_bytes()).await?;
-        match (self.tar, self.to) {
+        let mut archive = context
+            .client
+            .file_archive(
+                &reference,
+                path.as_os_str().as_bytes(),
+                if self.zip.is_some() { "zip" } else { "tar" },
+            )
+            .await?;
+        match (self.tar.or(self.zip), self.to) {
             (Some(file), _) if file == Path::new("-") => copy(&mut archive, &mut io::stdout().lock()).await,
             (Some(path), _) => {
                 let file = std::fs::File::create_new(&path).map_err(|error| Failure::file(&path, &error))?;

@@ -36,7 +36,7 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
         .routes(routes!(list))
         .routes(routes!(find))
         .routes(routes!(content))
-        .routes(routes!(tar))
+        .routes(routes!(archived))
 }
 
 /// What an image has that may hold files.
@@ -168,23 +168,36 @@ async fn content(State(site): State<Site>, RawQuery(query): RawQuery) -> Result<
     stream("application/octet-stream", work).await
 }
 
-/// A file or a directory with all that is below it, as a tar archive.
+/// A file or a directory with all that is below it, as an archive: tar, which keeps everything, or ZIP.
 #[utoipa::path(
     get,
     path = "/v1/files/archive",
     tag = "files",
     params(
         ("reference" = String, Query, description = "point:<vm>/<id, start of one, latest or time>[/<disk>]"),
-        ("path" = String, Query, description = "/<volume>/<path>")
+        ("path" = String, Query, description = "/<volume>/<path>"),
+        ("format" = Option<String>, Query, description = "tar or zip; tar by default.")
     ),
     responses((status = OK, content_type = "application/x-tar"), (status = "default", body = Problem))
 )]
-async fn tar(State(site): State<Site>, RawQuery(query): RawQuery) -> Result<Response> {
+async fn archived(State(site): State<Site>, RawQuery(query): RawQuery) -> Result<Response> {
     let query = Query::parse(query)?;
+    let is_zip = match query.0.get("format").map(Vec::as_slice) {
+        None | Some(b"tar") => false,
+        Some(b"zip") => true,
+        Some(_) => return Err(Failure::invalid("the format is neither tar nor zip")),
+    };
     let (machine, path) = query.open(&site).await?;
-    let work = |chunks: Chunks| async move {
+    let work = move |chunks: Chunks| async move {
         let (sender, mut written) = mpsc::channel(1);
-        let archived = async move { archive::tar(machine, &path, &archive::Sink::new(sender)).await };
+        let archived = async move {
+            let sink = archive::Sink::new(sender);
+            if is_zip {
+                archive::zip(machine, &path, &sink).await
+            } else {
+                archive::tar(machine, &path, &sink).await
+            }
+        };
         let forwarded = async {
             while let Some(bytes) = written.recv().await {
                 chunks.send(bytes).await?;
@@ -193,7 +206,7 @@ async fn tar(State(site): State<Site>, RawQuery(query): RawQuery) -> Result<Resp
         };
         tokio::try_join!(async { archived.await.map_err(Failure::from) }, forwarded).map(|_: ((), ())| ())
     };
-    stream("application/x-tar", work).await
+    stream(if is_zip { "application/zip" } else { "application/x-tar" }, work).await
 }
 
 /// A query whose values are bytes: paths need not be text.
