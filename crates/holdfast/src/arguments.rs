@@ -157,7 +157,7 @@ pub enum ClientCommand {
     ///
     /// Of two points in one vault only what may differ is read. With -o json, a list of extents.
     Diff(Diff),
-    /// Files inside recovery points: list them, read them, take them out.
+    /// Files inside recovery points and image files: list them, read them, take them out.
     ///
     /// They are read by a small virtual machine with the host's kernel and no network. It stays up for a minute.
     #[command(subcommand)]

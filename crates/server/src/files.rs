@@ -9,12 +9,12 @@ use std::{
 use api::{Code, VolumeStateView, VolumeView};
 use files::{Config, FileTree as _, MicroVm, Passphrase, VolumeState};
 use image::DiskImage;
-use model::{ByteCount, DiskName, PointId, VaultId};
+use model::{ByteCount, DiskName};
 use tokio::{sync::OnceCell, time::sleep};
 
 use crate::{
     failure::{Failure, Result},
-    points,
+    images::{Key, Source},
     site::Site,
 };
 
@@ -23,9 +23,6 @@ const MACHINES_MAX: usize = 2;
 
 /// How long a machine stays that nobody asks any more.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
-
-/// What a machine reads: the disks of a point, or one of them.
-type Key = (VaultId, PointId, Option<DiskName>);
 
 /// The machines of a site.
 #[derive(Debug)]
@@ -133,19 +130,9 @@ pub(crate) async fn open(
 
 /// The disks of what a reference names.
 async fn images(site: &Site, reference: &str) -> Result<(Key, Vec<(DiskName, Arc<dyn DiskImage>)>)> {
-    let reference = points::parse(reference)?;
-    let point = points::resolve(site, &reference, None).await?;
-    let vault = site.vaults.open(&point.vault).await?;
-    let mut disks: Vec<(DiskName, Arc<dyn DiskImage>)> = Vec::new();
-    for (disk, map) in point.record.disks() {
-        if reference.disk.as_ref().is_none_or(|wanted| *wanted == disk.name) {
-            disks.push((disk.name.clone(), Arc::new(vault.image(map).await?)));
-        }
-    }
-    if let (Some(disk), true) = (&reference.disk, disks.is_empty()) {
-        return Err(Failure::not_found(format!("the recovery point has no disk {disk}")));
-    }
-    Ok(((point.vault.id, point.record.summary.id, reference.disk), disks))
+    let source = Source::resolve(site, reference, None).await?;
+    let disks = source.open(site).await?.into_iter().map(|open| (open.disk, open.image)).collect();
+    Ok((source.key(), disks))
 }
 
 /// The views of an image's volumes.

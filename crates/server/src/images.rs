@@ -5,7 +5,7 @@ mod compare;
 use std::{path::PathBuf, sync::Arc};
 
 use image::DiskImage;
-use model::{DiskName, ImageReference, PointReference, PointSelector};
+use model::{DiskName, ImageReference, PointId, PointReference, PointSelector, VaultId};
 use vault::{Vault, VaultImage};
 
 pub(crate) use self::compare::{Page, changes, extents};
@@ -24,8 +24,20 @@ pub(crate) enum Source {
     File(PathBuf),
 }
 
+/// What a source shows, as others can remember it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Key {
+    Point(VaultId, PointId, Vec<DiskName>),
+    File(PathBuf),
+}
+
+/// What an image file's only disk is called.
+const FILE_DISK: &str = "disk";
+
 /// An image that is open.
 pub(crate) struct OpenImage {
+    /// The disk's name within its VM; `disk` for an image file.
+    pub(crate) disk: DiskName,
     pub(crate) image: Arc<dyn DiskImage>,
     /// The same, where it is a disk in a vault.
     in_vault: Option<Arc<VaultImage>>,
@@ -67,12 +79,23 @@ impl Source {
         }
     }
 
+    /// What it shows, as others can remember it.
+    pub(crate) fn key(&self) -> Key {
+        match self {
+            Self::Point { found, disks } => {
+                Key::Point(found.vault.id, found.record.summary.id, disks.clone())
+            }
+            Self::File(path) => Key::File(path.clone()),
+        }
+    }
+
     /// Opens all of it.
     pub(crate) async fn open(&self, site: &Site) -> Result<Vec<OpenImage>> {
         match self {
             Self::File(path) => {
                 let image = Arc::new(image_formats::open_image(path, None).await?);
-                Ok(vec![OpenImage { image, in_vault: None }])
+                let disk = FILE_DISK.parse().map_err(|error| Failure::invalid(format!("{error}")))?;
+                Ok(vec![OpenImage { disk, image, in_vault: None }])
             }
             Self::Point { found, disks } => {
                 let vault = open_vault_of(site, found).await?;
@@ -83,7 +106,7 @@ impl Source {
                     })?;
                     let image = Arc::new(vault.image(map).await?);
                     let in_vault = Some(Arc::clone(&image));
-                    images.push(OpenImage { image, in_vault });
+                    images.push(OpenImage { disk: disk.clone(), image, in_vault });
                 }
                 Ok(images)
             }

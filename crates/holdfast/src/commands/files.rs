@@ -1,4 +1,4 @@
-//! Files inside recovery points.
+//! Files inside images.
 
 use std::{
     io::{self, Read},
@@ -10,10 +10,10 @@ use api::{ByteStream, FileView, UnlockVolumes};
 use clap::{Args, Subcommand};
 use tokio::sync::mpsc;
 
-use super::point::ReferenceArgument;
+use super::image::ImageArgument;
 use crate::{context::Context, exit::Exit, failure::Failure, output::Tone, output::tell, secret};
 
-/// What can be done with files inside recovery points.
+/// What can be done with files inside images.
 #[derive(Debug, Subcommand)]
 pub enum FilesCommand {
     /// Lists a directory, or the volumes of all disks.
@@ -45,7 +45,7 @@ Examples:
 #[derive(Debug, Args)]
 pub struct Place {
     #[command(flatten)]
-    reference: ReferenceArgument,
+    image: ImageArgument,
     /// The path, which starts with a volume; without one, the root, which lists the volumes.
     #[arg(value_name = "PATH", default_value = "/")]
     path: PathBuf,
@@ -81,7 +81,7 @@ pub struct Get {
 #[derive(Debug, Args)]
 pub struct Find {
     #[command(flatten)]
-    reference: ReferenceArgument,
+    image: ImageArgument,
     /// The directory, which starts with a volume.
     #[arg(value_name = "PATH")]
     path: PathBuf,
@@ -120,8 +120,8 @@ impl FilesCommand {
                 copy(&mut content, &mut io::stdout().lock()).await
             }
             Self::Get(get) => get.run(context).await,
-            Self::Find(Find { reference, path, name, unlock }) => {
-                let place = Place { reference, path, unlock };
+            Self::Find(Find { image, path, name, unlock }) => {
+                let place = Place { image, path, unlock };
                 let (reference, path) = place.opened(context).await?;
                 let found =
                     context.client.find_files(&reference, path.as_os_str().as_bytes(), name.as_bytes());
@@ -139,7 +139,7 @@ impl FilesCommand {
 impl Place {
     /// The reference and the path, once encrypted volumes are open.
     async fn opened(self, context: &Context) -> Result<(String, PathBuf)> {
-        let reference = self.reference.checked()?;
+        let reference = self.image.checked()?;
         if let Some(file) = &self.unlock.passphrase_file {
             let file = if file == Path::new("-") { Path::new("/dev/stdin") } else { file };
             let text = secret::read(file)?;

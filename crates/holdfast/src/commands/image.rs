@@ -19,13 +19,28 @@ use crate::{
     wait::WaitArguments,
 };
 
+/// The image that a command is about.
+#[derive(Debug, Args)]
+pub struct ImageArgument {
+    /// The image: point:VM/POINT[/DISK], where POINT is latest, an id or the start of one, or a time; or file:PATH of an image
+    /// at rest: raw, qcow2, VHD, VHDX or VMDK.
+    #[arg(value_name = "REF")]
+    reference: String,
+}
+
+impl ImageArgument {
+    /// The reference as the server takes it, once it is known to be one.
+    pub fn checked(&self) -> Result<String, Failure> {
+        checked(&self.reference)
+    }
+}
+
 /// Writes an image to a file of any format.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXPORT_EXAMPLES)]
 pub struct Export {
-    /// The image: point:VM/POINT[/DISK], or file:PATH of an image at rest, in any of the formats.
-    #[arg(value_name = "REF")]
-    reference: String,
+    #[command(flatten)]
+    image: ImageArgument,
     /// The file to write, a block device, or - for standard output, which takes raw bytes only.
     #[arg(long, value_name = "PATH")]
     to: PathBuf,
@@ -79,7 +94,7 @@ Examples:
 impl Export {
     /// Does it.
     pub async fn run(self, context: &Context) -> Result<(), Failure> {
-        let reference = checked(&self.reference)?;
+        let reference = self.image.checked()?;
         if self.to == Path::new("-") {
             return self.stream(context, &reference).await;
         }
