@@ -11,7 +11,6 @@ use testkit::site::Site;
 use super::cycle::{Places, Step};
 use crate::bench::{
     process::{self, Process},
-    progress,
     sample::Sample,
 };
 
@@ -56,15 +55,12 @@ impl Product {
 
     /// Deletes the first point, and gives its space back.
     async fn collect(&self) -> Result<Option<Sample>> {
-        for (noun, verb) in [("point", "delete"), ("vault", "gc")] {
-            if !self.site.run([noun, "--help"]).await?.contains(&format!("\n  {verb} ")) {
-                progress(&format!("skipping garbage collection: there is no `holdfast {noun} {verb}`"));
-                return Ok(None);
-            }
-        }
+        // Without it the point could be brought back for days, and its space would stay.
+        self.site.run(["vault", "immutability", "set", VAULT, "--soft-delete", "0d"]).await?;
         let points: Vec<PointView> = self.site.json(["point", "list", "--vm", VM]).await?;
         let first = format!("point:{VM}/{}", points.first().context("there is no point")?.id);
-        self.measure(&[vec!["point", "delete", &first, "--now"], vec!["vault", "gc", VAULT]]).await.map(Some)
+        let commands = [vec!["point", "delete", &first], vec!["vault", "gc", VAULT, "--grace", "0h"]];
+        self.measure(&commands).await.map(Some)
     }
 
     /// What commands cost, server and command line together; the memory is the server's.
