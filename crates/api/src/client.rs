@@ -21,9 +21,12 @@ use crate::{
 mod files;
 mod images;
 mod points;
+mod stream;
 mod upkeep;
 
-pub use files::{ByteStream, FileLines};
+pub use files::FileLines;
+pub use images::ImageQuery;
+pub use stream::ByteStream;
 
 /// The largest answer that the client takes, in bytes.
 const ANSWER_LIMIT_BYTES: usize = 64 << 20;

@@ -9,7 +9,7 @@ mod problem;
 mod site;
 mod types;
 
-pub use client::{ByteStream, Client, ClientError, FileLines, JobEvents};
+pub use client::{ByteStream, Client, ClientError, FileLines, ImageQuery, JobEvents};
 pub use hint::shell_word;
 pub use problem::{Code, Problem};
 pub use site::{data_directory_default, socket_path};

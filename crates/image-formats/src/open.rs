@@ -5,13 +5,15 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::Path,
+    sync::Arc,
 };
 
+use image::DiskImage;
 use model::{DiskFormat, ImageFormat};
 use rustix::fs::OFlags;
 
 use crate::{
-    Error, ErrorKind, QemuNbdImage, Result, Usage,
+    Error, ErrorKind, QemuNbdImage, RawImage, Result, Usage,
     info::{foreign, info, recognise_file},
     magic::{Recognised, VHD_MAGIC},
     raw,
@@ -37,31 +39,32 @@ pub async fn file_format(path: &Path) -> Result<ImageFormat> {
     }
 }
 
-/// Opens an image file at rest, of the format that is told or else found by [`file_format`]. Nobody can write to the file
-/// for as long as the image lives.
+/// Opens an image file at rest, of the format that is told or else found by [`file_format`]. No VM can start from it, and no
+/// program of QEMU's write to it, for as long as the image lives.
 ///
 /// # Errors
 /// As [`file_format`], and [`ErrorKind::Unsupported`] for an overlay in a foreign format; [`ErrorKind::InUse`],
 /// [`ErrorKind::ToolMissing`].
-pub async fn open_image(path: &Path, format: Option<ImageFormat>) -> Result<QemuNbdImage> {
+pub async fn open_image(path: &Path, format: Option<ImageFormat>) -> Result<Arc<dyn DiskImage>> {
     let format = match format {
         Some(format) => format,
         None => file_format(path).await?,
     };
-    match format {
-        ImageFormat::Raw => QemuNbdImage::open(path, DiskFormat::Raw, &[]).await,
+    let driver = match format {
+        ImageFormat::Raw => return Ok(Arc::new(RawImage::open_locked(path).await?)),
         ImageFormat::Qcow2 => {
             // Refuses a backing file whose format QEMU would have to guess.
             info(path, DiskFormat::Qcow2, Usage::AtRest).await?;
-            QemuNbdImage::open(path, DiskFormat::Qcow2, &[]).await
+            "qcow2"
         }
-        ImageFormat::Vhd | ImageFormat::VhdDynamic => QemuNbdImage::open_as(path, "vpc", &[]).await,
-        ImageFormat::Vhdx => QemuNbdImage::open_as(path, "vhdx", &[]).await,
+        ImageFormat::Vhd | ImageFormat::VhdDynamic => "vpc",
+        ImageFormat::Vhdx => "vhdx",
         ImageFormat::Vmdk => {
             check_stands_alone(path).await?;
-            QemuNbdImage::open_as(path, "vmdk", &[]).await
+            "vmdk"
         }
-    }
+    };
+    Ok(Arc::new(QemuNbdImage::open_as(path, driver, &[]).await?))
 }
 
 fn is_named_vhd(path: &Path) -> bool {

@@ -1,11 +1,6 @@
 //! Any image becomes a file that other programs read.
 
-use std::{
-    fs,
-    os::unix::fs::FileTypeExt as _,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, os::unix::fs::FileTypeExt as _, path::PathBuf, sync::Arc};
 
 use image::DiskImage;
 use image_formats::{Export, export_image};
@@ -14,7 +9,7 @@ use model::{ByteCount, ImageFormat, Progress};
 use crate::{
     Monitor, Result,
     error::Context as _,
-    restore::{check_place, discard_partial, make_name_durable, partial_path},
+    restore::{discard_partial, partial_path, place, prepare_place},
 };
 
 /// What to make of an image, and where.
@@ -58,8 +53,7 @@ pub async fn export_disk(
     let is_device = fs::metadata(&order.path).is_ok_and(|metadata| metadata.file_type().is_block_device());
     let written = if is_device { order.path.clone() } else { partial_path(&order.path) };
     if !is_device {
-        check_place(&order.path, order.replace).await?;
-        discard_partial(&order.path).context(format!("what an earlier export to {shown} left"))?;
+        prepare_place(&order.path, order.replace).await?;
     }
     let export = Export { path: written.clone(), format: order.format, compress: order.compress };
     let progress = |part: f64| {
@@ -88,14 +82,6 @@ pub async fn export_disk(
         size_bytes: ByteCount(size_bytes),
         allocated_bytes: ByteCount(allocated_bytes.unwrap_or_default()),
     })
-}
-
-/// Gives the finished file its name, durably.
-async fn place(path: &Path, replace: bool) -> Result<()> {
-    check_place(path, replace).await?;
-    fs::rename(partial_path(path), path)
-        .context(format!("the finished file cannot become {}", path.display()))?;
-    make_name_durable(path)
 }
 
 fn allocated_bytes(metadata: &fs::Metadata) -> u64 {

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use model::{ByteCount, DiskFormat, DiskName};
 
 pub use disk::{DiskRestore, restore_disk};
-pub(crate) use disk::{check_place, make_name_durable};
+pub(crate) use disk::{place, prepare_place};
 pub use partial::{discard_partial, partial_path};
 pub use vm::{RestoredVm, VmRestore, restore_vm};
 

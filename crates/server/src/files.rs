@@ -8,8 +8,7 @@ use std::{
 
 use api::{Code, VolumeStateView, VolumeView};
 use files::{Config, FileTree as _, MicroVm, Passphrase, VolumeState};
-use image::DiskImage;
-use model::{ByteCount, DiskName};
+use model::ByteCount;
 use tokio::{sync::OnceCell, time::sleep};
 
 use crate::{
@@ -106,16 +105,19 @@ fn is_idle(machine: &Machine) -> bool {
         && machine.started.get().is_none_or(|machine| Arc::strong_count(machine) == 1)
 }
 
-/// The files of what a reference names. With a passphrase, its encrypted volumes are opened, for this look and the next ones.
+/// The files of what a reference names, in its vault or in a copy. With a passphrase, its encrypted volumes are opened, for this look and the next ones.
 pub(crate) async fn open(
     site: &Site,
     reference: &str,
+    from_copy: Option<&str>,
     passphrase: Option<Passphrase>,
 ) -> Result<Arc<MicroVm>> {
-    let (key, disks) = images(site, reference).await?;
+    let source = Source::resolve(site, reference, from_copy).await?;
+    let key = source.key();
     let place = site.files.place(&key, passphrase.is_some())?;
     let passphrases: Vec<_> = passphrase.into_iter().collect();
     let machine = place.get_or_try_init(|| async {
+        let disks = source.open(site).await?.into_iter().map(|open| (open.disk, open.image)).collect();
         let machine = MicroVm::open(disks, site.files.config(), &passphrases).await?;
         let (machines, key) = (Arc::clone(&site.files), key.clone());
         tokio::spawn(async move {
@@ -126,13 +128,6 @@ pub(crate) async fn open(
         Ok::<_, Failure>(Arc::new(machine))
     });
     machine.await.cloned()
-}
-
-/// The disks of what a reference names.
-async fn images(site: &Site, reference: &str) -> Result<(Key, Vec<(DiskName, Arc<dyn DiskImage>)>)> {
-    let source = Source::resolve(site, reference, None).await?;
-    let disks = source.open(site).await?.into_iter().map(|open| (open.disk, open.image)).collect();
-    Ok((source.key(), disks))
 }
 
 /// The views of an image's volumes.

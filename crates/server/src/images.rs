@@ -5,8 +5,8 @@ mod compare;
 use std::{path::PathBuf, sync::Arc};
 
 use image::DiskImage;
-use model::{DiskName, ImageReference, PointId, PointReference, PointSelector, VaultId};
-use vault::{Vault, VaultImage};
+use model::{CopyName, DiskName, ImageReference, PointId, PointReference, PointSelector, VaultId};
+use vault::VaultImage;
 
 pub(crate) use self::compare::{Page, changes, extents};
 use crate::{
@@ -27,7 +27,7 @@ pub(crate) enum Source {
 /// What a source shows, as others can remember it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Key {
-    Point(VaultId, PointId, Vec<DiskName>),
+    Point { vault: VaultId, copy: Option<CopyName>, point: PointId, disks: Vec<DiskName> },
     File(PathBuf),
 }
 
@@ -82,9 +82,12 @@ impl Source {
     /// What it shows, as others can remember it.
     pub(crate) fn key(&self) -> Key {
         match self {
-            Self::Point { found, disks } => {
-                Key::Point(found.vault.id, found.record.summary.id, disks.clone())
-            }
+            Self::Point { found, disks } => Key::Point {
+                vault: found.vault.id,
+                copy: found.copy.as_ref().map(|copy| copy.name.clone()),
+                point: found.record.summary.id,
+                disks: disks.clone(),
+            },
             Self::File(path) => Key::File(path.clone()),
         }
     }
@@ -93,12 +96,12 @@ impl Source {
     pub(crate) async fn open(&self, site: &Site) -> Result<Vec<OpenImage>> {
         match self {
             Self::File(path) => {
-                let image = Arc::new(image_formats::open_image(path, None).await?);
+                let image = image_formats::open_image(path, None).await?;
                 let disk = FILE_DISK.parse().map_err(|error| Failure::invalid(format!("{error}")))?;
                 Ok(vec![OpenImage { disk, image, in_vault: None }])
             }
             Self::Point { found, disks } => {
-                let vault = open_vault_of(site, found).await?;
+                let vault = site.vaults.open_source(&found.vault, found.copy.as_ref()).await?;
                 let mut images = Vec::with_capacity(disks.len());
                 for disk in disks {
                     let map = found.record.map(disk).ok_or_else(|| {
@@ -117,13 +120,6 @@ impl Source {
     pub(crate) async fn open_one(&self, site: &Site) -> Result<OpenImage> {
         let images = self.open(site).await?;
         images.into_iter().next().ok_or_else(|| Failure::not_found("the recovery point has no disks"))
-    }
-}
-
-async fn open_vault_of(site: &Site, found: &FoundPoint) -> Result<Vault> {
-    match &found.copy {
-        None => site.vaults.open_checked(&found.vault).await,
-        Some(copy) => site.vaults.open_copy(&found.vault, copy).await,
     }
 }
 

@@ -12,6 +12,7 @@ mod keys;
 mod points;
 mod restores;
 mod site;
+mod stream;
 mod task;
 mod upkeep;
 mod vaults;
@@ -40,7 +41,7 @@ use crate::{failure::Failure, site::Site};
         (name = "copies", description = "Copies of vaults."),
         (name = "keys", description = "Keys of vaults."),
         (name = "points", description = "Recovery points."),
-        (name = "files", description = "Files inside recovery points."),
+        (name = "files", description = "Files inside images."),
         (name = "restores", description = "Restores."),
         (name = "images", description = "Disks of recovery points, and image files: exported, compared, read."),
         (name = "jobs", description = "Long work.")

@@ -102,6 +102,14 @@ impl Vaults {
         self.open_at(known, &known.url, &copies, format!("opening the vault {}", known.name)).await
     }
 
+    /// Where somebody reads from, certainly open: the vault, or a copy of it.
+    pub(crate) async fn open_source(&self, known: &KnownVault, copy: Option<&KnownCopy>) -> Result<Vault> {
+        match copy {
+            None => self.open_checked(known).await,
+            Some(copy) => self.open_copy(known, copy).await,
+        }
+    }
+
     /// A copy of the vault, as a vault of its own. Nobody keeps it open.
     pub(crate) async fn open_copy(&self, known: &KnownVault, copy: &KnownCopy) -> Result<Vault> {
         let opening = format!("opening the copy {} of the vault {}", copy.name, known.name);

@@ -81,9 +81,24 @@ async fn open_source(
     copy: Option<&KnownCopy>,
     monitor: &JobMonitor,
 ) -> Result<Vault> {
-    let Some(copy) = copy else { return open_vault(site, known, monitor).await };
-    monitor.phase(format!("opening the copy {}", copy.name));
-    site.vaults.open_copy(known, copy).await
+    monitor.phase(match copy {
+        None => format!("opening the vault {}", known.name),
+        Some(copy) => format!("opening the copy {}", copy.name),
+    });
+    site.vaults.open_source(known, copy).await
+}
+
+/// The file that is to be written, once it is known that it may be.
+fn target_file(path: &str, replace: bool) -> Result<PathBuf> {
+    let path = absolute(path)?;
+    if path.file_name().is_none() || path.is_dir() {
+        return Err(Failure::invalid(format!("{} is a directory", path.display()))
+            .with_hint("name the file that the disk becomes"));
+    }
+    if !replace {
+        check_absent(std::slice::from_ref(&path))?;
+    }
+    Ok(path)
 }
 
 fn absolute(path: &str) -> Result<PathBuf> {

@@ -1,10 +1,6 @@
 //! Files inside images.
 
-use bytes::Bytes;
-use http_body_util::BodyExt as _;
-use hyper::{Method, Response, body::Incoming};
-
-use super::{Client, Result, broken, encoded, segment};
+use super::{ByteStream, Client, ImageQuery, Result, broken, encoded, segment};
 use crate::{FileView, UnlockVolumes, VolumeView};
 
 /// The longest line of a listing, in bytes: paths are bounded.
@@ -12,8 +8,8 @@ const LINE_LIMIT_BYTES: usize = 1 << 20;
 
 impl Client {
     /// What an image has that may hold files.
-    pub async fn volumes(&self, reference: &str) -> Result<Vec<VolumeView>> {
-        self.get(&format!("/v1/files/volumes?reference={}", segment(reference))).await
+    pub async fn volumes(&self, image: ImageQuery<'_>) -> Result<Vec<VolumeView>> {
+        self.get(&format!("/v1/files/volumes?{image}")).await
     }
 
     /// Opens the encrypted volumes of an image.
@@ -22,51 +18,28 @@ impl Client {
     }
 
     /// What is in a directory, or the one thing that is no directory. Paths are bytes.
-    pub async fn files(&self, reference: &str, path: &[u8]) -> Result<FileLines> {
-        let query = format!("/v1/files?reference={}&path={}", segment(reference), encoded(path));
+    pub async fn files(&self, image: ImageQuery<'_>, path: &[u8]) -> Result<FileLines> {
+        let query = format!("/v1/files?{image}&path={}", encoded(path));
         Ok(FileLines(self.stream(&query).await?, Vec::new()))
     }
 
     /// What lies below a directory with a name that matches a pattern.
-    pub async fn find_files(&self, reference: &str, path: &[u8], name: &[u8]) -> Result<FileLines> {
-        let (reference, path, name) = (segment(reference), encoded(path), encoded(name));
-        let query = format!("/v1/files/find?reference={reference}&path={path}&name={name}");
+    pub async fn find_files(&self, image: ImageQuery<'_>, path: &[u8], name: &[u8]) -> Result<FileLines> {
+        let query = format!("/v1/files/find?{image}&path={}&name={}", encoded(path), encoded(name));
         Ok(FileLines(self.stream(&query).await?, Vec::new()))
     }
 
     /// The content of a file.
-    pub async fn file_content(&self, reference: &str, path: &[u8]) -> Result<ByteStream> {
-        let query = format!("/v1/files/content?reference={}&path={}", segment(reference), encoded(path));
+    pub async fn file_content(&self, image: ImageQuery<'_>, path: &[u8]) -> Result<ByteStream> {
+        let query = format!("/v1/files/content?{image}&path={}", encoded(path));
         self.stream(&query).await
     }
 
     /// A file or a directory with all that is below it, as an archive: `tar` or `zip`.
-    pub async fn file_archive(&self, reference: &str, path: &[u8], format: &str) -> Result<ByteStream> {
-        let (reference, path) = (segment(reference), encoded(path));
-        let query = format!("/v1/files/archive?reference={reference}&path={path}&format={}", segment(format));
+    pub async fn file_archive(&self, image: ImageQuery<'_>, path: &[u8], format: &str) -> Result<ByteStream> {
+        let (path, format) = (encoded(path), segment(format));
+        let query = format!("/v1/files/archive?{image}&path={path}&format={format}");
         self.stream(&query).await
-    }
-
-    pub(super) async fn stream(&self, path: &str) -> Result<ByteStream> {
-        Ok(ByteStream { response: self.request(Method::GET, path, Bytes::new()).await? })
-    }
-}
-
-/// The bytes of an answer that may be of any length.
-#[derive(Debug)]
-pub struct ByteStream {
-    response: Response<Incoming>,
-}
-
-impl ByteStream {
-    /// The next bytes; none at the end.
-    pub async fn next(&mut self) -> Result<Option<Bytes>> {
-        while let Some(frame) = self.response.body_mut().frame().await {
-            if let Ok(bytes) = frame.map_err(broken)?.into_data() {
-                return Ok(Some(bytes));
-            }
-        }
-        Ok(None)
     }
 }
 

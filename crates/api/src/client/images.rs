@@ -1,5 +1,7 @@
 //! Images: exported, compared, read.
 
+use std::fmt;
+
 use super::{ByteStream, Client, Result, segment};
 use crate::{ExportRequest, ImageExtentsView, JobView};
 
@@ -9,26 +11,38 @@ impl Client {
         self.post("/v1/exports", request).await
     }
 
-    /// A page of the ranges in which two images differ.
+    /// A page of the ranges in which two images differ; both are looked for in the same copy.
     pub async fn image_changes(
         &self,
         base: &str,
-        reference: &str,
-        from_copy: Option<&str>,
+        image: ImageQuery<'_>,
         offset_bytes: u64,
     ) -> Result<ImageExtentsView> {
-        let (base, reference, copy) = (segment(base), segment(reference), copy(from_copy));
-        let query = format!("base={base}&reference={reference}&offset_bytes={offset_bytes}{copy}");
+        let query = format!("base={}&{image}&offset_bytes={offset_bytes}", segment(base));
         self.get(&format!("/v1/images/changes?{query}")).await
     }
 
     /// All bytes of an image.
-    pub async fn image_data(&self, reference: &str, from_copy: Option<&str>) -> Result<ByteStream> {
-        let query = format!("reference={}{}", segment(reference), copy(from_copy));
-        self.stream(&format!("/v1/images/data?{query}")).await
+    pub async fn image_data(&self, image: ImageQuery<'_>) -> Result<ByteStream> {
+        self.stream(&format!("/v1/images/data?{image}")).await
     }
 }
 
-fn copy(from_copy: Option<&str>) -> String {
-    from_copy.map(|copy| format!("&from_copy={}", segment(copy))).unwrap_or_default()
+/// Which image a question is about, and the copy to look in instead of the vault: written as the start of a query.
+#[derive(Debug, Clone, Copy)]
+pub struct ImageQuery<'a> {
+    /// The reference, as in `point:web-1/latest`.
+    pub reference: &'a str,
+    /// `<copy>` or `<vault>/<copy>`.
+    pub from_copy: Option<&'a str>,
+}
+
+impl fmt::Display for ImageQuery<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "reference={}", segment(self.reference))?;
+        match self.from_copy {
+            Some(copy) => write!(formatter, "&from_copy={}", segment(copy)),
+            None => Ok(()),
+        }
+    }
 }

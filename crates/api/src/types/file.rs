@@ -87,8 +87,11 @@ pub struct FileView {
 /// Opens the encrypted volumes of an image, for as long as somebody looks at its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UnlockVolumes {
-    /// The image: `point:<vm>/<id, start of one, latest or time>[/<disk>]`.
+    /// The image: `point:<vm>/<id, start of one, latest or time>[/<disk>]` or `file:<path>`.
     pub reference: String,
+    /// The copy to look in instead: `<copy>` or `<vault>/<copy>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_copy: Option<String>,
     /// The passphrase.
     pub passphrase: String,
 }

@@ -1,6 +1,10 @@
 //! What most tests begin with.
 
-use std::{fs, path::Path, process::Stdio};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use anyhow::{Context, Result, bail};
 use api::{ChangeSourceView, JobView, PointView, RestoredDiskView, VaultView, VmView};
@@ -28,6 +32,17 @@ pub async fn site_with_vault() -> Result<Site> {
     let site = Site::start().await?;
     let _: VaultView = site.json(["vault", "create", "main"]).await?;
     Ok(site)
+}
+
+/// All files below a directory, in order.
+pub fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() { files.extend(files_below(&path)?) } else { files.push(path) }
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// New disks for a guest, in the site's directory.

@@ -8,7 +8,7 @@ mod primary_lost;
 mod stopped_vm;
 mod two_servers;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use api::{SettingsView, VaultView, VerifyView};
@@ -53,15 +53,4 @@ async fn assert_clean(site: &Site, vault: &str) -> Result<VerifyView> {
     let verified: VerifyView = site.json(["vault", "verify", vault]).await?;
     assert!(verified.damages.is_empty() && verified.hurt_points.is_empty(), "{verified:?}");
     Ok(verified)
-}
-
-/// All files below a directory, in order.
-fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.is_dir() { files.extend(files_below(&path)?) } else { files.push(path) }
-    }
-    files.sort();
-    Ok(files)
 }

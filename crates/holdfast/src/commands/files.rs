@@ -10,7 +10,7 @@ use api::{ByteStream, FileView, UnlockVolumes};
 use clap::{Args, Subcommand};
 use tokio::sync::mpsc;
 
-use super::image::ImageArgument;
+use super::image::{ImageArgument, NamedImage};
 use crate::{context::Context, exit::Exit, failure::Failure, output::Tone, output::tell, secret};
 
 /// What can be done with files inside images.
@@ -100,12 +100,12 @@ impl FilesCommand {
     pub async fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Ls(place) => {
-                let (reference, path) = place.opened(context).await?;
+                let (image, path) = place.opened(context).await?;
                 if is_root(&path) {
-                    let volumes = context.client.volumes(&reference).await?;
+                    let volumes = context.client.volumes(image.query()).await?;
                     return context.output.list(&volumes, "no volumes: the disks hold nothing that is known");
                 }
-                let mut lines = context.client.files(&reference, path.as_os_str().as_bytes()).await?;
+                let mut lines = context.client.files(image.query(), path.as_os_str().as_bytes()).await?;
                 let mut files = Vec::new();
                 while let Some(file) = lines.next().await? {
                     files.push(file);
@@ -114,17 +114,17 @@ impl FilesCommand {
                 context.output.list(&files, "the directory is empty")
             }
             Self::Cat(place) => {
-                let (reference, path) = place.opened(context).await?;
+                let (image, path) = place.opened(context).await?;
                 let mut content =
-                    context.client.file_content(&reference, path.as_os_str().as_bytes()).await?;
+                    context.client.file_content(image.query(), path.as_os_str().as_bytes()).await?;
                 copy(&mut content, &mut io::stdout().lock()).await
             }
             Self::Get(get) => get.run(context).await,
             Self::Find(Find { image, path, name, unlock }) => {
                 let place = Place { image, path, unlock };
-                let (reference, path) = place.opened(context).await?;
+                let (image, path) = place.opened(context).await?;
                 let found =
-                    context.client.find_files(&reference, path.as_os_str().as_bytes(), name.as_bytes());
+                    context.client.find_files(image.query(), path.as_os_str().as_bytes(), name.as_bytes());
                 let mut lines = found.await?;
                 let mut files = Vec::new();
                 while let Some(file) = lines.next().await? {
@@ -137,17 +137,18 @@ impl FilesCommand {
 }
 
 impl Place {
-    /// The reference and the path, once encrypted volumes are open.
-    async fn opened(self, context: &Context) -> Result<(String, PathBuf)> {
-        let reference = self.image.checked()?;
+    /// The image and the path, once encrypted volumes are open.
+    async fn opened(self, context: &Context) -> Result<(NamedImage, PathBuf)> {
+        let image = self.image.checked()?;
         if let Some(file) = &self.unlock.passphrase_file {
             let file = if file == Path::new("-") { Path::new("/dev/stdin") } else { file };
             let text = secret::read(file)?;
             let passphrase = text.lines().next().unwrap_or_default().to_owned();
-            let request = UnlockVolumes { reference: reference.clone(), passphrase };
+            let (reference, from_copy) = (image.reference.clone(), image.from_copy.clone());
+            let request = UnlockVolumes { reference, from_copy, passphrase };
             context.client.unlock_volumes(&request).await?;
         }
-        Ok((reference, self.path))
+        Ok((image, self.path))
     }
 }
 
@@ -155,15 +156,15 @@ type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl Get {
     async fn run(self, context: &Context) -> Result<()> {
-        let (reference, path) = self.place.opened(context).await?;
+        let (image, path) = self.place.opened(context).await?;
         if is_root(&path) {
             return Err(Failure::usage("the root lists the volumes; name one of them, or something in one")
-                .with_hint(context.command(&format!("files ls {}", api::shell_word(&reference)))));
+                .with_hint(context.command(&format!("files ls {}", api::shell_word(&image.reference)))));
         }
         let mut archive = context
             .client
             .file_archive(
-                &reference,
+                image.query(),
                 path.as_os_str().as_bytes(),
                 if self.zip.is_some() { "zip" } else { "tar" },
             )
@@ -172,7 +173,9 @@ impl Get {
             (Some(file), _) if file == Path::new("-") => copy(&mut archive, &mut io::stdout().lock()).await,
             (Some(path), _) => {
                 let file = std::fs::File::create_new(&path).map_err(|error| Failure::file(&path, &error))?;
-                copy(&mut archive, &mut io::BufWriter::new(file)).await
+                let written = copy(&mut archive, &mut io::BufWriter::new(file)).await;
+                // Half an archive would only be taken for a whole one.
+                written.inspect_err(|_| drop(std::fs::remove_file(&path)))
             }
             (None, Some(target)) => extract(archive, target, context).await,
             (None, None) => Err(Failure::usage("name a directory with --to, or an archive with --tar")),

@@ -5,18 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use api::{ExportRequest, ImageExtentView};
+use api::{ExportRequest, ImageExtentView, ImageQuery};
 use clap::Args;
 use model::{ByteCount, ImageFormat, ImageReference};
 
 use crate::{
-    context::Context,
-    exit::Exit,
-    failure::Failure,
-    location,
-    output::{Tone, tell},
-    render::ExportPlan,
-    wait::WaitArguments,
+    context::Context, exit::Exit, failure::Failure, location, render::ExportPlan, wait::WaitArguments,
 };
 
 /// The image that a command is about.
@@ -26,12 +20,31 @@ pub struct ImageArgument {
     /// at rest: raw, qcow2, VHD, VHDX or VMDK.
     #[arg(value_name = "REF")]
     reference: String,
+    /// Read a copy instead of the vault, which need not be there any more: COPY, or VAULT/COPY.
+    #[arg(long, value_name = "COPY")]
+    from_copy: Option<String>,
+}
+
+/// An image as the server knows it.
+#[derive(Debug)]
+pub struct NamedImage {
+    /// The reference, with absolute paths.
+    pub reference: String,
+    /// The copy to look in.
+    pub from_copy: Option<String>,
 }
 
 impl ImageArgument {
-    /// The reference as the server takes it, once it is known to be one.
-    pub fn checked(&self) -> Result<String, Failure> {
-        checked(&self.reference)
+    /// The image as the server knows it, once the reference is known to be one.
+    pub fn checked(self) -> Result<NamedImage, Failure> {
+        Ok(NamedImage { reference: checked(&self.reference)?, from_copy: self.from_copy })
+    }
+}
+
+impl NamedImage {
+    /// As a question names it.
+    pub fn query(&self) -> ImageQuery<'_> {
+        ImageQuery { reference: &self.reference, from_copy: self.from_copy.as_deref() }
     }
 }
 
@@ -51,9 +64,6 @@ pub struct Export {
     /// Compress the data, as qcow2 and vmdk can.
     #[arg(long)]
     compress: bool,
-    /// Read a copy instead of the vault, which need not be there any more: COPY, or VAULT/COPY.
-    #[arg(long, value_name = "COPY")]
-    from_copy: Option<String>,
     /// Replace the file where it exists, or overwrite the block device.
     #[arg(long)]
     replace: bool,
@@ -94,23 +104,23 @@ Examples:
 impl Export {
     /// Does it.
     pub async fn run(self, context: &Context) -> Result<(), Failure> {
-        let reference = self.image.checked()?;
         if self.to == Path::new("-") {
-            return self.stream(context, &reference).await;
+            return self.stream(context).await;
         }
+        let image = self.image.checked()?;
         let path = location::absolute(&self.to)?;
         let exists = self.to.symlink_metadata().is_ok();
         let format = self.format.unwrap_or_else(|| format_of(&self.to));
         if self.dry_run {
-            let replace = self.replace;
+            let (reference, replace) = (image.reference, self.replace);
             return context.output.one(&ExportPlan { reference, path, format, exists, replace });
         }
         if exists && self.replace {
             context.confirm(&format!("Replace {path}?"))?;
         }
         let request = ExportRequest {
-            reference,
-            from_copy: self.from_copy,
+            reference: image.reference,
+            from_copy: image.from_copy,
             path,
             format,
             compress: self.compress,
@@ -121,12 +131,12 @@ impl Export {
     }
 
     /// Sends the bytes to standard output.
-    async fn stream(self, context: &Context, reference: &str) -> Result<(), Failure> {
+    async fn stream(self, context: &Context) -> Result<(), Failure> {
         if self.compress || self.format.is_some_and(|format| format != ImageFormat::Raw) {
             return Err(Failure::usage("only raw bytes can be written to standard output")
                 .with_hint("leave --format and --compress out, or name a file"));
         }
-        let mut data = context.client.image_data(reference, self.from_copy.as_deref()).await?;
+        let mut data = context.client.image_data(self.image.checked()?.query()).await?;
         let mut stdout = std::io::stdout().lock();
         let cannot = |error| Failure::new(Exit::Error, format!("cannot write to standard output: {error}"));
         while let Some(bytes) = data.next().await? {
@@ -143,8 +153,8 @@ impl Diff {
         let mut extents: Vec<ImageExtentView> = Vec::new();
         let (mut next, mut size_bytes) = (Some(0), 0);
         while let Some(offset) = next {
-            let copy = self.from_copy.as_deref();
-            let page = context.client.image_changes(&base, &reference, copy, offset).await?;
+            let image = ImageQuery { reference: &reference, from_copy: self.from_copy.as_deref() };
+            let page = context.client.image_changes(&base, image, offset).await?;
             // An extent may go on over the end of a page.
             for extent in page.extents {
                 match extents.last_mut() {
@@ -157,9 +167,9 @@ impl Diff {
             (next, size_bytes) = (page.next_bytes, page.size_bytes);
         }
         context.output.list(&extents, "the images are the same")?;
-        if !extents.is_empty() && !context.output.quiet {
+        if !extents.is_empty() {
             let differing = ByteCount(extents.iter().map(|extent| extent.length_bytes).sum());
-            tell(Tone::Plain, &format!("{differing} of {} differ", ByteCount(size_bytes)));
+            context.note(&format!("{differing} of {} differ", ByteCount(size_bytes)));
         }
         Ok(())
     }

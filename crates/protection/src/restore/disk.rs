@@ -72,9 +72,7 @@ impl PartialDisk {
         format: DiskFormat,
         replace: bool,
     ) -> Result<Self> {
-        check_place(path, replace).await?;
-        discard_partial(path)
-            .context(format!("what an earlier restore to {} left cannot be removed", path.display()))?;
+        prepare_place(path, replace).await?;
         Ok(Self { name: name.clone(), map: *map, path: path.to_owned(), format, replace })
     }
 
@@ -91,13 +89,9 @@ impl PartialDisk {
         Ok(restored.written_bytes)
     }
 
-    /// Gives the finished file its name, durably. Whether the place is free is asked again: writing may have taken hours.
+    /// Gives the finished file its name, durably.
     pub(super) async fn place(&self, written_bytes: u64) -> Result<RestoredDisk> {
-        let shown = self.path.display();
-        check_place(&self.path, self.replace).await?;
-        std::fs::rename(partial_path(&self.path), &self.path)
-            .context(format!("the finished file cannot become {shown}"))?;
-        make_name_durable(&self.path)?;
+        place(&self.path, self.replace).await?;
         Ok(RestoredDisk {
             name: self.name.clone(),
             path: self.path.clone(),
@@ -115,15 +109,26 @@ impl PartialDisk {
     }
 }
 
-/// Flushes the directory in which a file got its name.
-pub(crate) fn make_name_durable(path: &Path) -> Result<()> {
+/// Checks that a file may be made, and removes what dead work on the same file left.
+pub(crate) async fn prepare_place(path: &Path, replace: bool) -> Result<()> {
+    check_place(path, replace).await?;
+    discard_partial(path)
+        .context(format!("what earlier work on {} left cannot be removed", path.display()))
+        .map(drop)
+}
+
+/// Gives the finished partial its name, durably. Whether the place is free is asked again: writing may have taken hours.
+pub(crate) async fn place(path: &Path, replace: bool) -> Result<()> {
+    let shown = path.display();
+    check_place(path, replace).await?;
+    std::fs::rename(partial_path(path), path).context(format!("the finished file cannot become {shown}"))?;
     let directory = path.parent().unwrap_or(Path::new("/"));
     let synced = std::fs::File::open(directory).and_then(|directory| directory.sync_all());
-    synced.context(format!("the name {} could not be made durable", path.display()))
+    synced.context(format!("the name {shown} could not be made durable"))
 }
 
 /// Fails unless a file may be put at a place.
-pub(crate) async fn check_place(path: &Path, replace: bool) -> Result<()> {
+async fn check_place(path: &Path, replace: bool) -> Result<()> {
     let shown = path.display();
     if std::fs::symlink_metadata(path).is_err() {
         return Ok(());

@@ -34,7 +34,7 @@ pub(crate) async fn extents(image: &OpenImage, offset_bytes: u64) -> Result<Page
         page.ranges.extend(extents.iter().filter(|it| it.kind == ExtentKind::Data).map(|it| it.range));
         next_bytes = window.end_bytes();
     }
-    page.end(next_bytes)
+    Ok(page.end(next_bytes))
 }
 
 /// The ranges from an offset on in which two images differ; behind the end of the shorter one, those that are not zero.
@@ -51,7 +51,7 @@ pub(crate) async fn changes(base: &OpenImage, image: &OpenImage, offset_bytes: u
         }
         next_bytes = window.end_bytes();
     }
-    page.end(next_bytes)
+    Ok(page.end(next_bytes))
 }
 
 async fn candidates(base: &OpenImage, image: &OpenImage, window: ByteRange) -> Result<Vec<ByteRange>> {
@@ -66,9 +66,9 @@ fn window(next_bytes: u64, size_bytes: u64) -> ByteRange {
 }
 
 impl Page {
-    fn end(mut self, next_bytes: u64) -> Result<Self> {
+    fn end(mut self, next_bytes: u64) -> Self {
         self.ranges = image::coalesce(self.ranges);
         self.next_bytes = (next_bytes < self.size_bytes).then_some(next_bytes);
-        Ok(self)
+        self
     }
 }

@@ -5,26 +5,23 @@ use std::{collections::BTreeMap, sync::Arc};
 use api::{FileKind, FileView, Problem, UnlockVolumes, VolumeView};
 use axum::{
     Json,
-    body::{Body as AnswerBody, Bytes},
     extract::{RawQuery, State},
-    http::header,
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
 use files::{Entry, FilePath, FileTree, Kind, MicroVm, Passphrase, Pattern, ROOT_START, Walk, archive};
-use futures::{StreamExt as _, stream};
 use model::{ByteCount, Timestamp};
 use tokio::sync::mpsc;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::extract::Body;
+use super::{
+    extract::Body,
+    stream::{Chunks, stream},
+};
 use crate::{
     failure::{Failure, Result},
     files as machines,
     site::Site,
 };
-
-/// Chunks of an answer that wait for a slow client.
-const CHUNKS_WAITING: usize = 4;
 
 /// Bytes of a file that are read at once.
 const READ_BYTES: usize = 1 << 20;
@@ -44,12 +41,15 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
     get,
     path = "/v1/files/volumes",
     tag = "files",
-    params(("reference" = String, Query, description = "point:<vm>/<id, start of one, latest or time>[/<disk>]")),
+    params(
+        ("reference" = String, Query, description = "point:<vm>/<id, start of one, latest or time>[/<disk>] or file:<path>"),
+        ("from_copy" = Option<String>, Query, description = "The copy to look in instead: <copy> or <vault>/<copy>.")
+    ),
     responses((status = OK, body = Vec<VolumeView>), (status = "default", body = Problem))
 )]
 async fn volumes(State(site): State<Site>, RawQuery(query): RawQuery) -> Result<Json<Vec<VolumeView>>> {
     let query = Query::parse(query)?;
-    let machine = machines::open(&site, &query.reference()?, None).await?;
+    let machine = query.machine(&site).await?;
     Ok(Json(machines::volume_views(&machine)))
 }
 
@@ -66,7 +66,8 @@ async fn unlock(
     Body(request): Body<UnlockVolumes>,
 ) -> Result<Json<Vec<VolumeView>>> {
     let passphrase = Passphrase::new(request.passphrase);
-    let machine = machines::open(&site, &request.reference, Some(passphrase)).await?;
+    let machine =
+        machines::open(&site, &request.reference, request.from_copy.as_deref(), Some(passphrase)).await?;
     Ok(Json(machines::volume_views(&machine)))
 }
 
@@ -76,7 +77,8 @@ async fn unlock(
     path = "/v1/files",
     tag = "files",
     params(
-        ("reference" = String, Query, description = "point:<vm>/<id, start of one, latest or time>[/<disk>]"),
+        ("reference" = String, Query, description = "point:<vm>/<id, start of one, latest or time>[/<disk>] or file:<path>"),
+        ("from_copy" = Option<String>, Query, description = "The copy to look in instead: <copy> or <vault>/<copy>."),
         ("path" = String, Query, description = "/<volume>/<path>")
     ),
     responses((status = OK, body = FileView, content_type = "application/jsonl"), (status = "default", body = Problem))
@@ -110,7 +112,8 @@ async fn list(State(site): State<Site>, RawQuery(query): RawQuery) -> Result<Res
     path = "/v1/files/find",
     tag = "files",
     params(
-        ("reference" = String, Query, description = "point:<vm>/<id, start of one, latest or time>[/<disk>]"),
+        ("reference" = String, Query, description = "point:<vm>/<id, start of one, latest or time>[/<disk>] or file:<path>"),
+        ("from_copy" = Option<String>, Query, description = "The copy to look in instead: <copy> or <vault>/<copy>."),
         ("path" = String, Query, description = "/<volume>/<path>"),
         ("name" = String, Query, description = "The pattern of the whole name: * for any bytes, ? for one.")
     ),
@@ -140,17 +143,18 @@ async fn find(State(site): State<Site>, RawQuery(query): RawQuery) -> Result<Res
     path = "/v1/files/content",
     tag = "files",
     params(
-        ("reference" = String, Query, description = "point:<vm>/<id, start of one, latest or time>[/<disk>]"),
+        ("reference" = String, Query, description = "point:<vm>/<id, start of one, latest or time>[/<disk>] or file:<path>"),
+        ("from_copy" = Option<String>, Query, description = "The copy to look in instead: <copy> or <vault>/<copy>."),
         ("path" = String, Query, description = "/<volume>/<path>"),
-        ("offset" = Option<u64>, Query, description = "Where to start, in bytes; 0 by default."),
-        ("length" = Option<u64>, Query, description = "How many bytes at most; all by default.")
+        ("offset_bytes" = Option<u64>, Query, description = "Where to start, in bytes; 0 by default."),
+        ("length_bytes" = Option<u64>, Query, description = "How many bytes at most; all by default.")
     ),
     responses((status = OK, content_type = "application/octet-stream"), (status = "default", body = Problem))
 )]
 async fn content(State(site): State<Site>, RawQuery(query): RawQuery) -> Result<Response> {
     let query = Query::parse(query)?;
     let (mut at, length) =
-        (query.number("offset")?.unwrap_or(0), query.number("length")?.unwrap_or(u64::MAX));
+        (query.number("offset_bytes")?.unwrap_or(0), query.number("length_bytes")?.unwrap_or(u64::MAX));
     let (machine, path) = query.open(&site).await?;
     let end = at.saturating_add(length);
     let work = |chunks: Chunks| async move {
@@ -174,7 +178,8 @@ async fn content(State(site): State<Site>, RawQuery(query): RawQuery) -> Result<
     path = "/v1/files/archive",
     tag = "files",
     params(
-        ("reference" = String, Query, description = "point:<vm>/<id, start of one, latest or time>[/<disk>]"),
+        ("reference" = String, Query, description = "point:<vm>/<id, start of one, latest or time>[/<disk>] or file:<path>"),
+        ("from_copy" = Option<String>, Query, description = "The copy to look in instead: <copy> or <vault>/<copy>."),
         ("path" = String, Query, description = "/<volume>/<path>"),
         ("format" = Option<String>, Query, description = "tar or zip; tar by default.")
     ),
@@ -221,9 +226,9 @@ impl Query {
         pairs.map(Self).ok_or_else(|| Failure::invalid("the query is not percent-encoded"))
     }
 
-    fn reference(&self) -> Result<String> {
-        let reference = self.0.get("reference").and_then(|value| String::from_utf8(value.clone()).ok());
-        reference.ok_or_else(|| Failure::invalid("the query has no reference"))
+    fn text(&self, key: &str) -> Result<Option<&str>> {
+        let text = self.0.get(key).map(|value| std::str::from_utf8(value)).transpose();
+        text.map_err(|_| Failure::invalid(format!("{key} is no UTF-8")))
     }
 
     fn number(&self, key: &str) -> Result<Option<u64>> {
@@ -232,10 +237,17 @@ impl Query {
         number.map(Some).ok_or_else(|| Failure::invalid(format!("{key} is no number")))
     }
 
-    /// The machine for the reference, and the path in it.
+    /// The machine for the image.
+    async fn machine(&self, site: &Site) -> Result<Arc<MicroVm>> {
+        let reference =
+            self.text("reference")?.ok_or_else(|| Failure::invalid("the query has no reference"))?;
+        machines::open(site, reference, self.text("from_copy")?, None).await
+    }
+
+    /// The machine for the image, and the path in it.
     async fn open(&self, site: &Site) -> Result<(Arc<MicroVm>, FilePath)> {
         let path = FilePath::parse(self.0.get("path").map_or(b"/".as_slice(), Vec::as_slice))?;
-        Ok((machines::open(site, &self.reference()?, None).await?, path))
+        Ok((self.machine(site).await?, path))
     }
 }
 
@@ -250,42 +262,6 @@ fn percent_decoded(text: &str) -> Option<Vec<u8>> {
         });
     }
     Some(decoded)
-}
-
-/// Where an answer goes, piece by piece.
-struct Chunks(mpsc::Sender<Result<Bytes>>);
-
-impl Chunks {
-    async fn send(&self, chunk: impl Into<Bytes>) -> Result<()> {
-        let sent = self.0.send(Ok(chunk.into())).await;
-        sent.map_err(|_| Failure::new(api::Code::Cancelled, "the client has gone"))
-    }
-}
-
-/// Answers with what some work sends. What fails before the first piece is a problem document; what fails later breaks the
-/// answer off.
-async fn stream<F>(media_type: &'static str, work: impl FnOnce(Chunks) -> F) -> Result<Response>
-where
-    F: Future<Output = Result<()>> + Send + 'static,
-{
-    let (sender, mut pieces) = mpsc::channel(CHUNKS_WAITING);
-    let work = work(Chunks(sender.clone()));
-    tokio::spawn(async move {
-        if let Err(failure) = work.await {
-            tracing::debug!(reason = failure.detail(), "an answer about files breaks off");
-            // A client that has gone needs no reason.
-            let _ = sender.send(Err(failure)).await;
-        }
-    });
-    let first = match pieces.recv().await {
-        Some(Err(failure)) => return Err(failure),
-        Some(Ok(bytes)) => bytes,
-        None => Bytes::new(),
-    };
-    let rest = stream::poll_fn(move |context| pieces.poll_recv(context));
-    let rest = rest.map(|piece| piece.map_err(Failure::into_problem));
-    let body = AnswerBody::from_stream(stream::iter([Ok(first)]).chain(rest));
-    Ok(([(header::CONTENT_TYPE, media_type)], body).into_response())
 }
 
 /// A line of a listing.

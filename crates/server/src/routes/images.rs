@@ -1,21 +1,15 @@
 //! `/v1/exports` and `/v1/images`.
 
-use std::sync::Arc;
-
 use api::{ExportRequest, ImageExtentView, ImageExtentsView, JobView, Problem};
-use axum::{
-    Json,
-    body::Body as Bytes,
-    extract::State,
-    http::{StatusCode, header},
-    response::{IntoResponse, Response},
-};
-use futures::stream;
-use image::{ByteRange, DiskImage};
+use axum::{Json, extract::State, http::StatusCode, response::Response};
+use image::ByteRange;
 use serde::Deserialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::extract::{Body, Parameters};
+use super::{
+    extract::{Body, Parameters},
+    stream::{Chunks, stream},
+};
 use crate::{
     failure::Result,
     images::{self, Page, Source},
@@ -120,8 +114,8 @@ struct DataParameters {
     length_bytes: Option<u64>,
 }
 
-/// The bytes of an image, or of a range of it. Every byte is checked before it is sent; an answer that cannot go on breaks
-/// off before the length that it has announced.
+/// The bytes of an image, or of a range of it. Every byte is checked before it is sent; an answer that cannot go on is
+/// broken off without the end of its last chunk.
 #[utoipa::path(
     get,
     path = "/v1/images/data",
@@ -146,27 +140,17 @@ async fn data(State(site): State<Site>, Parameters(asked): Parameters<DataParame
         length_bytes: asked.length_bytes.unwrap_or(rest_bytes),
     };
     range.check_within(image.size_bytes())?;
-    let headers = [
-        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
-        (header::CONTENT_LENGTH, range.length_bytes.to_string()),
-    ];
-    Ok((headers, body(image, range)).into_response())
-}
-
-/// The bytes of a range, read while they are sent.
-fn body(image: Arc<dyn DiskImage>, range: ByteRange) -> Bytes {
-    let pieces = stream::try_unfold((image, range), |(image, rest)| async move {
-        if rest.is_empty() {
-            return Ok::<_, image::Error>(None);
+    let work = |chunks: Chunks| async move {
+        let mut rest = range;
+        while !rest.is_empty() {
+            let mut piece = vec![0; rest.length_bytes.min(PIECE_BYTES) as usize];
+            image.read_at(rest.offset_bytes, &mut piece).await?;
+            rest = ByteRange::between(rest.offset_bytes + piece.len() as u64, rest.end_bytes());
+            chunks.send(piece).await?;
         }
-        let mut piece = vec![0; rest.length_bytes.min(PIECE_BYTES) as usize];
-        image.read_at(rest.offset_bytes, &mut piece).await.inspect_err(|error| {
-            tracing::warn!(%error, "an image cannot be read on while it is sent");
-        })?;
-        let rest = ByteRange::between(rest.offset_bytes + piece.len() as u64, rest.end_bytes());
-        Ok(Some((piece, (image, rest))))
-    });
-    Bytes::from_stream(pieces)
+        Ok(())
+    };
+    stream("application/octet-stream", work).await
 }
 
 fn view(page: Page) -> ImageExtentsView {

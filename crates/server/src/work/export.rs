@@ -8,7 +8,7 @@ use model::{ImageFormat, JobKind};
 use protection::{DiskExport, Monitor};
 use serde::Serialize;
 
-use super::{absolute, check_unclaimed, document_of};
+use super::{check_unclaimed, document_of, target_file};
 use crate::{
     failure::{Failure, Result},
     images::Source,
@@ -30,14 +30,7 @@ struct ExportDocument {
 /// Lines up an export.
 pub(crate) async fn submit(site: &Site, request: ExportRequest) -> Result<Job> {
     let source = Source::resolve_one(site, &request.reference, request.from_copy.as_deref()).await?;
-    let path = absolute(&request.path)?;
-    if path.file_name().is_none() || path.is_dir() {
-        return Err(Failure::invalid(format!("{} is a directory", path.display()))
-            .with_hint("name the file that the image becomes"));
-    }
-    if !request.replace {
-        super::check_absent(std::slice::from_ref(&path))?;
-    }
+    let path = target_file(&request.path, request.replace)?;
     let _admission = site.admission.lock().await;
     check_unclaimed(site, std::slice::from_ref(&path))?;
     if let Some(vm) = vms::owner_of(site, &path).await? {

@@ -7,9 +7,9 @@ use catalog::{Job, KnownCopy, KnownVault, KnownVm};
 use model::{DiskFormat, JobKind};
 use protection::{DiskRestore, Monitor};
 
-use super::{RestoreDocument, absolute, check_absent, check_unclaimed, document_of, open_source};
+use super::{RestoreDocument, check_unclaimed, document_of, open_source, target_file};
 use crate::{
-    failure::{Failure, Result},
+    failure::Result,
     images,
     jobs::{JobDraft, JobMonitor, Outcome},
     points,
@@ -23,14 +23,7 @@ pub(crate) async fn submit(site: &Site, request: RestoreDiskRequest) -> Result<J
     let point = points::resolve(site, &reference, request.from_copy.as_deref()).await?;
     let disk = images::choose_disk(&point, reference.disk.take())?;
     reference.disk = Some(disk.clone());
-    let path = absolute(&request.path)?;
-    if path.file_name().is_none() || path.is_dir() {
-        return Err(Failure::invalid(format!("{} is a directory", path.display()))
-            .with_hint("name the file that the disk becomes"));
-    }
-    if !request.replace {
-        check_absent(std::slice::from_ref(&path))?;
-    }
+    let path = target_file(&request.path, request.replace)?;
     let _admission = site.admission.lock().await;
     check_unclaimed(site, std::slice::from_ref(&path))?;
     // A disk that is replaced in place: nobody else works on its VM meanwhile.

@@ -2,10 +2,12 @@
 
 use std::process::Command;
 
-use api::{Code, ExportRequest, ImageExtentView, JobResult};
+use api::{Code, ExportRequest, ImageExtentView, ImageQuery, JobResult};
 use model::ImageFormat;
 
 use crate::site::{DISK_SIZE_BYTES, TestSite, code, pattern};
+
+const LATEST: ImageQuery<'_> = ImageQuery { reference: "point:db/latest", from_copy: None };
 
 fn export(reference: &str, path: &std::path::Path, format: ImageFormat) -> ExportRequest {
     ExportRequest {
@@ -44,7 +46,7 @@ async fn a_disk_is_exported_and_read_as_a_file() {
     assert!(compare.status().unwrap().success());
 
     let file = format!("file:{}", path.display());
-    let same = site.client.image_changes(&file, "point:db/latest", None, 0).await.unwrap();
+    let same = site.client.image_changes(&file, LATEST, 0).await.unwrap();
     assert_eq!((same.extents, same.next_bytes), (Vec::new(), None));
     let again = site.client.export(&export("point:db/latest", &path, ImageFormat::Vhdx)).await;
     assert_eq!(code(again), Code::Conflict, "it exists");
@@ -53,17 +55,17 @@ async fn a_disk_is_exported_and_read_as_a_file() {
 #[tokio::test]
 async fn what_differs_between_two_points_is_told_in_blocks() {
     let (site, first, _) = two_points().await;
-    let page = site.client.image_changes(&first, "point:db/latest", None, 0).await.unwrap();
+    let page = site.client.image_changes(&first, LATEST, 0).await.unwrap();
     assert_eq!(page.size_bytes, DISK_SIZE_BYTES as u64);
     assert_eq!(page.extents, [ImageExtentView { offset_bytes: 1 << 20, length_bytes: 4096 }]);
-    let rest = site.client.image_changes(&first, "point:db/latest", None, 2 << 20).await.unwrap();
+    let rest = site.client.image_changes(&first, LATEST, 2 << 20).await.unwrap();
     assert_eq!(rest.extents, []);
 }
 
 #[tokio::test]
 async fn the_bytes_of_an_image_are_streamed() {
     let (site, _, changed) = two_points().await;
-    let mut data = site.client.image_data("point:db/latest", None).await.unwrap();
+    let mut data = site.client.image_data(LATEST).await.unwrap();
     let mut bytes = Vec::new();
     while let Some(piece) = data.next().await.unwrap() {
         bytes.extend_from_slice(&piece);
@@ -84,6 +86,6 @@ async fn references_to_images_are_checked() {
         let refused = site.client.export(&export(reference, &path, ImageFormat::Raw)).await;
         assert_eq!(code(refused), expected, "{reference}");
     }
-    let missing = site.client.image_changes("file:/nowhere", "point:db/latest", None, 0).await;
+    let missing = site.client.image_changes("file:/nowhere", LATEST, 0).await;
     assert_eq!(code(missing), Code::NotFound);
 }

@@ -1,9 +1,6 @@
 //! A bit flips in the vault.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result};
 use api::VerifyView;
@@ -13,7 +10,9 @@ use testkit::{
     site::Site,
 };
 
-use crate::fixture::{assert_same, back_up, noise, protect_blank, restored_bytes, site_with_vault, words};
+use crate::fixture::{
+    assert_same, back_up, files_below, noise, protect_blank, restored_bytes, site_with_vault, words,
+};
 
 const DAMAGED: i32 = 8;
 const MIB: usize = 1 << 20;
@@ -67,13 +66,4 @@ fn flip_a_bit(site: &Site) -> Result<PathBuf> {
     fs::remove_file(&pack)?;
     fs::write(&pack, bytes)?;
     Ok(pack)
-}
-
-fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.is_dir() { files.extend(files_below(&path)?) } else { files.push(path) }
-    }
-    Ok(files)
 }

@@ -7,10 +7,9 @@ use api::{RepairView, VerifyView};
 use testkit::site::Site;
 
 use super::{
-    DAMAGED, MIB, add_copy, assert_clean, files_below, main_directory, site_with_saved_key,
-    stopped_vm::StoppedVm,
+    DAMAGED, MIB, add_copy, assert_clean, main_directory, site_with_saved_key, stopped_vm::StoppedVm,
 };
-use crate::fixture::{Numbers, words};
+use crate::fixture::{Numbers, files_below, words};
 
 /// Few flips hit what stands alone, many hit objects together with those that could vouch for them.
 const FLIPS_OF_ROUNDS: [usize; 11] = [1, 3, 6, 10, 20, 40, 80, 120, 180, 240, 300];

@@ -10,12 +10,9 @@ use testkit::{
     site::Site,
 };
 
-use super::{
-    MIB, assert_clean, delete_at_once, files_below, main_directory, site_with_saved_key,
-    stopped_vm::StoppedVm,
-};
+use super::{MIB, assert_clean, delete_at_once, main_directory, site_with_saved_key, stopped_vm::StoppedVm};
 use crate::{
-    fixture::{assert_same, back_up, noise, points, restored_bytes, words},
+    fixture::{assert_same, back_up, files_below, noise, points, restored_bytes, words},
     small_file_system::SmallFileSystem,
 };
 

@@ -9,9 +9,9 @@ use testkit::site::Site;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    DAMAGED, MIB, add_copy, assert_clean, files_below, main_directory, site_with_saved_key,
-    stopped_vm::StoppedVm,
+    DAMAGED, MIB, add_copy, assert_clean, main_directory, site_with_saved_key, stopped_vm::StoppedVm,
 };
+use crate::fixture::files_below;
 
 /// Moments in each kind of job: the first at once, the last about when it would end.
 const MOMENTS: u32 = 6;
