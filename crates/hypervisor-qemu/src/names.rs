@@ -32,6 +32,11 @@ pub(crate) fn job(index: usize) -> String {
     format!("{PREFIX}job-{index}")
 }
 
+/// The job that copies into a disk what lies below it.
+pub(crate) fn stream(index: usize) -> String {
+    format!("{PREFIX}stream-{index}")
+}
+
 /// The job that formats a scratch file.
 pub(crate) fn creation(index: usize) -> String {
     format!("{PREFIX}creation-{index}")

@@ -53,6 +53,11 @@ impl DataDirectory {
         self.path.join("run")
     }
 
+    /// Where VMs find the images that they run from.
+    pub(crate) fn images_socket(&self) -> PathBuf {
+        self.runtime().join("images.sock")
+    }
+
     pub(crate) fn scratch(&self) -> PathBuf {
         self.path.join("scratch")
     }

@@ -24,7 +24,7 @@ const VM_LIMIT: Duration = Duration::from_secs(120);
 /// goes on in the background. A VM that cannot be reached now is cleaned up at its next backup.
 pub(crate) async fn clean_up(site: &Site) -> Result<()> {
     let mut interrupted = site.jobs.interrupted().await?;
-    let writes = [JobKind::RestoreDisk, JobKind::RestoreVm, JobKind::Export];
+    let writes = [JobKind::RestoreDisk, JobKind::RestoreVm, JobKind::Boot, JobKind::Export];
     for job in interrupted.iter().filter(|job| writes.contains(&job.kind)) {
         clean_up_restore(site, job).await?;
     }
@@ -49,12 +49,23 @@ pub(crate) async fn clean_up(site: &Site) -> Result<()> {
     };
     let cleanings: Vec<_> = taken.into_iter().map(clean_up).collect();
     let all = stream::iter(cleanings).buffer_unordered(VMS_AT_ONCE).collect::<()>();
+    go_on_hydrating(site).await?;
     let (stopping, site) = (site.stopping.clone(), site.clone());
     tokio::spawn(async move {
         // What was committed and not copied before the server went away.
         let copied = copies::sync_behind(&site);
         stopping.run_until_cancelled(futures::future::join(all, copied)).await
     });
+    Ok(())
+}
+
+/// Goes on making those VMs whole that run from images. One that somebody wanted to stay as it is stays.
+async fn go_on_hydrating(site: &Site) -> Result<()> {
+    for vm in site.catalog.vms().await? {
+        if vm.dependent_disks.iter().any(|dependent| dependent.hydrates) {
+            work::hydrate(site, &vm, None).await?;
+        }
+    }
     Ok(())
 }
 
