@@ -21,6 +21,8 @@ pub struct DependentDisk {
     pub wait_limit_seconds: u64,
     /// Whether it is to become whole by and by, rather than read from the image for as long as it lives.
     pub hydrates: bool,
+    /// The most that is copied into it in a second, in bytes.
+    pub rate_limit_bytes_per_second: Option<u64>,
 }
 
 /// Where an image is, told so that it is found again.

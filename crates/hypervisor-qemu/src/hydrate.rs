@@ -1,6 +1,9 @@
 //! A disk that reads from an image below it takes all of it into its own file, while the guest runs: QEMU's block-stream.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use hypervisor::{Error, ErrorKind, Hydration, HydrationListener, Result, VmAccess};
 use serde_json::{Value, json};
@@ -17,6 +20,8 @@ use crate::{
 
 /// How often progress is asked for while nothing happens.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a job may take to end that is told to: one request of it at most.
+const END_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Hydrates a disk; see [`hypervisor::Hypervisor::hydrate`].
 pub(crate) async fn hydrate(
@@ -30,6 +35,7 @@ pub(crate) async fn hydrate(
     let session = Session::open(config, monitors, vm).await?.ok_or_else(stopped)?;
     let monitor = &session.monitor;
     let stream = Stream::find(monitor, vm, hydration).await?;
+    stream.set_pace(monitor).await?;
     // A guest that ran out of space for its disk stands still; whoever asks has made room.
     if monitor.status().await? == "io-error" {
         monitor.query("cont").await?;
@@ -39,7 +45,7 @@ pub(crate) async fn hydrate(
         match stream.look(monitor).await? {
             Some(job) if job["status"] == "concluded" => {
                 monitor.execute("job-dismiss", json!({"id": stream.job})).await?;
-                // One that was cancelled says so; it begins anew.
+                // One that was cancelled made room for a capture; it begins anew.
                 if let Some(reason) = job["error"].as_str().filter(|reason| *reason != "Operation canceled") {
                     return Err(stream.failed(reason));
                 }
@@ -50,24 +56,63 @@ pub(crate) async fn hydrate(
                 let _ = time::timeout(LOOK_INTERVAL, stream.changes(&mut events)).await; // or a while
             }
             None if !stream.stands_on_another(monitor).await? => return Ok(()),
-            None => stream.begin(monitor, hydration.rate_limit_bytes_per_second).await?,
+            None => {
+                stream.begin(monitor).await?;
+                let _ = time::timeout(LOOK_INTERVAL, stream.changes(&mut events)).await;
+            }
         }
     }
 }
 
 /// Ends all hydration of a VM; see [`hypervisor::Hypervisor::stop_hydration`].
 pub(crate) async fn stop(config: &Arc<QemuConfig>, monitors: &Monitors, vm: &VmAccess) -> Result<()> {
-    let Some(session) = Session::open(config, monitors, vm).await? else { return Ok(()) };
-    let jobs = session.monitor.query("query-jobs").await?;
-    let ours = jobs.as_array().into_iter().flatten().filter_map(|job| job["id"].as_str());
-    for job in ours.filter(|id| names::is(names::stream, id)) {
-        // One that has ended meanwhile is dismissed by whoever asks for the disk again.
-        match session.monitor.execute("job-cancel", json!({"id": job})).await {
-            Err(error) if error.kind() != ErrorKind::Failed => return Err(error),
-            _ => {}
+    match Session::open(config, monitors, vm).await? {
+        Some(session) => end_streams(&session.monitor).await,
+        None => Ok(()),
+    }
+}
+
+/// While this lives, no disk of the VM is hydrated: block jobs change the graph that a capture works on.
+pub(crate) struct Pause(Arc<Monitor>);
+
+/// Pauses all hydration of a VM. What was copied stays; the rest follows when the pause is over.
+pub(crate) async fn pause(session: &Session) -> Result<Pause> {
+    session.monitor.hydration_pauses().fetch_add(1, Ordering::SeqCst);
+    let pause = Pause(session.monitor.clone());
+    let _turn = session.monitor.turn().await;
+    end_streams(&session.monitor).await?;
+    Ok(pause)
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        self.0.hydration_pauses().fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Cancels our streams and waits until they have let go of the disks.
+async fn end_streams(monitor: &Monitor) -> Result<()> {
+    let mut wait = monitor.wait(END_TIMEOUT);
+    loop {
+        let jobs = monitor.query("query-jobs").await?;
+        let is_ours = |job: &&Value| job["id"].as_str().is_some_and(|id| names::is(names::stream, id));
+        let ours: Vec<&Value> = jobs.as_array().into_iter().flatten().filter(is_ours).collect();
+        if ours.is_empty() {
+            return Ok(());
+        }
+        for job in ours {
+            // How it ended is seen by whoever asks for the disk again: its file says what it still needs.
+            let command = if job["status"] == "concluded" { "job-dismiss" } else { "job-cancel" };
+            match monitor.execute(command, json!({"id": job["id"]})).await {
+                Err(error) if error.kind() != ErrorKind::Failed => return Err(error),
+                _ => {} // else it has moved on meanwhile
+            }
+        }
+        if !wait.again().await {
+            return Err(Error::new(ErrorKind::Busy, "QEMU does not stop copying into a disk")
+                .with_guidance("try again when the image that the VM runs from can be read"));
         }
     }
-    Ok(())
 }
 
 /// The copying of one disk.
@@ -100,7 +145,9 @@ impl<'a> Stream<'a> {
         let nodes = monitor.execute("query-named-block-nodes", json!({"flat": true})).await?;
         let mut nodes = nodes.as_array().into_iter().flatten();
         let node = nodes.find(|node| node["node-name"] == self.node.as_str());
-        Ok(node.is_some_and(|node| node["backing_file_depth"].as_u64().unwrap_or_default() > 0))
+        let node = node.ok_or_else(|| self.failed("QEMU does not know its file"))?;
+        // Where the layers are not told in depth, backing_file_depth is 0 whatever they are.
+        Ok(node["backing_file"].as_str().is_some_and(|below| !below.is_empty()))
     }
 
     /// Waits until QEMU tells of a change of the job, or has told too much to follow.
@@ -112,11 +159,32 @@ impl<'a> Stream<'a> {
         }
     }
 
-    async fn begin(&self, monitor: &Monitor, rate_limit: Option<u64>) -> Result<()> {
+    /// Gives copying that goes on already the pace that is wanted now.
+    async fn set_pace(&self, monitor: &Monitor) -> Result<()> {
+        let paced =
+            monitor.execute("block-job-set-speed", json!({"device": self.job, "speed": self.pace()})).await;
+        match paced {
+            // There is none.
+            Err(error) if error.kind() == ErrorKind::Failed => Ok(()),
+            paced => paced.map(drop),
+        }
+    }
+
+    /// Bytes in a second; 0 means all that can be had.
+    fn pace(&self) -> u64 {
+        self.hydration.rate_limit_bytes_per_second.unwrap_or(0)
+    }
+
+    /// Begins to copy, unless a capture has the disk.
+    async fn begin(&self, monitor: &Monitor) -> Result<()> {
+        let _turn = monitor.turn().await;
+        if monitor.hydration_pauses().load(Ordering::SeqCst) > 0 {
+            return Ok(());
+        }
         let arguments = json!({
             "job-id": self.job,
             "device": self.node,
-            "speed": rate_limit.unwrap_or(0),
+            "speed": self.pace(),
             // The end must be there for whoever asks after it.
             "auto-dismiss": false,
         });

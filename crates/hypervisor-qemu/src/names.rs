@@ -60,6 +60,11 @@ fn digest(text: &str) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+/// Whether a node, an export or a job belongs to a capture: the copying into a disk goes on whatever becomes of captures.
+pub(crate) fn is_of_capture(name: &str) -> bool {
+    name.starts_with(PREFIX) && !is(stream, name)
+}
+
 /// Whether a node is the kind of ours that `name` makes.
 pub(crate) fn is(name: fn(usize) -> String, candidate: &str) -> bool {
     let kind = name(0);

@@ -44,28 +44,18 @@ pub(crate) async fn clean_up(site: &Site) -> Result<()> {
         let cleaning = async move {
             clean_up_vm(&site, &vm, &interrupted).await;
             drop(ticket);
+            go_on_hydrating(&site, &vm).await;
         };
         async move { drop(AbortOnDropHandle::new(tokio::spawn(cleaning)).await) }
     };
     let cleanings: Vec<_> = taken.into_iter().map(clean_up).collect();
     let all = stream::iter(cleanings).buffer_unordered(VMS_AT_ONCE).collect::<()>();
-    go_on_hydrating(site).await?;
     let (stopping, site) = (site.stopping.clone(), site.clone());
     tokio::spawn(async move {
         // What was committed and not copied before the server went away.
         let copied = copies::sync_behind(&site);
         stopping.run_until_cancelled(futures::future::join(all, copied)).await
     });
-    Ok(())
-}
-
-/// Goes on making those VMs whole that run from images. One that somebody wanted to stay as it is stays.
-async fn go_on_hydrating(site: &Site) -> Result<()> {
-    for vm in site.catalog.vms().await? {
-        if vm.dependent_disks.iter().any(|dependent| dependent.hydrates) {
-            work::hydrate(site, &vm, None).await?;
-        }
-    }
     Ok(())
 }
 
@@ -124,6 +114,15 @@ async fn clean_up_vm(site: &Site, vm: &KnownVm, interrupted: &[Job]) {
         if let Err(error) = site.catalog.update_job(&job).await {
             tracing::warn!(job = %job.id, %error, "the clean-up could not be noted with its job");
         }
+    }
+}
+
+/// Goes on making a VM whole that runs from images, once no dead capture is in the way. One that somebody wanted to stay as
+/// it is stays.
+async fn go_on_hydrating(site: &Site, vm: &KnownVm) {
+    let Some(dependent) = vm.dependent_disks.iter().find(|dependent| dependent.hydrates) else { return };
+    if let Err(failure) = work::hydrate(site, vm, dependent.rate_limit_bytes_per_second).await {
+        tracing::warn!(vm = %vm.name, reason = failure.detail(), "the VM's disks do not go on becoming whole");
     }
 }
 

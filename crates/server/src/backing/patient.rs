@@ -73,7 +73,9 @@ impl Wait<'_> {
     /// Rests after a failure; fails when there is nothing to wait for, or no time left.
     async fn after(&mut self, error: Error) -> Result<()> {
         self.image.note(Some(error.to_string()));
-        if !error.is_retryable() || Instant::now() >= self.deadline {
+        // A store that is away shows in many ways; damage and a wrong range in one each.
+        let is_final = matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::OutOfBounds);
+        if is_final || Instant::now() >= self.deadline {
             tracing::error!(%error, "a VM sees an error of the image that it runs from");
             return Err(error);
         }

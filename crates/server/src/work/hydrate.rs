@@ -34,9 +34,9 @@ pub(crate) async fn submit(
         return Err(Failure::conflict(format!("the disks of the VM {} are whole", vm.name)));
     }
     // So that it goes on after a restart of the server.
-    let disks =
-        vm.dependent_disks.iter().map(|dependent| DependentDisk { hydrates: true, ..dependent.clone() });
-    site.catalog.set_dependent_disks(vm.id, &disks.collect::<Vec<_>>()).await?;
+    let wish = |disk| DependentDisk { hydrates: true, rate_limit_bytes_per_second, ..disk };
+    let disks: Vec<_> = vm.dependent_disks.iter().cloned().map(wish).collect();
+    site.catalog.set_dependent_disks(vm.id, &disks).await?;
     let draft = JobDraft {
         kind: JobKind::Hydrate,
         subject: vm.name.to_string(),
@@ -45,15 +45,12 @@ pub(crate) async fn submit(
         request: serde_json::json!({"rate_limit_bytes_per_second": rate_limit_bytes_per_second}),
     };
     let (work_site, vm_id) = (site.clone(), vm.id);
-    let work = Box::new(move |monitor| {
-        Box::pin(async move { work(&work_site, vm_id, rate_limit_bytes_per_second, monitor).await }) as _
-    });
+    let work = Box::new(move |monitor| Box::pin(async move { work(&work_site, vm_id, monitor).await }) as _);
     site.jobs.submit(draft, work).await
 }
 
-async fn work(site: &Site, vm_id: VmId, rate_limit: Option<u64>, monitor: Arc<JobMonitor>) -> Outcome {
-    let hydrated =
-        monitor.cancellation().run_until_cancelled(hydrate(site, vm_id, rate_limit, &monitor)).await;
+async fn work(site: &Site, vm_id: VmId, monitor: Arc<JobMonitor>) -> Outcome {
+    let hydrated = monitor.cancellation().run_until_cancelled(hydrate(site, vm_id, &monitor)).await;
     if hydrated.is_none() && !site.stopping.is_cancelled() {
         let vm = vms::find(site, vm_id.as_str()).await?;
         site.hypervisor.stop_hydration(&vms::access(&vm)).await?;
@@ -62,7 +59,7 @@ async fn work(site: &Site, vm_id: VmId, rate_limit: Option<u64>, monitor: Arc<Jo
     hydrated.unwrap_or_else(|| Err(cancelled()))
 }
 
-async fn hydrate(site: &Site, vm_id: VmId, rate_limit: Option<u64>, monitor: &Arc<JobMonitor>) -> Outcome {
+async fn hydrate(site: &Site, vm_id: VmId, monitor: &Arc<JobMonitor>) -> Outcome {
     let mut whole_bytes = 0;
     loop {
         let vm = vms::find(site, vm_id.as_str()).await?;
@@ -73,7 +70,10 @@ async fn hydrate(site: &Site, vm_id: VmId, rate_limit: Option<u64>, monitor: &Ar
             }));
         };
         let phase = format!("making {} whole", dependent.disk);
-        let order = Hydration { disk: dependent.disk.clone(), rate_limit_bytes_per_second: rate_limit };
+        let order = Hydration {
+            disk: dependent.disk.clone(),
+            rate_limit_bytes_per_second: dependent.rate_limit_bytes_per_second,
+        };
         let told = Arc::clone(monitor);
         let listener = move |done_bytes, total_bytes| {
             told.progress(Progress { phase: phase.clone(), done_bytes, total_bytes: Some(total_bytes) });
@@ -111,6 +111,7 @@ fn explain(site: &Site, vm: &KnownVm, dependent: &DependentDisk, error: hypervis
         Some(reason) => failure
             .during(&reason)
             .with_hint(format!("heal the vault with holdfast vault repair, then: {again}")),
-        None => failure.with_hint(format!("mend it, then: {again}")),
+        None if is_source => failure.with_hint(format!("mend it, then: {again}")),
+        None => failure.with_hint(format!("make room where the disk lies, then: {again}")),
     }
 }

@@ -196,6 +196,7 @@ fn dependent_disks(
         },
         wait_limit_seconds: backing.wait_limit.as_secs(),
         hydrates,
+        rate_limit_bytes_per_second: None,
     });
     dependent.collect()
 }
