@@ -14,10 +14,12 @@ use std::{
 use catalog::{Catalog, KnownVm};
 use model::{DiskName, VmId};
 use nbd::{Endpoint, Exports, Server};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::{patient::PatientImage, read_ahead::ReadAhead, source::Source};
 use crate::{
+    directory::check_socket_path,
     failure::{Failure, Result},
     vaults::Vaults,
 };
@@ -29,6 +31,7 @@ pub(crate) struct Backings {
     socket: PathBuf,
     exports: Exports,
     images: Mutex<BTreeMap<String, Arc<PatientImage>>>,
+    changes: watch::Sender<()>,
 }
 
 /// The name under which a disk finds its image.
@@ -45,8 +48,16 @@ impl Backings {
         vaults: Arc<Vaults>,
         stopping: CancellationToken,
     ) -> Result<Self> {
+        check_socket_path(&socket)?;
         let exports = Exports::new();
-        let backings = Self { catalog, vaults, socket, exports: exports.clone(), images: Mutex::default() };
+        let backings = Self {
+            catalog,
+            vaults,
+            socket,
+            exports: exports.clone(),
+            images: Mutex::default(),
+            changes: watch::Sender::new(()),
+        };
         for vm in backings.catalog.vms().await? {
             backings.offer(&vm);
         }
@@ -79,6 +90,16 @@ impl Backings {
         let name = export_name(vm_id, disk);
         self.exports.remove(&name);
         self.images().remove(&name);
+    }
+
+    /// Tells all hydrations that what is wanted of them may have changed.
+    pub(crate) fn tell_of_change(&self) {
+        self.changes.send_replace(());
+    }
+
+    /// All changes from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// Why the last read of a disk's image failed, if it did.

@@ -1,6 +1,6 @@
 //! VMs that run from a recovery point at once.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::net::UnixStream, path::PathBuf};
 
 use anyhow::{Context, Result};
 use api::{HydratedView, JobView, RestoredVmView, VmView};
@@ -56,7 +56,7 @@ fn images_below(disk: &str) -> Result<usize> {
 }
 
 /// Where the vault is, and where it goes to be out of reach.
-fn vault_places(site: &Site) -> (std::path::PathBuf, std::path::PathBuf) {
+fn vault_places(site: &Site) -> (PathBuf, PathBuf) {
     let here = site.data_directory().join("vaults/main");
     (here.clone(), here.with_file_name("away"))
 }
@@ -107,11 +107,12 @@ async fn a_vm_runs_at_once_survives_all_deaths_and_depends_on_nothing_in_the_end
     Ok(())
 }
 
+/// Kills a VM's QEMU, and returns when nobody listens on its monitor any more.
 fn kill_qemu(site: &Site, vm: &RestoredVmView) -> Result<()> {
-    let file = site.data_directory().join("run").join(&vm.vm_id).join("qemu.pid");
-    let process = fs::read_to_string(file)?.trim().parse()?;
+    let directory = site.data_directory().join("run").join(&vm.vm_id);
+    let process = fs::read_to_string(directory.join("qemu.pid"))?.trim().parse()?;
     kill_process(Pid::from_raw(process).context("a process has a number")?, Signal::KILL)?;
-    while Path::new("/proc").join(process.to_string()).join("exe").read_link().is_ok() {
+    while UnixStream::connect(directory.join("qmp.sock")).is_ok() {
         std::thread::yield_now();
     }
     Ok(())

@@ -19,17 +19,13 @@ use crate::{
 /// How often a VM that does not run is looked after.
 const POWER_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Lines up the hydration of a VM, or finds the one that is under way.
+/// Lines up the hydration of a VM, or gives the one that is under way another pace.
 pub(crate) async fn submit(
     site: &Site,
     vm: &KnownVm,
     rate_limit_bytes_per_second: Option<u64>,
 ) -> Result<Job> {
     let _admission = site.admission.lock().await;
-    let is_same = |job: &Job| job.kind == JobKind::Hydrate && job.vm_id == Some(vm.id);
-    if let Some(job) = site.jobs.unfinished().into_iter().find(is_same) {
-        return Ok(job);
-    }
     if vm.dependent_disks.is_empty() {
         return Err(Failure::conflict(format!("the disks of the VM {} are whole", vm.name)));
     }
@@ -37,6 +33,11 @@ pub(crate) async fn submit(
     let wish = |disk| DependentDisk { hydrates: true, rate_limit_bytes_per_second, ..disk };
     let disks: Vec<_> = vm.dependent_disks.iter().cloned().map(wish).collect();
     site.catalog.set_dependent_disks(vm.id, &disks).await?;
+    let is_same = |job: &Job| job.kind == JobKind::Hydrate && job.vm_id == Some(vm.id);
+    if let Some(job) = site.jobs.unfinished().into_iter().find(is_same) {
+        site.backings.tell_of_change();
+        return Ok(job);
+    }
     let draft = JobDraft {
         kind: JobKind::Hydrate,
         subject: vm.name.to_string(),
@@ -61,7 +62,9 @@ async fn work(site: &Site, vm_id: VmId, monitor: Arc<JobMonitor>) -> Outcome {
 
 async fn hydrate(site: &Site, vm_id: VmId, monitor: &Arc<JobMonitor>) -> Outcome {
     let mut whole_bytes = 0;
+    let mut changes = site.backings.changes();
     loop {
+        changes.mark_unchanged();
         let vm = vms::find(site, vm_id.as_str()).await?;
         let Some(dependent) = vm.dependent_disks.first() else {
             return Ok(JobResult::Hydrated(HydratedView {
@@ -78,7 +81,13 @@ async fn hydrate(site: &Site, vm_id: VmId, monitor: &Arc<JobMonitor>) -> Outcome
         let listener = move |done_bytes, total_bytes| {
             told.progress(Progress { phase: phase.clone(), done_bytes, total_bytes: Some(total_bytes) });
         };
-        match site.hypervisor.hydrate(&vms::access(&vm), &order, &listener).await {
+        let access = vms::access(&vm);
+        let hydrated = tokio::select! {
+            hydrated = site.hypervisor.hydrate(&access, &order, &listener) => hydrated,
+            // Another pace is wanted: what goes on is joined again.
+            _ = changes.changed() => continue,
+        };
+        match hydrated {
             Ok(()) => {
                 whole_bytes += dependent.size_bytes;
                 settle(site, &vm, dependent).await?;
