@@ -9,6 +9,7 @@ use super::{Cure, DamagedObject, Repair};
 use crate::{
     ChunkId, Digest, DiskMap, Error, ErrorKind, Result,
     codec::PREAMBLE_BYTES,
+    flaw::Flaw,
     index::{SEGMENT_BYTES_MAX, Segment},
     log::State,
     pack::{OpenPack, PACK_BYTES_MAX},
@@ -108,7 +109,9 @@ impl Repair<'_> {
     /// The packs that are in the store, that no segment lists, and that nobody has given up.
     async fn unlisted_packs(&self, state: &State) -> Result<BTreeSet<Digest>> {
         let mut listed: BTreeSet<Digest> = self.shared.index.packs().iter().map(|pack| pack.digest).collect();
-        listed.extend(state.body.garbage.values().flat_map(|garbage| &garbage.packs));
+        if !self.shared.has_flaw(Flaw::RepairListsCondemned) {
+            listed.extend(state.body.garbage.values().flat_map(|garbage| &garbage.packs));
+        }
         let stored = self.shared.store.list(ObjectKind::Pack).await?;
         Ok(stored.into_iter().map(|(pack, _)| pack).filter(|pack| !listed.contains(pack)).collect())
     }
