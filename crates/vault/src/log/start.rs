@@ -52,7 +52,7 @@ impl Log {
     }
 
     /// Says what it means that neither a state nor an entry is there.
-    async fn nothing_to_start_at(&self) -> Error {
+    pub(super) async fn nothing_to_start_at(&self) -> Error {
         let place = self.store.place();
         match self.store.read_config().await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
