@@ -9,8 +9,8 @@ use crate::{
     CollectOptions, CopyReport, Digest, ErrorKind, KeyFile, Monitor, NewSlot, Sequence, StoreLocation,
     StoredDisk, Unlock, Vault,
     fixture::{
-        FailingStore, MIB, back_up, create_in, key_file, noise, objects, open_in, restored, source, unlock,
-        world::World,
+        MIB, OddStore, Oddity, back_up, create_in, key_file, noise, objects, open_in, restored, source,
+        unlock, world::World,
     },
     log::{Change, entry::Collection},
     store::ObjectKind,
@@ -226,7 +226,8 @@ async fn a_copy_that_is_killed_anywhere_is_whole_and_goes_on() {
                 collect(&vault, 1, true).await;
                 back_up(&vault, 3, source(&disk(3))).await.unwrap();
             }
-            let failing: Arc<dyn ObjectStore> = Arc::new(FailingStore::after_puts(copy.clone(), puts, gone));
+            let failing: Arc<dyn ObjectStore> =
+                Arc::new(OddStore::new(copy.clone(), Oddity::FailsAfterPuts(puts, gone)));
             let killed = vault.copy_to(&StoreLocation::at_hand(failing), &Monitor::default()).await;
             if Vault::open(&at(&copy), &unlock(), Env::seeded(3)).await.is_ok() {
                 assert!(check(&copy).await <= 2);
