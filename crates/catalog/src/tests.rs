@@ -30,6 +30,7 @@ fn vm(env: &Env, name: &str) -> KnownVm {
         origin: Origin::Managed { definition: definition(name) },
         last_seen: None,
         created_at: env.clock.now(),
+        half_restored: None,
     }
 }
 

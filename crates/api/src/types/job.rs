@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    CollectView, ExportedView, PointView, RepairView, RestoredDiskView, RestoredVmView, SyncView, VerifyView,
+    CollectView, ExportedView, PointView, RepairView, RestoredDiskView, RestoredInPlaceView, RestoredVmView,
+    SyncView, VerifyView,
 };
 use crate::Problem;
 
@@ -63,6 +64,8 @@ pub enum JobResult {
     RestoredVm(RestoredVmView),
     /// The disk that was restored.
     RestoredDisk(RestoredDiskView),
+    /// The VM of which disks were overwritten in place.
+    RestoredInPlace(RestoredInPlaceView),
     /// The file that was exported.
     Exported(ExportedView),
     /// What a verification found; also of one that found damage, whose job has failed.

@@ -63,6 +63,12 @@ impl Page for VmView {
             ),
         ];
         fields.extend(self.current_job.map(|job| ("Job", job.to_string())));
+        if let Some(half) = &self.half_restored {
+            let disks = half.disks.join(", ");
+            let since = times.moment(half.begun_at);
+            fields.push(("Half-restored", format!("{disks}, to the point {}, since {since}", half.point_id)));
+            fields.push(("Hint", half.hint.clone()));
+        }
         fields.extend(self.limits.iter().map(|limit| ("Limit", limit.clone())));
         let disks = self.disks.iter().map(|disk| {
             vec![

@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use api::{JobResult, RestoreVmRequest, RestoredVmView, shell_word};
 use catalog::{Job, KnownCopy, KnownVault, KnownVm, Origin};
-use model::{DiskFormat, JobKind, VmDefinition, VmId};
+use model::{DiskFormat, JobKind, PointSelector, VmDefinition, VmId, VmName};
 use protection::{Monitor, VmRestore};
 
-use super::{RestoreDocument, absolute, check_absent, check_unclaimed, document_of, open_source};
+use super::{
+    RestoreDocument, absolute, check_absent, check_unclaimed, document_of, open_source,
+    restore_in_place::InPlace,
+};
 use crate::{
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome, WorkFailure},
-    points,
+    points::{self, FoundPoint},
     site::Site,
     vms,
 };
@@ -26,10 +29,16 @@ pub(crate) async fn submit(site: &Site, request: RestoreVmRequest) -> Result<Job
         )));
     }
     let point = points::resolve(site, &reference, request.from_copy.as_deref()).await?;
-    let name = match &request.name {
+    let name: VmName = match &request.name {
         Some(name) => name.parse().map_err(|error| Failure::invalid(format!("the VM's name: {error}")))?,
         None => point.record.summary.vm_name.clone(),
     };
+    if request.replace
+        && let Some(vm) = site.catalog.vm(name.as_str()).await?
+    {
+        return in_place(site, vm, point, reference.point, &request).await;
+    }
+    super::check_in_place_only(request.no_safety_point, request.dry_run)?;
     let vm_id = VmId::from_random(env::random(&*site.env.entropy));
     let (own_directory, directory) = match &request.directory {
         Some(directory) => (None, absolute(directory)?),
@@ -72,6 +81,33 @@ pub(crate) async fn submit(site: &Site, request: RestoreVmRequest) -> Result<Job
     site.jobs.submit(draft, work).await
 }
 
+/// Lines up the restore of a VM that is known, as itself.
+async fn in_place(
+    site: &Site,
+    vm: KnownVm,
+    point: FoundPoint,
+    selector: PointSelector,
+    request: &RestoreVmRequest,
+) -> Result<Job> {
+    if request.directory.is_some() || request.format.is_some() {
+        let detail = format!("the disks of the VM {} are overwritten where they are, as they are", vm.name);
+        return Err(
+            Failure::invalid(detail).with_hint("leave directory and format out, or name a VM that is new")
+        );
+    }
+    let restore = InPlace {
+        vm,
+        point,
+        selector,
+        disk: None,
+        no_safety_point: request.no_safety_point,
+        dry_run: request.dry_run,
+        start: request.start,
+    };
+    let _admission = site.admission.lock().await;
+    restore.submit(site).await
+}
+
 async fn work(
     site: &Site,
     known: KnownVault,
@@ -105,7 +141,14 @@ async fn work(
 
 async fn admit(site: &Site, id: VmId, order: &VmRestore, definition: VmDefinition) -> Result<KnownVm> {
     let (name, created_at) = (order.name.clone(), site.env.clock.now());
-    let vm = KnownVm { id, name, origin: Origin::Managed { definition }, last_seen: None, created_at };
+    let vm = KnownVm {
+        id,
+        name,
+        origin: Origin::Managed { definition },
+        last_seen: None,
+        created_at,
+        half_restored: None,
+    };
     let _admission = site.admission.lock().await;
     vms::admit(site, &vm).await.map_err(|failure| {
         let place = order.directory.display();
