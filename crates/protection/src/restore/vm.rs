@@ -40,9 +40,9 @@ pub struct Backing {
 }
 
 impl VmRestore {
-    /// The disks that read from the point until they are whole.
+    /// The disks that can read from the point until they are whole.
     #[must_use]
-    pub fn dependent_disks<'a>(&self, point: &'a PointSummary) -> Vec<&'a DiskSummary> {
+    pub fn dependent_disks(point: &PointSummary) -> Vec<&DiskSummary> {
         // Firmware takes no more than a file.
         point.disks.iter().filter(|disk| !uefi::is_variable_store(&disk.name)).collect()
     }

@@ -3,16 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use api::{BootRequest, JobResult, RestoreVmRequest, RestoredVmView, shell_word};
-use catalog::{DependentDisk, ImageSource, Job, KnownCopy, KnownVault, KnownVm, Origin};
-use model::{DiskFormat, DiskSummary, JobKind, NetworkKind, VmId};
-use protection::{Backing, Monitor, RestoredDisk, VmRestore};
+use catalog::{Job, KnownVm};
+use model::{DiskFormat, JobKind, PointSelector, VmId, VmName};
+use protection::VmRestore;
 
-use super::{RestoreDocument, absolute, check_absent, check_unclaimed, document_of, hydrate, open_source};
+use super::{
+    RestoreDocument, absolute, check_absent, check_unclaimed, document_of, hydrate,
+    new_vm::{self, NewVm},
+    restore_in_place::InPlace,
+};
 use crate::{
-    backing::export_name,
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome, WorkFailure},
-    points,
+    points::{self, FoundPoint},
     site::Site,
     vms,
 };
@@ -51,10 +54,8 @@ pub(crate) async fn boot(site: &Site, request: BootRequest) -> Result<Job> {
         from_copy: request.from_copy,
         name: request.name,
         directory: request.directory,
-        format: None,
         keep_identity: request.keep_identity,
-        replace: false,
-        start: true,
+        ..RestoreVmRequest::default()
     };
     line_up(site, request, wishes).await
 }
@@ -68,10 +69,16 @@ async fn line_up(site: &Site, request: RestoreVmRequest, wishes: Wishes) -> Resu
         )));
     }
     let point = points::resolve(site, &reference, request.from_copy.as_deref()).await?;
-    let name = match &request.name {
+    let name: VmName = match &request.name {
         Some(name) => name.parse().map_err(|error| Failure::invalid(format!("the VM's name: {error}")))?,
         None => point.record.summary.vm_name.clone(),
     };
+    if request.replace
+        && let Some(vm) = site.catalog.vm(name.as_str()).await?
+    {
+        return in_place(site, vm, point, reference.point, &request).await;
+    }
+    super::check_in_place_only(request.no_safety_point, request.dry_run)?;
     let vm_id = VmId::from_random(env::random(&*site.env.entropy));
     let (own_directory, directory) = match &request.directory {
         Some(directory) => (None, absolute(directory)?),
@@ -86,16 +93,9 @@ async fn line_up(site: &Site, request: RestoreVmRequest, wishes: Wishes) -> Resu
         replace: request.replace,
         backing: None,
     };
-    let summary = &point.record.summary;
-    let backing = wishes.instant.map(|instant| {
-        let export = |disk: &DiskSummary| (disk.name.clone(), export_name(vm_id, &disk.name));
-        Backing {
-            socket: site.backings.socket().to_owned(),
-            exports: order.dependent_disks(summary).into_iter().map(export).collect(),
-            wait_limit: instant.wait_limit,
-        }
-    });
-    order.backing = backing;
+    if let Some(instant) = wishes.instant {
+        order.backing = Some(new_vm::backing(site, vm_id, &point.record.summary, instant.wait_limit));
+    }
     let paths = order.disk_paths(&point.record.summary);
     if !request.replace {
         check_absent(&paths)?;
@@ -118,50 +118,53 @@ async fn line_up(site: &Site, request: RestoreVmRequest, wishes: Wishes) -> Resu
         vault_id: Some(point.vault.id),
         request: document_of(&document),
     };
-    let (work_site, known, copy) = (site.clone(), point.vault, point.copy);
-    let work = Box::new(move |monitor| {
-        Box::pin(async move { work(&work_site, known, copy, vm_id, order, wishes, monitor).await }) as _
-    });
+    let new = NewVm { vm_id, known: point.vault, copy: point.copy, order };
+    let work_site = site.clone();
+    let work =
+        Box::new(move |monitor| Box::pin(async move { work(&work_site, new, wishes, monitor).await }) as _);
     site.jobs.submit(draft, work).await
 }
 
-async fn work(
+/// Lines up the restore of a VM that is known, as itself.
+async fn in_place(
     site: &Site,
-    known: KnownVault,
-    copy: Option<KnownCopy>,
-    vm_id: VmId,
-    order: VmRestore,
-    wishes: Wishes,
-    monitor: Arc<JobMonitor>,
-) -> Outcome {
-    let vault = open_source(site, &known, copy.as_ref(), &monitor).await?;
-    let operation: Arc<dyn Monitor> = monitor.clone();
-    let mut restored = Box::pin(protection::restore_vm(&vault, &order, &operation)).await?;
-    if wishes.isolated {
-        restored.definition.networks.iter_mut().for_each(|network| network.kind = NetworkKind::Isolated);
+    vm: KnownVm,
+    point: FoundPoint,
+    selector: PointSelector,
+    request: &RestoreVmRequest,
+) -> Result<Job> {
+    if request.directory.is_some() || request.format.is_some() {
+        let detail = format!("the disks of the VM {} are overwritten where they are, as they are", vm.name);
+        return Err(
+            Failure::invalid(detail).with_hint("leave directory and format out, or name a VM that is new")
+        );
     }
-    let hydrates = wishes.instant.is_some_and(|instant| instant.hydrate);
-    let dependent_disks = dependent_disks(&known, copy.as_ref(), &order, hydrates, &restored.disks);
-    let vm = KnownVm {
-        id: vm_id,
-        name: order.name.clone(),
-        origin: Origin::Managed { definition: restored.definition },
-        last_seen: None,
-        dependent_disks,
-        created_at: site.env.clock.now(),
+    let restore = InPlace {
+        vm,
+        point,
+        selector,
+        disk: None,
+        no_safety_point: request.no_safety_point,
+        dry_run: request.dry_run,
+        start: request.start,
     };
-    admit(site, &vm, &order).await?;
+    let _admission = site.admission.lock().await;
+    restore.submit(site).await
+}
+
+async fn work(site: &Site, new: NewVm, wishes: Wishes, monitor: Arc<JobMonitor>) -> Outcome {
+    let hydrates = wishes.instant.is_some_and(|instant| instant.hydrate);
+    let (vm, disks) = new.build(site, wishes.isolated, hydrates, &monitor).await?;
     let mut view = RestoredVmView {
-        vm_id: vm_id.to_string(),
-        vm_name: order.name.to_string(),
-        point_id: order.point_id.to_string(),
-        disks: restored.disks.into_iter().map(super::restore_disk::disk_view).collect(),
+        vm_id: vm.id.to_string(),
+        vm_name: vm.name.to_string(),
+        point_id: new.order.point_id.to_string(),
+        disks: disks.into_iter().map(super::restore_disk::disk_view).collect(),
         started: false,
         hydration_job: None,
     };
     if wishes.start {
         monitor.phase("starting the VM");
-        site.backings.offer(&vm);
         if let Err(error) = site.hypervisor.start(&vms::access(&vm)).await {
             let failure = Failure::from(error).during("the VM is restored but did not start");
             return Err(WorkFailure { failure, result: Some(Box::new(JobResult::RestoredVm(view))) });
@@ -173,38 +176,4 @@ async fn work(
         view.hydration_job = Some(job.id);
     }
     Ok(JobResult::RestoredVm(view))
-}
-
-/// The disks of the new VM that read from the point until they are whole.
-fn dependent_disks(
-    known: &KnownVault,
-    copy: Option<&KnownCopy>,
-    order: &VmRestore,
-    hydrates: bool,
-    disks: &[RestoredDisk],
-) -> Vec<DependentDisk> {
-    let Some(backing) = &order.backing else { return Vec::new() };
-    let dependent = disks.iter().filter(|disk| backing.exports.contains_key(&disk.name));
-    let dependent = dependent.map(|disk| DependentDisk {
-        disk: disk.name.clone(),
-        size_bytes: disk.size_bytes.0,
-        source: ImageSource::Point {
-            vault_id: known.id,
-            copy: copy.map(|copy| copy.name.clone()),
-            point_id: order.point_id,
-            disk: disk.name.clone(),
-        },
-        wait_limit_seconds: backing.wait_limit.as_secs(),
-        hydrates,
-        rate_limit_bytes_per_second: None,
-    });
-    dependent.collect()
-}
-
-async fn admit(site: &Site, vm: &KnownVm, order: &VmRestore) -> Result<()> {
-    let _admission = site.admission.lock().await;
-    vms::admit(site, vm).await.map_err(|failure| {
-        let place = order.directory.display();
-        failure.during(&format!("the disks are restored to {place}, but the VM could not be made known"))
-    })
 }
