@@ -122,6 +122,8 @@ fn kill_qemu(site: &Site, vm: &RestoredVmView) -> Result<()> {
 async fn while_the_vault_is_away_the_guest_waits() -> Result<()> {
     let (site, ..) = site_with_point().await?;
     boot(&site, &["--no-hydrate"]).await?;
+    let (_, refused) = site.failure(["point", "delete", "point:web-1/latest", "--yes"]).await?;
+    assert!(refused.contains("web-2 runs from"), "{refused}");
     let guest = site.guest("web-2").await?;
     guest.state_at_boot().await?.sound()?;
     let (here, away) = vault_places(&site);

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::{ChosenPoints, Code, DeletePoints, HoldPoints, PointView};
-use catalog::KnownVault;
+use api::{ChosenPoints, Code, DeletePoints, HoldPoints, PointView, shell_word};
+use catalog::{DependentDisk, ImageSource, KnownVault, KnownVm};
 use model::{PointId, PointReference, Timestamp, VaultId};
 use vault::Vault;
 
@@ -25,8 +25,10 @@ pub(crate) async fn delete(site: &Site, request: &DeletePoints) -> Result<Vec<Po
     let chosen = choose(site, &request.references, |point| !point.is_deleted()).await?;
     // Said of all before any vault is changed: there may be several.
     let now = site.env.clock.now();
+    let vms = site.catalog.vms().await?;
     for point in chosen.iter().flat_map(|(_, points)| points) {
         check_deletable(point, now)?;
+        check_unused(point, &vms)?;
     }
     if request.dry_run {
         return Ok(chosen.iter().flat_map(|(_, points)| points).map(FoundPoint::view).collect());
@@ -105,6 +107,22 @@ fn check_deletable(point: &FoundPoint, now: Timestamp) -> Result<()> {
         return Err(Failure::new(Code::Refused, detail));
     }
     Ok(())
+}
+
+/// Fails while a VM runs from a point.
+fn check_unused(point: &FoundPoint, vms: &[KnownVm]) -> Result<()> {
+    let id = point.record.summary.id;
+    let reads = |disk: &DependentDisk| {
+        matches!(disk.source, ImageSource::Point { vault_id, point_id, .. } if (vault_id, point_id) == (point.vault.id, id))
+    };
+    match vms.iter().find(|vm| vm.dependent_disks.iter().any(reads)) {
+        None => Ok(()),
+        Some(vm) => {
+            let resume = format!("holdfast boot --resume {}", shell_word(vm.name.as_str()));
+            Err(Failure::conflict(format!("the VM {} runs from the recovery point {id}", vm.name))
+                .with_hint(format!("make its disks whole first: {resume}")))
+        }
+    }
 }
 
 /// What becomes of points.
