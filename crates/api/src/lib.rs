@@ -17,13 +17,13 @@ pub use types::{
     AddCopy, AddKey, AddVm, AddedKey, AgentView, AttachVault, BackupRequest, BootRequest, ChangeSettings,
     ChangeSourceView, CheckStatus, CheckView, ChosenPoints, CollectRequest, CollectView, CopyState, CopyView,
     CostView, CreateVault, CreatedVault, DamageView, DeletePoints, DependentDiskView, DiskView,
-    ExportRequest, ExportedView, FileKind, FileView, FindingView, HeldView, HoldPoints, HurtDiskView,
-    HurtPointView, HurtView, HydrateRequest, HydratedView, ImageExtentView, ImageExtentsView, JobResult,
-    JobView, KeySlotView, MakeRecoveryKit, NewKeyWith, PointDiskView, PointView, ProbeStore, ProbeView,
-    ProgressView, ProtectRequest, ProtectionView, RecoveryKitView, RepairRequest, RepairView,
-    RestoreDiskRequest, RestoreVmRequest, RestoredDiskView, RestoredVmView, SettingsView, SiteView, StopVm,
-    SyncView, UnlockVolumes, UnlockWith, VaultView, VerifyRequest, VerifyView, VmOriginView, VmView,
-    VolumeStateView, VolumeView,
+    ExportRequest, ExportedView, FileKind, FileView, FindingView, HalfRestoredView, HeldView, HoldPoints,
+    HurtDiskView, HurtPointView, HurtView, HydrateRequest, HydratedView, ImageExtentView, ImageExtentsView,
+    JobResult, JobView, KeySlotView, MakeRecoveryKit, NewKeyWith, PointDiskView, PointView, ProbeStore,
+    ProbeView, ProgressView, ProtectRequest, ProtectionView, RecoveryKitView, RepairRequest, RepairView,
+    RestoreDiskRequest, RestoreVmRequest, RestoredDiskView, RestoredInPlaceView, RestoredVmView,
+    SettingsView, SiteView, StopVm, SyncView, UnlockVolumes, UnlockWith, VaultView, VerifyRequest,
+    VerifyView, VmOriginView, VmView, VolumeStateView, VolumeView,
 };
 
 /// The media type of problem documents, by RFC 9457 §3.

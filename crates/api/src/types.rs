@@ -22,7 +22,7 @@ pub use key::{AddKey, AddedKey, KeySlotView, MakeRecoveryKit, NewKeyWith, Recove
 pub use point::{ChangeSourceView, CostView, PointDiskView, PointView};
 pub use restore::{
     BootRequest, HydrateRequest, HydratedView, RestoreDiskRequest, RestoreVmRequest, RestoredDiskView,
-    RestoredVmView,
+    RestoredInPlaceView, RestoredVmView,
 };
 pub use site::{CheckStatus, CheckView, SiteView};
 pub use upkeep::{
@@ -34,6 +34,6 @@ pub use vault::{
     VerifyView,
 };
 pub use vm::{
-    AddVm, AgentView, BackupRequest, DependentDiskView, DiskView, ProtectRequest, ProtectionView, StopVm,
-    VmOriginView, VmView,
+    AddVm, AgentView, BackupRequest, DependentDiskView, DiskView, HalfRestoredView, ProtectRequest,
+    ProtectionView, StopVm, VmOriginView, VmView,
 };

@@ -21,7 +21,7 @@ pub use job::Job;
 pub use pack_check::PackCheck;
 pub use store::Catalog;
 pub use vault::KnownVault;
-pub use vm::{KnownVm, Origin};
+pub use vm::{HalfRestored, KnownVm, Origin};
 
 #[cfg(test)]
 mod tests;

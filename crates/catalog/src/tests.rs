@@ -31,6 +31,7 @@ fn vm(env: &Env, name: &str) -> KnownVm {
         last_seen: None,
         dependent_disks: Vec::new(),
         created_at: env.clock.now(),
+        half_restored: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use model::{Timestamp, VmDefinition, VmId, VmName};
+use model::{DiskName, PointId, Timestamp, VmDefinition, VmId, VmName};
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 
@@ -23,6 +23,23 @@ pub struct KnownVm {
     pub dependent_disks: Vec<DependentDisk>,
     /// Since when it is known.
     pub created_at: Timestamp,
+    /// What a restore in place has begun and not finished. Such a VM must not be started.
+    pub half_restored: Option<HalfRestored>,
+}
+
+/// A restore that overwrites disks in place. Kept from before its first write until all of them are durable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HalfRestored {
+    /// What the disks are to become.
+    pub point: PointId,
+    /// How the point is named to somebody who asks for it again.
+    pub reference: String,
+    /// The disks that are neither what they were nor what they are to be.
+    pub disks: Vec<DiskName>,
+    /// What they were before the first write; none where nobody wanted it.
+    pub safety_point: Option<PointId>,
+    /// Since when.
+    pub begun_at: Timestamp,
 }
 
 /// Where a VM comes from, as the catalog keeps it.
@@ -52,14 +69,16 @@ impl Catalog {
     /// [`crate::ErrorKind::Exists`] when another VM has its name or id.
     pub async fn add_vm(&self, vm: &KnownVm) -> Result<()> {
         let query = sqlx::query(
-            "INSERT INTO vms (id, name, origin, last_seen, dependent_disks, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO vms (id, name, origin, last_seen, dependent_disks, created_at, half_restored) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(vm.id.to_string())
         .bind(vm.name.to_string())
         .bind(row::json_column(&vm.origin)?)
         .bind(vm.last_seen.as_ref().map(row::json_column).transpose()?)
         .bind(row::json_column(&vm.dependent_disks)?)
-        .bind(vm.created_at.as_microseconds());
+        .bind(vm.created_at.as_microseconds())
+        .bind(vm.half_restored.as_ref().map(row::json_column).transpose()?);
         self.execute(&format!("adding the VM {}", vm.name), query).await.map(|_| ())
     }
 
@@ -90,6 +109,28 @@ impl Catalog {
         self.change(&format!("keeping what was seen of the VM {id}"), query).await
     }
 
+    /// Notes that a VM's disks are about to be overwritten.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`].
+    pub async fn begin_overwriting(&self, id: VmId, restore: &HalfRestored) -> Result<()> {
+        let query = sqlx::query("UPDATE vms SET half_restored = $2 WHERE id = $1")
+            .bind(id.to_string())
+            .bind(row::json_column(restore)?);
+        self.change(&format!("noting the restore of the VM {id}"), query).await
+    }
+
+    /// Notes that a VM's disks are whole, and what the VM is from now on.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`].
+    pub async fn end_overwriting(&self, id: VmId, origin: &Origin) -> Result<()> {
+        let query = sqlx::query("UPDATE vms SET origin = $2, half_restored = NULL WHERE id = $1")
+            .bind(id.to_string())
+            .bind(row::json_column(origin)?);
+        self.change(&format!("noting that the VM {id} is restored"), query).await
+    }
+
     /// Forgets a VM and its protection.
     ///
     /// # Errors
@@ -108,5 +149,6 @@ fn read(row: &AnyRow) -> Result<KnownVm> {
         last_seen: row::optional_json(row, "last_seen")?,
         dependent_disks: row::json(row, "dependent_disks")?,
         created_at: row::time(row, "created_at")?,
+        half_restored: row::optional_json(row, "half_restored")?,
     })
 }

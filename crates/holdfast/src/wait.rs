@@ -127,6 +127,7 @@ fn conclude(context: &Context, job: &JobView) -> Result<(), Failure> {
         }
         Some(JobResult::Hydrated(hydrated)) => context.output.one(hydrated)?,
         Some(JobResult::RestoredDisk(disk)) => context.output.one(disk)?,
+        Some(JobResult::RestoredInPlace(vm)) => context.output.one(vm)?,
         Some(JobResult::Exported(exported)) => context.output.one(exported)?,
         Some(JobResult::Verified(verified)) => context.output.one(verified)?,
         Some(JobResult::Collected(collected)) => context.output.one(collected)?,

@@ -51,6 +51,10 @@ impl Hypervisor for QemuHypervisor {
         Box::pin(capture::recover(&self.config, &self.monitors, vm, committed)).await
     }
 
+    async fn forget_shutdown(&self, vm: &VmAccess) {
+        power::forget_clean_shutdown(&self.config.vm_dir(vm.vm_id));
+    }
+
     async fn start(&self, vm: &VmAccess) -> Result<()> {
         launch::start(&self.config, &self.monitors, vm).await
     }

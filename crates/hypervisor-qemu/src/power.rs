@@ -98,7 +98,7 @@ fn note_clean_shutdown(dir: &Path) {
     }
 }
 
-/// Forgets the proof, because the VM runs.
+/// Forgets the proof, because the VM runs or its disks are overwritten.
 pub(crate) fn forget_clean_shutdown(dir: &Path) {
     let _ = fs::remove_file(clean_shutdown_note(dir)); // most VMs have none
 }

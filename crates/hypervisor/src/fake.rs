@@ -175,6 +175,8 @@ impl Hypervisor for FakeHypervisor {
         })
     }
 
+    async fn forget_shutdown(&self, _vm: &VmAccess) {}
+
     async fn start(&self, vm: &VmAccess) -> Result<()> {
         self.with(vm, |vm| {
             vm.power = Power::Running;

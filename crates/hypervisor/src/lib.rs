@@ -86,6 +86,9 @@ pub trait Hypervisor: Send + Sync {
     /// of captures that never became points. Returns what was done, a sentence each; nothing when all was clean.
     async fn recover(&self, vm: &VmAccess, committed: Option<CaptureId>) -> Result<Vec<String>>;
 
+    /// The disks of a stopped VM are about to be overwritten: forgets how its guest left them.
+    async fn forget_shutdown(&self, vm: &VmAccess);
+
     /// Starts a managed VM.
     ///
     /// # Errors

@@ -4,22 +4,30 @@ use std::{fs, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use image::{ByteRange, DiskTarget};
-use nbd::NbdTarget;
+use model::DiskFormat;
+use nbd::{Endpoint, NbdImage, NbdTarget};
 
 use crate::{
-    Error, ErrorKind, FileTarget, Result,
+    Error, ErrorKind, FileTarget, Result, Usage, info,
     new_file::NewEntry,
     qemu_img,
     qemu_nbd::Server,
     raw::{blocking, create_new},
 };
 
-/// A new qcow2 file that is written through a `qemu-nbd` of its own.
+/// How `qemu-nbd` writes: zeros become holes.
+const WRITABLE: [&str; 4] =
+    ["--format=qcow2", "--cache=writeback", "--discard=unmap", "--detect-zeroes=unmap"];
+
+/// A qcow2 file that is written through a `qemu-nbd` of its own.
 #[derive(Debug)]
 pub struct Qcow2Target {
     target: NbdTarget,
     server: Server,
-    entry: Arc<NewEntry>,
+    /// Only of a file that was created here.
+    entry: Option<Arc<NewEntry>>,
+    /// Other ways into a file that was there already.
+    readers: Vec<Arc<NbdImage>>,
 }
 
 impl Qcow2Target {
@@ -43,14 +51,35 @@ impl Qcow2Target {
         qemu_img::run(doing, create.into_iter().chain([file_name.clone(), size_bytes.to_string().into()]))
             .await?;
 
-        let options = ["--format=qcow2", "--cache=writeback", "--discard=unmap", "--detect-zeroes=unmap"];
-        let arguments = options.into_iter().map(Into::into).chain([file_name]).collect();
+        let arguments = WRITABLE.into_iter().map(Into::into).chain([file_name]).collect();
         let (server, target) =
             Server::start(doing, arguments, |endpoint| NbdTarget::connect(endpoint, "", true)).await?;
         if target.size_bytes() != size_bytes {
             return Err(Error::new(ErrorKind::Failed, format!("{doing}: qemu-nbd shows another size")));
         }
-        Ok(Self { target, server, entry: Arc::new(NewEntry::of(path)) })
+        Ok(Self { target, server, entry: Some(Arc::new(NewEntry::of(path))), readers: Vec::new() })
+    }
+
+    /// Opens an image at rest to write over what it holds, and as what it holds. Dirty bitmaps that record go on recording: `qemu-nbd` writes as a
+    /// VM would.
+    ///
+    /// # Errors
+    /// As [`info`], and [`ErrorKind::InUse`], [`ErrorKind::ToolMissing`].
+    pub async fn open_existing(path: &Path) -> Result<(Self, Arc<NbdImage>)> {
+        // Refuses a backing file whose format QEMU would have to guess.
+        info(path, DiskFormat::Qcow2, Usage::AtRest).await?;
+        let file_name = qemu_img::file_name(path)?.into_os_string();
+        let shared = ["--shared=8".into()];
+        let arguments = WRITABLE.into_iter().map(Into::into).chain(shared).chain([file_name]).collect();
+        let connect = |endpoint: Endpoint| async move {
+            let target = NbdTarget::connect(endpoint.clone(), "", false).await?;
+            let present = NbdImage::connect(endpoint, "", &[], NbdImage::CONNECTIONS_DEFAULT).await?;
+            Ok((target, present))
+        };
+        let doing = format!("opening {} for writing", path.display());
+        let (server, (target, present)) = Server::start(&doing, arguments, connect).await?;
+        let present = Arc::new(present);
+        Ok((Self { target, server, entry: None, readers: vec![Arc::clone(&present)] }, present))
     }
 }
 
@@ -61,7 +90,7 @@ impl DiskTarget for Qcow2Target {
     }
 
     fn starts_zeroed(&self) -> bool {
-        true
+        self.entry.is_some()
     }
 
     async fn write_at(&self, offset_bytes: u64, data: &[u8]) -> image::Result<()> {
@@ -74,7 +103,7 @@ impl DiskTarget for Qcow2Target {
 
     async fn flush(&self) -> image::Result<()> {
         self.target.flush().await?;
-        let entry = Arc::clone(&self.entry);
+        let Some(entry) = self.entry.clone() else { return Ok(()) };
         let durable = blocking(move || entry.make_durable()).await;
         durable.map_err(|error| image::Error::from_io("flushing the folder of a qcow2 image", error))
     }
@@ -84,6 +113,9 @@ impl DiskTarget for Qcow2Target {
 impl FileTarget for Qcow2Target {
     async fn finish(self: Box<Self>) -> image::Result<()> {
         self.flush().await?;
+        for reader in &self.readers {
+            reader.disconnect().await?;
+        }
         self.target.disconnect().await?;
         let ended = self.server.ended().await;
         ended.map_err(|error| {

@@ -38,6 +38,8 @@ pub struct BackupOrder {
     pub settings: ProtectionSettings,
     /// A word to find the point by.
     pub label: Option<String>,
+    /// A reason to trust no change tracking: every disk is read and compared.
+    pub distrust: Option<String>,
 }
 
 /// Backs up a VM into a vault. When this returns a point, the point is durable.
@@ -118,7 +120,7 @@ impl Backup<'_> {
     /// Stores and commits. Everything is still at hand: where what the incremental builds on is damaged, or was collected as
     /// garbage meanwhile, what is lost is stored again.
     async fn store_patiently(&self, capture: &dyn Capture) -> Result<PointSummary> {
-        let mut stored = self.store(capture, None).await;
+        let mut stored = self.store(capture, self.order.distrust.as_deref()).await;
         for _ in 0..STORES_AGAIN {
             let reason = match &stored {
                 Err(error) if error.kind() == ErrorKind::Overtaken => {

@@ -19,9 +19,10 @@ pub use export::{DiskExport, ExportedDisk, export_disk};
 pub use monitor::{Monitor, vault_monitor};
 pub use points::{latest_capture, select_point};
 pub use restore::{
-    Backing, DiskRestore, RestoredDisk, RestoredVm, VmRestore, discard_partial, partial_path, restore_disk,
-    restore_vm,
+    Backing, DiskRestore, InPlaceDisk, InPlaceOrder, InPlaceRestore, RestoredDisk, RestoredVm, VmRestore,
+    discard_partial, partial_path, restore_disk, restore_vm,
 };
+pub use uefi::variable_store;
 pub use verify::verify;
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! Restores: the disks of a recovery point become image files, alone or as a new VM.
 //!
 //! A restore writes beside the file that it makes, checks every chunk on the way, makes the bytes durable, and renames.
-//! So a file with the asked name is whole, and a [`partial_path`] is what a dead restore left.
+//! So a file with the asked name is whole, and a [`partial_path`] is what a dead restore left. An [`InPlaceRestore`] alone
+//! overwrites what is there.
 
 mod disk;
+mod in_place;
 mod partial;
 mod vm;
 
@@ -13,6 +15,7 @@ use model::{ByteCount, DiskFormat, DiskName};
 
 pub use disk::{DiskRestore, restore_disk};
 pub(crate) use disk::{place, prepare_place};
+pub use in_place::{InPlaceDisk, InPlaceOrder, InPlaceRestore};
 pub use partial::{discard_partial, partial_path};
 pub use vm::{Backing, RestoredVm, VmRestore, restore_vm};
 

@@ -78,7 +78,7 @@ impl World {
         hypervisor.insert(vm_id, vm);
         let mut settings = ProtectionSettings::into_vault(vault.id());
         settings.consistency = Consistency::FileSystem;
-        let order = BackupOrder { vm: access, settings, label: None };
+        let order = BackupOrder { vm: access, settings, label: None, distrust: None };
         Self { env, directory, hypervisor, vault, order, watcher: Arc::default() }
     }
 

@@ -13,7 +13,8 @@ pub(crate) fn is_variable_store(disk: &DiskName) -> bool {
 }
 
 /// The variable store of a VM, and the name for it in a point.
-pub(crate) fn variable_store(definition: &VmDefinition) -> Option<(DiskName, PathBuf)> {
+#[must_use]
+pub fn variable_store(definition: &VmDefinition) -> Option<(DiskName, PathBuf)> {
     match &definition.firmware {
         Firmware::Uefi { variables: Some(path) } => Some((DISK_NAME.parse().ok()?, path.clone())),
         _ => None,

@@ -28,12 +28,11 @@ pub(crate) async fn clean_up(site: &Site) -> Result<()> {
     for job in interrupted.iter().filter(|job| writes.contains(&job.kind)) {
         clean_up_restore(site, job).await?;
     }
-    site.jobs.end_interrupted(&mut interrupted).await?;
+    let vms = site.catalog.vms().await?;
+    let hint = |job: &Job| half_restored_by(job, &vms);
+    site.jobs.end_interrupted(&mut interrupted, hint).await?;
     // Each VM is taken before the first request can line up for it.
-    let taken: Vec<_> = site
-        .catalog
-        .vms()
-        .await?
+    let taken: Vec<_> = vms
         .into_iter()
         .filter_map(|vm| Some((site.jobs.queue().claim(vm.id, "cleaning up in the VM").ok()?, vm)))
         .collect();
@@ -57,6 +56,13 @@ pub(crate) async fn clean_up(site: &Site) -> Result<()> {
         stopping.run_until_cancelled(futures::future::join(all, copied)).await
     });
     Ok(())
+}
+
+/// What to do after a restore in place that died on its way.
+fn half_restored_by(job: &Job, vms: &[KnownVm]) -> Option<String> {
+    let is_restore = matches!(job.kind, JobKind::RestoreVm | JobKind::RestoreDisk);
+    let vm = vms.iter().find(|vm| is_restore && job.vm_id == Some(vm.id))?;
+    Some(vms::way_out(vm, vm.half_restored.as_ref()?))
 }
 
 /// A restore counts from the moment at which its VM is known, or its one file has its name.

@@ -2,6 +2,7 @@
 
 mod admit;
 mod definition;
+mod half_restored;
 mod look;
 mod power;
 mod protect;
@@ -11,8 +12,9 @@ use catalog::{KnownVm, Origin};
 use hypervisor::{VmAccess, VmOrigin};
 
 pub(crate) use self::{
-    admit::{add, admit, check_name_free, check_paths_free, owner_of},
-    look::{list, refresh, view},
+    admit::{add, admit, check_name_free, check_paths_free, disk_at, owner_of},
+    half_restored::{check_whole, reference_to, way_out},
+    look::{known_definition, list, refresh, view},
     power::{check_stopped, start, stop},
     protect::{protect, unprotect},
     remove::remove,

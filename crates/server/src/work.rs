@@ -8,6 +8,7 @@ mod export;
 mod hydrate;
 mod repair;
 mod restore_disk;
+mod restore_in_place;
 mod restore_vm;
 mod verify;
 
@@ -101,6 +102,15 @@ fn target_file(path: &str, replace: bool) -> Result<PathBuf> {
         check_absent(std::slice::from_ref(&path))?;
     }
     Ok(path)
+}
+
+/// Fails for what only a restore in place can do.
+fn check_in_place_only(no_safety_point: bool, dry_run: bool) -> Result<()> {
+    if no_safety_point || dry_run {
+        let detail = "a safety point and a dry run are for restores that overwrite the disks of a known VM";
+        return Err(Failure::invalid(detail).with_hint("leave them out"));
+    }
+    Ok(())
 }
 
 fn absolute(path: &str) -> Result<PathBuf> {

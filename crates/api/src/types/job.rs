@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    CollectView, ExportedView, HydratedView, PointView, RepairView, RestoredDiskView, RestoredVmView,
-    SyncView, VerifyView,
+    CollectView, ExportedView, HydratedView, PointView, RepairView, RestoredDiskView, RestoredInPlaceView,
+    RestoredVmView, SyncView, VerifyView,
 };
 use crate::Problem;
 
@@ -66,6 +66,8 @@ pub enum JobResult {
     Hydrated(HydratedView),
     /// The disk that was restored.
     RestoredDisk(RestoredDiskView),
+    /// The VM of which disks were overwritten in place.
+    RestoredInPlace(RestoredInPlaceView),
     /// The file that was exported.
     Exported(ExportedView),
     /// What a verification found; also of one that found damage, whose job has failed.

@@ -26,12 +26,19 @@ pub struct RestoreVmRequest {
     /// Keep the MAC addresses and the UUID, for a VM that takes the old one's place. Otherwise both are new.
     #[serde(default)]
     pub keep_identity: bool,
-    /// Replace disk files that exist.
+    /// Where a VM of this name is known: overwrite its disks in place, where they differ. Otherwise: replace disk files that
+    /// exist.
     #[serde(default)]
     pub replace: bool,
     /// Start the VM when it is restored.
     #[serde(default)]
     pub start: bool,
+    /// In place only: do not back the VM up first.
+    #[serde(default)]
+    pub no_safety_point: bool,
+    /// In place only: compare and write nothing.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// Runs a new VM from a recovery point at once; its disks become whole meanwhile.
@@ -108,9 +115,15 @@ pub struct RestoreDiskRequest {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub format: Option<DiskFormat>,
-    /// Replace the file where it exists.
+    /// Replace the file where it exists. The disk of a known VM is overwritten in place, where it differs.
     #[serde(default)]
     pub replace: bool,
+    /// In place only: do not back the VM up first.
+    #[serde(default)]
+    pub no_safety_point: bool,
+    /// In place only: compare and write nothing.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// A VM that was restored.
@@ -130,6 +143,25 @@ pub struct RestoredVmView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub hydration_job: Option<JobId>,
+}
+
+/// A VM of which disks were overwritten in place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RestoredInPlaceView {
+    /// The VM's id.
+    pub vm_id: String,
+    /// The VM's name.
+    pub vm_name: String,
+    /// The point it was restored from.
+    pub point_id: String,
+    /// The point of what it was before; none where nobody wanted it.
+    pub safety_point_id: Option<String>,
+    /// The disks; what was written of each is what differed.
+    pub disks: Vec<RestoredDiskView>,
+    /// Whether it was only compared.
+    pub dry_run: bool,
+    /// Whether it was started.
+    pub started: bool,
 }
 
 /// A disk that was restored.

@@ -1,6 +1,6 @@
 //! VMs and their protection.
 
-use model::{ByteCount, Consistency, DiskFormat, JobId, VmDefinition, VmId};
+use model::{ByteCount, Consistency, DiskFormat, JobId, Timestamp, VmDefinition, VmId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -73,9 +73,28 @@ pub struct VmView {
     pub protection: Option<ProtectionView>,
     /// Its newest recovery point.
     pub latest_point: Option<PointView>,
+    /// The restore in place that has overwritten a part of its disks. It is not started before another has finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub half_restored: Option<HalfRestoredView>,
     /// The job that works on it now.
     #[schema(value_type = Option<String>)]
     pub current_job: Option<JobId>,
+}
+
+/// A restore in place that has not finished.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HalfRestoredView {
+    /// The point that the disks were to become.
+    pub point_id: String,
+    /// The disks that are neither what they were nor what they were to be.
+    pub disks: Vec<String>,
+    /// The point of what they were before; none where nobody wanted it.
+    pub safety_point_id: Option<String>,
+    /// Since when.
+    #[schema(value_type = String)]
+    pub begun_at: Timestamp,
+    /// What to do.
+    pub hint: String,
 }
 
 /// Where a VM comes from.

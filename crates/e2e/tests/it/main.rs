@@ -10,6 +10,7 @@ mod external;
 mod faults;
 mod files;
 mod fixture;
+mod in_place;
 mod killed;
 mod names;
 mod restore;

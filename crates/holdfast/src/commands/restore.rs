@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use api::{PointDiskView, PointView, RestoreDiskRequest, RestoreVmRequest};
+use api::{PointDiskView, PointView, RestoreDiskRequest, RestoreVmRequest, VmView};
 use clap::{Args, Subcommand};
 use model::{DiskFormat, PointReference, VmName};
 
@@ -19,14 +19,20 @@ use crate::{
 /// What can be restored.
 #[derive(Debug, Subcommand)]
 pub enum RestoreCommand {
-    /// Builds a new VM from a recovery point.
+    /// Builds a new VM from a recovery point, or takes a VM back to one with --replace.
     ///
-    /// Its disks are new files; nothing that exists is touched without --replace. Every byte is checked while it is written.
+    /// A new VM's disks are new files; nothing that exists is touched without --replace. Every byte is checked while it is
+    /// written.
+    ///
+    /// With --replace, a stopped VM of that name goes back to the point: its disks are overwritten in place where they differ,
+    /// and its hardware becomes the point's; it keeps its name, UUID and files. What it was before is kept as a recovery point
+    /// of its own, which is then the latest. If that restore is interrupted, the VM is not started until it is run again.
     #[command(after_long_help = VM_EXAMPLES)]
     Vm(RestoreVm),
     /// Writes one disk of a recovery point to an image file.
     ///
-    /// Holes stay holes. A file that exists is not touched without --replace.
+    /// Holes stay holes. A file that exists is not touched without --replace. With it, the disk of a stopped VM that the site
+    /// knows is overwritten in place where it differs, after the VM is backed up.
     #[command(after_long_help = DISK_EXAMPLES)]
     Disk(RestoreDisk),
 }
@@ -35,7 +41,8 @@ const VM_EXAMPLES: &str = "\
 Examples:
   holdfast restore vm point:web-1/latest --name web-2 --start
   holdfast restore vm point:web-1/2026-03-01T14:05:00Z --keep-identity --directory /srv/vms/web-1
-  holdfast restore vm point:web-1/latest --from-copy offsite";
+  holdfast restore vm point:web-1/latest --from-copy offsite
+  holdfast restore vm point:web-1/2026-03-01T14:05:00Z --replace      # the stopped VM itself goes back";
 
 const DISK_EXAMPLES: &str = "\
 Example:
@@ -93,10 +100,13 @@ pub struct RestoreDisk {
 /// How a restore treats what exists.
 #[derive(Debug, Args)]
 pub struct Caution {
-    /// Replace disk files that exist.
+    /// Replace disk files that exist; overwrite the disks of a VM that the site knows where they differ.
     #[arg(long)]
     replace: bool,
-    /// Show what would be written and replaced, and change nothing.
+    /// Do not back a VM up before its disks are overwritten, say where the vault has no room for it.
+    #[arg(long, requires = "replace")]
+    no_safety_point: bool,
+    /// Show what would be written and replaced, and change nothing. Disks that would be overwritten in place are compared.
     #[arg(long)]
     dry_run: bool,
 }
@@ -115,7 +125,13 @@ impl RestoreVm {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let reference = self.reference.checked()?;
         let directory = location::absolute_if_given(self.directory.as_deref())?;
-        if self.caution.needs_plan() {
+        let known = match self.caution.replace {
+            true => known_vm(context, &reference, self.name.as_ref(), self.from_copy.as_deref()).await?,
+            false => None,
+        };
+        if let Some(vm) = known {
+            self.caution.confirm_in_place(context, &format!("the disks of the VM {}", vm.name))?;
+        } else if self.caution.needs_plan() {
             let point = point(context, &reference, self.from_copy.as_deref()).await?;
             let holds_files = |path: &Path| path.read_dir().is_ok_and(|mut entries| entries.next().is_some());
             let plan = RestorePlan {
@@ -138,6 +154,8 @@ impl RestoreVm {
             keep_identity: self.keep_identity,
             replace: self.caution.replace,
             start: self.start,
+            no_safety_point: self.caution.no_safety_point,
+            dry_run: self.caution.dry_run,
         };
         let job = context.client.restore_vm(&request).await?;
         self.wait.finish(context, &job).await
@@ -148,7 +166,13 @@ impl RestoreDisk {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let reference = self.reference.checked()?;
         let path = location::absolute(&self.to)?;
-        if self.caution.needs_plan() {
+        let owner = match self.caution.replace {
+            true => owner_of(context, &path).await?,
+            false => None,
+        };
+        if let Some(vm) = owner {
+            self.caution.confirm_in_place(context, &format!("{path}, a disk of the VM {}", vm.name))?;
+        } else if self.caution.needs_plan() {
             let point = point(context, &reference, self.from_copy.as_deref()).await?;
             let plan = RestorePlan {
                 point: point.id(),
@@ -161,9 +185,15 @@ impl RestoreDisk {
                 return Ok(());
             }
         }
-        let replace = self.caution.replace;
-        let request =
-            RestoreDiskRequest { reference, from_copy: self.from_copy, path, format: self.format, replace };
+        let request = RestoreDiskRequest {
+            reference,
+            from_copy: self.from_copy,
+            path,
+            format: self.format,
+            replace: self.caution.replace,
+            no_safety_point: self.caution.no_safety_point,
+            dry_run: self.caution.dry_run,
+        };
         let job = context.client.restore_disk(&request).await?;
         self.wait.finish(context, &job).await
     }
@@ -172,6 +202,18 @@ impl RestoreDisk {
 impl Caution {
     fn needs_plan(&self) -> bool {
         self.dry_run || self.replace
+    }
+
+    /// Asks before a VM's disks are overwritten; a dry run overwrites nothing.
+    fn confirm_in_place(&self, context: &Context, what: &str) -> Result<(), Failure> {
+        if self.dry_run {
+            return Ok(());
+        }
+        let safety = match self.no_safety_point {
+            true => "What they hold now is kept nowhere.",
+            false => "What they hold now becomes a recovery point first.",
+        };
+        context.confirm(&format!("Overwrite {what}, where the point differs? {safety}"))
     }
 
     /// Prints the plan where that is all that is wanted; asks before anything is replaced. True when the restore ends here.
@@ -185,6 +227,31 @@ impl Caution {
         }
         Ok(false)
     }
+}
+
+/// The VM that has the name that a restored one is to have, if there is one.
+async fn known_vm(
+    context: &Context,
+    reference: &str,
+    name: Option<&VmName>,
+    copy: Option<&str>,
+) -> Result<Option<VmView>, Failure> {
+    let name = match name {
+        Some(name) => name.to_string(),
+        None => point(context, reference, copy).await?.vm_name,
+    };
+    Ok(context.client.vms().await?.into_iter().find(|vm| vm.name == name))
+}
+
+/// The VM of which a file is a disk, under the name by which the site knows it.
+async fn owner_of(context: &Context, path: &str) -> Result<Option<VmView>, Failure> {
+    let vms = context.client.vms().await?;
+    Ok(vms.into_iter().find(|vm| vm.disks.iter().any(|disk| same_file(&disk.path, path))))
+}
+
+fn same_file(one: &str, other: &str) -> bool {
+    let real = |path: &str| Path::new(path).canonicalize();
+    one == other || real(one).ok().zip(real(other).ok()).is_some_and(|(one, other)| one == other)
 }
 
 async fn point(context: &Context, reference: &str, copy: Option<&str>) -> Result<PointView, Failure> {

@@ -55,6 +55,7 @@ impl Page for JobView {
             Some(JobResult::RestoredVm(vm)) => vm.page(times),
             Some(JobResult::Hydrated(hydrated)) => hydrated.page(times),
             Some(JobResult::RestoredDisk(disk)) => disk.page(times),
+            Some(JobResult::RestoredInPlace(vm)) => vm.page(times),
             Some(JobResult::Exported(exported)) => exported.page(times),
             Some(JobResult::Verified(verified)) => verified.page(times),
             Some(JobResult::Collected(collected)) => collected.page(times),

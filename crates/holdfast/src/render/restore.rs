@@ -1,6 +1,6 @@
 //! Restores: what one did, and what one would do.
 
-use api::{HydratedView, RestoredDiskView, RestoredVmView};
+use api::{HydratedView, RestoredDiskView, RestoredInPlaceView, RestoredVmView};
 use model::ByteCount;
 use serde::Serialize;
 
@@ -38,6 +38,31 @@ impl Page for HydratedView {
     }
 }
 
+impl Identified for RestoredInPlaceView {
+    fn id(&self) -> String {
+        self.vm_id.clone()
+    }
+}
+
+impl Page for RestoredInPlaceView {
+    fn page(&self, _: &Times) -> String {
+        let before = match (&self.safety_point_id, self.dry_run) {
+            (Some(point), _) => format!("point:{}/{point}, now its latest point", self.vm_name),
+            (None, true) => "nothing was written".to_owned(),
+            (None, false) => "kept nowhere".to_owned(),
+        };
+        let power = if self.started { "started" } else { "stopped" };
+        let disks = self.disks.iter().map(disk_cells).collect();
+        let columns = if self.dry_run { WOULD_WRITE_COLUMNS } else { DISK_COLUMNS };
+        table::fields(vec![
+            ("VM", format!("{} ({})", self.vm_name, self.vm_id)),
+            ("From point", self.point_id.clone()),
+            ("As it was", before),
+            ("Power", power.to_owned()),
+        ]) + &table::section("Disks", columns, disks)
+    }
+}
+
 /// The disks that a restore wrote.
 pub fn disks_section(disks: &[RestoredDiskView]) -> String {
     table::section("Disks", DISK_COLUMNS, disks.iter().map(disk_cells).collect())
@@ -56,6 +81,8 @@ impl Page for RestoredDiskView {
 }
 
 const DISK_COLUMNS: &[&str] = &["name", "size", "written", "format", "path"];
+
+const WOULD_WRITE_COLUMNS: &[&str] = &["name", "size", "differs", "format", "path"];
 
 fn disk_cells(disk: &RestoredDiskView) -> Vec<String> {
     vec![

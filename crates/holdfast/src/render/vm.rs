@@ -68,6 +68,12 @@ impl Page for VmView {
             let failure = failure.unwrap_or_default();
             ("Runs from", format!("{} for {}{failure}", dependent.reads_from, dependent.disk))
         }));
+        if let Some(half) = &self.half_restored {
+            let disks = half.disks.join(", ");
+            let since = times.moment(half.begun_at);
+            fields.push(("Half-restored", format!("{disks}, to the point {}, since {since}", half.point_id)));
+            fields.push(("Hint", half.hint.clone()));
+        }
         fields.extend(self.limits.iter().map(|limit| ("Limit", limit.clone())));
         let disks = self.disks.iter().map(|disk| {
             vec![

@@ -112,6 +112,7 @@ fn protection_is_asked_for_as_it_was_written() {
 fn a_dry_run_only_looks() {
     let site = ScriptedSite::new(|line| match line {
         line if line.starts_with("GET /v1/point?") => Answer::ok(&point()),
+        "GET /v1/vms" => Answer::ok(&vec![vm("web-1")]),
         _ => Answer::ok(&vm("web-1")),
     });
     let disk = site.directory().join("vda.raw");

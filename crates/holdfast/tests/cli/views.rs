@@ -34,6 +34,7 @@ pub fn vm(name: &str) -> VmView {
         limits: Vec::new(),
         protection: None,
         latest_point: None,
+        half_restored: None,
         current_job: None,
     }
 }

@@ -40,7 +40,7 @@ impl RawImage {
     /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Denied`], and [`crate::ErrorKind::Unsupported`] for what is
     /// neither a file nor a block device.
     pub async fn open(path: &Path) -> Result<Self> {
-        Self::of(open(path, OpenOptions::new().read(true), OFlags::empty()).await?, path).await
+        Self::of(Arc::new(open(path, OpenOptions::new().read(true), OFlags::empty()).await?), path).await
     }
 
     /// Opens a file or block device and takes the locks that QEMU takes on an image that it reads: no VM can start from it,
@@ -53,11 +53,11 @@ impl RawImage {
         let locked = blocking(move || read_lock::take(&file).map(|()| file)).await;
         let file =
             locked.map_err(|error| file_error(format!("taking {} for reading", path.display()), error))?;
-        Self::of(file, path).await
+        Self::of(Arc::new(file), path).await
     }
 
-    async fn of(file: File, path: &Path) -> Result<Self> {
-        let file = Arc::new(file);
+    /// A file that is open already, under whatever lock it is held.
+    pub(super) async fn of(file: Arc<File>, path: &Path) -> Result<Self> {
         let measured = Arc::clone(&file);
         let length = blocking(move || length_bytes(&measured)).await;
         let length =

@@ -16,7 +16,7 @@ use rustix::{
 };
 
 use super::{
-    blocking,
+    RawImage, blocking,
     direct::{DirectFile, STAGED_MAX_BYTES},
     file_error, length_bytes,
     lock::Lock,
@@ -80,6 +80,11 @@ impl RawTarget {
         }
         let direct = DirectFile::of(&file).map(Arc::new);
         Ok(Self { file, direct, size_bytes, entry: None, _lock: Some(lock) })
+    }
+
+    /// What the file holds now. Part of the same lock: no second handle of the file is opened, whose end would end the lock.
+    pub(crate) async fn image(&self, path: &Path) -> Result<RawImage> {
+        RawImage::of(Arc::clone(&self.file), path).await
     }
 
     async fn work(

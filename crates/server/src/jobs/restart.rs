@@ -1,5 +1,6 @@
 //! What a dead server left behind.
 
+use api::Problem;
 use catalog::Job;
 use model::JobState;
 
@@ -12,12 +13,19 @@ impl Jobs {
         Ok(self.catalog.unfinished_jobs().await?)
     }
 
-    /// Ends interrupted jobs, once what they left on the host is gone: a crash before this begins the clean-up again.
-    pub(crate) async fn end_interrupted(&self, jobs: &mut [Job]) -> Result<()> {
+    /// Ends interrupted jobs, once what they left on the host is gone: a crash before this begins the clean-up again. What
+    /// to do about a job is the usual where nothing better is known.
+    pub(crate) async fn end_interrupted(
+        &self,
+        jobs: &mut [Job],
+        hint: impl Fn(&Job) -> Option<String>,
+    ) -> Result<()> {
         for job in jobs {
             job.state = JobState::Failed;
             job.ended_at = Some(self.env.clock.now());
-            job.problem = serde_json::to_value(interrupted(job)).ok();
+            let usual = interrupted(job);
+            let problem = Problem { hint: hint(job).or(usual.hint.clone()), ..usual };
+            job.problem = serde_json::to_value(problem).ok();
             self.catalog.update_job(job).await?;
             tracing::warn!(job = %job.id, kind = %job.kind, subject = job.subject, "a job was interrupted");
         }

@@ -67,7 +67,8 @@ impl Jobs {
         job.result = result.and_then(|result| serde_json::to_value(result).ok());
         let problem = match failure.map(Failure::into_problem) {
             Some(problem) if problem.code == Code::Cancelled && self.stopping.is_cancelled() => {
-                Some(interrupted(&job))
+                let Problem { hint, .. } = interrupted(&job);
+                Some(Problem { hint: problem.hint.or(hint), ..interrupted(&job) })
             }
             problem => problem,
         };

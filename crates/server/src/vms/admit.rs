@@ -8,7 +8,7 @@ use std::{
 
 use api::{AddVm, Code};
 use catalog::{KnownVm, Origin};
-use model::{JobKind, VmDefinition, VmId, VmName};
+use model::{DiskDefinition, DiskName, JobKind, VmDefinition, VmId, VmName};
 
 use super::definition;
 use crate::{
@@ -82,16 +82,21 @@ pub(crate) async fn owner_of(site: &Site, path: &Path) -> Result<Option<KnownVm>
     Ok(site.catalog.vms().await?.into_iter().find(has_it))
 }
 
+/// Which of a VM's disks a file is, under whatever name.
+pub(crate) fn disk_at(vm: &KnownVm, path: &Path) -> Option<DiskName> {
+    let file = identity(path)?;
+    let disks = super::known_definition(vm)?.disks.iter();
+    let is_it = |disk: &&DiskDefinition| disk.path.as_deref().and_then(identity) == Some(file);
+    disks.filter(is_it).map(|disk| disk.name.clone()).next()
+}
+
 /// What makes a file itself, whatever its name: symbolic and hard links have the same.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 fn disk_paths(vm: &KnownVm) -> Vec<PathBuf> {
-    let definition = match &vm.origin {
-        Origin::Managed { definition } => Some(definition),
-        Origin::External { .. } => vm.last_seen.as_ref(),
-    };
+    let definition = super::known_definition(vm);
     definition.iter().flat_map(|definition| &definition.disks).filter_map(|disk| disk.path.clone()).collect()
 }
 
@@ -154,7 +159,7 @@ async fn check_socket_free(site: &Site, socket: &Path) -> Result<()> {
 fn new_vm(site: &Site, name: VmName, origin: Origin, last_seen: Option<VmDefinition>) -> KnownVm {
     let id = VmId::from_random(env::random(&*site.env.entropy));
     let created_at = site.env.clock.now();
-    KnownVm { id, name, origin, last_seen, dependent_disks: Vec::new(), created_at }
+    KnownVm { id, name, origin, last_seen, dependent_disks: Vec::new(), created_at, half_restored: None }
 }
 
 fn parse_name(text: &str) -> Result<VmName> {

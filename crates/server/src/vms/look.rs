@@ -8,6 +8,7 @@ use futures::future;
 use hypervisor::{AgentState, DiskInspection, Inspection, Power, Tracking};
 use model::{ProtectionSettings, VmDefinition};
 
+use super::half_restored;
 use crate::{
     failure::{Failure, Result},
     points::Survey,
@@ -77,11 +78,13 @@ async fn view_with(site: &Site, vm: &KnownVm, survey: &Survey) -> Result<VmView>
         limits: seen.map(|seen| seen.limits.clone()).unwrap_or_default(),
         protection,
         latest_point: survey.latest(vm.id).map(|point| point.view()),
+        half_restored: half_restored::view(vm),
         current_job: site.jobs.of_vm(vm.id),
     })
 }
 
-fn known_definition(vm: &KnownVm) -> Option<&VmDefinition> {
+/// What is known of a VM without asking it.
+pub(crate) fn known_definition(vm: &KnownVm) -> Option<&VmDefinition> {
     match &vm.origin {
         Origin::Managed { definition } => Some(definition),
         Origin::External { .. } => vm.last_seen.as_ref(),

@@ -4,7 +4,7 @@ use api::{Code, shell_word};
 use catalog::KnownVm;
 use hypervisor::Power;
 
-use super::{access, claim};
+use super::{access, check_whole, claim};
 use crate::{
     failure::{Failure, Result},
     site::Site,
@@ -12,7 +12,10 @@ use crate::{
 
 /// Starts a managed VM.
 pub(crate) async fn start(site: &Site, vm: &KnownVm) -> Result<()> {
+    check_whole(vm)?;
     let _turn = claim(site, vm, "starting it")?;
+    // A restore may have ended in between.
+    check_whole(&super::find(site, vm.id.as_str()).await?)?;
     site.hypervisor.start(&access(vm)).await?;
     tracing::info!(vm = %vm.name, "started");
     Ok(())

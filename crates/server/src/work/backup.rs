@@ -64,7 +64,8 @@ async fn work(site: &Site, vm: KnownVm, request: BackupRequest, monitor: Arc<Job
         tracing::debug!(vm = %vm.name, reason, "the VM was not seen before its backup");
     }
     let vm = vms::find(site, vm.id.as_str()).await?;
-    let order = BackupOrder { vm: vms::access(&vm), settings, label: request.label };
+    vms::check_whole(&vm)?;
+    let order = BackupOrder { vm: vms::access(&vm), settings, label: request.label, distrust: None };
     let monitor: Arc<dyn Monitor> = monitor;
     let point = Box::pin(protection::backup(&site.env, &*site.hypervisor, &vault, &order, &monitor)).await?;
     copies::sync_behind_of(site, known.id).await;

@@ -1,18 +1,20 @@
 //! One disk of a recovery point becomes an image file.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use api::{JobResult, RestoreDiskRequest, RestoredDiskView};
 use catalog::{Job, KnownCopy, KnownVault, KnownVm};
-use model::{DiskFormat, JobKind};
+use model::{DiskFormat, DiskName, JobKind, PointSelector};
 use protection::{DiskRestore, Monitor};
 
-use super::{RestoreDocument, check_unclaimed, document_of, open_source, target_file};
+use super::{
+    RestoreDocument, check_unclaimed, document_of, open_source, restore_in_place::InPlace, target_file,
+};
 use crate::{
-    failure::Result,
+    failure::{Failure, Result},
     images,
     jobs::{JobDraft, JobMonitor, Outcome},
-    points,
+    points::{self, FoundPoint},
     site::Site,
     vms,
 };
@@ -25,9 +27,11 @@ pub(crate) async fn submit(site: &Site, request: RestoreDiskRequest) -> Result<J
     reference.disk = Some(disk.clone());
     let path = target_file(&request.path, request.replace)?;
     let _admission = site.admission.lock().await;
+    if let Some(vm) = vms::owner_of(site, &path).await? {
+        return in_place(site, vm, point, (reference.point, disk), &request, &path).await;
+    }
+    super::check_in_place_only(request.no_safety_point, request.dry_run)?;
     check_unclaimed(site, std::slice::from_ref(&path))?;
-    // A disk that is replaced in place: nobody else works on its VM meanwhile.
-    let owner = vms::owner_of(site, &path).await?;
     let order = DiskRestore {
         point_id: point.record.summary.id,
         disk,
@@ -45,28 +49,58 @@ pub(crate) async fn submit(site: &Site, request: RestoreDiskRequest) -> Result<J
     let draft = JobDraft {
         kind: JobKind::RestoreDisk,
         subject: reference.to_string(),
-        vm_id: owner.as_ref().map(|vm| vm.id),
+        vm_id: None,
         vault_id: Some(point.vault.id),
         request: document_of(&document),
     };
     let (work_site, known, copy) = (site.clone(), point.vault, point.copy);
     let work = Box::new(move |monitor| {
-        Box::pin(async move { work(&work_site, known, copy, owner, order, monitor).await }) as _
+        Box::pin(async move { work(&work_site, known, copy, order, monitor).await }) as _
     });
     site.jobs.submit(draft, work).await
+}
+
+/// Lines up the restore of a known VM's disk in place.
+async fn in_place(
+    site: &Site,
+    vm: KnownVm,
+    point: FoundPoint,
+    (selector, disk): (PointSelector, DiskName),
+    request: &RestoreDiskRequest,
+    path: &Path,
+) -> Result<Job> {
+    let name = vms::disk_at(&vm, path);
+    if name.as_ref() != Some(&disk) {
+        let (path, name) = (path.display(), name.as_ref().map_or("another", DiskName::as_str));
+        return Err(Failure::conflict(format!(
+            "{path} is the disk {name} of the VM {}, and not {disk}",
+            vm.name
+        ))
+        .with_hint("name a file that is no disk of a VM"));
+    }
+    if request.format.is_some() {
+        return Err(Failure::invalid(format!("{} is overwritten as it is", path.display()))
+            .with_hint("leave the format out"));
+    }
+    let restore = InPlace {
+        vm,
+        point,
+        selector,
+        disk: Some(disk),
+        no_safety_point: request.no_safety_point,
+        dry_run: request.dry_run,
+        start: false,
+    };
+    restore.submit(site).await
 }
 
 async fn work(
     site: &Site,
     known: KnownVault,
     copy: Option<KnownCopy>,
-    owner: Option<KnownVm>,
     order: DiskRestore,
     monitor: Arc<JobMonitor>,
 ) -> Outcome {
-    if let Some(vm) = &owner {
-        vms::check_stopped(site, vm).await?;
-    }
     let vault = open_source(site, &known, copy.as_ref(), &monitor).await?;
     let monitor: Arc<dyn Monitor> = monitor;
     let restored = Box::pin(protection::restore_disk(&vault, &order, &monitor)).await?;

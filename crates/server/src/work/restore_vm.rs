@@ -4,15 +4,18 @@ use std::{sync::Arc, time::Duration};
 
 use api::{BootRequest, JobResult, RestoreVmRequest, RestoredVmView, shell_word};
 use catalog::{DependentDisk, ImageSource, Job, KnownCopy, KnownVault, KnownVm, Origin};
-use model::{DiskFormat, DiskSummary, JobKind, NetworkKind, VmId};
+use model::{DiskFormat, DiskSummary, JobKind, NetworkKind, PointReference, PointSelector, VmId, VmName};
 use protection::{Backing, Monitor, RestoredDisk, VmRestore};
 
-use super::{RestoreDocument, absolute, check_absent, check_unclaimed, document_of, hydrate, open_source};
+use super::{
+    RestoreDocument, absolute, check_absent, check_unclaimed, document_of, hydrate, open_source,
+    restore_in_place::InPlace,
+};
 use crate::{
     backing::export_name,
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome, WorkFailure},
-    points,
+    points::{self, FoundPoint},
     site::Site,
     vms,
 };
@@ -34,8 +37,15 @@ struct Instant {
 
 /// Lines up the restore of a VM. Its name, its id and its files are taken from now on.
 pub(crate) async fn submit(site: &Site, request: RestoreVmRequest) -> Result<Job> {
+    let (reference, point, name) = asked_for(site, &request).await?;
+    if request.replace
+        && let Some(vm) = site.catalog.vm(name.as_str()).await?
+    {
+        return in_place(site, vm, point, reference.point, &request).await;
+    }
+    super::check_in_place_only(request.no_safety_point, request.dry_run)?;
     let wishes = Wishes { start: request.start, isolated: false, instant: None };
-    line_up(site, request, wishes).await
+    line_up(site, point, name, request, wishes).await
 }
 
 /// Lines up a VM that runs from its point at once.
@@ -55,11 +65,15 @@ pub(crate) async fn boot(site: &Site, request: BootRequest) -> Result<Job> {
         keep_identity: request.keep_identity,
         replace: false,
         start: true,
+        no_safety_point: false,
+        dry_run: false,
     };
-    line_up(site, request, wishes).await
+    let (_, point, name) = asked_for(site, &request).await?;
+    line_up(site, point, name, request, wishes).await
 }
 
-async fn line_up(site: &Site, request: RestoreVmRequest, wishes: Wishes) -> Result<Job> {
+/// The point that a request names, and the name of the VM that it becomes.
+async fn asked_for(site: &Site, request: &RestoreVmRequest) -> Result<(PointReference, FoundPoint, VmName)> {
     let reference = points::parse(&request.reference)?;
     if reference.disk.is_some() {
         return Err(Failure::invalid(format!("{reference} is a disk")).with_hint(format!(
@@ -72,6 +86,16 @@ async fn line_up(site: &Site, request: RestoreVmRequest, wishes: Wishes) -> Resu
         Some(name) => name.parse().map_err(|error| Failure::invalid(format!("the VM's name: {error}")))?,
         None => point.record.summary.vm_name.clone(),
     };
+    Ok((reference, point, name))
+}
+
+async fn line_up(
+    site: &Site,
+    point: FoundPoint,
+    name: VmName,
+    request: RestoreVmRequest,
+    wishes: Wishes,
+) -> Result<Job> {
     let vm_id = VmId::from_random(env::random(&*site.env.entropy));
     let (own_directory, directory) = match &request.directory {
         Some(directory) => (None, absolute(directory)?),
@@ -125,6 +149,33 @@ async fn line_up(site: &Site, request: RestoreVmRequest, wishes: Wishes) -> Resu
     site.jobs.submit(draft, work).await
 }
 
+/// Lines up the restore of a VM that is known, as itself.
+async fn in_place(
+    site: &Site,
+    vm: KnownVm,
+    point: FoundPoint,
+    selector: PointSelector,
+    request: &RestoreVmRequest,
+) -> Result<Job> {
+    if request.directory.is_some() || request.format.is_some() {
+        let detail = format!("the disks of the VM {} are overwritten where they are, as they are", vm.name);
+        return Err(
+            Failure::invalid(detail).with_hint("leave directory and format out, or name a VM that is new")
+        );
+    }
+    let restore = InPlace {
+        vm,
+        point,
+        selector,
+        disk: None,
+        no_safety_point: request.no_safety_point,
+        dry_run: request.dry_run,
+        start: request.start,
+    };
+    let _admission = site.admission.lock().await;
+    restore.submit(site).await
+}
+
 async fn work(
     site: &Site,
     known: KnownVault,
@@ -149,6 +200,7 @@ async fn work(
         last_seen: None,
         dependent_disks,
         created_at: site.env.clock.now(),
+        half_restored: None,
     };
     admit(site, &vm, &order).await?;
     let mut view = RestoredVmView {

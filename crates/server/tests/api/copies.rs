@@ -31,6 +31,8 @@ fn restore(site: &TestSite, from_copy: Option<&str>) -> RestoreDiskRequest {
         path: site.path("restored").display().to_string(),
         format: None,
         replace: true,
+        no_safety_point: false,
+        dry_run: false,
     }
 }
 
@@ -72,6 +74,8 @@ async fn a_copy_follows_each_backup_and_restores_without_its_vault() {
         keep_identity: false,
         replace: false,
         start: false,
+        no_safety_point: false,
+        dry_run: false,
     };
     let ended = site.end(&site.client.restore_vm(&vm).await.unwrap()).await;
     assert_eq!(ended.state, JobState::Succeeded, "{:?}", ended.problem);

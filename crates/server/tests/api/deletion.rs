@@ -49,6 +49,8 @@ async fn a_deleted_point_is_out_of_sight_and_can_be_brought_back() {
         path: site.path("disk").display().to_string(),
         format: None,
         replace: false,
+        no_safety_point: false,
+        dry_run: false,
     };
     let refused = problem(site.client.restore_disk(&restore).await);
     assert_eq!(refused.code, Code::Conflict, "{refused:?}");

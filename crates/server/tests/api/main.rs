@@ -5,6 +5,7 @@
 mod copies;
 mod deletion;
 mod images;
+mod in_place;
 mod jobs;
 mod keys;
 mod points;

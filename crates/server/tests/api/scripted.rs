@@ -121,12 +121,21 @@ impl Scripted {
         let is_managed = matches!(vm.origin, VmOrigin::Managed { .. });
         let mut managed_ids = self.ids.lock().unwrap();
         let key = PathBuf::from(vm.vm_id.as_str());
-        if let Some(guest) = found
-            && !(is_managed && managed_ids.contains_key(&key))
-        {
+        let Some(guest) = found else { return };
+        if !is_managed || !managed_ids.contains_key(&key) {
             self.fake.insert(vm.vm_id, guest);
             managed_ids.insert(key, vm.vm_id);
+            return;
         }
+        // Files that changed while the VM was stopped: nobody has tracked how.
+        self.fake.edit(vm.vm_id, |known| {
+            known.definition = guest.definition;
+            let mut new = guest.disks;
+            new.retain(|name, disk| known.disks.get(name).is_none_or(|old| old.bytes != disk.bytes));
+            if known.power == Power::Stopped {
+                known.disks.extend(new);
+            }
+        });
     }
 }
 
@@ -181,6 +190,10 @@ impl Hypervisor for Handle {
         self.0.meet(vm);
         self.0.fake.recover(vm, committed).await?;
         Ok(self.0.recovered.lock().unwrap().clone())
+    }
+
+    async fn forget_shutdown(&self, vm: &VmAccess) {
+        self.0.fake.forget_shutdown(vm).await;
     }
 
     async fn start(&self, vm: &VmAccess) -> Result<()> {

@@ -1,0 +1,266 @@
+//! A stopped VM becomes what it was at a recovery point: its disks are overwritten where they lie, where they differ.
+//!
+//! What always holds:
+//! - Before the first write there is a safety point of the VM as it is, unless somebody does without it, and the catalog says
+//!   that the VM is half-restored.
+//! - The catalog says so until every disk is durable; then one statement gives the VM its definition and takes the note away.
+//! - A half-restored VM is neither started nor backed up. The same restore asked for again, any other of the same disks, and
+//!   that of the safety point make it whole; none of them takes a safety point of what is half-overwritten.
+
+mod target;
+
+use std::{path::PathBuf, sync::Arc};
+
+use api::{Code, JobResult, RestoredInPlaceView, shell_word};
+use catalog::{HalfRestored, Job, KnownVm, Origin};
+use model::{DiskName, JobKind, PointId, PointSelector, ProtectionSettings};
+use protection::{BackupOrder, InPlaceDisk, InPlaceOrder, InPlaceRestore, Monitor, RestoredDisk};
+use serde::Serialize;
+use vault::Vault;
+
+use super::{check_unclaimed, document_of, open_source, open_vault, restore_disk::disk_view};
+use crate::{
+    copies,
+    failure::{Failure, Result},
+    jobs::{JobDraft, JobMonitor, Outcome, WorkFailure},
+    points::FoundPoint,
+    site::Site,
+    vms,
+};
+
+/// What the request document of a restore in place holds.
+#[derive(Debug, Serialize)]
+struct InPlaceDocument {
+    reference: String,
+    paths: Vec<PathBuf>,
+    safety_point: bool,
+    dry_run: bool,
+}
+
+/// What to restore a VM to, and how.
+pub(super) struct InPlace {
+    pub(super) vm: KnownVm,
+    pub(super) point: FoundPoint,
+    /// The words for the point that the request has.
+    pub(super) selector: PointSelector,
+    /// The only disk that is overwritten; none for all of the VM.
+    pub(super) disk: Option<DiskName>,
+    pub(super) no_safety_point: bool,
+    pub(super) dry_run: bool,
+    pub(super) start: bool,
+}
+
+impl InPlace {
+    /// Lines the restore up. The caller holds the admission.
+    pub(super) async fn submit(self, site: &Site) -> Result<Job> {
+        self.check_means_one_point()?;
+        check_needs_no_other(&self.vm)?;
+        if self.start && matches!(self.vm.origin, Origin::External { .. }) {
+            return Err(Failure::invalid(format!("somebody else starts the VM {}", self.vm.name))
+                .with_hint("leave --start out"));
+        }
+        let paths: Vec<_> = self.disks(&self.vm)?.into_iter().map(|disk| disk.path).collect();
+        check_unclaimed(site, &paths)?;
+        let document = InPlaceDocument {
+            reference: vms::reference_to(self.vm_name_of_point(), self.point_id()),
+            paths,
+            safety_point: !self.no_safety_point,
+            dry_run: self.dry_run,
+        };
+        let (kind, subject) = match &self.disk {
+            Some(disk) => (JobKind::RestoreDisk, format!("{} of {}", disk, self.vm.name)),
+            None => (JobKind::RestoreVm, self.vm.name.to_string()),
+        };
+        let draft = JobDraft {
+            kind,
+            subject,
+            vm_id: Some(self.vm.id),
+            vault_id: Some(self.point.vault.id),
+            request: document_of(&document),
+        };
+        let site_of_work = site.clone();
+        let work = Box::new(move |monitor| {
+            Box::pin(async move { Box::pin(self.work(&site_of_work, monitor)).await }) as _
+        });
+        site.jobs.submit(draft, work).await
+    }
+
+    async fn work(mut self, site: &Site, monitor: Arc<JobMonitor>) -> Outcome {
+        // Its turn may come late: what counts is what the VM is now.
+        self.vm = vms::find(site, self.vm.id.as_str()).await?;
+        self.check_means_one_point()?;
+        check_needs_no_other(&self.vm)?;
+        vms::check_stopped(site, &self.vm).await?;
+        let disks = self.disks(&self.vm)?;
+        self.check_covers_what_is_open(&disks)?;
+        let vault = open_source(site, &self.point.vault, self.point.copy.as_ref(), &monitor).await?;
+        let operation: Arc<dyn Monitor> = monitor.clone();
+        let mut order =
+            InPlaceOrder { point_id: self.point_id(), disks, safety_point: None, dry_run: self.dry_run };
+        if self.dry_run {
+            let restored = InPlaceRestore::open(&vault, &order).await?.run(&operation).await?;
+            return Ok(JobResult::RestoredInPlace(self.view(restored, None)));
+        }
+        for warning in target::untouched(&self.vm, &order.disks, self.disk.as_ref()) {
+            operation.warn(warning);
+        }
+        let safety_point = self.safety_point(site, &monitor).await?;
+        // A copy need not have it yet, and another restore's says nothing of what that one has written.
+        order.safety_point = safety_point.filter(|_| self.point.copy.is_none() && self.continues_or_begins());
+        let restored = self.overwrite(site, &vault, &order, safety_point, &operation).await?;
+        let mut view = self.view(restored, safety_point);
+        if self.start {
+            monitor.phase("starting the VM");
+            let vm = vms::find(site, self.vm.id.as_str()).await?;
+            if let Err(error) = site.hypervisor.start(&vms::access(&vm)).await {
+                let failure = Failure::from(error).during("the VM is restored but did not start");
+                return Err(WorkFailure {
+                    failure,
+                    result: Some(Box::new(JobResult::RestoredInPlace(view))),
+                });
+            }
+            view.started = true;
+        }
+        Ok(JobResult::RestoredInPlace(view))
+    }
+
+    /// Overwrites the disks between the two notes in the catalog.
+    async fn overwrite(
+        &self,
+        site: &Site,
+        vault: &Vault,
+        order: &InPlaceOrder,
+        safety_point: Option<PointId>,
+        monitor: &Arc<dyn Monitor>,
+    ) -> Result<Vec<RestoredDisk>> {
+        let restore = InPlaceRestore::open(vault, order).await?;
+        let half = HalfRestored {
+            point: order.point_id,
+            reference: vms::reference_to(self.vm_name_of_point(), order.point_id),
+            disks: order.disks.iter().map(|disk| disk.name.clone()).collect(),
+            safety_point,
+            begun_at: site.env.clock.now(),
+        };
+        site.catalog.begin_overwriting(self.vm.id, &half).await?;
+        site.hypervisor.forget_shutdown(&vms::access(&self.vm)).await;
+        let restored = restore.run(monitor).await.map_err(|error| {
+            let (failure, way_out) = (Failure::from(error), vms::way_out(&self.vm, &half));
+            let state = format!("the VM {} is half-overwritten and will not be started", self.vm.name);
+            if failure.code() == Code::Cancelled {
+                // Of what is cancelled nobody is told the reason.
+                monitor.warn(format!("{state}; {way_out}"));
+            }
+            failure.during(&state).with_hint(way_out)
+        })?;
+        let origin = match (&self.vm.origin, &self.disk) {
+            (Origin::Managed { definition }, None) => {
+                Origin::Managed { definition: target::definition(definition, self.vm.id, &self.point.record) }
+            }
+            (origin, _) => origin.clone(),
+        };
+        site.catalog.end_overwriting(self.vm.id, &origin).await?;
+        tracing::info!(vm = %self.vm.name, point = %order.point_id, "restored in place");
+        Ok(restored)
+    }
+
+    /// The point of what the VM is now: taken, or taken when a restore began that has not finished.
+    async fn safety_point(&self, site: &Site, monitor: &Arc<JobMonitor>) -> Result<Option<PointId>> {
+        if let Some(half) = &self.vm.half_restored {
+            return Ok(half.safety_point);
+        }
+        if self.no_safety_point {
+            return Ok(None);
+        }
+        let cannot = |failure: Failure| {
+            let detail =
+                format!("the VM {} was not backed up first, and nothing is overwritten", self.vm.name);
+            match failure.hint() {
+                Some(_) => failure.during(&detail),
+                None => failure.during(&detail).with_hint("do without with --no-safety-point"),
+            }
+        };
+        let vault = open_vault(site, &self.point.vault, monitor).await.map_err(cannot)?;
+        let protection = site.catalog.protection(self.vm.id).await?;
+        let mut settings = ProtectionSettings::into_vault(self.point.vault.id);
+        settings.consistency = protection.map_or(model::Consistency::Crash, |it| it.consistency);
+        let order = BackupOrder {
+            vm: vms::access(&self.vm),
+            settings,
+            label: Some(format!("before the restore of {}", self.point_id())),
+            // What the two points share is not looked at again, so that this one must be what the disks hold.
+            distrust: Some("a safety point is read from the disks, whatever they say has changed".to_owned()),
+        };
+        let operation: Arc<dyn Monitor> = monitor.clone();
+        let backup = protection::backup(&site.env, &*site.hypervisor, &vault, &order, &operation);
+        let point = Box::pin(backup).await.map_err(|error| cannot(error.into()))?;
+        copies::sync_behind_of(site, self.point.vault.id).await;
+        Ok(Some(point.id))
+    }
+
+    /// Whether what the safety point does not share with the wanted point is all that was ever overwritten.
+    fn continues_or_begins(&self) -> bool {
+        self.vm.half_restored.as_ref().is_none_or(|half| half.point == self.point_id())
+    }
+
+    /// Fails where the newest point is not what somebody who asks again means: it may be the safety point.
+    fn check_means_one_point(&self) -> Result<()> {
+        match &self.vm.half_restored {
+            Some(half) if self.selector == PointSelector::Latest => {
+                let name = &self.vm.name;
+                let detail =
+                    format!("the VM {name} is half-restored, and its latest point may be the safety point");
+                Err(Failure::conflict(detail).with_hint(vms::way_out(&self.vm, half)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Fails where disks would stay half-overwritten.
+    fn check_covers_what_is_open(&self, disks: &[InPlaceDisk]) -> Result<()> {
+        let Some(half) = &self.vm.half_restored else { return Ok(()) };
+        match half.disks.iter().find(|open| disks.iter().all(|disk| disk.name != **open)) {
+            Some(open) => {
+                let detail = format!("the disk {open} of the VM {} is half-overwritten", self.vm.name);
+                Err(Failure::conflict(detail).with_hint(vms::way_out(&self.vm, half)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn disks(&self, vm: &KnownVm) -> Result<Vec<InPlaceDisk>> {
+        target::disks(vm, &self.point, self.disk.as_ref())
+    }
+
+    fn point_id(&self) -> PointId {
+        self.point.record.summary.id
+    }
+
+    fn vm_name_of_point(&self) -> &str {
+        self.point.record.summary.vm_name.as_str()
+    }
+
+    fn view(&self, disks: Vec<RestoredDisk>, safety_point: Option<PointId>) -> RestoredInPlaceView {
+        RestoredInPlaceView {
+            vm_id: self.vm.id.to_string(),
+            vm_name: self.vm.name.to_string(),
+            point_id: self.point_id().to_string(),
+            safety_point_id: safety_point.map(|point| point.to_string()),
+            disks: disks.into_iter().map(disk_view).collect(),
+            dry_run: self.dry_run,
+            started: false,
+        }
+    }
+}
+
+/// Fails for a VM that runs from a point: its files are not whole, and what is below them is not theirs.
+fn check_needs_no_other(vm: &KnownVm) -> Result<()> {
+    match vm.dependent_disks.first() {
+        None => Ok(()),
+        Some(dependent) => {
+            let detail = format!("the disk {} of the VM {} is not whole yet", dependent.disk, vm.name);
+            let name = shell_word(vm.name.as_str());
+            Err(Failure::conflict(detail)
+                .with_hint(format!("make it whole first: holdfast boot --resume {name}")))
+        }
+    }
+}
