@@ -14,6 +14,7 @@ use crate::{
         files::FilesCommand,
         image::{Diff, Export},
         job::JobCommand,
+        mount::Mount,
         point::PointCommand,
         protect::Protect,
         protect::Unprotect,
@@ -164,6 +165,12 @@ pub enum ClientCommand {
     /// They are read by a small virtual machine with the host's kernel and no network. It stays up for a minute.
     #[command(subcommand)]
     Files(FilesCommand),
+    /// Shows a recovery point or an image file in a directory, read-only: its disks as raw files, and the files in them.
+    ///
+    /// `DIR/disks` holds a raw file for each disk, `DIR/files` a directory for each volume. It is there until Ctrl-C or umount, for
+    /// the user alone who has mounted it; newer points do not change it. Files are read by the small virtual machine of
+    /// `holdfast files`, which is started when somebody looks into `DIR/files`; disks need none.
+    Mount(Mount),
     /// Jobs: backups, restores, copies and the upkeep of vaults, running and ended.
     #[command(subcommand)]
     Job(JobCommand),

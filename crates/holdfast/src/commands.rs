@@ -7,6 +7,7 @@ pub mod completion;
 pub mod files;
 pub mod image;
 pub mod job;
+pub mod mount;
 pub mod point;
 pub mod protect;
 pub mod rescue;
@@ -63,6 +64,7 @@ async fn ask_the_server(command: ClientCommand, context: &Context) -> Result<(),
         ClientCommand::Export(export) => export.run(context).await,
         ClientCommand::Diff(diff) => diff.run(context).await,
         ClientCommand::Files(command) => command.run(context).await,
+        ClientCommand::Mount(mount) => mount.run(context).await,
         ClientCommand::Job(command) => command.run(context).await,
     }
 }

@@ -35,6 +35,18 @@ impl Client {
         self.stream(&query).await
     }
 
+    /// A range of a file, cut at its end.
+    pub async fn file_range(
+        &self,
+        image: ImageQuery<'_>,
+        path: &[u8],
+        offset_bytes: u64,
+        length_bytes: u64,
+    ) -> Result<ByteStream> {
+        let range = format!("offset_bytes={offset_bytes}&length_bytes={length_bytes}");
+        self.stream(&format!("/v1/files/content?{image}&path={}&{range}", encoded(path))).await
+    }
+
     /// A file or a directory with all that is below it, as an archive: `tar` or `zip`.
     pub async fn file_archive(&self, image: ImageQuery<'_>, path: &[u8], format: &str) -> Result<ByteStream> {
         let (path, format) = (encoded(path), segment(format));

@@ -22,6 +22,22 @@ impl Client {
         self.get(&format!("/v1/images/changes?{query}")).await
     }
 
+    /// A page of the ranges of an image that may hold something else than zeros.
+    pub async fn image_extents(&self, image: ImageQuery<'_>, offset_bytes: u64) -> Result<ImageExtentsView> {
+        self.get(&format!("/v1/images/extents?{image}&offset_bytes={offset_bytes}")).await
+    }
+
+    /// A range of an image.
+    pub async fn image_range(
+        &self,
+        image: ImageQuery<'_>,
+        offset_bytes: u64,
+        length_bytes: u64,
+    ) -> Result<ByteStream> {
+        let range = format!("offset_bytes={offset_bytes}&length_bytes={length_bytes}");
+        self.stream(&format!("/v1/images/data?{image}&{range}")).await
+    }
+
     /// All bytes of an image.
     pub async fn image_data(&self, image: ImageQuery<'_>) -> Result<ByteStream> {
         self.stream(&format!("/v1/images/data?{image}")).await

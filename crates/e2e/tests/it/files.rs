@@ -12,9 +12,12 @@ use api::{FileView, VolumeView};
 use testkit::{binary, command::run, file_systems::FileSystemTools, site::Site};
 use tokio::time::timeout;
 
-use crate::fixture::{back_up, words};
+use crate::fixture::{back_up, noise, words};
 
-const REFERENCE: &str = "point:web-1/latest";
+/// The length of `/home/long`, which is noise of seed 7.
+pub const LONG_BYTES: usize = (5 << 20) + 123;
+
+pub const REFERENCE: &str = "point:web-1/latest";
 
 #[tokio::test]
 async fn files_come_out_of_a_point() -> Result<()> {
@@ -83,7 +86,7 @@ fn machines_of(site: &Site) -> Result<Vec<PathBuf>> {
 }
 
 /// The binary, with a kernel and tools that the host need not have.
-fn with_tools(tools: &FileSystemTools, directory: &Path) -> Result<PathBuf> {
+pub fn with_tools(tools: &FileSystemTools, directory: &Path) -> Result<PathBuf> {
     let script = directory.join("holdfast");
     let text = format!(
         "#!/bin/sh\nexport HOLDFAST_KERNEL='{}' HOLDFAST_MODULES='{}' HOLDFAST_TOOLS_ROOT='{}'\nexec '{}' \"$@\"\n",
@@ -98,12 +101,16 @@ fn with_tools(tools: &FileSystemTools, directory: &Path) -> Result<PathBuf> {
 }
 
 /// A stopped VM with one disk, and a backup of it.
-async fn protect_vm_with_files(site: &Site, tools: &FileSystemTools, work: &Path) -> Result<()> {
+pub async fn protect_vm_with_files(site: &Site, tools: &FileSystemTools, work: &Path) -> Result<()> {
     let (tree, image, definition) = (work.join("tree"), work.join("vda.raw"), work.join("web-1.toml"));
     fs::create_dir_all(tree.join("etc"))?;
     fs::write(tree.join("etc/secret"), "the secret")?;
     fs::set_permissions(tree.join("etc/secret"), fs::Permissions::from_mode(0o600))?;
     symlink("secret", tree.join("etc/link"))?;
+    fs::create_dir_all(tree.join("home"))?;
+    fs::write(tree.join("home/long"), noise(7, LONG_BYTES))?;
+    fs::write(tree.join("home/later"), "later")?;
+    symlink("/etc/secret", tree.join("home/absolute"))?;
     fs::File::create(&image)?.set_len(64 << 20)?;
     run(tools.command("mkfs.ext4").args(["-q", "-F", "-d"]).arg(&tree).arg(&image))?;
     let path = image.to_str().context("the path of the disk is not UTF-8")?;

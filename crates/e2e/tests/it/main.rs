@@ -12,6 +12,7 @@ mod files;
 mod fixture;
 mod in_place;
 mod killed;
+mod mount;
 mod names;
 mod restore;
 mod small_file_system;

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use api::{ByteStream, FileView, UnlockVolumes};
+use api::{ByteStream, FileView};
 use clap::{Args, Subcommand};
 use tokio::sync::mpsc;
 
@@ -59,6 +59,16 @@ pub struct Unlock {
     /// Open encrypted volumes with the passphrase in the first line of this file; - means standard input.
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
+}
+
+impl Unlock {
+    /// The passphrase, where one is given.
+    pub fn passphrase(&self) -> Result<Option<String>> {
+        let Some(file) = &self.passphrase_file else { return Ok(None) };
+        let file = if file == Path::new("-") { Path::new("/dev/stdin") } else { file };
+        let text = secret::read(file)?;
+        Ok(Some(text.lines().next().unwrap_or_default().to_owned()))
+    }
 }
 
 /// Takes files out.
@@ -140,13 +150,8 @@ impl Place {
     /// The image and the path, once encrypted volumes are open.
     async fn opened(self, context: &Context) -> Result<(NamedImage, PathBuf)> {
         let image = self.image.checked()?;
-        if let Some(file) = &self.unlock.passphrase_file {
-            let file = if file == Path::new("-") { Path::new("/dev/stdin") } else { file };
-            let text = secret::read(file)?;
-            let passphrase = text.lines().next().unwrap_or_default().to_owned();
-            let (reference, from_copy) = (image.reference.clone(), image.from_copy.clone());
-            let request = UnlockVolumes { reference, from_copy, passphrase };
-            context.client.unlock_volumes(&request).await?;
+        if let Some(passphrase) = self.unlock.passphrase()? {
+            context.client.unlock_volumes(&image.unlocked_by(passphrase)).await?;
         }
         Ok((image, self.path))
     }

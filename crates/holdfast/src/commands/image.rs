@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use api::{ExportRequest, ImageExtentView, ImageQuery};
+use api::{ExportRequest, ImageExtentView, ImageQuery, UnlockVolumes};
 use clap::Args;
 use model::{ByteCount, ImageFormat, ImageReference};
 
@@ -42,6 +42,12 @@ impl ImageArgument {
 }
 
 impl NamedImage {
+    /// The same with its encrypted volumes opened.
+    pub fn unlocked_by(&self, passphrase: String) -> UnlockVolumes {
+        let (reference, from_copy) = (self.reference.clone(), self.from_copy.clone());
+        UnlockVolumes { reference, from_copy, passphrase }
+    }
+
     /// As a question names it.
     pub fn query(&self) -> ImageQuery<'_> {
         ImageQuery { reference: &self.reference, from_copy: self.from_copy.as_deref() }
