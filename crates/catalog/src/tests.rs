@@ -2,13 +2,15 @@ use std::path::Path;
 
 use env::{Env, random};
 use model::{
-    ByteCount, Consistency, JobId, JobKind, JobState, Progress, ProtectionSettings, Timestamp, VaultId,
-    VmDefinition, VmId,
+    ByteCount, Consistency, JobId, JobKind, JobState, PointId, Progress, ProtectionSettings, Timestamp,
+    VaultId, VmDefinition, VmId,
 };
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{Catalog, CopyFailure, ErrorKind, Job, KnownCopy, KnownVault, KnownVm, Origin, PackCheck};
+use crate::{
+    Catalog, CopyFailure, ErrorKind, HalfRestored, Job, KnownCopy, KnownVault, KnownVm, Origin, PackCheck,
+};
 
 async fn open(directory: &TempDir) -> Catalog {
     Catalog::open(&file(directory)).await.unwrap()
@@ -61,6 +63,33 @@ fn job(env: &Env) -> Job {
         problem: None,
         warnings: Vec::new(),
     }
+}
+
+#[tokio::test]
+async fn a_restore_in_place_is_remembered_until_it_has_ended() {
+    let (env, directory) = (Env::seeded(1), tempfile::tempdir().unwrap());
+    let catalog = open(&directory).await;
+    let vm = vm(&env, "a");
+    catalog.add_vm(&vm).await.unwrap();
+    let half = HalfRestored {
+        point: PointId::from_random(random(&*env.entropy)),
+        reference: "point:a/x".to_owned(),
+        disks: vec!["root".parse().unwrap()],
+        safety_point: Some(PointId::from_random(random(&*env.entropy))),
+        begun_at: env.clock.now(),
+    };
+    catalog.begin_overwriting(vm.id, &half).await.unwrap();
+    catalog.close().await;
+
+    let catalog = open(&directory).await;
+    let known = KnownVm { half_restored: Some(half), ..vm.clone() };
+    assert_eq!(catalog.vm("a").await.unwrap(), Some(known));
+    let origin = Origin::Managed { definition: definition("restored") };
+    catalog.end_overwriting(vm.id, &origin).await.unwrap();
+    assert_eq!(catalog.vm("a").await.unwrap(), Some(KnownVm { origin: origin.clone(), ..vm.clone() }));
+
+    catalog.remove_vm(vm.id).await.unwrap();
+    assert_eq!(catalog.end_overwriting(vm.id, &origin).await.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test]

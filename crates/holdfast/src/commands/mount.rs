@@ -177,9 +177,11 @@ fn cannot_mount(directory: &Path, error: &io::Error) -> Failure {
         return failure.with_hint("this host has no FUSE: load its module with modprobe fuse");
     }
     match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+        io::ErrorKind::NotFound => {
             failure.with_hint("install fuse3, whose fusermount3 mounts for users, or run this as root")
         }
+        io::ErrorKind::PermissionDenied => failure
+            .with_hint("let this user read and write /dev/fuse and own the directory, or run this as root"),
         _ => failure,
     }
 }

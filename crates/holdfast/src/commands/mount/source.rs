@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use api::{ByteStream, Client, ClientError, Code, FileView, ImageQuery, VolumeView};
+use api::{ByteStream, Client, ClientError, Code, FileView, ImageQuery, VolumeStateView, VolumeView};
 use bytes::Bytes;
+use tokio::sync::Mutex;
 
 use crate::{
     commands::image::NamedImage,
@@ -33,21 +34,32 @@ pub struct Source {
     disks: Vec<String>,
     /// The server closes volumes again that nobody has looked at for a while.
     passphrase: Option<String>,
+    /// How often they were opened. Of all who find them closed, one opens them.
+    openings: Mutex<u64>,
     /// Whether the last answer was none; so that its end is told once.
     is_troubled: AtomicBool,
 }
 
 impl Source {
     pub fn new(client: Client, image: NamedImage, disks: Vec<String>, passphrase: Option<String>) -> Self {
-        Self { client, image, disks, passphrase, is_troubled: AtomicBool::new(false) }
+        Self {
+            client,
+            image,
+            disks,
+            passphrase,
+            openings: Mutex::new(0),
+            is_troubled: AtomicBool::new(false),
+        }
     }
 
-    /// The volumes of all disks.
+    /// The volumes of all disks, those inside encrypted ones too.
     pub async fn volumes(&self) -> Result<Vec<VolumeView>, Trouble> {
-        if self.passphrase.is_some() {
-            return self.told(self.unlock().await);
-        }
-        self.told(self.client.volumes(self.image.query()).await)
+        let is_locked = |volume: &VolumeView| volume.state == VolumeStateView::Locked;
+        let answer = match self.client.volumes(self.image.query()).await {
+            Ok(volumes) if self.passphrase.is_some() && volumes.iter().any(is_locked) => self.unlock().await,
+            answer => answer,
+        };
+        self.told(answer)
     }
 
     /// What is in a directory.
@@ -98,22 +110,26 @@ impl Source {
         self.client.unlock_volumes(&request).await
     }
 
-    /// Asks, and where a volume is locked again opens it and asks once more.
+    /// Asks for something that is in a volume. Where that is locked, or not to be found because it is inside one that is
+    /// locked, opens it and asks once more.
     async fn with_volumes_open<T, F>(&self, ask: impl Fn() -> F) -> Result<T, Trouble>
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        let answer = match ask().await {
-            Err(ClientError::Problem(problem))
-                if problem.code == Code::WrongKey && self.passphrase.is_some() =>
-            {
-                match self.unlock().await {
-                    Ok(_) => ask().await,
-                    Err(error) => Err(error),
-                }
+        let seen = *self.openings.lock().await;
+        let mut answer = ask().await;
+        if let Err(ClientError::Problem(problem)) = &answer
+            && matches!(problem.code, Code::WrongKey | Code::NotFound)
+            && self.passphrase.is_some()
+        {
+            let mut openings = self.openings.lock().await;
+            if *openings == seen {
+                self.told(self.unlock().await)?;
+                *openings += 1;
             }
-            answer => answer,
-        };
+            drop(openings);
+            answer = ask().await;
+        }
         self.told(answer)
     }
 
