@@ -101,6 +101,8 @@ impl InPlace {
             let restored = InPlaceRestore::open(&vault, &order).await?.run(&operation).await?;
             return Ok(JobResult::RestoredInPlace(self.view(restored, None)));
         }
+        // Before the VM is backed up for it.
+        InPlaceRestore::check(&vault, &order).await?;
         for warning in target::untouched(&self.vm, &order.disks, self.disk.as_ref()) {
             operation.warn(warning);
         }
