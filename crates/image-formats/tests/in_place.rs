@@ -1,5 +1,7 @@
 //! Image files that are overwritten where they lie.
 
+#![allow(clippy::unwrap_used)] // helpers of tests, which clippy does not know as such
+
 use std::{fs, path::Path, process::Command};
 
 use image::{ByteRange, DiskImage as _};
