@@ -8,9 +8,9 @@ use std::{path::PathBuf, sync::Arc};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use image::{ByteRange, DiskImage, ExtentKind};
-use image_formats::{FileTarget, OverwrittenFile, open_image, open_in_place};
+use image_formats::{FileTarget, OverwrittenFile, Usage, info, open_image, open_in_place};
 use model::{ByteCount, DiskFormat, DiskName, ImageFormat, PointId, Progress};
-use vault::{PointRecord, Vault, VaultImage};
+use vault::{DiskMap, PointRecord, Vault, VaultImage};
 
 use super::RestoredDisk;
 use crate::{Error, ErrorKind, Monitor, Result, error::Context as _};
@@ -68,6 +68,20 @@ struct OpenDisk {
 }
 
 impl InPlaceRestore {
+    /// Finds out what would keep a restore from beginning, and leaves no file open.
+    ///
+    /// # Errors
+    /// As [`InPlaceRestore::open`].
+    pub async fn check(vault: &Vault, order: &InPlaceOrder) -> Result<()> {
+        let point = vault.point(order.point_id).await.context("the recovery point cannot be read")?;
+        for disk in &order.disks {
+            let info = info(&disk.path, disk.format, Usage::AtRest).await;
+            let info = info.context(format!("{} cannot be overwritten", disk.path.display()))?;
+            check_size(disk, info.size_bytes, map_of(&point, disk)?.size_bytes)?;
+        }
+        Ok(())
+    }
+
     /// Opens and locks all files, so that nobody starts the VM until this is run or dropped.
     ///
     /// # Errors
@@ -108,9 +122,7 @@ impl OpenDisk {
         dry_run: bool,
     ) -> Result<Self> {
         let (name, shown) = (&disk.name, disk.path.display());
-        let map = point.map(name).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("the recovery point has no disk {name}"))
-        })?;
+        let map = map_of(point, disk)?;
         let unreadable = || format!("the disk {name} of the recovery point cannot be read");
         let wanted = Arc::new(vault.image(map).await.context(unreadable())?);
         let safe = match safety_point.and_then(|point| point.map(name)) {
@@ -129,14 +141,7 @@ impl OpenDisk {
                 open_in_place(&disk.path, disk.format).await.context(in_use)?;
             (present, Some(target))
         };
-        let (is, was) = (ByteCount(present.size_bytes()), ByteCount(wanted.size_bytes()));
-        if is != was {
-            let context = format!("the disk {name} has {is} now and had {was} at the recovery point");
-            return Err(Error::new(ErrorKind::Unsupported, context).with_guidance(
-                "restore it to a file of its own (holdfast restore disk … --to FILE), or all of it as a new VM \
-                 (holdfast restore vm … --name NAME)",
-            ));
-        }
+        check_size(disk, present.size_bytes(), wanted.size_bytes())?;
         Ok(Self { disk: disk.clone(), wanted, safe, present, target })
     }
 
@@ -218,6 +223,24 @@ impl OpenDisk {
         }
         Ok(written_bytes)
     }
+}
+
+fn map_of<'a>(point: &'a PointRecord, disk: &InPlaceDisk) -> Result<&'a DiskMap> {
+    let name = &disk.name;
+    let absent = || Error::new(ErrorKind::NotFound, format!("the recovery point has no disk {name}"));
+    point.map(name).ok_or_else(absent)
+}
+
+fn check_size(disk: &InPlaceDisk, present_bytes: u64, wanted_bytes: u64) -> Result<()> {
+    if present_bytes == wanted_bytes {
+        return Ok(());
+    }
+    let (name, is, was) = (&disk.name, ByteCount(present_bytes), ByteCount(wanted_bytes));
+    let context = format!("the disk {name} has {is} now and had {was} at the recovery point");
+    Err(Error::new(ErrorKind::Unsupported, context).with_guidance(
+        "restore it to a file of its own (holdfast restore disk … --to FILE), or all of it as a new VM \
+         (holdfast restore vm … --name NAME)",
+    ))
 }
 
 /// Cuts a range where windows end.

@@ -112,9 +112,7 @@ fn check_deletable(point: &FoundPoint, now: Timestamp) -> Result<()> {
 /// Fails while a VM runs from a point.
 fn check_unused(point: &FoundPoint, vms: &[KnownVm]) -> Result<()> {
     let id = point.record.summary.id;
-    let reads = |disk: &DependentDisk| {
-        matches!(disk.source, ImageSource::Point { vault_id, point_id, .. } if (vault_id, point_id) == (point.vault.id, id))
-    };
+    let reads = |disk: &DependentDisk| matches!(disk.source, ImageSource::Point { vault_id, point_id, .. } if (vault_id, point_id) == (point.vault.id, id));
     match vms.iter().find(|vm| vm.dependent_disks.iter().any(reads)) {
         None => Ok(()),
         Some(vm) => {

@@ -158,15 +158,8 @@ async fn check_socket_free(site: &Site, socket: &Path) -> Result<()> {
 
 fn new_vm(site: &Site, name: VmName, origin: Origin, last_seen: Option<VmDefinition>) -> KnownVm {
     let id = VmId::from_random(env::random(&*site.env.entropy));
-    KnownVm {
-        id,
-        name,
-        origin,
-        last_seen,
-        dependent_disks: Vec::new(),
-        created_at: site.env.clock.now(),
-        half_restored: None,
-    }
+    let created_at = site.env.clock.now();
+    KnownVm { id, name, origin, last_seen, dependent_disks: Vec::new(), created_at, half_restored: None }
 }
 
 fn parse_name(text: &str) -> Result<VmName> {

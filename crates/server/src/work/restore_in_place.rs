@@ -11,7 +11,7 @@ mod target;
 
 use std::{path::PathBuf, sync::Arc};
 
-use api::{Code, JobResult, RestoredInPlaceView};
+use api::{Code, JobResult, RestoredInPlaceView, shell_word};
 use catalog::{HalfRestored, Job, KnownVm, Origin};
 use model::{DiskName, JobKind, PointId, PointSelector, ProtectionSettings};
 use protection::{BackupOrder, InPlaceDisk, InPlaceOrder, InPlaceRestore, Monitor, RestoredDisk};
@@ -54,6 +54,7 @@ impl InPlace {
     /// Lines the restore up. The caller holds the admission.
     pub(super) async fn submit(self, site: &Site) -> Result<Job> {
         self.check_means_one_point()?;
+        check_needs_no_other(&self.vm)?;
         if self.start && matches!(self.vm.origin, Origin::External { .. }) {
             return Err(Failure::invalid(format!("somebody else starts the VM {}", self.vm.name))
                 .with_hint("leave --start out"));
@@ -88,6 +89,7 @@ impl InPlace {
         // Its turn may come late: what counts is what the VM is now.
         self.vm = vms::find(site, self.vm.id.as_str()).await?;
         self.check_means_one_point()?;
+        check_needs_no_other(&self.vm)?;
         vms::check_stopped(site, &self.vm).await?;
         let disks = self.disks(&self.vm)?;
         self.check_covers_what_is_open(&disks)?;
@@ -99,6 +101,8 @@ impl InPlace {
             let restored = InPlaceRestore::open(&vault, &order).await?.run(&operation).await?;
             return Ok(JobResult::RestoredInPlace(self.view(restored, None)));
         }
+        // Before the VM is backed up for it.
+        InPlaceRestore::check(&vault, &order).await?;
         for warning in target::untouched(&self.vm, &order.disks, self.disk.as_ref()) {
             operation.warn(warning);
         }
@@ -246,6 +250,19 @@ impl InPlace {
             disks: disks.into_iter().map(disk_view).collect(),
             dry_run: self.dry_run,
             started: false,
+        }
+    }
+}
+
+/// Fails for a VM that runs from a point: its files are not whole, and what is below them is not theirs.
+fn check_needs_no_other(vm: &KnownVm) -> Result<()> {
+    match vm.dependent_disks.first() {
+        None => Ok(()),
+        Some(dependent) => {
+            let detail = format!("the disk {} of the VM {} is not whole yet", dependent.disk, vm.name);
+            let name = shell_word(vm.name.as_str());
+            Err(Failure::conflict(detail)
+                .with_hint(format!("make it whole first: holdfast boot --resume {name}")))
         }
     }
 }

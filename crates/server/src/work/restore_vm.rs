@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use api::{BootRequest, JobResult, RestoreVmRequest, RestoredVmView, shell_word};
 use catalog::{Job, KnownVm};
-use model::{DiskFormat, JobKind, PointSelector, VmId, VmName};
+use model::{DiskFormat, JobKind, PointReference, PointSelector, VmId, VmName};
 use protection::VmRestore;
 
 use super::{
@@ -37,8 +37,15 @@ struct Instant {
 
 /// Lines up the restore of a VM. Its name, its id and its files are taken from now on.
 pub(crate) async fn submit(site: &Site, request: RestoreVmRequest) -> Result<Job> {
+    let (reference, point, name) = asked_for(site, &request).await?;
+    if request.replace
+        && let Some(vm) = site.catalog.vm(name.as_str()).await?
+    {
+        return in_place(site, vm, point, reference.point, &request).await;
+    }
+    super::check_in_place_only(request.no_safety_point, request.dry_run)?;
     let wishes = Wishes { start: request.start, isolated: false, instant: None };
-    line_up(site, request, wishes).await
+    line_up(site, point, name, request, wishes).await
 }
 
 /// Lines up a VM that runs from its point at once.
@@ -57,10 +64,12 @@ pub(crate) async fn boot(site: &Site, request: BootRequest) -> Result<Job> {
         keep_identity: request.keep_identity,
         ..RestoreVmRequest::default()
     };
-    line_up(site, request, wishes).await
+    let (_, point, name) = asked_for(site, &request).await?;
+    line_up(site, point, name, request, wishes).await
 }
 
-async fn line_up(site: &Site, request: RestoreVmRequest, wishes: Wishes) -> Result<Job> {
+/// The point that a request names, and the name of the VM that it becomes.
+async fn asked_for(site: &Site, request: &RestoreVmRequest) -> Result<(PointReference, FoundPoint, VmName)> {
     let reference = points::parse(&request.reference)?;
     if reference.disk.is_some() {
         return Err(Failure::invalid(format!("{reference} is a disk")).with_hint(format!(
@@ -69,16 +78,20 @@ async fn line_up(site: &Site, request: RestoreVmRequest, wishes: Wishes) -> Resu
         )));
     }
     let point = points::resolve(site, &reference, request.from_copy.as_deref()).await?;
-    let name: VmName = match &request.name {
+    let name = match &request.name {
         Some(name) => name.parse().map_err(|error| Failure::invalid(format!("the VM's name: {error}")))?,
         None => point.record.summary.vm_name.clone(),
     };
-    if request.replace
-        && let Some(vm) = site.catalog.vm(name.as_str()).await?
-    {
-        return in_place(site, vm, point, reference.point, &request).await;
-    }
-    super::check_in_place_only(request.no_safety_point, request.dry_run)?;
+    Ok((reference, point, name))
+}
+
+async fn line_up(
+    site: &Site,
+    point: FoundPoint,
+    name: VmName,
+    request: RestoreVmRequest,
+    wishes: Wishes,
+) -> Result<Job> {
     let vm_id = VmId::from_random(env::random(&*site.env.entropy));
     let (own_directory, directory) = match &request.directory {
         Some(directory) => (None, absolute(directory)?),

@@ -156,6 +156,7 @@ async fn a_disk_of_another_size_is_left_alone() {
     assert!(refused.hint.unwrap().contains("--to FILE"));
     assert!(holds(&disk(&site, "root"), &grown) && holds(&disk(&site, "data"), &changed(pattern(2))));
     assert_eq!(site.client.vm("own").await.unwrap().half_restored, None);
+    assert_eq!(site.client.points(Some("own"), false).await.unwrap().len(), 1, "no safety point for nothing");
 }
 
 #[tokio::test]
