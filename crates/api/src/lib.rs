@@ -19,10 +19,11 @@ pub use types::{
     CostView, CreateVault, CreatedVault, DamageView, DeletePoints, DiskView, ExportRequest, ExportedView,
     FileKind, FileView, FindingView, HeldView, HoldPoints, HurtDiskView, HurtPointView, HurtView,
     ImageExtentView, ImageExtentsView, JobResult, JobView, KeySlotView, MakeRecoveryKit, NewKeyWith,
-    PointDiskView, PointView, ProbeStore, ProbeView, ProgressView, ProtectRequest, ProtectionView,
-    RecoveryKitView, RepairRequest, RepairView, RestoreDiskRequest, RestoreVmRequest, RestoredDiskView,
-    RestoredVmView, SettingsView, SiteView, StopVm, SyncView, UnlockVolumes, UnlockWith, VaultView,
-    VerifyRequest, VerifyView, VmOriginView, VmView, VolumeStateView, VolumeView,
+    ObjectLockState, ObjectLockView, PointDiskView, PointView, ProbeStore, ProbeView, ProgressView,
+    ProtectRequest, ProtectionView, RecoveryKitView, RepairRequest, RepairView, RestoreDiskRequest,
+    RestoreVmRequest, RestoredDiskView, RestoredVmView, RetentionMode, SettingsView, SiteView, StopVm,
+    SyncView, UnlockVolumes, UnlockWith, VaultView, VerifyRequest, VerifyView, VmOriginView, VmView,
+    VolumeStateView, VolumeView,
 };
 
 /// The media type of problem documents, by RFC 9457 §3.

@@ -17,6 +17,7 @@ use crate::{
     failure::{Failure, Result},
     files::FileMachines,
     jobs::Jobs,
+    object_locks::ObjectLocks,
     startup,
     vaults::Vaults,
 };
@@ -70,6 +71,7 @@ pub struct Site {
     pub(crate) vaults: Arc<Vaults>,
     pub(crate) jobs: Arc<Jobs>,
     pub(crate) syncs: Arc<Syncs>,
+    pub(crate) object_locks: Arc<ObjectLocks>,
     /// What reads files inside images.
     pub(crate) files: Arc<FileMachines>,
     /// Held while a VM becomes known, so that a check of its name and disks stays true.
@@ -131,6 +133,7 @@ impl Site {
             vaults: Arc::new(vaults),
             jobs,
             syncs: Arc::default(),
+            object_locks: Arc::default(),
             files: Arc::new(FileMachines::new(files)),
             admission: Arc::default(),
             stopping: CancellationToken::new(),

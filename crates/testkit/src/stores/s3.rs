@@ -76,6 +76,16 @@ impl S3Server {
         Ok(entries.filter_map(|entry| field(&entry, "Key").zip(field(&entry, "VersionId"))).collect())
     }
 
+    /// Puts a delete marker over an object, as who deletes it does.
+    ///
+    /// # Errors
+    /// When the server does not.
+    pub async fn delete(&self, bucket: &str, key: &str) -> Result<()> {
+        let answer = self.exchange("DELETE", &format!("{bucket}/{key}"), "Accept: */*").await?;
+        ensure!(answer.starts_with("HTTP/1.1 204"), "the deletion of {key} is answered with {answer}");
+        Ok(())
+    }
+
     /// Deletes a version for good, with all that the server's credentials can do but to lift governance. Returns whether it
     /// is gone.
     ///

@@ -107,6 +107,25 @@ impl Versions {
         Ok(false)
     }
 
+    /// Whether a rule of the bucket deletes versions that were deleted or written over, after a while.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] without the permission `s3:GetLifecycleConfiguration`.
+    pub(crate) async fn expire(&self) -> Result<bool> {
+        let request = Request { method: "GET", query: &[("lifecycle", "")], ..Request::default() };
+        let answer = self.requests.send(&request, ANSWER_BYTES_MAX).await?;
+        match (answer.status, answer.code().as_deref()) {
+            (200, _) => Ok(elements(&answer.text(), "Rule").any(|rule| {
+                element(rule, "Status") == Some("Enabled") && rule.contains("<NoncurrentVersionExpiration>")
+            })),
+            (404, Some("NoSuchLifecycleConfiguration")) => Ok(false),
+            _ => {
+                let context = "the lifecycle rules of the bucket cannot be read".to_owned();
+                Err(answer.into_error(context, "s3:GetLifecycleConfiguration"))
+            }
+        }
+    }
+
     async fn remove(&self, version: &Version) -> Result<()> {
         let path = super::path_in(&self.prefix, &version.name);
         let query = &[("versionId", version.id.as_str())];

@@ -88,3 +88,6 @@ pub(crate) fn may_purge(point: &PointState, certain: Option<Timestamp>) -> Rule 
         Some(_) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

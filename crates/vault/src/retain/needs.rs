@@ -28,7 +28,7 @@ pub(super) struct Needs {
 
 impl Needs {
     /// Looks at all points, those first that are needed for the longest: what one of them marks is needed as long as it is.
-    /// Damage is no reason to stop: what can be held is held.
+    /// Damage is no reason to stop: what can be retained is.
     pub(super) async fn survey(shared: &Arc<Shared>, state: &State, now: Timestamp) -> Result<Self> {
         let mut needs = Self::of_points(state, now);
         let all: BTreeSet<PointId> = state.body.points.keys().copied().collect();
@@ -49,7 +49,7 @@ impl Needs {
         Ok(needs)
     }
 
-    /// Without reading any map: what earlier runs held, as long as they did, and what was committed since the survey, for as
+    /// Without reading any map: what earlier runs retained, as long as they did, and what was committed since the survey, for as
     /// long as a point that is committed now.
     pub(super) fn of_new(shared: &Shared, state: &State, now: Timestamp, known: &Retentions) -> Self {
         let mut needs = Self::of_points(state, now);

@@ -7,7 +7,7 @@ use std::{
 
 use model::{Immutability, Timestamp, VaultSettings};
 
-use super::{MARGIN_DAYS, Retained};
+use super::{MARGIN_DAYS, Retained, needs::Needs};
 use crate::{
     Digest, Error, Result, Retention, RetentionMode, Sequence,
     codec::{Magic, Reader, preamble},
@@ -45,7 +45,7 @@ pub(super) struct Known {
     pub(super) written_at: Timestamp,
     /// The mode that was asked for; the store may have left it in another.
     pub(super) asked: RetentionMode,
-    pub(super) held: Retention,
+    pub(super) retention: Retention,
 }
 
 /// When all points were looked at last, and what the vault was then.
@@ -67,30 +67,44 @@ pub struct Retentions {
 }
 
 impl Retentions {
-    /// Whether an object that was written then is held in this mode, until this moment or longer.
-    pub(super) fn holds(&self, name: &Name, written_at: Timestamp, wanted: Retention) -> bool {
+    /// Whether an object that was written then has this retention, or a longer one.
+    pub(super) fn has(&self, name: &Name, written_at: Timestamp, wanted: Retention) -> bool {
         self.objects.get(name).is_some_and(|known| {
-            known.written_at == written_at && known.asked == wanted.mode && known.held.until >= wanted.until
+            known.written_at == written_at
+                && known.asked == wanted.mode
+                && known.retention.until >= wanted.until
         })
     }
 
-    /// What was held, and until when it was needed then.
+    /// What was retained, and until when it was needed then.
     pub(super) fn needed(&self) -> impl Iterator<Item = (&Name, Timestamp)> {
-        let until = |known: &Known| known.held.until.minus_days(MARGIN_DAYS);
+        let until = |known: &Known| known.retention.until.minus_days(MARGIN_DAYS);
         self.objects.iter().map(move |(name, known)| (name, until(known)))
     }
 
-    /// Forgets what is not needed any more, or not there.
-    pub(super) fn forget_all_but(&mut self, needed: &BTreeSet<Name>) {
-        self.objects.retain(|name, _| needed.contains(name));
+    /// Forgets packs, index segments and points that are not needed any more.
+    pub(super) fn forget_all_but(&mut self, needs: &Needs) {
+        self.objects.retain(|name, _| match name {
+            Name::Object(ObjectKind::KeySlot, _) | Name::Named(_) => true,
+            Name::Object(kind, digest) => needs.of_kind(*kind).contains_key(digest),
+        });
     }
 
-    /// Adds to a report how weakly and until when the store holds what is known.
+    /// Forgets what of the rest is not there any more.
+    pub(super) fn forget_others(&mut self, listed: &BTreeSet<&Name>) {
+        self.objects.retain(|name, _| match name {
+            Name::Object(ObjectKind::KeySlot, _) | Name::Named(_) => listed.contains(name),
+            Name::Object(..) => true,
+        });
+    }
+
+    /// Adds to a report how weakly and until when what is known is retained.
     pub(super) fn sum_up(&self, report: &mut Retained, now: Timestamp) {
-        for held in self.objects.values().map(|known| known.held).filter(|held| held.until > now) {
-            report.mode = report.mode.min(held.mode);
-            report.first_until = Some(report.first_until.map_or(held.until, |first| first.min(held.until)));
-            report.last_until = report.last_until.max(Some(held.until));
+        let retentions = self.objects.values().map(|known| known.retention);
+        for Retention { mode, until } in retentions.filter(|retention| retention.until > now) {
+            report.mode = report.mode.min(mode);
+            report.first_until = Some(report.first_until.map_or(until, |first| first.min(until)));
+            report.last_until = report.last_until.max(Some(until));
         }
     }
 
@@ -116,8 +130,8 @@ impl Retentions {
         for (name, known) in &self.objects {
             encode_name(name, &mut bytes);
             bytes.extend(known.written_at.as_microseconds().to_le_bytes());
-            bytes.extend([mode_byte(known.asked), mode_byte(known.held.mode)]);
-            bytes.extend(known.held.until.as_microseconds().to_le_bytes());
+            bytes.extend([mode_byte(known.asked), mode_byte(known.retention.mode)]);
+            bytes.extend(known.retention.until.as_microseconds().to_le_bytes());
         }
         let checksum = Digest::of(&bytes);
         bytes.extend(checksum.0);
@@ -157,8 +171,8 @@ pub(crate) fn decode_content(content: &[u8]) -> Result<Retentions> {
         let name = decode_name(&mut reader)?;
         let written_at = time(&mut reader)?;
         let asked = decode_mode(&mut reader)?;
-        let held = Retention { mode: decode_mode(&mut reader)?, until: time(&mut reader)? };
-        objects.insert(name, Known { written_at, asked, held });
+        let retention = Retention { mode: decode_mode(&mut reader)?, until: time(&mut reader)? };
+        objects.insert(name, Known { written_at, asked, retention });
     }
     reader.finish()?;
     Ok(Retentions { surveyed, segments, objects })
@@ -189,7 +203,7 @@ fn encode_name(name: &Name, bytes: &mut Vec<u8>) {
         }
         Name::Named(name) => {
             bytes.push(KINDS.len() as u8);
-            // The longest is a mark of a copy, of 88 letters; what is longer is not ours, and is held by its start.
+            // The longest is a mark of a copy, of 88 letters; what is longer is not ours, and only its start is kept.
             let name = name.get(..name.len().min(u8::MAX.into())).unwrap_or_default();
             bytes.push(name.len() as u8);
             bytes.extend(name.as_bytes());
@@ -227,4 +241,33 @@ fn decode_mode(reader: &mut Reader<'_>) -> Result<RetentionMode> {
 
 fn time(reader: &mut Reader<'_>) -> Result<Timestamp> {
     Ok(Timestamp::from_microseconds(i64::from_le_bytes(reader.array()?)))
+}
+
+#[cfg(test)]
+impl Retentions {
+    /// One of everything.
+    pub(crate) fn example() -> Self {
+        let at = |second: i64| Timestamp::from_microseconds(second * 1_000_000);
+        let known = |mode, second| Known {
+            written_at: at(second),
+            asked: RetentionMode::Compliance,
+            retention: Retention { mode, until: at(second + 86_400) },
+        };
+        let pack = Name::Object(ObjectKind::Pack, Digest([2; 32]));
+        let entry = Name::Named(Sequence(7).entry_name());
+        let settings = VaultSettings {
+            soft_delete_days: 14,
+            immutability: Immutability::Locked,
+            min_retention_days: 30,
+        };
+        Self {
+            surveyed: Some(Surveyed { at: at(5), settings, collected: Sequence(3) }),
+            segments: [Digest([1; 32])].into(),
+            objects: [
+                (pack, known(RetentionMode::Governance, 1)),
+                (entry, known(RetentionMode::Compliance, 2)),
+            ]
+            .into(),
+        }
+    }
 }

@@ -4,7 +4,7 @@ use env::{Clock, SystemClock};
 use model::Timestamp;
 use object_store::ObjectStoreExt;
 use testkit::stores::S3Server;
-use vault::{ErrorKind, ObjectLock, Retention, RetentionMode, StoreLocation, Verdict};
+use vault::{ErrorKind, ObjectLock, ProbeReport, Retention, RetentionMode, StoreLocation, Verdict};
 
 const HOUR_US: i64 = 3_600_000_000;
 
@@ -49,10 +49,15 @@ async fn a_retention_is_extended() {
 #[tokio::test]
 async fn a_probe_says_whether_the_bucket_locks_what_is_in_it() {
     let server = S3Server::start().await.unwrap();
-    for (name, locks, word) in [("open", false, "no Object Lock"), ("locked", true, "no rule")] {
-        let report = vault::probe(&bucket(&server, name, locks).await, &env::Env::system()).await.unwrap();
-        let check = report.checks.iter().find(|check| check.name == "object lock").unwrap();
-        assert!(matches!(&check.verdict, Verdict::Noted(told) if told.contains(word)), "{report:#?}");
-        assert!(report.is_fit());
-    }
+    let open = vault::probe(&bucket(&server, "open", false).await, &env::Env::system()).await.unwrap();
+    let locked = vault::probe(&bucket(&server, "locked", true).await, &env::Env::system()).await.unwrap();
+    let verdict = |report: &ProbeReport, name: &str| {
+        report.checks.iter().find(|check| check.name == name).map(|check| check.verdict.clone())
+    };
+    let is_noted = |verdict: Option<Verdict>, word: &str| matches!(verdict, Some(Verdict::Noted(told)) if told.contains(word));
+    assert!(is_noted(verdict(&open, "object lock"), "no Object Lock"), "{open:#?}");
+    assert_eq!(verdict(&open, "noncurrent versions"), None);
+    assert_eq!(verdict(&locked, "object lock"), Some(Verdict::Passed));
+    assert!(is_noted(verdict(&locked, "noncurrent versions"), "NoncurrentVersionExpiration"), "{locked:#?}");
+    assert!(open.is_fit() && locked.is_fit());
 }

@@ -1,6 +1,6 @@
 //! Immutable vaults that their store holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use env::{Clock, Env, SystemClock};
 use futures::TryStreamExt;
@@ -9,8 +9,8 @@ use model::{Immutability, PointId, Timestamp, VaultSettings};
 use object_store::ObjectStoreExt;
 use testkit::stores::S3Server;
 use vault::{
-    Cure, ErrorKind, Monitor, NewKey, NewSlot, ObjectLock, RepairOptions, RepairReport, Retained, Retention,
-    RetentionMode, Retentions, StoreLocation, Unlock, Vault,
+    CollectOptions, Cure, ErrorKind, Monitor, NewKey, NewSlot, ObjectLock, RepairOptions, RepairReport,
+    Retained, Retention, RetentionMode, Retentions, StoreLocation, Unlock, Vault,
 };
 
 use super::{
@@ -244,6 +244,40 @@ async fn the_end_of_a_log_that_was_deleted_comes_back() {
     assert_eq!((report.finding_count, report.healed_count), (2, 2), "{report:?}");
     assert_whole(&open(&location, 6).await, &disks).await;
     assert_eq!(repair(&vault, false).await, RepairReport::default());
+}
+
+#[tokio::test]
+async fn of_a_trimmed_log_only_what_it_needs_comes_back() {
+    let server = S3Server::start().await.unwrap();
+    let location = bucket(&server, "locked", true).await;
+    let vault = create(&location).await;
+    let disks = [noise(1, MIB)];
+    back_up(&vault, 1, image(&disks[0])).await;
+    promise(&vault, Immutability::Enabled, 14, 30).await;
+    let points = [PointId::from_random([1; 10])];
+    // Each of these collections writes a state; the second deletes the entries before the first one's.
+    for _ in 0..2 {
+        for _ in 0..34 {
+            vault.hold_points(&points, "to fill the log").await.unwrap();
+            vault.release_points(&points).await.unwrap();
+        }
+        vault.collect(&CollectOptions::default(), &Monitor::default()).await.unwrap();
+    }
+    let before: BTreeSet<String> = retentions(&location).await.into_keys().collect();
+    assert!(!before.contains("log/0000000000000001"), "{before:?}");
+    assert_eq!(before.iter().filter(|name| name.starts_with("states/")).count(), 2);
+    retain(&vault, &mut Retentions::default()).await.unwrap();
+    let (store, prefix) = location.object_store().await.unwrap();
+    let listed: Vec<_> = store.list(Some(&prefix)).try_collect().await.unwrap();
+    for meta in listed {
+        store.delete(&meta.location).await.unwrap();
+    }
+    let unlock: Unlock = vault.kept_key().into();
+    let reopened = Vault::open_with_copies(&location, &[], &unlock, Env::seeded(3)).await.unwrap();
+    let report = repair(&reopened, false).await;
+    assert_eq!(report.finding_count, report.healed_count, "{report:?}");
+    assert_eq!(retentions(&location).await.into_keys().collect::<BTreeSet<_>>(), before);
+    assert_whole(&open(&location, 4).await, &disks).await;
 }
 
 #[tokio::test]
