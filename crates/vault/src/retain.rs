@@ -14,7 +14,7 @@ use futures::{StreamExt, stream};
 use model::{Immutability, Timestamp};
 
 use crate::{
-    ErrorKind, Monitor, ObjectLock, Result, Retention, RetentionMode, StoreLocation, Vault,
+    ErrorKind, Monitor, ObjectLock, Result, Retention, RetentionMode, Sequence, StoreLocation, Vault,
     store::{ObjectKind, Store},
 };
 use needs::Needs;
@@ -103,7 +103,7 @@ impl Vault {
         };
         let missing = fresh.unreadable.len() as u64;
         let report = Retained { mode, first_until: None, last_until: None, extended: 0, missing };
-        let mut run = Run { store, lock, mode, known, report };
+        let mut run = Run { store, lock, mode, last: fresh.state.sequence, known, report };
         run.retain_all(&needs).await?;
         let mut report = run.report;
         if is_due {
@@ -137,6 +137,8 @@ struct Run<'a> {
     store: &'a Store,
     lock: ObjectLock,
     mode: RetentionMode,
+    /// The last entry of the log.
+    last: Sequence,
     known: &'a mut Retentions,
     report: Retained,
 }
@@ -165,7 +167,8 @@ impl Run<'_> {
             let listed = self.store.list_named_dated(folder).await?;
             found.extend(listed.into_iter().map(|(name, at)| (Name::Named(name), at)));
         }
-        self.known.forget_others(&found.iter().map(|(name, _)| name).collect());
+        let listed = found.iter().map(|(name, _)| name).collect();
+        self.report.missing += self.known.forget_others(&listed, self.last);
         self.extend(found.into_iter().map(|(name, written_at)| (name, written_at, until))).await.map(drop)
     }
 

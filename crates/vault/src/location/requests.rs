@@ -177,6 +177,8 @@ impl Answer {
         match self.status {
             404 => Error::new(ErrorKind::NotFound, context),
             401 | 403 => Error::new(ErrorKind::Denied, context).with_guidance(format!("allow {permissions}")),
+            // What a server does not know, it does not know later either.
+            501 => Error::invalid(context),
             500.. => Error::new(ErrorKind::Unreachable, context),
             _ => Error::invalid(context),
         }

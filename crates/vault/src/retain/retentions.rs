@@ -11,6 +11,7 @@ use super::{MARGIN_DAYS, Retained, needs::Needs};
 use crate::{
     Digest, Error, Result, Retention, RetentionMode, Sequence,
     codec::{Magic, Reader, preamble},
+    log::ENTRIES,
     store::ObjectKind,
 };
 
@@ -90,12 +91,23 @@ impl Retentions {
         });
     }
 
-    /// Forgets what of the rest is not there any more.
-    pub(super) fn forget_others(&mut self, listed: &BTreeSet<&Name>) {
+    /// Forgets what of the rest is not there any more, but for entries after the last one of the log. Those were there, so
+    /// somebody has deleted them: returns how many.
+    pub(super) fn forget_others(&mut self, listed: &BTreeSet<&Name>, last: Sequence) -> u64 {
+        let is_cut_off = |name: &Name| match name {
+            Name::Named(name) => name
+                .strip_prefix(ENTRIES)
+                .and_then(|rest| Sequence::of_name(rest.strip_prefix('/')?))
+                .is_some_and(|sequence| sequence > last),
+            Name::Object(..) => false,
+        };
         self.objects.retain(|name, _| match name {
-            Name::Object(ObjectKind::KeySlot, _) | Name::Named(_) => listed.contains(name),
+            Name::Object(ObjectKind::KeySlot, _) | Name::Named(_) => {
+                listed.contains(name) || is_cut_off(name)
+            }
             Name::Object(..) => true,
         });
+        self.objects.keys().filter(|name| is_cut_off(name)).count() as u64
     }
 
     /// Adds to a report how weakly and until when what is known is retained.

@@ -230,16 +230,22 @@ async fn the_end_of_a_log_that_was_deleted_comes_back() {
     let server = S3Server::start().await.unwrap();
     let location = bucket(&server, "locked", true).await;
     let vault = create(&location).await;
+    promise(&vault, Immutability::Enabled, 14, 30).await;
     let disks = [noise(1, MIB), noise(2, MIB), noise(3, MIB)];
     for (number, disk) in disks.iter().enumerate() {
         back_up(&vault, number as u8 + 1, image(disk)).await;
     }
+    let mut known = Retentions::default();
+    retain(&vault, &mut known).await.unwrap();
     let (store, prefix) = location.object_store().await.unwrap();
-    for number in [3, 4] {
+    for number in [4, 5] {
         store.delete(&prefix.clone().join("log").join(format!("{number:016}"))).await.unwrap();
     }
     let vault = open(&location, 5).await;
     assert_eq!(vault.points().await.unwrap().points.len(), 1, "nobody can tell by the log alone");
+    for _ in 0..2 {
+        assert_eq!(retain(&vault, &mut known).await.unwrap().missing, 2, "but by what was there before");
+    }
     let report = repair(&vault, false).await;
     assert_eq!((report.finding_count, report.healed_count), (2, 2), "{report:?}");
     assert_whole(&open(&location, 6).await, &disks).await;
