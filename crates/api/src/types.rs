@@ -23,7 +23,10 @@ pub use image::{ExportRequest, ExportedView, ImageExtentView, ImageExtentsView};
 pub use job::{JobResult, JobView, ProgressView};
 pub use key::{AddKey, AddedKey, KeySlotView, MakeRecoveryKit, NewKeyWith, RecoveryKitView};
 pub use point::{ChangeSourceView, CostView, PointDiskView, PointView};
-pub use restore::{RestoreDiskRequest, RestoreVmRequest, RestoredDiskView, RestoredVmView};
+pub use restore::{
+    BootRequest, HydrateRequest, HydratedView, RestoreDiskRequest, RestoreVmRequest, RestoredDiskView,
+    RestoredVmView,
+};
 pub use site::{CheckStatus, CheckView, SiteView};
 pub use upkeep::{
     CollectRequest, CollectView, FindingView, HeldView, HurtView, ProbeStore, ProbeView, RepairRequest,
@@ -34,5 +37,6 @@ pub use vault::{
     VerifyView,
 };
 pub use vm::{
-    AddVm, AgentView, BackupRequest, DiskView, ProtectRequest, ProtectionView, StopVm, VmOriginView, VmView,
+    AddVm, AgentView, BackupRequest, DependentDiskView, DiskView, ProtectRequest, ProtectionView, StopVm,
+    VmOriginView, VmView,
 };

@@ -4,6 +4,7 @@
 //! one of them restores without a catalog. Each method is one statement, durable when it returns.
 
 mod copy;
+mod dependent_disk;
 mod error;
 mod job;
 mod pack_check;
@@ -14,6 +15,7 @@ mod vault;
 mod vm;
 
 pub use copy::{CopyFailure, KnownCopy};
+pub use dependent_disk::{DependentDisk, ImageSource};
 pub use error::{Error, ErrorKind, Result};
 pub use job::Job;
 pub use pack_check::PackCheck;

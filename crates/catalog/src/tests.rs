@@ -29,6 +29,7 @@ fn vm(env: &Env, name: &str) -> KnownVm {
         name: name.parse().unwrap(),
         origin: Origin::Managed { definition: definition(name) },
         last_seen: None,
+        dependent_disks: Vec::new(),
         created_at: env.clock.now(),
     }
 }

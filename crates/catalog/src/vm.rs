@@ -6,7 +6,7 @@ use model::{Timestamp, VmDefinition, VmId, VmName};
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 
-use crate::{Catalog, Error, Result, row};
+use crate::{Catalog, DependentDisk, Error, Result, row};
 
 /// A VM that the site knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct KnownVm {
     pub origin: Origin,
     /// What the last inspection of it found.
     pub last_seen: Option<VmDefinition>,
+    /// Its disks that read from images somewhere else.
+    pub dependent_disks: Vec<DependentDisk>,
     /// Since when it is known.
     pub created_at: Timestamp,
 }
@@ -50,12 +52,13 @@ impl Catalog {
     /// [`crate::ErrorKind::Exists`] when another VM has its name or id.
     pub async fn add_vm(&self, vm: &KnownVm) -> Result<()> {
         let query = sqlx::query(
-            "INSERT INTO vms (id, name, origin, last_seen, created_at) VALUES ($1, $2, $3, $4, $5)",
+            "INSERT INTO vms (id, name, origin, last_seen, dependent_disks, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
         )
         .bind(vm.id.to_string())
         .bind(vm.name.to_string())
         .bind(row::json_column(&vm.origin)?)
         .bind(vm.last_seen.as_ref().map(row::json_column).transpose()?)
+        .bind(row::json_column(&vm.dependent_disks)?)
         .bind(vm.created_at.as_microseconds());
         self.execute(&format!("adding the VM {}", vm.name), query).await.map(|_| ())
     }
@@ -103,6 +106,7 @@ fn read(row: &AnyRow) -> Result<KnownVm> {
         name: row::parsed(row, "name")?,
         origin: row::json(row, "origin")?,
         last_seen: row::optional_json(row, "last_seen")?,
+        dependent_disks: row::json(row, "dependent_disks")?,
         created_at: row::time(row, "created_at")?,
     })
 }

@@ -9,6 +9,7 @@ use model::{ByteCount, ParseByteCountError};
 use crate::{
     commands::{
         backup::Backup,
+        boot::Boot,
         completion::Completion,
         files::FilesCommand,
         image::{Diff, Export},
@@ -146,6 +147,7 @@ pub enum ClientCommand {
     /// Recovery points: the moments of VMs that can be restored; deleted, brought back, held.
     #[command(subcommand)]
     Point(PointCommand),
+    Boot(Box<Boot>),
     /// Restores a VM, or one disk of it, from a recovery point. Where no server is left, see holdfast rescue.
     #[command(subcommand)]
     Restore(RestoreCommand),

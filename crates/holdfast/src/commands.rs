@@ -2,6 +2,7 @@
 //! `serve` alone is the server.
 
 pub mod backup;
+pub mod boot;
 pub mod completion;
 pub mod files;
 pub mod image;
@@ -57,6 +58,7 @@ async fn ask_the_server(command: ClientCommand, context: &Context) -> Result<(),
         ClientCommand::Unprotect(unprotect) => unprotect.run(context).await,
         ClientCommand::Backup(backup) => backup.run(context).await,
         ClientCommand::Point(command) => command.run(context).await,
+        ClientCommand::Boot(boot) => boot.run(context).await,
         ClientCommand::Restore(command) => command.run(context).await,
         ClientCommand::Export(export) => export.run(context).await,
         ClientCommand::Diff(diff) => diff.run(context).await,

@@ -118,7 +118,14 @@ fn conclude(context: &Context, job: &JobView) -> Result<(), Failure> {
     }
     match &job.result {
         Some(JobResult::Point(point)) => context.output.one(&**point)?,
-        Some(JobResult::RestoredVm(vm)) => context.output.one(vm)?,
+        Some(JobResult::RestoredVm(vm)) => {
+            context.output.one(vm)?;
+            if let Some(job) = vm.hydration_job {
+                let watch = context.command(&format!("job watch {job}"));
+                context.note(&format!("its disks become whole meanwhile; watch it: {watch}"));
+            }
+        }
+        Some(JobResult::Hydrated(hydrated)) => context.output.one(hydrated)?,
         Some(JobResult::RestoredDisk(disk)) => context.output.one(disk)?,
         Some(JobResult::Exported(exported)) => context.output.one(exported)?,
         Some(JobResult::Verified(verified)) => context.output.one(verified)?,

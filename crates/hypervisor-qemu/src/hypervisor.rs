@@ -3,10 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use hypervisor::{Capture, CaptureRequest, Hypervisor, Inspection, Result, VmAccess};
+use hypervisor::{
+    Capture, CaptureRequest, Hydration, HydrationListener, Hypervisor, Inspection, Result, VmAccess,
+};
 use model::CaptureId;
 
-use crate::{capture, config::QemuConfig, inspect, launch, monitor::Monitors, power};
+use crate::{capture, config::QemuConfig, hydrate, inspect, launch, monitor::Monitors, power};
 
 /// QEMU on this host.
 pub struct QemuHypervisor {
@@ -55,5 +57,18 @@ impl Hypervisor for QemuHypervisor {
 
     async fn stop(&self, vm: &VmAccess, force: bool) -> Result<()> {
         power::stop(&self.config, &self.monitors, vm, force).await
+    }
+
+    async fn hydrate(
+        &self,
+        vm: &VmAccess,
+        hydration: &Hydration,
+        listener: &HydrationListener,
+    ) -> Result<()> {
+        hydrate::hydrate(&self.config, &self.monitors, vm, hydration, listener).await
+    }
+
+    async fn stop_hydration(&self, vm: &VmAccess) -> Result<()> {
+        hydrate::stop(&self.config, &self.monitors, vm).await
     }
 }

@@ -5,6 +5,7 @@ mod capture;
 mod config;
 pub mod guard;
 pub mod host;
+mod hydrate;
 mod hypervisor;
 mod inspect;
 mod launch;

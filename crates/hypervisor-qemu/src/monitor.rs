@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, PoisonError, Weak, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -31,6 +31,8 @@ pub(crate) struct Monitor {
     qmp: Qmp,
     capabilities: Arc<OnceCell<Capabilities>>,
     turn: tokio::sync::Mutex<()>,
+    /// Captures for whose sake no disk is hydrated now.
+    hydration_pauses: AtomicUsize,
 }
 
 impl Monitor {
@@ -48,7 +50,13 @@ impl Monitor {
         }
         let same_process = qmp.process_id().is_some() && qmp.process_id() == last.process_id;
         let capabilities = if same_process { last.capabilities.clone() } else { Arc::default() };
-        Ok(Self { vm: vm.clone(), qmp, capabilities, turn: tokio::sync::Mutex::default() })
+        Ok(Self {
+            vm: vm.clone(),
+            qmp,
+            capabilities,
+            turn: tokio::sync::Mutex::default(),
+            hydration_pauses: AtomicUsize::new(0),
+        })
     }
 
     /// The connection itself.
@@ -60,6 +68,11 @@ impl Monitor {
     /// behind that goes on.
     pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.turn.lock().await
+    }
+
+    /// Captures for whose sake no disk is hydrated now.
+    pub(crate) fn hydration_pauses(&self) -> &AtomicUsize {
+        &self.hydration_pauses
     }
 
     /// QEMU's version.

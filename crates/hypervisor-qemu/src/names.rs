@@ -32,6 +32,11 @@ pub(crate) fn job(index: usize) -> String {
     format!("{PREFIX}job-{index}")
 }
 
+/// The job that copies into a disk what lies below it.
+pub(crate) fn stream(index: usize) -> String {
+    format!("{PREFIX}stream-{index}")
+}
+
 /// The job that formats a scratch file.
 pub(crate) fn creation(index: usize) -> String {
     format!("{PREFIX}creation-{index}")
@@ -53,6 +58,11 @@ pub(crate) fn capture_of_bitmap(name: &str) -> Option<CaptureId> {
 fn digest(text: &str) -> u64 {
     text.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Whether a node, an export or a job belongs to a capture: the copying into a disk goes on whatever becomes of captures.
+pub(crate) fn is_of_capture(name: &str) -> bool {
+    name.starts_with(PREFIX) && !is(stream, name)
 }
 
 /// Whether a node is the kind of ours that `name` makes.

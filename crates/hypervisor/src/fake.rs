@@ -17,7 +17,8 @@ use model::{
 
 use crate::{
     AgentState, Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, DiskChanges,
-    DiskInspection, Error, ErrorKind, Hypervisor, Inspection, Power, Result, Tracking, VmAccess,
+    DiskInspection, Error, ErrorKind, Hydration, HydrationListener, Hypervisor, Inspection, Power, Result,
+    Tracking, VmAccess,
 };
 
 /// A VM in memory.
@@ -186,6 +187,19 @@ impl Hypervisor for FakeHypervisor {
             vm.power = Power::Stopped;
             Ok(())
         })
+    }
+
+    async fn hydrate(&self, vm: &VmAccess, _: &Hydration, listener: &HydrationListener) -> Result<()> {
+        self.with(vm, |vm| match vm.power {
+            Power::Stopped => Err(Error::new(ErrorKind::Gone, "the fake VM does not run")),
+            _ => Ok(()),
+        })?;
+        listener(1, 1);
+        Ok(())
+    }
+
+    async fn stop_hydration(&self, vm: &VmAccess) -> Result<()> {
+        self.with(vm, |_| Ok(()))
     }
 }
 

@@ -5,6 +5,7 @@
 mod capture;
 mod error;
 mod fake;
+mod hydration;
 mod inspection;
 
 use async_trait::async_trait;
@@ -16,6 +17,7 @@ pub use capture::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use fake::{FakeDisk, FakeHypervisor, FakeVm};
+pub use hydration::{Hydration, HydrationListener};
 pub use inspection::{AgentState, DiskInspection, Inspection, Power, Tracking};
 
 use std::path::PathBuf;
@@ -92,4 +94,17 @@ pub trait Hypervisor: Send + Sync {
 
     /// Stops a VM: asks the guest to shut down and waits, or with `force` ends it as a power cut would.
     async fn stop(&self, vm: &VmAccess, force: bool) -> Result<()>;
+
+    /// Copies what a disk still reads from an image below it into the disk's own file while the guest runs, until nothing
+    /// of the disk depends on that image. Joins work that was begun before; goes on in the hypervisor when the future is
+    /// dropped. A guest that stands still for want of space goes on first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Gone`] when the VM does not run or ends meanwhile, [`ErrorKind::NoSpace`] when the disk's file cannot
+    /// grow, [`ErrorKind::Failed`] when the image below cannot be read. What was copied stays.
+    async fn hydrate(&self, vm: &VmAccess, hydration: &Hydration, listener: &HydrationListener)
+    -> Result<()>;
+
+    /// Ends the copying that [`Hypervisor::hydrate`] began. The disks go on as they are, and so does the guest.
+    async fn stop_hydration(&self, vm: &VmAccess) -> Result<()>;
 }

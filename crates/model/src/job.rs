@@ -12,6 +12,10 @@ pub enum JobKind {
     Backup,
     /// Build a new VM from a recovery point.
     RestoreVm,
+    /// Build a VM that runs from a recovery point at once.
+    Boot,
+    /// Make the disks of a VM whole that runs from a recovery point.
+    Hydrate,
     /// Write one disk of a recovery point to an image file.
     RestoreDisk,
     /// Write an image to a file of any format.
@@ -27,9 +31,11 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Backup,
         Self::RestoreVm,
+        Self::Boot,
+        Self::Hydrate,
         Self::RestoreDisk,
         Self::Export,
         Self::Verify,
@@ -44,6 +50,8 @@ impl JobKind {
         match self {
             Self::Backup => "backup",
             Self::RestoreVm => "restore-vm",
+            Self::Boot => "boot",
+            Self::Hydrate => "hydrate",
             Self::RestoreDisk => "restore-disk",
             Self::Export => "export",
             Self::Verify => "verify",

@@ -19,7 +19,8 @@ pub use export::{DiskExport, ExportedDisk, export_disk};
 pub use monitor::{Monitor, vault_monitor};
 pub use points::{latest_capture, select_point};
 pub use restore::{
-    DiskRestore, RestoredDisk, RestoredVm, VmRestore, discard_partial, partial_path, restore_disk, restore_vm,
+    Backing, DiskRestore, RestoredDisk, RestoredVm, VmRestore, discard_partial, partial_path, restore_disk,
+    restore_vm,
 };
 pub use verify::verify;
 

@@ -14,7 +14,7 @@ use model::{ByteCount, DiskFormat, DiskName};
 pub use disk::{DiskRestore, restore_disk};
 pub(crate) use disk::{place, prepare_place};
 pub use partial::{discard_partial, partial_path};
-pub use vm::{RestoredVm, VmRestore, restore_vm};
+pub use vm::{Backing, RestoredVm, VmRestore, restore_vm};
 
 /// A disk that was restored.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -307,6 +307,7 @@ async fn a_restored_vm_has_its_own_identity_unless_it_takes_the_old_ones_place()
         format: DiskFormat::Raw,
         keep_identity: false,
         replace: false,
+        backing: None,
     };
     let restored = restore_vm(&world.vault, &order, &world.monitor()).await.unwrap();
     assert_eq!(restored.definition.name.as_str(), "web-2");

@@ -13,6 +13,9 @@ use rustix::fs::FlockOperation;
 
 use crate::failure::{Failure, Result};
 
+/// Bytes that the kernel takes for the path of a unix socket, without the final zero.
+const SOCKET_PATH_LIMIT_BYTES: usize = 107;
+
 /// The data directory. Owned by this process until dropped.
 #[derive(Debug)]
 pub(crate) struct DataDirectory {
@@ -53,6 +56,11 @@ impl DataDirectory {
         self.path.join("run")
     }
 
+    /// Where VMs find the images that they run from.
+    pub(crate) fn images_socket(&self) -> PathBuf {
+        self.runtime().join("images.sock")
+    }
+
     pub(crate) fn scratch(&self) -> PathBuf {
         self.path.join("scratch")
     }
@@ -88,6 +96,21 @@ impl DataDirectory {
     pub(crate) fn disks(&self, vm_id: VmId) -> PathBuf {
         self.path.join("disks").join(vm_id.as_str())
     }
+}
+
+/// Fails where a path is too long for a socket.
+pub(crate) fn check_socket_path(socket: &Path) -> Result<()> {
+    if socket.as_os_str().len() > SOCKET_PATH_LIMIT_BYTES {
+        let detail = format!(
+            "the socket's path {} is too long: {} bytes, and the kernel takes {SOCKET_PATH_LIMIT_BYTES}",
+            socket.display(),
+            socket.as_os_str().len()
+        );
+        return Err(
+            Failure::new(Code::Invalid, detail).with_hint("choose a data directory with a shorter path")
+        );
+    }
+    Ok(())
 }
 
 /// Creates a directory and its parents, readable by the owner only.

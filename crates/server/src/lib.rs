@@ -4,6 +4,7 @@
 //! no logic of backup, of vaults or of hypervisors: a route checks what was asked for and hands it to a job or an engine,
 //! and every error on the way becomes a problem document in one place, [`failure`].
 
+mod backing;
 mod copies;
 mod directory;
 mod doctor;

@@ -2,6 +2,7 @@
 //!
 //! A handler reads what was asked for, calls one function of the site, and shows what came of it.
 
+mod boots;
 mod copies;
 mod doctor;
 mod extract;
@@ -61,6 +62,7 @@ fn described() -> OpenApiRouter<Site> {
         .merge(points::routes())
         .merge(files::routes())
         .merge(restores::routes())
+        .merge(boots::routes())
         .merge(images::routes())
         .merge(jobs::routes())
 }

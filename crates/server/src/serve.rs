@@ -2,7 +2,7 @@
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
-use api::{Code, Problem};
+use api::Problem;
 use tokio::net::UnixListener;
 
 use crate::{
@@ -16,9 +16,6 @@ const JOBS_STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long clients have to take their last answers.
 const CLIENTS_STOP_LIMIT: Duration = Duration::from_secs(3);
-
-/// Bytes that the kernel takes for the path of a unix socket, without the final zero.
-const SOCKET_PATH_LIMIT_BYTES: usize = 107;
 
 /// Serves the site's API on its unix socket until `shutdown` completes. Then jobs end as interrupted, clients get their
 /// last answers, and the socket is removed.
@@ -60,16 +57,6 @@ pub async fn serve(
 /// Listens where only the server's own user can connect. A socket that is there already is a dead server's: the living
 /// one owns the data directory.
 fn listen(socket: &Path) -> Result<UnixListener> {
-    if socket.as_os_str().len() > SOCKET_PATH_LIMIT_BYTES {
-        let detail = format!(
-            "the socket's path {} is too long: {} bytes, and the kernel takes {SOCKET_PATH_LIMIT_BYTES}",
-            socket.display(),
-            socket.as_os_str().len()
-        );
-        return Err(
-            Failure::new(Code::Invalid, detail).with_hint("choose a data directory with a shorter path")
-        );
-    }
     let failed =
         |error: std::io::Error| Failure::from_io(format!("listening on {}", socket.display()), &error);
     match std::fs::remove_file(socket) {

@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    backing::Backings,
     copies::Syncs,
     directory::DataDirectory,
     failure::{Failure, Result},
@@ -72,6 +73,8 @@ pub struct Site {
     pub(crate) jobs: Arc<Jobs>,
     pub(crate) syncs: Arc<Syncs>,
     pub(crate) object_locks: Arc<ObjectLocks>,
+    /// The images that VMs run from.
+    pub(crate) backings: Arc<Backings>,
     /// What reads files inside images.
     pub(crate) files: Arc<FileMachines>,
     /// Held while a VM becomes known, so that a check of its name and disks stays true.
@@ -121,7 +124,11 @@ impl Site {
             env: config.env.clone(),
         };
         let hypervisor = hypervisor.unwrap_or_else(|| Arc::new(QemuHypervisor::new(qemu.clone())));
-        let vaults = Vaults::new(catalog.clone(), &directory, config.env.clone());
+        let vaults = Arc::new(Vaults::new(catalog.clone(), &directory, config.env.clone()));
+        let stopping = CancellationToken::new();
+        let images = directory.images_socket();
+        let backings =
+            Backings::serve(images, catalog.clone(), Arc::clone(&vaults), stopping.clone()).await?;
         let jobs = Jobs::new(catalog.clone(), config.env.clone(), config.running_limit);
         let site = Self {
             started_at: config.env.clock.now(),
@@ -130,13 +137,14 @@ impl Site {
             qemu: Arc::new(qemu),
             hypervisor,
             catalog,
-            vaults: Arc::new(vaults),
+            vaults,
+            backings: Arc::new(backings),
             jobs,
             syncs: Arc::default(),
             object_locks: Arc::default(),
             files: Arc::new(FileMachines::new(files)),
             admission: Arc::default(),
-            stopping: CancellationToken::new(),
+            stopping,
         };
         startup::clean_up(&site).await?;
         Ok(site)

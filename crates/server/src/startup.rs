@@ -24,7 +24,7 @@ const VM_LIMIT: Duration = Duration::from_secs(120);
 /// goes on in the background. A VM that cannot be reached now is cleaned up at its next backup.
 pub(crate) async fn clean_up(site: &Site) -> Result<()> {
     let mut interrupted = site.jobs.interrupted().await?;
-    let writes = [JobKind::RestoreDisk, JobKind::RestoreVm, JobKind::Export];
+    let writes = [JobKind::RestoreDisk, JobKind::RestoreVm, JobKind::Boot, JobKind::Export];
     for job in interrupted.iter().filter(|job| writes.contains(&job.kind)) {
         clean_up_restore(site, job).await?;
     }
@@ -44,6 +44,7 @@ pub(crate) async fn clean_up(site: &Site) -> Result<()> {
         let cleaning = async move {
             clean_up_vm(&site, &vm, &interrupted).await;
             drop(ticket);
+            go_on_hydrating(&site, &vm).await;
         };
         async move { drop(AbortOnDropHandle::new(tokio::spawn(cleaning)).await) }
     };
@@ -113,6 +114,15 @@ async fn clean_up_vm(site: &Site, vm: &KnownVm, interrupted: &[Job]) {
         if let Err(error) = site.catalog.update_job(&job).await {
             tracing::warn!(job = %job.id, %error, "the clean-up could not be noted with its job");
         }
+    }
+}
+
+/// Goes on making a VM whole that runs from images, once no dead capture is in the way. One that somebody wanted to stay as
+/// it is stays.
+async fn go_on_hydrating(site: &Site, vm: &KnownVm) {
+    let Some(dependent) = vm.dependent_disks.iter().find(|dependent| dependent.hydrates) else { return };
+    if let Err(failure) = work::hydrate(site, vm, dependent.rate_limit_bytes_per_second).await {
+        tracing::warn!(vm = %vm.name, reason = failure.detail(), "the VM's disks do not go on becoming whole");
     }
 }
 

@@ -5,6 +5,7 @@ mod backup;
 mod collect;
 mod copy;
 mod export;
+mod hydrate;
 mod repair;
 mod restore_disk;
 mod restore_vm;
@@ -22,9 +23,10 @@ pub(crate) use self::{
     collect::submit as collect,
     copy::{subject as copy_subject, submit as copy},
     export::submit as export,
+    hydrate::submit as hydrate,
     repair::submit as repair,
     restore_disk::submit as restore_disk,
-    restore_vm::submit as restore_vm,
+    restore_vm::{boot, submit as restore_vm},
     verify::submit as verify,
 };
 use crate::{

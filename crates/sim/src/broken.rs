@@ -27,6 +27,8 @@ pub enum Broken {
     RepackDropsOld,
     /// A repair does not say which points are not whole.
     RepairHidesHurt,
+    /// A repair that makes the index anew lists packs in it that a collection has given up.
+    RepairListsCondemned,
 }
 
 impl Broken {
@@ -48,6 +50,7 @@ impl Broken {
             Self::OrphansUnasked => Flaw::OrphansUnasked,
             Self::RepackDropsOld => Flaw::RepackDropsOld,
             Self::RepairHidesHurt => Flaw::RepairHidesHurt,
+            Self::RepairListsCondemned => Flaw::RepairListsCondemned,
         })
     }
 }

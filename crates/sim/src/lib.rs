@@ -18,4 +18,4 @@ mod trace;
 mod world;
 
 pub use broken::Broken;
-pub use run::{Outcome, Variant, first_failure, run_seed};
+pub use run::{Outcome, first_failure, run_seed};

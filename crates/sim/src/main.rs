@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Instant};
 
 use clap::{Parser, Subcommand};
-use sim::{Broken, Outcome, Variant, first_failure, run_seed};
+use sim::{Broken, Outcome, first_failure, run_seed};
 
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask sim", max_term_width = 100)]
@@ -28,9 +28,6 @@ enum WorldName {
         /// Breaks something on purpose, to see that it is noticed.
         #[arg(long)]
         broken: Option<Broken>,
-        /// Whether the log may lose bits.
-        #[arg(long, default_value_t = Variant::default().log_rots, action = clap::ArgAction::Set)]
-        log_rots: bool,
         /// How many of the last events are shown.
         #[arg(long, default_value_t = 60)]
         last: usize,
@@ -38,24 +35,23 @@ enum WorldName {
 }
 
 fn main() -> ExitCode {
-    let WorldName::Vault { seeds, from, seed, broken, log_rots, last } = Arguments::parse().world;
-    let variant = Variant { broken, log_rots };
+    let WorldName::Vault { seeds, from, seed, broken, last } = Arguments::parse().world;
     let started = Instant::now();
     let (failure, count) = match seed {
         Some(seed) => {
-            let outcome = run_seed(seed, variant);
+            let outcome = run_seed(seed, broken);
             show_events(&outcome, last);
             println!("seed {seed}: {} events, digest {:016x}", outcome.event_count, outcome.digest);
             (outcome.violation.is_some().then_some(outcome), 1)
         }
-        None => first_failure(from..from.saturating_add(seeds), variant),
+        None => first_failure(from..from.saturating_add(seeds), broken),
     };
     let took = started.elapsed().as_secs_f64();
     match failure {
         Some(outcome) => {
             println!("seed {}: {}", outcome.seed, outcome.violation.unwrap_or_default());
             let broken = broken.map(|broken| format!(" --broken {broken}")).unwrap_or_default();
-            println!("replay: cargo xtask sim vault --seed {}{broken} --log-rots {log_rots}", outcome.seed);
+            println!("replay: cargo xtask sim vault --seed {}{broken}", outcome.seed);
             ExitCode::FAILURE
         }
         None => {

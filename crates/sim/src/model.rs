@@ -1,6 +1,10 @@
 //! What must be true: the points that were made, what is in them, and what was done to them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use model::{PointId, VaultSettings, VmId};
 use tokio::time::Instant;
@@ -68,6 +72,16 @@ impl Model {
         for id in points {
             self.points.get_mut(id).into_iter().for_each(&mut change);
         }
+    }
+
+    /// The points whose commit was acknowledged.
+    pub(crate) fn committed(&self) -> BTreeSet<PointId> {
+        self.points.iter().filter(|(_, facts)| facts.is_committed).map(|(id, _)| *id).collect()
+    }
+
+    /// The points that must be there.
+    pub(crate) fn needed(&self) -> BTreeSet<PointId> {
+        self.points.iter().filter(|(_, facts)| facts.must_be_live()).map(|(id, _)| *id).collect()
     }
 
     /// Whether a point must be there at least among the deleted ones: by the true time it cannot have been purged.

@@ -68,6 +68,12 @@ impl Process {
         self.dead.run_until_cancelled(work).await
     }
 
+    /// Lets the process do nothing for a while, from its next step on.
+    pub(crate) fn stand_still(&self, pause: Duration) {
+        self.trace.add(&self.name, format!("stands still for {} s", pause.as_secs()));
+        *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + pause;
+    }
+
     fn befall(&self) {
         let Fate { crash, pause, clock_jump } = self.fate;
         if self.dice.chance(crash) {
@@ -76,8 +82,7 @@ impl Process {
         } else if self.dice.chance(pause) {
             let most = [Duration::from_secs(90), HOUR, 3 * DAY];
             let pause = self.dice.duration(Duration::from_secs(1), *self.dice.pick(&most).unwrap_or(&HOUR));
-            self.trace.add(&self.name, format!("stands still for {} s", pause.as_secs()));
-            *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + pause;
+            self.stand_still(pause);
         } else if self.dice.chance(clock_jump) {
             let (by, is_ahead) = (self.dice.duration(Duration::ZERO, 40 * DAY), self.dice.chance(500));
             self.trace.add(

@@ -12,7 +12,8 @@ pub(crate) enum Rot {
     Objects,
     /// Anything in the vault, when all is over and the copy is up to date: a repair brings back everything.
     ShieldedByCopy,
-    /// The index and the log, when all is over, and there is no copy: a repair finds every point again.
+    /// The index and the log, when all is over, while a collector is at work or dead, and there is no copy: a repair finds every
+    /// point again.
     Alone,
 }
 

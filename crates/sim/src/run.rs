@@ -17,21 +17,6 @@ use crate::{broken::Broken, process::DAY, trace::Trace, world::World};
 /// A world that has not ended by then hangs.
 const LONGEST: std::time::Duration = DAY.saturating_mul(5000);
 
-/// How worlds differ from what their seeds say.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Variant {
-    /// What is broken on purpose.
-    pub broken: Option<Broken>,
-    /// Whether the log may lose bits.
-    pub log_rots: bool,
-}
-
-impl From<Broken> for Variant {
-    fn from(broken: Broken) -> Self {
-        Self { broken: Some(broken), ..Self::default() }
-    }
-}
-
 /// What became of one world.
 #[derive(Debug, Clone)]
 pub struct Outcome {
@@ -47,15 +32,15 @@ pub struct Outcome {
     pub digest: u64,
 }
 
-/// Lives through the world of a seed.
+/// Lives through the world of a seed, in which something may be `broken` on purpose.
 #[must_use]
-pub fn run_seed(seed: u64, variant: Variant) -> Outcome {
+pub fn run_seed(seed: u64, broken: Option<Broken>) -> Outcome {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime without I/O needs nothing that could be lacking");
     let trace = runtime.block_on(async { Arc::new(Trace::new()) });
     let lived = panic::catch_unwind(AssertUnwindSafe(|| {
         runtime.block_on(async {
-            let world = Arc::new(World::new(seed, Arc::clone(&trace), variant));
+            let world = Arc::new(World::new(seed, Arc::clone(&trace), broken));
             let ended = tokio::time::timeout(LONGEST, Box::pin(world.run())).await;
             let hangs = ended.err().map(|_| "the world does not end".to_owned());
             world.model().violation.clone().or(hangs)
@@ -68,7 +53,7 @@ pub fn run_seed(seed: u64, variant: Variant) -> Outcome {
 /// Runs these seeds on all processors until one fails; returns the lowest that did among those that were run, and how many
 /// were.
 #[must_use]
-pub fn first_failure(seeds: Range<u64>, variant: Variant) -> (Option<Outcome>, u64) {
+pub fn first_failure(seeds: Range<u64>, broken: Option<Broken>) -> (Option<Outcome>, u64) {
     let next = AtomicU64::new(seeds.start);
     let end = AtomicU64::new(seeds.end);
     let failed: Mutex<Option<Outcome>> = Mutex::default();
@@ -78,7 +63,7 @@ pub fn first_failure(seeds: Range<u64>, variant: Variant) -> (Option<Outcome>, u
         if seed >= end.load(Ordering::Relaxed) {
             return;
         }
-        let outcome = run_seed(seed, variant);
+        let outcome = run_seed(seed, broken);
         count.fetch_add(1, Ordering::Relaxed);
         if outcome.violation.is_some() {
             end.fetch_min(seed, Ordering::Relaxed);

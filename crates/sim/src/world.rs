@@ -29,7 +29,6 @@ use crate::{
     model::{Model, Vm},
     process::{DAY, Fate, HOUR, Process},
     rot::Rot,
-    run::Variant,
     store::{Connection, SimStore, Weather},
     trace::Trace,
 };
@@ -55,12 +54,10 @@ pub(crate) struct World {
     fate: Fate,
     weather: Weather,
     pub(crate) rot: Rot,
-    pub(crate) log_rots: bool,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, trace: Arc<Trace>, variant: Variant) -> Self {
-        let broken = variant.broken;
+    pub(crate) fn new(seed: u64, trace: Arc<Trace>, broken: Option<Broken>) -> Self {
         let (start, dice) = (Instant::now(), Dice::new(seed));
         let flaw = broken.and_then(Broken::of_store);
         let store = SimStore::new("primary", start, dice.fork(), Arc::clone(&trace), flaw);
@@ -85,7 +82,6 @@ impl World {
             fate,
             weather: Weather::drawn(&dice),
             rot: Rot::drawn(&dice),
-            log_rots: variant.log_rots,
             dice,
         }
     }
@@ -113,17 +109,15 @@ impl World {
 
     /// A process to which nothing bad happens.
     pub(crate) fn sound_process(&self, name: &str) -> Arc<Process> {
-        let trace = Arc::clone(&self.trace);
-        Arc::new(Process::new(name.to_owned(), self.start, self.dice.fork(), Fate::default(), trace))
+        self.process(name, Fate::default())
     }
 
-    pub(crate) fn frail_process(&self, name: String) -> Arc<Process> {
-        Arc::new(Process::new(name, self.start, self.dice.fork(), self.fate, Arc::clone(&self.trace)))
+    pub(crate) fn frail_process(&self, name: &str) -> Arc<Process> {
+        self.process(name, self.fate)
     }
 
-    /// A process that hardly ends its work.
-    pub(crate) fn doomed_process(&self, name: &str) -> Arc<Process> {
-        let fate = Fate { crash: 60, ..Fate::default() };
+    /// A process to which so much happens.
+    pub(crate) fn process(&self, name: &str, fate: Fate) -> Arc<Process> {
         let trace = Arc::clone(&self.trace);
         Arc::new(Process::new(name.to_owned(), self.start, self.dice.fork(), fate, trace))
     }

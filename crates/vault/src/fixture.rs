@@ -3,26 +3,15 @@
 mod odd_store;
 pub(crate) mod world;
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use env::{Entropy, Env, SeededEntropy};
-use futures::stream::BoxStream;
 use image::{ByteRange, ChangeMap, DiskImage, FixedChanges, MemoryImage, MemoryTarget};
 use model::{
     ByteCount, CaptureCost, CaptureId, ChangeSource, Consistency, ConsistencyReached, DiskSummary, PointId,
     PointSummary, Timestamp, VmId,
 };
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, memory::InMemory, path::Path,
-};
+use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory, path::Path};
 
 pub(crate) use odd_store::{OddStore, Oddity};
 
@@ -149,77 +138,4 @@ pub(crate) async fn objects(store: &dyn ObjectStore) -> Vec<Path> {
 
 pub(crate) async fn object(store: &dyn ObjectStore, path: &Path) -> Vec<u8> {
     store.get(path).await.unwrap().bytes().await.unwrap().to_vec()
-}
-
-/// A store that takes some puts and then fails them all in one way.
-pub(crate) struct FailingStore {
-    inner: Arc<InMemory>,
-    puts_left: AtomicU64,
-    error: fn() -> std::io::Error,
-}
-
-impl FailingStore {
-    pub(crate) fn after_puts(inner: Arc<InMemory>, puts: u64, error: fn() -> std::io::Error) -> Self {
-        Self { inner, puts_left: AtomicU64::new(puts), error }
-    }
-}
-
-impl fmt::Debug for FailingStore {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("FailingStore")
-    }
-}
-
-impl fmt::Display for FailingStore {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a failing store")
-    }
-}
-
-#[async_trait]
-impl ObjectStore for FailingStore {
-    async fn put_opts(
-        &self,
-        path: &Path,
-        payload: PutPayload,
-        options: PutOptions,
-    ) -> object_store::Result<PutResult> {
-        match self.puts_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)) {
-            Ok(_) => self.inner.put_opts(path, payload, options).await,
-            Err(_) => {
-                Err(object_store::Error::Generic { store: "failing", source: Box::new((self.error)()) })
-            }
-        }
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        path: &Path,
-        options: PutMultipartOptions,
-    ) -> object_store::Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(path, options).await
-    }
-
-    async fn get_opts(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
-        self.inner.get_opts(path, options).await
-    }
-
-    fn delete_stream(
-        &self,
-        paths: BoxStream<'static, object_store::Result<Path>>,
-    ) -> BoxStream<'static, object_store::Result<Path>> {
-        self.inner.delete_stream(paths)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> object_store::Result<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
 }

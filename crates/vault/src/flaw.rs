@@ -20,6 +20,8 @@ pub enum Flaw {
     RepackDropsOld,
     /// A repair does not say which points are not whole.
     RepairHidesHurt,
+    /// A repair that makes the index anew lists packs in it that a collection has given up.
+    RepairListsCondemned,
 }
 
 impl Shared {

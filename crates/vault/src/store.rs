@@ -25,7 +25,7 @@ use crate::{
 };
 pub(crate) use clock::CLOCK_FOLDER;
 use failure::classify;
-pub(crate) use failure::{UNSUPPORTED_GUIDANCE, error, incomplete, io_error};
+pub(crate) use failure::{UNSUPPORTED_GUIDANCE, error, io_error};
 pub(crate) use named::Created;
 
 /// Tries of one request, above those that the store's own client makes.

@@ -31,7 +31,7 @@ use crate::{
 };
 use chunks::{FrameCache, SealCache};
 
-/// Chunks in an index segment, but for the last of a writer.
+/// Chunks after which an index segment is written, and another begun.
 const SEGMENT_CHUNKS: usize = 64 << 10;
 
 /// Index segments that are loaded side by side, each of about 6 MiB as it is taken apart.
@@ -50,7 +50,7 @@ pub(crate) struct Shared {
     pub(crate) log: Log,
     pub(crate) config: Config,
     pub(crate) env: Env,
-    /// Chunks after which a writer lists its packs in an index segment, so that one that dies has not worked in vain.
+    /// Chunks after which an index segment is written, so that a writer that dies has not worked in vain.
     pub(crate) segment_chunks: usize,
     pub(crate) index: Arc<Index>,
     /// The state that the index follows; held while it follows to another.
@@ -70,6 +70,14 @@ pub(crate) struct Shared {
 pub(crate) struct Fresh {
     pub(crate) state: Arc<State>,
     pub(crate) unreadable: Vec<(Digest, Error)>,
+}
+
+/// What the vault's state is wanted for.
+#[derive(Debug, Clone, Copy)]
+enum Purpose {
+    /// Something is to be built on it, and so it has to be sure.
+    Writing,
+    Reading,
 }
 
 impl Vault {
@@ -214,14 +222,23 @@ impl Shared {
 
     /// Brings the index to the vault's state at this moment.
     pub(crate) async fn refresh(&self) -> Result<Fresh> {
-        let mut state = self.log.refresh().await?;
+        self.refresh_for(Purpose::Writing).await
+    }
+
+    /// Brings the index to the vault's state, as far as that is known where the log is damaged.
+    pub(crate) async fn refresh_to_read(&self) -> Result<Fresh> {
+        self.refresh_for(Purpose::Reading).await
+    }
+
+    async fn refresh_for(&self, purpose: Purpose) -> Result<Fresh> {
+        let mut state = self.state_for(purpose).await?;
         loop {
             let unreadable = self.follow(&state).await?;
             if unreadable.iter().all(|(_, error)| error.kind() != ErrorKind::NotFound) {
                 return Ok(Fresh { state, unreadable });
             }
             // A segment that is gone is lost only if nobody replaced it since the log was read.
-            let later = self.log.refresh().await?;
+            let later = self.state_for(purpose).await?;
             if later.sequence == state.sequence {
                 return Ok(Fresh { state, unreadable });
             }
@@ -229,24 +246,15 @@ impl Shared {
         }
     }
 
-    /// Brings the index to the vault's state, as far as that is known where the log is damaged.
-    pub(crate) async fn refresh_to_read(&self) -> Result<Fresh> {
-        let mut state = self.log.refresh_to_read().await?;
-        loop {
-            let unreadable = self.follow(&state).await?;
-            if unreadable.iter().all(|(_, error)| error.kind() != ErrorKind::NotFound) {
-                return Ok(Fresh { state, unreadable });
-            }
-            let later = self.log.refresh_to_read().await?;
-            if later.sequence == state.sequence {
-                return Ok(Fresh { state, unreadable });
-            }
-            state = later;
+    async fn state_for(&self, purpose: Purpose) -> Result<Arc<State>> {
+        match purpose {
+            Purpose::Writing => self.log.refresh().await,
+            Purpose::Reading => self.log.refresh_to_read().await,
         }
     }
 
-    /// Brings the index to this state, or leaves it at a later one of the same log. Returns the segments that cannot be read, and why: what
-    /// is only in them counts as absent, so a writer stores it again, and a reader misses it.
+    /// Brings the index to this state, or leaves it at a later one of the same log. Returns the segments that cannot be read,
+    /// and why: what is only in them counts as absent, so a writer stores it again, and a reader misses it.
     pub(crate) async fn follow(&self, state: &State) -> Result<Vec<(Digest, Error)>> {
         let mut indexed = self.indexed.lock().await;
         // Back again where the store was put back to an earlier time.
@@ -310,6 +318,16 @@ impl Shared {
             flaw: self.flaw,
             ..Self::new(self.store.clone(), keys, self.config.clone(), self.env.clone())
         }
+    }
+
+    /// Puts a segment into the store. No index has it yet, nor does the log name it.
+    pub(crate) async fn store_segment(&self, segment: &mut Segment) -> Result<Digest> {
+        self.store.put(ObjectKind::IndexSegment, self.encode_segment(segment)).await
+    }
+
+    pub(crate) fn encode_segment(&self, segment: &mut Segment) -> Vec<u8> {
+        segment.sort();
+        segment.encode(&self.keys, env::random(&*self.env.entropy))
     }
 
     pub(crate) async fn load_segment(&self, digest: &Digest) -> Result<Segment> {

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    CollectView, ExportedView, PointView, RepairView, RestoredDiskView, RestoredVmView, SyncView, VerifyView,
+    CollectView, ExportedView, HydratedView, PointView, RepairView, RestoredDiskView, RestoredVmView,
+    SyncView, VerifyView,
 };
 use crate::Problem;
 
@@ -61,6 +62,8 @@ pub enum JobResult {
     Point(Box<PointView>),
     /// The VM that was restored.
     RestoredVm(RestoredVmView),
+    /// The VM whose disks are whole.
+    Hydrated(HydratedView),
     /// The disk that was restored.
     RestoredDisk(RestoredDiskView),
     /// The file that was exported.

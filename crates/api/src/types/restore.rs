@@ -1,6 +1,6 @@
 //! Restores.
 
-use model::{ByteCount, DiskFormat};
+use model::{ByteCount, DiskFormat, JobId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -32,6 +32,65 @@ pub struct RestoreVmRequest {
     /// Start the VM when it is restored.
     #[serde(default)]
     pub start: bool,
+}
+
+/// Runs a new VM from a recovery point at once; its disks become whole meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BootRequest {
+    /// The point: `point:<vm>/<point>`.
+    pub reference: String,
+    /// The copy to read instead of the vault: `<copy>`, or `<vault>/<copy>` where several have the name.
+    #[serde(default)]
+    pub from_copy: Option<String>,
+    /// The new VM's name; defaults to the old one where that is free.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The directory for its disks; defaults to one in the site's data directory.
+    #[serde(default)]
+    pub directory: Option<String>,
+    /// Keep the MAC addresses and the UUID, for a VM that takes the old one's place. Otherwise both are new.
+    #[serde(default)]
+    pub keep_identity: bool,
+    /// Let the guest reach nothing over its networks.
+    #[serde(default)]
+    pub isolated: bool,
+    /// Make the disks whole while the VM runs. Otherwise it depends on the point until it is hydrated.
+    #[serde(default = "yes")]
+    pub hydrate: bool,
+    /// The most that is copied in a second, in bytes.
+    #[serde(default)]
+    pub rate_limit_bytes_per_second: Option<u64>,
+    /// How long the guest waits while the point cannot be read; then it sees errors of its disk. In seconds; a day by default.
+    #[serde(default = "day_seconds")]
+    pub wait_limit_seconds: u64,
+}
+
+/// Makes the disks of a VM whole that runs from a recovery point.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HydrateRequest {
+    /// The most that is copied in a second, in bytes.
+    #[serde(default)]
+    pub rate_limit_bytes_per_second: Option<u64>,
+}
+
+/// A VM whose disks are whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HydratedView {
+    /// The VM's name.
+    pub vm_name: String,
+    /// The size of the disks that became whole.
+    #[schema(value_type = u64)]
+    pub whole_bytes: ByteCount,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn day_seconds() -> u64 {
+    86_400
 }
 
 /// Writes one disk of a recovery point to an image file.
@@ -67,6 +126,10 @@ pub struct RestoredVmView {
     pub disks: Vec<RestoredDiskView>,
     /// Whether it was started.
     pub started: bool,
+    /// The job that makes its disks whole, where it runs from the point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub hydration_job: Option<JobId>,
 }
 
 /// A disk that was restored.

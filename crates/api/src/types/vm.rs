@@ -62,6 +62,9 @@ pub struct VmView {
     pub memory_bytes: ByteCount,
     /// Its disks.
     pub disks: Vec<DiskView>,
+    /// Its disks that read from images until they are whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependent_disks: Vec<DependentDiskView>,
     /// Its guest agent.
     pub agent: AgentView,
     /// What cannot be done with it and why.
@@ -83,6 +86,18 @@ pub enum VmOriginView {
     External,
     /// Started by Holdfast.
     Managed,
+}
+
+/// A disk that reads from an image wherever it was not written yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DependentDiskView {
+    /// The disk's name.
+    pub disk: String,
+    /// The image, in words.
+    pub reads_from: String,
+    /// Why it cannot be read now; none when it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 /// A disk of a VM.

@@ -4,6 +4,7 @@
 //! them alone: `cargo nextest run -p e2e story`.
 
 mod agent;
+mod boot;
 mod disks;
 mod external;
 mod faults;

@@ -97,8 +97,8 @@ pub struct ReferenceArgument {
 
 impl ReferenceArgument {
     /// The reference as it was written, once it is known to be one.
-    pub fn checked(self) -> Result<String, Failure> {
-        parse(&self.reference).map(|_| self.reference)
+    pub fn checked(&self) -> Result<String, Failure> {
+        checked(&self.reference)
     }
 
     /// The reference.
@@ -110,8 +110,13 @@ impl ReferenceArgument {
 impl Points {
     /// The references as they were written, once they are known to be some.
     fn checked(self) -> Result<Vec<String>, Failure> {
-        self.references.into_iter().map(|reference| ReferenceArgument { reference }.checked()).collect()
+        self.references.into_iter().map(|reference| checked(&reference)).collect()
     }
+}
+
+/// A reference as it was written, once it is known to be one.
+pub fn checked(text: &str) -> Result<String, Failure> {
+    parse(text).map(|_| text.to_owned())
 }
 
 fn parse(text: &str) -> Result<PointReference, Failure> {

@@ -1,6 +1,6 @@
 //! Restores: what one did, and what one would do.
 
-use api::{RestoredDiskView, RestoredVmView};
+use api::{HydratedView, RestoredDiskView, RestoredVmView};
 use model::ByteCount;
 use serde::Serialize;
 
@@ -20,6 +20,21 @@ impl Page for RestoredVmView {
             ("From point", self.point_id.clone()),
             ("Power", power.to_owned()),
         ]) + &disks_section(&self.disks)
+    }
+}
+
+impl Identified for HydratedView {
+    fn id(&self) -> String {
+        self.vm_name.clone()
+    }
+}
+
+impl Page for HydratedView {
+    fn page(&self, _: &Times) -> String {
+        table::fields(vec![
+            ("VM", self.vm_name.clone()),
+            ("Whole", format!("{}; nothing depends on the point any more", self.whole_bytes)),
+        ])
     }
 }
 

@@ -63,6 +63,11 @@ impl Page for VmView {
             ),
         ];
         fields.extend(self.current_job.map(|job| ("Job", job.to_string())));
+        fields.extend(self.dependent_disks.iter().map(|dependent| {
+            let failure = dependent.failure.as_ref().map(|failure| format!("; now it cannot: {failure}"));
+            let failure = failure.unwrap_or_default();
+            ("Runs from", format!("{} for {}{failure}", dependent.reads_from, dependent.disk))
+        }));
         fields.extend(self.limits.iter().map(|limit| ("Limit", limit.clone())));
         let disks = self.disks.iter().map(|disk| {
             vec![

@@ -29,6 +29,7 @@ pub fn vm(name: &str) -> VmView {
             size_bytes: ByteCount(8 << 30),
             tracking: "tracked".into(),
         }],
+        dependent_disks: Vec::new(),
         agent: AgentView { answers: true, detail: "7.2.22".into() },
         limits: Vec::new(),
         protection: None,

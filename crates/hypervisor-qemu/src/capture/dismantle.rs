@@ -11,12 +11,7 @@ use serde_json::{Value, json};
 
 use super::moment;
 use crate::{
-    config::QemuConfig,
-    ledger::Ledger,
-    monitor::Monitor,
-    names::{self, PREFIX},
-    session::Session,
-    topology::Topology,
+    config::QemuConfig, ledger::Ledger, monitor::Monitor, names, session::Session, topology::Topology,
 };
 
 /// How long QEMU may take to let go of something.
@@ -52,7 +47,7 @@ fn field<'a>(list: &'a Value, name: &'static str) -> impl Iterator<Item = &'a st
 
 async fn list(monitor: &Monitor, query: &str, id: &'static str) -> Result<Vec<String>> {
     let all = monitor.query(query).await?;
-    Ok(field(&all, id).filter(|id| id.starts_with(PREFIX)).map(str::to_owned).collect())
+    Ok(field(&all, id).filter(|id| names::is_of_capture(id)).map(str::to_owned).collect())
 }
 
 async fn remove_exports(monitor: &Monitor) -> Result<usize> {

@@ -15,7 +15,13 @@ use super::{
     recover::recover_running,
     scratch_watch::{self, GivenUp, ScratchWatch},
 };
-use crate::{inspect, ledger::Ledger, session::Session, topology::Topology};
+use crate::{
+    hydrate::{self, Pause},
+    inspect,
+    ledger::Ledger,
+    session::Session,
+    topology::Topology,
+};
 
 /// A running VM held at one moment.
 struct RunningCapture {
@@ -25,6 +31,8 @@ struct RunningCapture {
     disks: Vec<PlannedDisk>,
     exports: Exports,
     _scratch_watch: Option<ScratchWatch>,
+    /// Given up when everything is taken down.
+    _hydration_pause: Pause,
     facts: CaptureFacts,
     /// As far as it is known at the moment.
     cost: CaptureCost,
@@ -35,9 +43,10 @@ pub(super) async fn capture(session: Session, request: CaptureRequest) -> Result
     (request.on_phase)(CapturePhase::CleaningUp);
     recover_running(&session, request.baseline).await?;
     (request.on_phase)(CapturePhase::Preparing);
+    let pause = hydrate::pause(&session).await?;
     let topology = Topology::read(&session.monitor, &session.vm).await?;
     let disks = plan::plan(&session, &topology, request.baseline).await?;
-    match Box::pin(make(&session, &request, &topology, disks)).await {
+    match Box::pin(make(&session, &request, &topology, disks, pause)).await {
         Ok(capture) => Ok(Box::new(capture)),
         Err(error) => {
             if error.kind() != ErrorKind::Gone
@@ -55,6 +64,7 @@ async fn make(
     request: &CaptureRequest,
     topology: &Topology,
     disks: Vec<PlannedDisk>,
+    pause: Pause,
 ) -> Result<RunningCapture> {
     let definition = inspect::discover_definition(&session.monitor, &session.vm, topology).await?;
     let ledger = open_ledger(session, request.capture_id, &disks)?;
@@ -72,6 +82,7 @@ async fn make(
     let exports = Exports::open(session, &disks, given_up.clone()).await?;
     Ok(RunningCapture {
         _scratch_watch: watched.then(|| ScratchWatch::start(session.clone(), given_up)),
+        _hydration_pause: pause,
         session: session.clone(),
         capture_id: request.capture_id,
         baseline: request.baseline,

@@ -39,7 +39,8 @@ pub(super) fn add(arguments: &mut Arguments, disks: &[DiskDefinition]) -> Result
         if disk.iothread {
             arguments.json("-object", &json!({"qom-type": "iothread", "id": thread}));
         }
-        let mut device = json!({"id": id, "drive": id, "bootindex": index});
+        // 0 is that of a kernel that QEMU loads.
+        let mut device = json!({"id": id, "drive": id, "bootindex": index + 1});
         device["driver"] = match disk.bus {
             DiskBus::Virtio => "virtio-blk-pci",
             DiskBus::Scsi => "scsi-hd",

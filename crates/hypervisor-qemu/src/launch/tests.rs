@@ -74,7 +74,7 @@ fn a_node_and_its_device_carry_the_disks_name() {
     let devices: Vec<Value> =
         values(&arguments, "-device").iter().map(|device| serde_json::from_str(device).unwrap()).collect();
     let disk = devices.iter().find(|device| device["id"] == "vroot").unwrap();
-    assert_eq!((&disk["drive"], &disk["bootindex"]), (&"vroot".into(), &0.into()));
+    assert_eq!((&disk["drive"], &disk["bootindex"]), (&"vroot".into(), &1.into()));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use image_formats::{Usage, create_target, detect};
+use image_formats::{NbdBacking, Usage, create_overlay, create_target, detect};
 use model::{ByteCount, DiskFormat, DiskName, PointId};
 use vault::{DiskMap, Vault};
 
@@ -87,6 +87,18 @@ impl PartialDisk {
         let restored = restored.context(format!("the disk {} could not be restored", self.name))?;
         target.finish().await.context(format!("{shown} could not be made durable"))?;
         Ok(restored.written_bytes)
+    }
+
+    /// The disk's name.
+    pub(super) fn name(&self) -> &DiskName {
+        &self.name
+    }
+
+    /// Makes a file that reads from elsewhere what the guest has not written. Returns the bytes of data written: none.
+    pub(super) async fn layer(&self, backing: NbdBacking<'_>) -> Result<u64> {
+        let partial = partial_path(&self.path);
+        let created = create_overlay(&partial, self.map.size_bytes, backing).await;
+        created.context(format!("{} cannot be created", partial.display())).map(|()| 0)
     }
 
     /// Gives the finished file its name, durably.

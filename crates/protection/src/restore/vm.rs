@@ -1,7 +1,8 @@
 //! A recovery point becomes a new VM.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
+use image_formats::NbdBacking;
 use model::{DiskFormat, DiskName, DiskSummary, PointId, PointSummary, VmDefinition, VmName};
 use vault::{PointRecord, Vault};
 
@@ -23,9 +24,35 @@ pub struct VmRestore {
     pub keep_identity: bool,
     /// Whether disk files that exist may be replaced.
     pub replace: bool,
+    /// Where the VM reads its disks from until they are whole; none for disks that are whole at once.
+    pub backing: Option<Backing>,
+}
+
+/// A server that shows disks of the point over NBD.
+#[derive(Debug, Clone)]
+pub struct Backing {
+    /// Its unix socket, by an absolute path.
+    pub socket: PathBuf,
+    /// The export of each disk. A disk without one is written whole.
+    pub exports: BTreeMap<DiskName, String>,
+    /// How long a read of the guest may wait while the server is away.
+    pub wait_limit: Duration,
 }
 
 impl VmRestore {
+    /// The disks that read from the point until they are whole.
+    #[must_use]
+    pub fn dependent_disks<'a>(&self, point: &'a PointSummary) -> Vec<&'a DiskSummary> {
+        // Firmware takes no more than a file.
+        point.disks.iter().filter(|disk| !uefi::is_variable_store(&disk.name)).collect()
+    }
+
+    fn export_of(&self, disk: &DiskName) -> Option<NbdBacking<'_>> {
+        let backing = self.backing.as_ref()?;
+        let export = backing.exports.get(disk)?;
+        Some(NbdBacking { socket: &backing.socket, export, wait_limit: backing.wait_limit })
+    }
+
     /// The files that the restore of this point makes, one for each disk of the point, in its order.
     #[must_use]
     pub fn disk_paths(&self, point: &PointSummary) -> Vec<PathBuf> {
@@ -50,7 +77,7 @@ pub struct RestoredVm {
 }
 
 /// Writes all disks of a recovery point and makes the definition of a VM that uses them. When this returns, every file is
-/// whole and durable.
+/// durable, and whole unless it stands on an export.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Exists`] before any work when a file exists and may not be replaced. No file is left after any
@@ -88,7 +115,10 @@ async fn restore_disks(
     }
     let mut written = Vec::with_capacity(partials.len());
     for partial in &*partials {
-        written.push(partial.write(vault, monitor).await?);
+        written.push(match order.export_of(partial.name()) {
+            Some(backing) => partial.layer(backing).await?,
+            None => partial.write(vault, monitor).await?,
+        });
     }
     let mut placed = Vec::with_capacity(partials.len());
     for (partial, written_bytes) in partials.iter().zip(written) {

@@ -32,8 +32,8 @@ impl Jobs {
         }
         let id = JobId::from_random(env::random(&*self.env.entropy));
         let ticket = match draft.kind {
-            // It may take days, and no backup waits for it.
-            JobKind::Copy => self.queue.enter_background(id),
+            // They may take days, and no backup waits for them.
+            JobKind::Copy | JobKind::Hydrate => self.queue.enter_background(id),
             _ => self.queue.enter(id, draft.vm_id),
         };
         let job = Job {

@@ -51,7 +51,11 @@ pub(crate) async fn admit(site: &Site, vm: &KnownVm) -> Result<()> {
 
 /// Fails when another VM has the name, or a restore is about to give it to one.
 pub(crate) async fn check_name_free(site: &Site, name: &VmName, vm_id: VmId) -> Result<()> {
-    let restores = site.jobs.unfinished().into_iter().filter(|job| job.kind == JobKind::RestoreVm);
+    let restores = site
+        .jobs
+        .unfinished()
+        .into_iter()
+        .filter(|job| matches!(job.kind, JobKind::RestoreVm | JobKind::Boot));
     let is_restored =
         restores.into_iter().any(|job| job.vm_id != Some(vm_id) && job.subject == name.as_str());
     if is_restored || site.catalog.vm(name.as_str()).await?.is_some() {
@@ -149,7 +153,8 @@ async fn check_socket_free(site: &Site, socket: &Path) -> Result<()> {
 
 fn new_vm(site: &Site, name: VmName, origin: Origin, last_seen: Option<VmDefinition>) -> KnownVm {
     let id = VmId::from_random(env::random(&*site.env.entropy));
-    KnownVm { id, name, origin, last_seen, created_at: site.env.clock.now() }
+    let created_at = site.env.clock.now();
+    KnownVm { id, name, origin, last_seen, dependent_disks: Vec::new(), created_at }
 }
 
 fn parse_name(text: &str) -> Result<VmName> {

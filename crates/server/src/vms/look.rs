@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use api::{AgentView, DiskView, ProtectionView, VmOriginView, VmView};
-use catalog::{KnownVm, Origin};
+use api::{AgentView, DependentDiskView, DiskView, ProtectionView, VmOriginView, VmView};
+use catalog::{DependentDisk, ImageSource, KnownVm, Origin};
 use futures::future;
 use hypervisor::{AgentState, DiskInspection, Inspection, Power, Tracking};
 use model::{ProtectionSettings, VmDefinition};
@@ -68,6 +68,11 @@ async fn view_with(site: &Site, vm: &KnownVm, survey: &Survey) -> Result<VmView>
         cpus: definition.map_or(0, |definition| definition.cpus),
         memory_bytes: definition.map(|definition| definition.memory).unwrap_or_default(),
         disks: seen.map(|seen| seen.disks.iter().map(disk).collect()).unwrap_or_default(),
+        dependent_disks: vm
+            .dependent_disks
+            .iter()
+            .map(|dependent| dependent_disk(site, vm, dependent))
+            .collect(),
         agent: agent(seen.map(|seen| &seen.agent)),
         limits: seen.map(|seen| seen.limits.clone()).unwrap_or_default(),
         protection,
@@ -115,6 +120,20 @@ fn disk(disk: &DiskInspection) -> DiskView {
             Tracking::Off => "off".to_owned(),
             Tracking::Broken(reason) => format!("broken: {reason}"),
         },
+    }
+}
+
+fn dependent_disk(site: &Site, vm: &KnownVm, dependent: &DependentDisk) -> DependentDiskView {
+    DependentDiskView {
+        disk: dependent.disk.to_string(),
+        reads_from: match &dependent.source {
+            ImageSource::Point { copy: None, point_id, .. } => format!("the point {point_id}"),
+            ImageSource::Point { copy: Some(copy), point_id, .. } => {
+                format!("the point {point_id} in the copy {copy}")
+            }
+            ImageSource::File { path } => path.display().to_string(),
+        },
+        failure: site.backings.failure(vm.id, &dependent.disk),
     }
 }
 

@@ -1,14 +1,15 @@
-//! A recovery point becomes a new VM.
+//! A recovery point becomes a new VM: whole at first, or running from the point at once.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use api::{JobResult, RestoreVmRequest, RestoredVmView, shell_word};
-use catalog::{Job, KnownCopy, KnownVault, KnownVm, Origin};
-use model::{DiskFormat, JobKind, VmDefinition, VmId};
-use protection::{Monitor, VmRestore};
+use api::{BootRequest, JobResult, RestoreVmRequest, RestoredVmView, shell_word};
+use catalog::{DependentDisk, ImageSource, Job, KnownCopy, KnownVault, KnownVm, Origin};
+use model::{DiskFormat, DiskSummary, JobKind, NetworkKind, VmId};
+use protection::{Backing, Monitor, RestoredDisk, VmRestore};
 
-use super::{RestoreDocument, absolute, check_absent, check_unclaimed, document_of, open_source};
+use super::{RestoreDocument, absolute, check_absent, check_unclaimed, document_of, hydrate, open_source};
 use crate::{
+    backing::export_name,
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome, WorkFailure},
     points,
@@ -16,8 +17,49 @@ use crate::{
     vms,
 };
 
+/// What is asked for beside the VM itself.
+struct Wishes {
+    start: bool,
+    isolated: bool,
+    instant: Option<Instant>,
+}
+
+/// How a VM runs that is not whole yet.
+#[derive(Clone, Copy)]
+struct Instant {
+    hydrate: bool,
+    rate_limit_bytes_per_second: Option<u64>,
+    wait_limit: Duration,
+}
+
 /// Lines up the restore of a VM. Its name, its id and its files are taken from now on.
 pub(crate) async fn submit(site: &Site, request: RestoreVmRequest) -> Result<Job> {
+    let wishes = Wishes { start: request.start, isolated: false, instant: None };
+    line_up(site, request, wishes).await
+}
+
+/// Lines up a VM that runs from its point at once.
+pub(crate) async fn boot(site: &Site, request: BootRequest) -> Result<Job> {
+    let instant = Instant {
+        hydrate: request.hydrate,
+        rate_limit_bytes_per_second: request.rate_limit_bytes_per_second,
+        wait_limit: Duration::from_secs(request.wait_limit_seconds),
+    };
+    let wishes = Wishes { start: true, isolated: request.isolated, instant: Some(instant) };
+    let request = RestoreVmRequest {
+        reference: request.reference,
+        from_copy: request.from_copy,
+        name: request.name,
+        directory: request.directory,
+        format: None,
+        keep_identity: request.keep_identity,
+        replace: false,
+        start: true,
+    };
+    line_up(site, request, wishes).await
+}
+
+async fn line_up(site: &Site, request: RestoreVmRequest, wishes: Wishes) -> Result<Job> {
     let reference = points::parse(&request.reference)?;
     if reference.disk.is_some() {
         return Err(Failure::invalid(format!("{reference} is a disk")).with_hint(format!(
@@ -35,14 +77,25 @@ pub(crate) async fn submit(site: &Site, request: RestoreVmRequest) -> Result<Job
         Some(directory) => (None, absolute(directory)?),
         None => (Some(site.directory.disks(vm_id)), site.directory.disks(vm_id)),
     };
-    let order = VmRestore {
+    let mut order = VmRestore {
         point_id: point.record.summary.id,
         name: name.clone(),
         directory,
         format: request.format.unwrap_or(DiskFormat::Qcow2),
         keep_identity: request.keep_identity,
         replace: request.replace,
+        backing: None,
     };
+    let summary = &point.record.summary;
+    let backing = wishes.instant.map(|instant| {
+        let export = |disk: &DiskSummary| (disk.name.clone(), export_name(vm_id, &disk.name));
+        Backing {
+            socket: site.backings.socket().to_owned(),
+            exports: order.dependent_disks(summary).into_iter().map(export).collect(),
+            wait_limit: instant.wait_limit,
+        }
+    });
+    order.backing = backing;
     let paths = order.disk_paths(&point.record.summary);
     if !request.replace {
         check_absent(&paths)?;
@@ -59,15 +112,15 @@ pub(crate) async fn submit(site: &Site, request: RestoreVmRequest) -> Result<Job
         own_directory,
     };
     let draft = JobDraft {
-        kind: JobKind::RestoreVm,
+        kind: if wishes.instant.is_some() { JobKind::Boot } else { JobKind::RestoreVm },
         subject: name.to_string(),
         vm_id: Some(vm_id),
         vault_id: Some(point.vault.id),
         request: document_of(&document),
     };
-    let (work_site, known, copy, start) = (site.clone(), point.vault, point.copy, request.start);
+    let (work_site, known, copy) = (site.clone(), point.vault, point.copy);
     let work = Box::new(move |monitor| {
-        Box::pin(async move { work(&work_site, known, copy, vm_id, order, start, monitor).await }) as _
+        Box::pin(async move { work(&work_site, known, copy, vm_id, order, wishes, monitor).await }) as _
     });
     site.jobs.submit(draft, work).await
 }
@@ -78,38 +131,80 @@ async fn work(
     copy: Option<KnownCopy>,
     vm_id: VmId,
     order: VmRestore,
-    start: bool,
+    wishes: Wishes,
     monitor: Arc<JobMonitor>,
 ) -> Outcome {
     let vault = open_source(site, &known, copy.as_ref(), &monitor).await?;
     let operation: Arc<dyn Monitor> = monitor.clone();
-    let restored = Box::pin(protection::restore_vm(&vault, &order, &operation)).await?;
-    let vm = admit(site, vm_id, &order, restored.definition).await?;
+    let mut restored = Box::pin(protection::restore_vm(&vault, &order, &operation)).await?;
+    if wishes.isolated {
+        restored.definition.networks.iter_mut().for_each(|network| network.kind = NetworkKind::Isolated);
+    }
+    let hydrates = wishes.instant.is_some_and(|instant| instant.hydrate);
+    let dependent_disks = dependent_disks(&known, copy.as_ref(), &order, hydrates, &restored.disks);
+    let vm = KnownVm {
+        id: vm_id,
+        name: order.name.clone(),
+        origin: Origin::Managed { definition: restored.definition },
+        last_seen: None,
+        dependent_disks,
+        created_at: site.env.clock.now(),
+    };
+    admit(site, &vm, &order).await?;
     let mut view = RestoredVmView {
         vm_id: vm_id.to_string(),
         vm_name: order.name.to_string(),
         point_id: order.point_id.to_string(),
         disks: restored.disks.into_iter().map(super::restore_disk::disk_view).collect(),
         started: false,
+        hydration_job: None,
     };
-    if start {
+    if wishes.start {
         monitor.phase("starting the VM");
+        site.backings.offer(&vm);
         if let Err(error) = site.hypervisor.start(&vms::access(&vm)).await {
             let failure = Failure::from(error).during("the VM is restored but did not start");
             return Err(WorkFailure { failure, result: Some(Box::new(JobResult::RestoredVm(view))) });
         }
         view.started = true;
     }
+    if let Some(instant) = wishes.instant.filter(|_| hydrates && !vm.dependent_disks.is_empty()) {
+        let job = hydrate::submit(site, &vm, instant.rate_limit_bytes_per_second).await?;
+        view.hydration_job = Some(job.id);
+    }
     Ok(JobResult::RestoredVm(view))
 }
 
-async fn admit(site: &Site, id: VmId, order: &VmRestore, definition: VmDefinition) -> Result<KnownVm> {
-    let (name, created_at) = (order.name.clone(), site.env.clock.now());
-    let vm = KnownVm { id, name, origin: Origin::Managed { definition }, last_seen: None, created_at };
+/// The disks of the new VM that read from the point until they are whole.
+fn dependent_disks(
+    known: &KnownVault,
+    copy: Option<&KnownCopy>,
+    order: &VmRestore,
+    hydrates: bool,
+    disks: &[RestoredDisk],
+) -> Vec<DependentDisk> {
+    let Some(backing) = &order.backing else { return Vec::new() };
+    let dependent = disks.iter().filter(|disk| backing.exports.contains_key(&disk.name));
+    let dependent = dependent.map(|disk| DependentDisk {
+        disk: disk.name.clone(),
+        size_bytes: disk.size_bytes.0,
+        source: ImageSource::Point {
+            vault_id: known.id,
+            copy: copy.map(|copy| copy.name.clone()),
+            point_id: order.point_id,
+            disk: disk.name.clone(),
+        },
+        wait_limit_seconds: backing.wait_limit.as_secs(),
+        hydrates,
+        rate_limit_bytes_per_second: None,
+    });
+    dependent.collect()
+}
+
+async fn admit(site: &Site, vm: &KnownVm, order: &VmRestore) -> Result<()> {
     let _admission = site.admission.lock().await;
-    vms::admit(site, &vm).await.map_err(|failure| {
+    vms::admit(site, vm).await.map_err(|failure| {
         let place = order.directory.display();
         failure.during(&format!("the disks are restored to {place}, but the VM could not be made known"))
-    })?;
-    Ok(vm)
+    })
 }

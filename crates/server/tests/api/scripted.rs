@@ -12,7 +12,8 @@ use std::{
 use async_trait::async_trait;
 use hypervisor::{
     Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, Error, ErrorKind, FakeDisk,
-    FakeHypervisor, FakeVm, Hypervisor, Inspection, Power, Result, VmAccess, VmOrigin,
+    FakeHypervisor, FakeVm, Hydration, HydrationListener, Hypervisor, Inspection, Power, Result, VmAccess,
+    VmOrigin,
 };
 use image::{ByteRange, DiskImage, Extent};
 use model::{CaptureCost, CaptureId, Consistency, DiskFormat, VmDefinition, VmId};
@@ -193,6 +194,16 @@ impl Hypervisor for Handle {
     async fn stop(&self, vm: &VmAccess, force: bool) -> Result<()> {
         self.0.meet(vm);
         self.0.fake.stop(vm, force).await
+    }
+
+    async fn hydrate(&self, vm: &VmAccess, order: &Hydration, listener: &HydrationListener) -> Result<()> {
+        self.0.meet(vm);
+        self.0.fake.hydrate(vm, order, listener).await
+    }
+
+    async fn stop_hydration(&self, vm: &VmAccess) -> Result<()> {
+        self.0.meet(vm);
+        self.0.fake.stop_hydration(vm).await
     }
 }
 

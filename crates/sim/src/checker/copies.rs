@@ -20,6 +20,8 @@ pub(super) async fn check(world: &World) -> Result<(), String> {
     let deletions = world.copy.objects().deletions();
     let opened = world.open_soundly(&process).await;
     let vault = opened.map_err(|error| format!("the vault cannot be opened: {error}"))?;
+    // What somebody commits after this who stood still until now need not be in the copy.
+    let needed = world.model().needed();
     let copied = vault.copy_to(&world.copy_location(&process), &Monitor::default()).await;
     let report = copied.map_err(|error| format!("the copy cannot be brought up to date: {error}"))?;
     if report.damaged > 0 {
@@ -31,9 +33,9 @@ pub(super) async fn check(world: &World) -> Result<(), String> {
         whole.clear();
     }
     let points = check_points(world, &copy, &whole).await?;
-    let model = world.model();
-    match model.points.iter().find(|(id, facts)| facts.must_be_live() && !points.contains(id)) {
-        Some((id, _)) => Err(format!("point {id} is not in the copy")),
+    let still_needed = world.model().needed();
+    match needed.intersection(&still_needed).find(|id| !points.contains(id)) {
+        Some(id) => Err(format!("point {id} is not in the copy")),
         None => Ok(()),
     }
 }

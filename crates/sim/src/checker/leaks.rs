@@ -6,8 +6,8 @@ use vault::{CollectOptions, Monitor, Vault};
 
 use crate::{process::DAY, world::World};
 
-/// Longer than any soft delete and any retention of a world.
-const WAIT_DAYS: u32 = 30;
+/// Longer than any soft delete and any retention of a world, counted from the clock that is furthest ahead.
+const WAIT_DAYS: u32 = 60;
 
 /// Deletes every point, collects when their time is over, and looks at what is left in the store. The world ends here.
 pub(crate) async fn check(world: &World) -> Result<(), String> {

@@ -3,14 +3,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use model::PointId;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use vault::{CollectOptions, Monitor, RepairOptions, RepairReport, StoreLocation, Vault};
 
 use crate::{
-    process::{DAY, Process},
+    process::{DAY, Fate, HOUR, Process},
     world::World,
 };
 
@@ -23,7 +24,7 @@ pub(super) async fn check_truth(world: &World) -> Result<(), String> {
 
 /// Damages anything in the vault, and repairs it from the copy, which has all of it.
 pub(super) async fn check_with_copy(world: &World) -> Result<(), String> {
-    damage(world, &["packs/", "index/", "points/"]);
+    damage(world, &["log/", "log/", "states/", "packs/", "index/", "points/"]);
     let process = world.sound_process("healer");
     let report = repair(world, &process, &[world.copy_location(&process)]).await?;
     if let Some(hurt) = report.hurt.first() {
@@ -33,14 +34,46 @@ pub(super) async fn check_with_copy(world: &World) -> Result<(), String> {
     check_clean(world, &vault).await
 }
 
-/// Damages the index and the log while a dead collector's packs wait to be deleted, and repairs the vault from nothing but
-/// itself.
+/// Damages the index, and repairs the vault from nothing but itself, while the packs wait to be deleted that a collector has
+/// condemned. Where that one is dead, damages the log too; one that lives goes on later, and what it deletes nobody could
+/// know without its entry.
 pub(super) async fn check_alone(world: &World) -> Result<(), String> {
-    collect_and_die(world).await;
-    damage(world, &["index/"]);
+    if world.dice.chance(500) {
+        let process = world.process("collector", Fate { crash: 60, ..Fate::default() });
+        process.run(Box::pin(condemn(world, &process))).await;
+        damage(world, &["log/", "log/", "states/", "index/"]);
+        return repair_alone(world).await;
+    }
+    let process = world.sound_process("collector");
+    let repaired = async {
+        let entry_count =
+            || world.store.objects().paths().filter(|path| path.as_ref().starts_with("log/")).count();
+        let (before, deadline) = (entry_count(), Instant::now() + HOUR / 60);
+        while entry_count() == before && Instant::now() < deadline {
+            sleep(Duration::from_millis(5)).await;
+        }
+        process.stand_still(DAY);
+        damage(world, &["index/"]);
+        repair_alone(world).await
+    };
+    tokio::join!(Box::pin(condemn(world, &process)), Box::pin(repaired)).1
+}
+
+/// Condemns what can be, and deletes it.
+async fn condemn(world: &World, process: &Arc<Process>) {
+    let options = CollectOptions { grace_hours: 0, repack_dead_percent: 1, ..CollectOptions::default() };
+    let collect = async {
+        let vault = world.open_soundly(process).await?;
+        vault.collect(&options, &Monitor::default()).await
+    };
+    let collected = collect.await;
+    world.trace.add("collector", format!("{collected:?}"));
+}
+
+async fn repair_alone(world: &World) -> Result<(), String> {
     let process = world.sound_process("healer");
     let report = repair(world, &process, &[]).await?;
-    let needed = needed(world);
+    let needed = world.model().needed();
     if let Some(hurt) = report.hurt.iter().find(|point| needed.contains(&point.id)) {
         return Err(format!("point {} is said to be lost, and nothing of it was damaged", hurt.id));
     }
@@ -51,24 +84,10 @@ pub(super) async fn check_alone(world: &World) -> Result<(), String> {
     }
 }
 
-/// Condemns what can be, and probably dies before it is deleted.
-async fn collect_and_die(world: &World) {
-    let process = world.doomed_process("collector");
-    let collect = async {
-        let vault = world.open_soundly(&process).await?;
-        let options = CollectOptions { grace_hours: 0, repack_dead_percent: 1, ..CollectOptions::default() };
-        vault.collect(&options, &Monitor::default()).await
-    };
-    let collected = process.run(Box::pin(collect)).await;
-    world.trace.add("collector", format!("{collected:?}"));
-}
-
 /// Flips a few bits in objects of the vault.
 fn damage(world: &World, folders: &[&str]) {
-    let of_log: &[&str] = if world.log_rots { &["log/", "log/", "states/"] } else { &[] };
-    let folders = [of_log, folders].concat();
     for _ in 0..world.dice.number(1..7) {
-        world.store.rot(world.dice.pick(&folders).unwrap_or(&"packs/"));
+        world.store.rot(world.dice.pick(folders).unwrap_or(&"packs/"));
     }
 }
 
@@ -85,22 +104,17 @@ async fn repair(
     Ok(report)
 }
 
-/// The points that must be there.
-fn needed(world: &World) -> BTreeSet<PointId> {
-    let model = world.model();
-    model.points.iter().filter(|(_, facts)| facts.must_be_live()).map(|(id, _)| *id).collect()
-}
-
 /// Checks that what a report does not name as hurt is there, and whole.
 async fn check_report(world: &World, process: &Arc<Process>, report: &RepairReport) -> Result<Vault, String> {
     let hurt: BTreeSet<PointId> = report.hurt.iter().map(|point| point.id).collect();
+    let needed = world.model().needed();
     let opened = world.open_soundly(process).await;
     let vault = opened.map_err(|error| format!("the repaired vault cannot be opened: {error}"))?;
     let listed =
         vault.points().await.map_err(|error| format!("the repaired vault cannot be listed: {error}"))?;
     let found: BTreeMap<PointId, _> =
         listed.points.iter().map(|record| (record.summary.id, record)).collect();
-    if let Some(id) = needed(world).iter().find(|id| !hurt.contains(id) && !found.contains_key(id)) {
+    if let Some(id) = needed.iter().find(|id| !hurt.contains(id) && !found.contains_key(id)) {
         return Err(format!("point {id} is gone after a repair that did not name it"));
     }
     for (id, record) in found.into_iter().filter(|(id, _)| !hurt.contains(id)) {
@@ -121,9 +135,9 @@ async fn check_report(world: &World, process: &Arc<Process>, report: &RepairRepo
 async fn check_clean(world: &World, vault: &Vault) -> Result<(), String> {
     let process = world.sound_process("survivor");
     for _ in 0..4 {
-        let before = needed(world).len();
+        let before = world.model().needed().len();
         world.back_up(&process, vault.clone()).await;
-        if needed(world).len() == before {
+        if world.model().needed().len() == before {
             return Err("nothing can be stored in the repaired vault".to_owned());
         }
     }

@@ -34,7 +34,7 @@ impl Server {
         let mut lives = 0;
         while Instant::now() < until && !self.world.is_over() {
             lives += 1;
-            let process = self.world.frail_process(format!("{}.{lives}", self.name));
+            let process = self.world.frail_process(&format!("{}.{lives}", self.name));
             // Two hands of one process share its handle.
             process.run(Box::pin(self.live(&process, until))).await;
             sleep(self.dice.duration(Duration::from_secs(1), Duration::from_secs(200))).await;

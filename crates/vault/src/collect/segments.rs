@@ -5,12 +5,8 @@ use std::{collections::BTreeSet, mem};
 use crate::{
     Digest, Result,
     index::{ChunkPlace, Segment},
-    store::ObjectKind,
     vault::Shared,
 };
-
-/// Chunks after which a segment is written.
-const SEGMENT_CHUNKS: usize = 64 << 10;
 
 /// Segments that come in the place of others.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -43,21 +39,15 @@ impl Replacement {
         let mut filling = Segment::default();
         for digest in &old {
             pour(shared.load_segment(digest).await?, &without, &mut filling);
-            if filling.chunks.len() >= SEGMENT_CHUNKS {
-                new.push(put(shared, mem::take(&mut filling)).await?);
+            if filling.chunks.len() >= shared.segment_chunks {
+                new.push(shared.store_segment(&mut mem::take(&mut filling)).await?);
             }
         }
         if !filling.packs.is_empty() {
-            new.push(put(shared, filling).await?);
+            new.push(shared.store_segment(&mut filling).await?);
         }
         Ok(Self { without, old, new })
     }
-}
-
-async fn put(shared: &Shared, mut segment: Segment) -> Result<Digest> {
-    segment.sort();
-    let bytes = segment.encode(&shared.keys, env::random(&*shared.env.entropy));
-    shared.store.put(ObjectKind::IndexSegment, bytes).await
 }
 
 /// Adds what a segment lists to another, but for these packs and those that are in it already.

@@ -104,19 +104,19 @@ impl Copy<'_> {
         }
     }
 
-    /// The packs that index segments list. Of segments that cannot be read, none.
-    pub(super) async fn packs_of(&self, segments: impl Iterator<Item = Digest>) -> Result<BTreeSet<Digest>> {
-        let mut packs = BTreeSet::new();
-        for segment in segments {
-            let kind = ObjectKind::IndexSegment;
-            let bytes = match self.target.get(kind, &segment, SEGMENT_BYTES_MAX).await {
-                Ok(bytes) => bytes,
-                Err(error) if error.is_damage() => continue,
+    /// The packs that an index segment lists; none where neither the copy nor the vault has it sound.
+    pub(super) async fn packs_of(&self, segment: &Digest) -> Result<Option<BTreeSet<Digest>>> {
+        for store in [&self.target, &self.source.store] {
+            match store.get(ObjectKind::IndexSegment, segment, SEGMENT_BYTES_MAX).await {
+                Ok(bytes) => {
+                    let listed = Segment::decode(&self.source.keys, &bytes)?.packs;
+                    return Ok(Some(listed.iter().map(|pack| pack.digest).collect()));
+                }
+                Err(error) if error.is_damage() => {}
                 Err(error) => return Err(error),
-            };
-            packs.extend(Segment::decode(&self.source.keys, &bytes)?.packs.iter().map(|pack| pack.digest));
+            }
         }
-        Ok(packs)
+        Ok(None)
     }
 
     /// Deletes garbage, in the order in which things need each other.

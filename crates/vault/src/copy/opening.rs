@@ -8,7 +8,7 @@ use crate::{
     config::Config,
     keys::slot::SLOT_BYTES,
     log::ENTRIES,
-    store::{ObjectKind, Store, incomplete},
+    store::{ObjectKind, Store},
     vault::Shared,
 };
 
@@ -74,7 +74,7 @@ impl Copy<'_> {
         let theirs = slots(&self.target).await?;
         if ours.is_empty() {
             // A listing may leave some out; a vault that opened has one.
-            return if theirs.is_empty() { Err(incomplete("key slots")) } else { Ok(()) };
+            return if theirs.is_empty() { Err(no_slots()) } else { Ok(()) };
         }
         for slot in ours.difference(&theirs) {
             match self.source.store.get(ObjectKind::KeySlot, slot, SLOT_BYTES as u64).await {
@@ -90,6 +90,11 @@ impl Copy<'_> {
         }
         Ok(())
     }
+}
+
+fn no_slots() -> Error {
+    Error::new(ErrorKind::Unreachable, "the store shows no key slot of the vault")
+        .with_guidance("try again; if it stays so, prove the store with: holdfast vault doctor")
 }
 
 async fn slots(store: &Store) -> Result<BTreeSet<Digest>> {

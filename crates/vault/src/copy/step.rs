@@ -93,11 +93,14 @@ impl Copy<'_> {
     /// deletes it, whatever happens to this run.
     async fn left_behind(&self, before: &State, after: &State) -> Result<Garbage> {
         let gone: BTreeSet<Digest> = before.body.segments.difference(&after.body.segments).copied().collect();
-        let left = Garbage {
+        let mut left = Garbage {
             points: objects(before).into_iter().collect(),
-            packs: self.packs_of(gone.iter().copied()).await?.into_iter().collect(),
+            packs: Vec::new(),
             segments: gone.into_iter().collect(),
         };
+        for segment in &left.segments {
+            left.packs.extend(self.packs_of(segment).await?.into_iter().flatten());
+        }
         // An earlier leap may have died before it deleted.
         self.unneeded(before.body.garbage.values().chain([&left]), after).await
     }
@@ -111,9 +114,15 @@ impl Copy<'_> {
         let all =
             |kind| garbage.clone().flat_map(move |it| it.of_kind(kind)).copied().collect::<BTreeSet<_>>();
         let mut packs = all(ObjectKind::Pack);
-        if !packs.is_empty() {
-            let needed = self.packs_of(state.body.segments.iter().copied()).await?;
-            packs.retain(|pack| !needed.contains(pack));
+        for segment in &state.body.segments {
+            if packs.is_empty() {
+                break;
+            }
+            match self.packs_of(segment).await? {
+                Some(needed) => packs.retain(|pack| !needed.contains(pack)),
+                // Nobody knows what it listed: it is damaged, or another copier has gone on while this one slept.
+                None => packs.clear(),
+            }
         }
         Ok(Garbage {
             points: all(ObjectKind::Point).difference(&objects(state)).copied().collect(),

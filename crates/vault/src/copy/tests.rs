@@ -6,12 +6,14 @@ use model::{PointId, VaultSettings};
 use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory, path::Path};
 
 use crate::{
-    CollectOptions, CopyReport, ErrorKind, KeyFile, Monitor, NewSlot, Sequence, StoreLocation, StoredDisk,
-    Unlock, Vault,
+    CollectOptions, CopyReport, Digest, ErrorKind, KeyFile, Monitor, NewSlot, Sequence, StoreLocation,
+    StoredDisk, Unlock, Vault,
     fixture::{
-        FailingStore, MIB, back_up, create_in, key_file, noise, objects, open_in, restored, source, unlock,
+        MIB, OddStore, Oddity, back_up, create_in, key_file, noise, objects, open_in, restored, source,
+        unlock, world::World,
     },
     log::{Change, entry::Collection},
+    store::ObjectKind,
 };
 
 fn at(store: &Arc<InMemory>) -> StoreLocation {
@@ -79,12 +81,12 @@ async fn collect(vault: &Vault, number: u8, sweeps: bool) {
         Collection { points, packs: packs.clone(), segments: segments.clone(), ..Collection::default() };
     let after = log.append(Change::Collect(collection)).await.unwrap();
     let store = &vault.shared.store;
-    store.delete(crate::store::ObjectKind::Point, &object).await.unwrap();
+    store.delete(ObjectKind::Point, &object).await.unwrap();
     for segment in &segments {
-        store.delete(crate::store::ObjectKind::IndexSegment, segment).await.unwrap();
+        store.delete(ObjectKind::IndexSegment, segment).await.unwrap();
     }
     for pack in &packs {
-        store.delete(crate::store::ObjectKind::Pack, pack).await.unwrap();
+        store.delete(ObjectKind::Pack, pack).await.unwrap();
     }
     if sweeps {
         let trimmed = log.trim(&after).await.unwrap();
@@ -224,7 +226,8 @@ async fn a_copy_that_is_killed_anywhere_is_whole_and_goes_on() {
                 collect(&vault, 1, true).await;
                 back_up(&vault, 3, source(&disk(3))).await.unwrap();
             }
-            let failing: Arc<dyn ObjectStore> = Arc::new(FailingStore::after_puts(copy.clone(), puts, gone));
+            let failing: Arc<dyn ObjectStore> =
+                Arc::new(OddStore::new(copy.clone(), Oddity::FailsAfterPuts(puts, gone)));
             let killed = vault.copy_to(&StoreLocation::at_hand(failing), &Monitor::default()).await;
             if Vault::open(&at(&copy), &unlock(), Env::seeded(3)).await.is_ok() {
                 assert!(check(&copy).await <= 2);
@@ -295,4 +298,52 @@ async fn a_copy_that_lags_behind_collections_leaps_and_keeps_nothing_else() {
     used.delete_points(&[PointId::from_random([4; 10])]).await.unwrap();
     used.collect(&CollectOptions::default(), &Monitor::default()).await.unwrap();
     assert_eq!(marks().await, 0);
+}
+
+/// A copier that sleeps anywhere in a leap wakes up in a copy that another has brought further.
+#[tokio::test]
+async fn a_copier_that_slept_takes_nothing_that_the_copy_needs() {
+    for number in 0.. {
+        let (vault, _, _) = vault_with(3).await;
+        let world = World::empty();
+        sync(&vault, &world.memory).await;
+        collect(&vault, 2, true).await;
+        rewrite_index(&vault).await;
+        let (awake, copy) = (vault.clone(), Arc::clone(&world.memory));
+        let asleep = world.view();
+        asleep.let_happen_before(
+            number,
+            Box::pin(async move {
+                sync(&awake, &copy).await;
+                rewrite_index(&awake).await;
+                sync(&awake, &copy).await;
+            }),
+        );
+        // It may be told that the copy is ahead of it.
+        vault.copy_to(&StoreLocation::at_hand(asleep.clone()), &Monitor::default()).await.ok();
+        if !asleep.has_happened() {
+            break;
+        }
+        sync(&vault, &world.memory).await;
+        assert_eq!(check(&world.memory).await, 2, "{number}");
+    }
+}
+
+/// Puts other segments in the place of all, as a collection may, and deletes the old ones.
+async fn rewrite_index(vault: &Vault) {
+    let shared = &vault.shared;
+    let segments: Vec<Digest> = shared.log.refresh().await.unwrap().body.segments.iter().copied().collect();
+    let mut new_segments = Vec::new();
+    for segment in &segments {
+        let salt = env::random(&*shared.env.entropy);
+        let bytes = shared.load_segment(segment).await.unwrap().encode(&shared.keys, salt);
+        new_segments.push(shared.store.put(ObjectKind::IndexSegment, bytes).await.unwrap());
+    }
+    let collection = Collection { segments: segments.clone(), new_segments, ..Collection::default() };
+    let after = shared.log.append(Change::Collect(collection)).await.unwrap();
+    for segment in &segments {
+        shared.store.delete(ObjectKind::IndexSegment, segment).await.unwrap();
+    }
+    let trimmed = shared.log.trim(&after).await.unwrap();
+    shared.log.append(Change::Swept { through: after.sequence, trimmed }).await.unwrap();
 }

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     Digest, ErrorKind, PointRecord, Result,
     point::{self, POINT_BYTES_MAX},
-    store::{ObjectKind, incomplete},
+    store::ObjectKind,
 };
 
 /// Points that are read side by side.
@@ -52,7 +52,8 @@ impl Log {
     /// that the entries say again.
     ///
     /// # Errors
-    /// [`ErrorKind::Unreachable`] when nothing is damaged, but the store does not show all that there is.
+    /// [`ErrorKind::Unreachable`] when nothing is damaged, but the store does not show all that there is;
+    /// [`ErrorKind::NotFound`] when the vault is gone.
     pub(crate) async fn salvage(&self, now: Timestamp) -> Result<State> {
         let listed = self.entry_numbers().await?;
         let (mut state, mut is_damaged) = self.newest_sound_state(listed.clone()).await?;
@@ -66,7 +67,7 @@ impl Log {
             is_damaged |= !is_sound;
         }
         if state.sequence == Sequence(0) && !is_damaged {
-            return Err(incomplete("states"));
+            return Err(self.nothing_to_start_at().await);
         }
         if state.is_salvaged {
             self.add_listed(&mut state, now).await?;

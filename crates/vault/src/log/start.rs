@@ -35,9 +35,9 @@ impl Log {
             if !self.replay(&mut state, base).await? {
                 continue;
             }
-            // None after the base was ever deleted: what is missing is lost.
-            let is_followed =
-                last > state.sequence && self.read_entry(last).await?.is_some_and(|it| it.is_ok());
+            // None after the base was ever deleted: what is missing is lost. A later one proves it, damaged or not: whoever
+            // wrote it had read all before it.
+            let is_followed = last > state.sequence && self.store.has_named(&last.entry_name()).await?;
             if is_followed || ahead.is_some_and(|ahead| ahead > state.sequence) {
                 let context = format!("entry {} is missing", state.sequence.next().0);
                 return Err(self.damaged(Error::corrupt(context)));
@@ -52,7 +52,7 @@ impl Log {
     }
 
     /// Says what it means that neither a state nor an entry is there.
-    async fn nothing_to_start_at(&self) -> Error {
+    pub(super) async fn nothing_to_start_at(&self) -> Error {
         let place = self.store.place();
         match self.store.read_config().await {
             Err(error) if error.kind() == ErrorKind::NotFound => {

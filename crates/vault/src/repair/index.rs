@@ -9,15 +9,13 @@ use super::{Cure, DamagedObject, Repair};
 use crate::{
     ChunkId, Digest, DiskMap, Error, ErrorKind, Result,
     codec::PREAMBLE_BYTES,
+    flaw::Flaw,
     index::{SEGMENT_BYTES_MAX, Segment},
     log::State,
     pack::{OpenPack, PACK_BYTES_MAX},
     store::ObjectKind,
     tree::{FAN_OUT_BITS, Located, TreeReader},
 };
-
-/// Chunks after which a segment is written.
-const SEGMENT_CHUNKS: usize = 64 << 10;
 
 /// Leaves of disk maps that are remembered, for disks that share them.
 const LEAVES_REMEMBERED_MAX: usize = 500_000;
@@ -104,7 +102,9 @@ impl Repair<'_> {
     /// The packs that are in the store, that no segment lists, and that nobody has given up.
     async fn unlisted_packs(&self, state: &State) -> Result<BTreeSet<Digest>> {
         let mut listed: BTreeSet<Digest> = self.shared.index.packs().iter().map(|pack| pack.digest).collect();
-        listed.extend(state.body.garbage.values().flat_map(|garbage| &garbage.packs));
+        if !self.shared.has_flaw(Flaw::RepairListsCondemned) {
+            listed.extend(state.body.garbage.values().flat_map(|garbage| &garbage.packs));
+        }
         let stored = self.shared.store.list(ObjectKind::Pack).await?;
         Ok(stored.into_iter().map(|(pack, _)| pack).filter(|pack| !listed.contains(pack)).collect())
     }
@@ -186,7 +186,7 @@ impl Repair<'_> {
         let mut segment = Segment::default();
         for pack in packs {
             swap.unreadable_packs += u64::from(!self.add_pack(&mut segment, &pack).await?);
-            if segment.chunks.len() >= SEGMENT_CHUNKS {
+            if segment.chunks.len() >= self.shared.segment_chunks {
                 swap.rebuilt.extend(self.write(std::mem::take(&mut segment)).await?);
             }
         }
@@ -227,11 +227,9 @@ impl Repair<'_> {
         if segment.chunks.is_empty() {
             return Ok(None);
         }
-        segment.sort();
-        let bytes = segment.encode(&self.shared.keys, env::random(&*self.shared.env.entropy));
         let digest = match self.is_dry {
-            true => Digest::of(&bytes),
-            false => self.shared.store.put(ObjectKind::IndexSegment, bytes).await?,
+            true => Digest::of(&self.shared.encode_segment(&mut segment)),
+            false => self.shared.store_segment(&mut segment).await?,
         };
         self.shared.add_segment(digest, segment).await?;
         Ok(Some(digest))

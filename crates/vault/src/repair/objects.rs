@@ -177,12 +177,18 @@ impl Repair<'_> {
         Ok(None)
     }
 
+    /// Whether everything is as it was. What was made anew is not: a log that was pieced together may name points that were
+    /// never committed, or are purged, and of which only the object is left.
+    fn is_all_copied(&self) -> bool {
+        let findings = &self.report.findings;
+        findings.len() as u64 == self.report.finding_count
+            && findings.iter().all(|finding| matches!(finding.cure, Some(Cure::Copied | Cure::Uncovered)))
+    }
+
     /// Looks which points are not whole.
     pub(super) async fn find_hurt(&mut self, lost: &[HurtPoint]) -> Result<()> {
         self.report.hurt = lost.to_vec();
-        if self.report.healed_count == self.report.finding_count && !self.is_dry
-            || self.report.finding_count == 0
-        {
+        if self.report.finding_count == 0 || !self.is_dry && self.is_all_copied() {
             return Ok(());
         }
         let state = match &self.foreseen {

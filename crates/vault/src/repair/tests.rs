@@ -10,7 +10,7 @@ use crate::{
     Cure, DamagedObject, ErrorKind, KeyFile, Monitor, NewSlot, RepairOptions, RepairReport, StoreLocation,
     Vault,
     fixture::{
-        FailingStore, MIB, back_up, key_file, noise, object, objects, open_in, open_write_only, restored,
+        MIB, OddStore, Oddity, back_up, key_file, noise, object, objects, open_in, open_write_only, restored,
         source, unlock,
     },
 };
@@ -230,7 +230,8 @@ async fn a_repair_that_is_killed_anywhere_ends_well_when_run_again() {
                     store.put(path, noise(4, 300).into()).await.unwrap();
                 }
             }
-            let failing: Arc<dyn ObjectStore> = Arc::new(FailingStore::after_puts(store.clone(), puts, gone));
+            let failing: Arc<dyn ObjectStore> =
+                Arc::new(OddStore::new(store.clone(), Oddity::FailsAfterPuts(puts, gone)));
             let unlock_master = vault.kept_key().into();
             let doomed =
                 Vault::open(&StoreLocation::at_hand(failing), &unlock_master, Env::seeded(4)).await.unwrap();

@@ -15,7 +15,7 @@ use crate::{
     index::Segment,
     pack::{FrameEntry, HEADER_BYTES, PackBuilder, SealedPack},
     pool::BufferPool,
-    store::{ObjectKind, io_error},
+    store::io_error,
     tree::{ChunkRef, Leaf, NodeSink, REGION_BYTES},
     vault::Shared,
 };
@@ -178,9 +178,7 @@ impl StandIn {
         if segment.chunks.is_empty() {
             return Ok(());
         }
-        segment.sort();
-        let bytes = segment.encode(&self.shared.keys, env::random(&*self.shared.env.entropy));
-        self.segments.push(self.shared.store.put(ObjectKind::IndexSegment, bytes).await?);
+        self.segments.push(self.shared.store_segment(&mut segment).await?);
         Ok(())
     }
 

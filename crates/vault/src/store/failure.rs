@@ -84,9 +84,3 @@ fn classify_io(error: &std::io::Error) -> Option<ErrorKind> {
         _ => None,
     }
 }
-
-/// The error of a listing that cannot be complete.
-pub(crate) fn incomplete(what: &str) -> Error {
-    Error::new(ErrorKind::Unreachable, format!("the store's list of {what} is not complete"))
-        .with_guidance("try again; if it stays so, prove the store with: holdfast vault doctor")
-}

@@ -220,9 +220,7 @@ impl Packer {
         if segment.chunks.is_empty() {
             return Ok(());
         }
-        segment.sort();
-        let bytes = segment.encode(&self.shared.keys, env::random(&*self.shared.env.entropy));
-        self.segments.push(self.shared.store.put(ObjectKind::IndexSegment, bytes).await?);
+        self.segments.push(self.shared.store_segment(&mut segment).await?);
         self.packs.extend(segment.packs.iter().map(|pack| pack.digest));
         Ok(())
     }

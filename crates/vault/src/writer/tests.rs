@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     DiskMap, DiskSource, ErrorKind, Monitor,
     fixture::{
-        FailingStore, MIB, back_up, changed_source, create_in, memory_vault, noise, object, objects, open_in,
-        open_write_only, point, read_whole, restored, source,
+        MIB, OddStore, Oddity, back_up, changed_source, create_in, memory_vault, noise, object, objects,
+        open_in, open_write_only, point, read_whole, restored, source,
         world::{World, id},
     },
     log::Change,
@@ -209,7 +209,7 @@ async fn a_store_that_fills_up_at_any_put_never_shows_half_a_point() {
     loop {
         let store = Arc::new(InMemory::new());
         drop(create_in(store.clone()).await);
-        let failing = Arc::new(FailingStore::after_puts(store.clone(), puts, full));
+        let failing = Arc::new(OddStore::new(store.clone(), Oddity::FailsAfterPuts(puts, full)));
         let outcome = back_up(&open_in(failing, 2).await, 1, source(&noise(8, 20 * MIB))).await;
         let healthy = open_in(store, 3).await;
         assert!(healthy.verify(&Monitor::default()).await.unwrap().is_clean());
@@ -233,8 +233,10 @@ async fn a_store_that_fills_up_at_any_put_never_shows_half_a_point() {
 async fn a_store_that_cannot_be_reached_is_tried_again_and_then_given_up() {
     let store = Arc::new(InMemory::new());
     drop(create_in(store.clone()).await);
-    let failing =
-        FailingStore::after_puts(store, 0, || std::io::Error::from(std::io::ErrorKind::ConnectionReset));
+    let failing = OddStore::new(
+        store,
+        Oddity::FailsAfterPuts(0, || std::io::Error::from(std::io::ErrorKind::ConnectionReset)),
+    );
     let error = back_up(&open_in(Arc::new(failing), 2).await, 1, source(&disk())).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable);
     assert!(error.is_retryable());

@@ -124,6 +124,7 @@ impl RestoreVm {
             format: self.format.unwrap_or(DiskFormat::Qcow2),
             keep_identity: !self.new_identity,
             replace: self.caution.replace,
+            backing: None,
         };
         let mut files = order.disk_paths(&point.summary);
         files.push(definition::path_in(&directory));

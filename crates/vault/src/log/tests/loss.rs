@@ -97,3 +97,18 @@ async fn a_log_without_any_state_is_damaged_where_it_was_trimmed() {
     let error = log_in(&store, 3).await.refresh().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
 }
+
+/// What comes after a lost entry proves that it was there, even where that is damaged too.
+#[tokio::test]
+async fn a_lost_entry_before_a_damaged_last_one_is_missed() {
+    let (store, _) = trimmed_log().await;
+    let log = log_in(&store, 3).await;
+    for days in [20, 21] {
+        log.append(settings(days)).await.unwrap();
+    }
+    store.delete(&Path::from(Sequence(11).entry_name())).await.unwrap();
+    store.put(&Path::from(Sequence(12).entry_name()), vec![1; 40].into()).await.unwrap();
+    let reader = log_in(&store, 4).await;
+    assert_eq!(reader.refresh().await.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(reader.append(settings(90)).await.unwrap_err().kind(), ErrorKind::Corrupt);
+}

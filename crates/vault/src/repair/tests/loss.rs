@@ -9,7 +9,7 @@ use super::{at, disk, repair};
 use crate::{
     ErrorKind, Monitor, RepairOptions, Vault,
     fixture::{
-        OddStore, Oddity, back_up, create_in, object, objects, open_in, restored, source,
+        OddStore, Oddity, back_up, create_in, object, objects, open_in, point, restored, source,
         world::{self, DAY_US, World, id},
     },
     log::Sequence,
@@ -119,6 +119,26 @@ async fn nothing_of_a_copy_that_went_its_own_way_is_taken() {
         let points = open_in(damaged_store, 10).await.points().await.unwrap().points;
         let ids: Vec<_> = points.iter().map(|point| point.summary.id).collect();
         assert_eq!(ids, [id(1), id(2), id(3)], "{damaged:?}");
+    }
+}
+
+/// Of a writer that died, the point's object is left and a collection took the rest. When entries of the log are lost, nobody
+/// knows that the point was never committed.
+#[tokio::test]
+async fn a_point_that_only_the_store_knows_is_named_when_it_is_not_whole() {
+    let store = Arc::new(InMemory::new());
+    let vault = create_in(store.clone()).await;
+    back_up(&vault, 1, source(&disk(1))).await.unwrap();
+    let mut dead = vault.writer().await.unwrap();
+    let stored = dead.store_disk(source(&disk(2)), &Monitor::default()).await.unwrap();
+    drop(dead);
+    vault.shared.write_point(&point(2, &stored)).await.unwrap();
+    flip(&store, &entry(2)).await;
+    for dry_run in [true, false] {
+        let vault = open_in(store.clone(), 3).await;
+        let report = vault.repair(&[], RepairOptions { dry_run }, &Monitor::default()).await.unwrap();
+        let hurt: Vec<_> = report.hurt.iter().map(|point| point.id).collect();
+        assert_eq!(hurt, [id(2)], "{report:?}");
     }
 }
 

@@ -1,0 +1,201 @@
+//! A disk that reads from an image below it takes all of it into its own file, while the guest runs: QEMU's block-stream.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use hypervisor::{Error, ErrorKind, Hydration, HydrationListener, Result, VmAccess};
+use serde_json::{Value, json};
+use tokio::{sync::broadcast, time};
+
+use crate::{
+    config::QemuConfig,
+    monitor::{Monitor, Monitors},
+    names,
+    qmp::Event,
+    session::Session,
+    topology::Topology,
+};
+
+/// How often progress is asked for while nothing happens.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a job may take to end that is told to: one request of it at most.
+const END_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Hydrates a disk; see [`hypervisor::Hypervisor::hydrate`].
+pub(crate) async fn hydrate(
+    config: &Arc<QemuConfig>,
+    monitors: &Monitors,
+    vm: &VmAccess,
+    hydration: &Hydration,
+    listener: &HydrationListener,
+) -> Result<()> {
+    let stopped = || Error::new(ErrorKind::Gone, format!("the VM {} does not run", vm.name));
+    let session = Session::open(config, monitors, vm).await?.ok_or_else(stopped)?;
+    let monitor = &session.monitor;
+    let stream = Stream::find(monitor, vm, hydration).await?;
+    stream.set_pace(monitor).await?;
+    // A guest that ran out of space for its disk stands still; whoever asks has made room.
+    if monitor.status().await? == "io-error" {
+        monitor.query("cont").await?;
+    }
+    let mut events = monitor.qmp().events();
+    loop {
+        match stream.look(monitor).await? {
+            Some(job) if job["status"] == "concluded" => {
+                monitor.execute("job-dismiss", json!({"id": stream.job})).await?;
+                // One that was cancelled made room for a capture; it begins anew.
+                if let Some(reason) = job["error"].as_str().filter(|reason| *reason != "Operation canceled") {
+                    return Err(stream.failed(reason));
+                }
+            }
+            Some(job) => {
+                let bytes = |key: &str| job[key].as_u64().unwrap_or_default();
+                listener(bytes("current-progress"), bytes("total-progress"));
+                let _ = time::timeout(LOOK_INTERVAL, stream.changes(&mut events)).await; // or a while
+            }
+            None if !stream.stands_on_another(monitor).await? => return Ok(()),
+            None => {
+                stream.begin(monitor).await?;
+                let _ = time::timeout(LOOK_INTERVAL, stream.changes(&mut events)).await;
+            }
+        }
+    }
+}
+
+/// Ends all hydration of a VM; see [`hypervisor::Hypervisor::stop_hydration`].
+pub(crate) async fn stop(config: &Arc<QemuConfig>, monitors: &Monitors, vm: &VmAccess) -> Result<()> {
+    match Session::open(config, monitors, vm).await? {
+        Some(session) => end_streams(&session.monitor).await,
+        None => Ok(()),
+    }
+}
+
+/// While this lives, no disk of the VM is hydrated: block jobs change the graph that a capture works on.
+pub(crate) struct Pause(Arc<Monitor>);
+
+/// Pauses all hydration of a VM. What was copied stays; the rest follows when the pause is over.
+pub(crate) async fn pause(session: &Session) -> Result<Pause> {
+    session.monitor.hydration_pauses().fetch_add(1, Ordering::SeqCst);
+    let pause = Pause(session.monitor.clone());
+    let _turn = session.monitor.turn().await;
+    end_streams(&session.monitor).await?;
+    Ok(pause)
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        self.0.hydration_pauses().fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Cancels our streams and waits until they have let go of the disks.
+async fn end_streams(monitor: &Monitor) -> Result<()> {
+    let mut wait = monitor.wait(END_TIMEOUT);
+    loop {
+        let jobs = monitor.query("query-jobs").await?;
+        let is_ours = |job: &&Value| job["id"].as_str().is_some_and(|id| names::is(names::stream, id));
+        let ours: Vec<&Value> = jobs.as_array().into_iter().flatten().filter(is_ours).collect();
+        if ours.is_empty() {
+            return Ok(());
+        }
+        for job in ours {
+            // How it ended is seen by whoever asks for the disk again: its file says what it still needs.
+            let command = if job["status"] == "concluded" { "job-dismiss" } else { "job-cancel" };
+            match monitor.execute(command, json!({"id": job["id"]})).await {
+                Err(error) if error.kind() != ErrorKind::Failed => return Err(error),
+                _ => {} // else it has moved on meanwhile
+            }
+        }
+        if !wait.again().await {
+            return Err(Error::new(ErrorKind::Busy, "QEMU does not stop copying into a disk")
+                .with_guidance("try again when the image that the VM runs from can be read"));
+        }
+    }
+}
+
+/// The copying of one disk.
+struct Stream<'a> {
+    vm: &'a VmAccess,
+    hydration: &'a Hydration,
+    job: String,
+    /// The node of the disk's own file.
+    node: String,
+}
+
+impl<'a> Stream<'a> {
+    async fn find(monitor: &Monitor, vm: &'a VmAccess, hydration: &'a Hydration) -> Result<Self> {
+        let topology = Topology::read(monitor, vm).await?;
+        let found = topology.disks.iter().enumerate().find(|(_, disk)| disk.name == hydration.disk);
+        let (index, disk) = found.ok_or_else(|| {
+            Error::new(ErrorKind::Failed, format!("the VM {} has no disk {}", vm.name, hydration.disk))
+        })?;
+        Ok(Self { vm, hydration, job: names::stream(index), node: disk.format_node.clone() })
+    }
+
+    /// The job as it is now; none where there is none.
+    async fn look(&self, monitor: &Monitor) -> Result<Option<Value>> {
+        let jobs = monitor.query("query-jobs").await?;
+        Ok(jobs.as_array().and_then(|jobs| jobs.iter().find(|job| job["id"] == self.job.as_str())).cloned())
+    }
+
+    /// Whether the disk's file still needs another image.
+    async fn stands_on_another(&self, monitor: &Monitor) -> Result<bool> {
+        let nodes = monitor.execute("query-named-block-nodes", json!({"flat": true})).await?;
+        let mut nodes = nodes.as_array().into_iter().flatten();
+        let node = nodes.find(|node| node["node-name"] == self.node.as_str());
+        let node = node.ok_or_else(|| self.failed("QEMU does not know its file"))?;
+        // Where the layers are not told in depth, backing_file_depth is 0 whatever they are.
+        Ok(node["backing_file"].as_str().is_some_and(|below| !below.is_empty()))
+    }
+
+    /// Waits until QEMU tells of a change of the job, or has told too much to follow.
+    async fn changes(&self, events: &mut broadcast::Receiver<Event>) {
+        while let Ok(event) = events.recv().await {
+            if event.name == "JOB_STATUS_CHANGE" && event.data["id"] == self.job.as_str() {
+                return;
+            }
+        }
+    }
+
+    /// Gives copying that goes on already the pace that is wanted now.
+    async fn set_pace(&self, monitor: &Monitor) -> Result<()> {
+        let paced =
+            monitor.execute("block-job-set-speed", json!({"device": self.job, "speed": self.pace()})).await;
+        match paced {
+            // There is none.
+            Err(error) if error.kind() == ErrorKind::Failed => Ok(()),
+            paced => paced.map(drop),
+        }
+    }
+
+    /// Bytes in a second; 0 means all that can be had.
+    fn pace(&self) -> u64 {
+        self.hydration.rate_limit_bytes_per_second.unwrap_or(0)
+    }
+
+    /// Begins to copy, unless a capture has the disk.
+    async fn begin(&self, monitor: &Monitor) -> Result<()> {
+        let _turn = monitor.turn().await;
+        if monitor.hydration_pauses().load(Ordering::SeqCst) > 0 {
+            return Ok(());
+        }
+        let arguments = json!({
+            "job-id": self.job,
+            "device": self.node,
+            "speed": self.pace(),
+            // The end must be there for whoever asks after it.
+            "auto-dismiss": false,
+        });
+        monitor.execute("block-stream", arguments).await.map(drop)
+    }
+
+    fn failed(&self, reason: &str) -> Error {
+        let context = format!("the disk {} of the VM {}: {reason}", self.hydration.disk, self.vm.name);
+        if reason.contains("No space left on device") {
+            return Error::new(ErrorKind::NoSpace, context).with_guidance("make room where the disk lies");
+        }
+        Error::new(ErrorKind::Failed, context)
+    }
+}

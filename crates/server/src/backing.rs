@@ -1,0 +1,113 @@
+//! Images that VMs read from until their disks are whole: shown to QEMU over NBD, on one socket of the site.
+
+mod patient;
+mod read_ahead;
+mod source;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use catalog::{Catalog, KnownVm};
+use model::{DiskName, VmId};
+use nbd::{Endpoint, Exports, Server};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use self::{patient::PatientImage, read_ahead::ReadAhead, source::Source};
+use crate::{
+    directory::check_socket_path,
+    failure::{Failure, Result},
+    vaults::Vaults,
+};
+
+/// The images that the site's VMs read from now.
+pub(crate) struct Backings {
+    catalog: Catalog,
+    vaults: Arc<Vaults>,
+    socket: PathBuf,
+    exports: Exports,
+    images: Mutex<BTreeMap<String, Arc<PatientImage>>>,
+    changes: watch::Sender<()>,
+}
+
+/// The name under which a disk finds its image.
+pub(crate) fn export_name(vm_id: VmId, disk: &DiskName) -> String {
+    format!("{vm_id}/{disk}")
+}
+
+impl Backings {
+    /// Begins to serve, until the server stops. QEMUs that wait for their images since the last server died find them
+    /// once they are offered.
+    pub(crate) async fn serve(
+        socket: PathBuf,
+        catalog: Catalog,
+        vaults: Arc<Vaults>,
+        stopping: CancellationToken,
+    ) -> Result<Self> {
+        check_socket_path(&socket)?;
+        let exports = Exports::new();
+        let backings = Self {
+            catalog,
+            vaults,
+            socket,
+            exports: exports.clone(),
+            images: Mutex::default(),
+            changes: watch::Sender::new(()),
+        };
+        for vm in backings.catalog.vms().await? {
+            backings.offer(&vm);
+        }
+        let server = Server::bind(&Endpoint::Unix(backings.socket.clone()), exports).await;
+        let server = server.map_err(|error| Failure::new(api::Code::Failed, error.to_string()))?;
+        tokio::spawn(async move { stopping.run_until_cancelled(server.run()).await });
+        Ok(backings)
+    }
+
+    /// Where QEMU connects.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Shows a VM the images that its disks read from. They are opened when they are first read.
+    pub(crate) fn offer(&self, vm: &KnownVm) {
+        for dependent in &vm.dependent_disks {
+            let name = export_name(vm.id, &dependent.disk);
+            let source =
+                Source::new(self.catalog.clone(), Arc::clone(&self.vaults), dependent.source.clone());
+            let wait_limit = Duration::from_secs(dependent.wait_limit_seconds);
+            let image = Arc::new(PatientImage::new(source, dependent.size_bytes, wait_limit));
+            self.exports.add(name.clone(), Arc::new(ReadAhead::new(Arc::clone(&image))));
+            self.images().insert(name, image);
+        }
+    }
+
+    /// Takes the image of a disk back, which needs it no more.
+    pub(crate) fn withdraw(&self, vm_id: VmId, disk: &DiskName) {
+        let name = export_name(vm_id, disk);
+        self.exports.remove(&name);
+        self.images().remove(&name);
+    }
+
+    /// Tells all hydrations that what is wanted of them may have changed.
+    pub(crate) fn tell_of_change(&self) {
+        self.changes.send_replace(());
+    }
+
+    /// All changes from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// Why the last read of a disk's image failed, if it did.
+    pub(crate) fn failure(&self, vm_id: VmId, disk: &DiskName) -> Option<String> {
+        self.images().get(&export_name(vm_id, disk))?.failure()
+    }
+
+    fn images(&self) -> MutexGuard<'_, BTreeMap<String, Arc<PatientImage>>> {
+        self.images.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
