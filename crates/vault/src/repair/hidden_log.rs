@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Digest, ErrorKind, Result, Sequence,
     location::versions::{Version, Versions},
-    log::{ENTRIES, ENTRY_BYTES_MAX, Entry, STATE_BYTES_MAX, STATES, State},
+    log::{Change, ENTRIES, ENTRY_BYTES_MAX, Entry, STATE_BYTES_MAX, STATES, State},
     store::Created,
 };
 
@@ -28,6 +28,8 @@ struct Link {
     sequence: Sequence,
     digest: Digest,
     previous: Digest,
+    /// The entries before this number were trimmed, by its word.
+    trimmed: Sequence,
     version: Version,
 }
 
@@ -151,17 +153,20 @@ impl<'a> HiddenLog<'a> {
         Ok(None)
     }
 
-    /// The entries below one, to the second state, or as far as they reach; none where no reader could start there.
+    /// The entries below one, to the second state or to where they were trimmed, or as far as they reach; none where no reader
+    /// could start there.
     async fn row_below(&mut self, top: Link) -> Result<Option<Row>> {
         let mut row = Row::default();
-        let mut next = Some(top);
+        let (mut next, mut trimmed) = (Some(top), Sequence(0));
         while let Some(link) = next {
             let (sequence, previous) = (link.sequence, link.previous);
             if let Some(version) = self.state_of(&link).await? {
                 row.states.push((sequence, version));
             }
+            trimmed = trimmed.max(link.trimmed);
             row.entries.push(link);
-            if row.states.len() == STATES_WANTED || sequence == Sequence(1) {
+            let is_trimmed = sequence <= trimmed && !row.states.is_empty();
+            if row.states.len() == STATES_WANTED || is_trimmed || sequence == Sequence(1) {
                 return Ok(Some(row));
             }
             next = self.links(sequence.before()).await?.into_iter().find(|below| below.digest == previous);
@@ -182,7 +187,11 @@ impl<'a> HiddenLog<'a> {
             let Some(bytes) = self.versions.get(version, ENTRY_BYTES_MAX).await? else { continue };
             let Ok(entry) = Entry::decode(sequence, &bytes, &self.repair.shared.keys) else { continue };
             let (digest, previous) = (Digest::of(&bytes), entry.previous);
-            let link = Link { sequence, digest, previous, version: version.clone() };
+            let trimmed = match entry.change {
+                Change::Swept { trimmed, .. } => trimmed,
+                _ => Sequence(0),
+            };
+            let link = Link { sequence, digest, previous, trimmed, version: version.clone() };
             if version.is_latest {
                 links = vec![link];
                 break;
@@ -219,7 +228,8 @@ impl<'a> HiddenLog<'a> {
             self.repair.bring_back(self.versions, version, &bytes).await?;
             states.push(*sequence);
         }
-        let state = if self.repair.is_dry { Some(self.replay(&row).await?) } else { None };
+        let is_foreseen = self.repair.is_dry && !(entries.is_empty() && states.is_empty());
+        let state = if is_foreseen { Some(self.replay(&row).await?) } else { None };
         Ok((entries, states, state))
     }
 
