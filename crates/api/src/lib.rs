@@ -19,11 +19,12 @@ pub use types::{
     CostView, CreateVault, CreatedVault, DamageView, DeletePoints, DependentDiskView, DiskView,
     ExportRequest, ExportedView, FileKind, FileView, FindingView, HalfRestoredView, HeldView, HoldPoints,
     HurtDiskView, HurtPointView, HurtView, HydrateRequest, HydratedView, ImageExtentView, ImageExtentsView,
-    JobResult, JobView, KeySlotView, MakeRecoveryKit, NewKeyWith, PointDiskView, PointView, ProbeStore,
-    ProbeView, ProgressView, ProtectRequest, ProtectionView, RecoveryKitView, RepairRequest, RepairView,
-    RestoreDiskRequest, RestoreVmRequest, RestoredDiskView, RestoredInPlaceView, RestoredVmView,
-    SettingsView, SiteView, StopVm, SyncView, UnlockVolumes, UnlockWith, VaultView, VerifyRequest,
-    VerifyView, VmOriginView, VmView, VolumeStateView, VolumeView,
+    JobResult, JobView, KeySlotView, MakeRecoveryKit, NewKeyWith, ObjectLockState, ObjectLockView,
+    PointDiskView, PointView, ProbeStore, ProbeView, ProgressView, ProtectRequest, ProtectionView,
+    RecoveryKitView, RepairRequest, RepairView, RestoreDiskRequest, RestoreVmRequest, RestoredDiskView,
+    RestoredInPlaceView, RestoredVmView, RetentionMode, SettingsView, SiteView, StopVm, SyncView,
+    UnlockVolumes, UnlockWith, VaultView, VerifyRequest, VerifyView, VmOriginView, VmView, VolumeStateView,
+    VolumeView,
 };
 
 /// The media type of problem documents, by RFC 9457 §3.

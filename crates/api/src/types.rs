@@ -14,7 +14,10 @@ mod vault;
 mod vm;
 
 pub use copy::{AddCopy, CopyState, CopyView, SyncView};
-pub use deletion::{ChangeSettings, ChosenPoints, DeletePoints, HoldPoints, SettingsView};
+pub use deletion::{
+    ChangeSettings, ChosenPoints, DeletePoints, HoldPoints, ObjectLockState, ObjectLockView, RetentionMode,
+    SettingsView,
+};
 pub use file::{FileKind, FileView, UnlockVolumes, VolumeStateView, VolumeView};
 pub use image::{ExportRequest, ExportedView, ImageExtentView, ImageExtentsView};
 pub use job::{JobResult, JobView, ProgressView};

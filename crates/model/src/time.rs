@@ -33,6 +33,13 @@ impl Timestamp {
         Self::from_microseconds(self.microseconds.saturating_add(i64::from(days) * DAY_MICROSECONDS))
     }
 
+    /// The moment so many days before; the earliest moment there is where that is out of reach.
+    #[must_use]
+    pub fn minus_days(self, days: u32) -> Self {
+        const DAY_MICROSECONDS: i64 = 86_400_000_000;
+        Self::from_microseconds(self.microseconds.saturating_sub(i64::from(days) * DAY_MICROSECONDS))
+    }
+
     /// Microseconds from `earlier` to this moment; negative when `earlier` is later.
     #[must_use]
     pub fn microseconds_since(self, earlier: Self) -> i64 {

@@ -70,6 +70,11 @@ impl DataDirectory {
         self.path.join("cache").join("index")
     }
 
+    /// What can be made anew at any time: what stores were asked to retain.
+    pub(crate) fn retentions(&self) -> PathBuf {
+        self.path.join("cache").join("retentions")
+    }
+
     /// What can be made anew at any time: what the helper of files boots from.
     pub(crate) fn helpers(&self) -> PathBuf {
         self.path.join("cache").join("helpers")

@@ -7,7 +7,7 @@ use tokio::net::UnixListener;
 
 use crate::{
     failure::{Failure, Result},
-    routes,
+    object_locks, routes,
     site::Site,
 };
 
@@ -30,6 +30,10 @@ pub async fn serve(
     let listener = listen(&socket).map_err(Failure::into_problem)?;
     tracing::info!(socket = %socket.display(), "listening");
 
+    let watched = site.clone();
+    let watch = tokio::spawn(async move {
+        watched.stopping.run_until_cancelled(object_locks::watch(&watched)).await;
+    });
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = axum::serve(listener, routes::router(site.clone())).with_graceful_shutdown(async {
         stopped.await.ok(); // a sender that is gone means the same
@@ -38,6 +42,7 @@ pub async fn serve(
     shutdown.await;
     tracing::info!("stopping");
     site.stopping.cancel();
+    watch.await.ok();
     site.jobs.stop(JOBS_STOP_LIMIT).await;
     site.files.clear();
     drop(stop);

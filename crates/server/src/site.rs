@@ -18,6 +18,7 @@ use crate::{
     failure::{Failure, Result},
     files::FileMachines,
     jobs::Jobs,
+    object_locks::ObjectLocks,
     startup,
     vaults::Vaults,
 };
@@ -71,6 +72,7 @@ pub struct Site {
     pub(crate) vaults: Arc<Vaults>,
     pub(crate) jobs: Arc<Jobs>,
     pub(crate) syncs: Arc<Syncs>,
+    pub(crate) object_locks: Arc<ObjectLocks>,
     /// The images that VMs run from.
     pub(crate) backings: Arc<Backings>,
     /// What reads files inside images.
@@ -139,6 +141,7 @@ impl Site {
             backings: Arc::new(backings),
             jobs,
             syncs: Arc::default(),
+            object_locks: Arc::default(),
             files: Arc::new(FileMachines::new(files)),
             admission: Arc::default(),
             stopping,

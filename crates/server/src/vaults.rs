@@ -94,12 +94,12 @@ impl Vaults {
         }
     }
 
-    /// Opens the vault by the config of a copy where its own is damaged or lost. Not kept, so that whoever looks at the vault
+    /// Opens the vault by an earlier version of its config, or that of a copy, where its own is damaged or lost. Not kept, so that whoever looks at the vault
     /// sees the damage until it is healed.
     async fn open_by_copies(&self, known: &KnownVault) -> Result<Vault> {
         let copies = self.catalog.copies_of(known.id).await?;
         let copies: Vec<_> = copies.iter().filter_map(|copy| StoreLocation::parse(&copy.url).ok()).collect();
-        self.open_at(known, &known.url, &copies, format!("opening the vault {}", known.name)).await
+        self.open_at(known, &known.url, Some(&copies), format!("opening the vault {}", known.name)).await
     }
 
     /// Where somebody reads from, certainly open: the vault, or a copy of it.
@@ -113,11 +113,11 @@ impl Vaults {
     /// A copy of the vault, as a vault of its own. Nobody keeps it open.
     pub(crate) async fn open_copy(&self, known: &KnownVault, copy: &KnownCopy) -> Result<Vault> {
         let opening = format!("opening the copy {} of the vault {}", copy.name, known.name);
-        self.open_at(known, &copy.url, &[], opening).await
+        self.open_at(known, &copy.url, None, opening).await
     }
 
     async fn open_anew(&self, known: &KnownVault) -> Result<Vault> {
-        match self.open_at(known, &known.url, &[], format!("opening the vault {}", known.name)).await {
+        match self.open_at(known, &known.url, None, format!("opening the vault {}", known.name)).await {
             Err(failure) if failure.code() == Code::NoVault => {
                 let hint = self.hint_where_lost(known).await;
                 Err(failure.with_hint(hint))
@@ -139,12 +139,13 @@ impl Vaults {
         }
     }
 
-    /// Opens the vault at a place; where its config is lost, by that of one of these copies.
+    /// Opens the vault at a place; where its config is lost, by an earlier version of it or that of one of these copies, if
+    /// they are to be asked.
     async fn open_at(
         &self,
         known: &KnownVault,
         url: &str,
-        copies: &[StoreLocation],
+        copies: Option<&[StoreLocation]>,
         opening: String,
     ) -> Result<Vault> {
         let reattach =
@@ -154,7 +155,10 @@ impl Vaults {
                 .with_hint(reattach())
         })?;
         let location = StoreLocation::parse(url)?;
-        let opened = Vault::open_with_copies(&location, copies, &key.into(), self.env.clone()).await;
+        let opened = match copies {
+            None => Vault::open(&location, &key.into(), self.env.clone()).await,
+            Some(copies) => Vault::open_with_copies(&location, copies, &key.into(), self.env.clone()).await,
+        };
         let opened = opened.map_err(|error| match failure_of_open(error).during(&opening) {
             failure if failure.code() == Code::WrongKey => failure.with_hint(reattach()),
             failure => failure,

@@ -37,6 +37,8 @@ const READY: &str = "listening";
 pub struct Site {
     directory: TempDir,
     binary: PathBuf,
+    /// Environment variables of the server, beside those of this process.
+    variables: Vec<(String, String)>,
     server: Option<Server>,
 }
 
@@ -60,8 +62,21 @@ impl Site {
     /// # Errors
     /// When the server does not start; with what it said.
     pub async fn start_with(binary: &Path) -> Result<Self> {
+        Self::start_as(binary, Vec::new()).await
+    }
+
+    /// Starts a site in a new directory whose server has these environment variables, such as credentials of a store.
+    ///
+    /// # Errors
+    /// As [`Site::start`].
+    pub async fn start_with_variables(variables: &[(&str, &str)]) -> Result<Self> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Self::start_as(&binary::holdfast()?, variables.collect()).await
+    }
+
+    async fn start_as(binary: &Path, variables: Vec<(String, String)>) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("holdfast-").tempdir()?;
-        let mut site = Self { directory, binary: binary.to_owned(), server: None };
+        let mut site = Self { directory, binary: binary.to_owned(), variables, server: None };
         site.start_server().await?;
         Ok(site)
     }
@@ -91,6 +106,7 @@ impl Site {
             .args(["serve", "--data-dir"])
             .arg(self.data_directory())
             .env_remove("HOLDFAST_DATA_DIR")
+            .envs(self.variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -24,6 +24,7 @@ use model::{ByteCount, PointId};
 
 use crate::{Error, ErrorKind, Monitor, Result, Vault};
 
+pub(crate) use self::mark::Marker;
 use self::plan::Survey;
 pub use self::plan::{CollectPlan, PackTotals, PackUse, YoungPacks};
 

@@ -2,7 +2,7 @@
 
 use crate::{
     Digest, Error, Identity, KeptKey, KeyFile, Recipient, Result, config, frame, index, keys, log, pack,
-    point, tree,
+    point, retain, tree,
 };
 
 /// A decoder of bytes that anybody may have written.
@@ -20,7 +20,7 @@ pub struct Decoder {
 }
 
 /// All of them.
-pub const DECODERS: [Decoder; 16] = [
+pub const DECODERS: [Decoder; 17] = [
     decoder("config", config, &["config-v1.bin"]),
     decoder(
         "key-slot",
@@ -49,6 +49,7 @@ pub const DECODERS: [Decoder; 16] = [
     decoder("point", |bytes| point::decode_body(bytes).map(drop), &["point-body-v1.json"]),
     decoder("log-entry", |bytes| log::entry::decode_body(bytes).map(drop), &["log-entry-body-v1.json"]),
     decoder("log-state", |bytes| log::state::decode_body(bytes).map(drop), &["log-state-body-v1.json"]),
+    decoder("retentions", retentions, &["retentions-v1.bin"]),
 ];
 
 const fn decoder(
@@ -67,6 +68,12 @@ fn config(bytes: &[u8]) -> Result<()> {
     let mut bytes = fields.to_vec();
     bytes.extend(Digest::of(fields).0);
     config::Config::decode(&bytes).map(drop)
+}
+
+/// Without the checksum, for the same reason.
+fn retentions(bytes: &[u8]) -> Result<()> {
+    let content = bytes.split_last_chunk::<32>().map_or(bytes, |(content, _)| content);
+    retain::decode_content(content).map(drop)
 }
 
 fn text<T: std::str::FromStr<Err = Error>>(bytes: &[u8]) -> Result<()> {

@@ -9,7 +9,7 @@ use model::{PointId, Timestamp, VaultId, VaultSettings};
 
 use crate::{
     ChunkId, Config, Digest, Identity, KeptKey, KeyFile, MasterKey, Monitor, NewKey, NewSlot, Passphrase,
-    Recipient, StoreLocation, Unlock, Vault, WriterKey,
+    Recipient, Retentions, StoreLocation, Unlock, Vault, WriterKey,
     fixture::{MIB, back_up, changed_source, key_file, noise, point, restored, source},
     frame::{CompressedFrame, Encoding, FrameKind},
     index::Segment,
@@ -187,6 +187,7 @@ fn written_today() -> Vec<(&'static str, Vec<u8>)> {
         ("log-entry-body-v1.json", entry().encode_body()),
         ("log-state-v1.bin", state().encode(&keys(), [4; 32]).unwrap()),
         ("log-state-body-v1.json", state().encode_body()),
+        ("retentions-v1.bin", Retentions::example().encode()),
     ]
 }
 
@@ -222,6 +223,7 @@ fn every_format_is_read_as_ever() {
     assert_eq!(decode(&golden("point-v1.bin"), &keys()).unwrap(), recovery_point());
     assert_eq!(Entry::decode(Sequence(2), &golden("log-entry-v1.bin"), &keys()).unwrap(), entry());
     assert_eq!(State::decode(Sequence(7), &golden("log-state-v1.bin"), &keys()).unwrap(), state());
+    assert_eq!(Retentions::decode(&golden("retentions-v1.bin")).unwrap(), Retentions::example());
 }
 
 #[test]

@@ -63,6 +63,7 @@ mod pool;
 mod probe;
 mod repair;
 mod restore;
+mod retain;
 #[cfg(any(test, feature = "scale"))]
 #[doc(hidden)]
 pub mod scale;
@@ -91,7 +92,7 @@ pub use keys::{
 };
 pub use location::{
     StoreLocation,
-    object_lock::{ObjectLock, RetentionMode},
+    object_lock::{ObjectLock, Retention, RetentionMode},
 };
 pub use log::Sequence;
 pub use monitor::{Monitor, ProgressListener};
@@ -99,6 +100,7 @@ pub use point::{PointList, PointRecord};
 pub use probe::{Check, ProbeReport, Verdict, probe};
 pub use repair::{Cure, DamagedObject, HeldPoint, HurtPoint, RepairFinding, RepairOptions, RepairReport};
 pub use restore::RestoredDisk;
+pub use retain::{Retained, Retentions};
 pub use stats::{ObjectStats, VaultStats};
 pub use tree::DiskMap;
 pub use vault::{

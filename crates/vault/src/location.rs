@@ -3,10 +3,12 @@
 mod cloud;
 pub(crate) mod directory;
 pub(crate) mod object_lock;
+mod requests;
 mod sftp;
 #[cfg(test)]
 mod tests;
 mod variables;
+pub(crate) mod versions;
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
@@ -161,6 +163,11 @@ impl OpenLocation {
     fn of(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
         Self { store, prefix, directory: None }
     }
+}
+
+/// The path of an object, named as in `docs/format.md`, of the vault with this prefix.
+fn path_in(prefix: &Path, name: &str) -> Path {
+    name.split('/').fold(prefix.clone(), |folder, part| folder.join(part))
 }
 
 /// The text as it may be shown.

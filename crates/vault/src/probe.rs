@@ -8,6 +8,7 @@ use futures::future::join_all;
 
 use crate::{
     Error, ObjectLock, Result, StoreLocation,
+    location::versions::Versions,
     store::{CLOCK_FOLDER, Created, Store, UNSUPPORTED_GUIDANCE},
 };
 
@@ -73,28 +74,47 @@ pub async fn probe(location: &StoreLocation, env: &Env) -> Result<ProbeReport> {
     let clock_skew_us = probe.run(env).await;
     probe.clean_up().await;
     if location.is_s3() {
-        let lock = object_lock(location).await;
-        probe.note("object lock", "the store itself refuses to delete, whoever asks", lock);
+        let lock = ObjectLock::of(location).await;
+        let keeps_versions = matches!(lock, Ok(Some(_)));
+        let verdict = Ok(object_lock(lock));
+        probe.note("object lock", "the store itself keeps what an immutable vault promises", verdict);
+        if keeps_versions {
+            let verdict = Ok(noncurrent_versions(location).await);
+            probe.note("noncurrent versions", "what a collection deletes gives its room back", verdict);
+        }
     }
     Ok(ProbeReport { checks: probe.checks, clock_skew_us })
 }
 
-/// Whether the bucket keeps what is in it, also from those who have its credentials. A vault's own immutability binds only
-/// those who go through Holdfast, and nothing of it is passed on to the bucket.
-async fn object_lock(location: &StoreLocation) -> Result<Verdict> {
-    let found = match ObjectLock::of(location).await {
-        Ok(found) => found,
-        Err(error) => return Ok(Verdict::Noted(error.to_string())),
-    };
-    Ok(match found.map(|lock| lock.default_mode()) {
-        Some(Some(_)) => Verdict::Passed,
-        Some(None) => {
-            Verdict::Noted("the bucket has Object Lock, and no rule by which it locks new objects".into())
-        }
-        None => Verdict::Noted(
+/// Whether the bucket can keep what is in it also from those who have its credentials. Without it a vault's immutability binds
+/// only those who go through Holdfast.
+fn object_lock(found: Result<Option<ObjectLock>>) -> Verdict {
+    match found {
+        Ok(Some(_)) => Verdict::Passed,
+        Ok(None) => Verdict::Noted(
             "the bucket has no Object Lock: who has its credentials can delete everything".into(),
         ),
-    })
+        Err(error) => Verdict::Noted(error.to_string()),
+    }
+}
+
+/// Whether the bucket, which has Object Lock and so keeps versions, lets go of those that were deleted.
+async fn noncurrent_versions(location: &StoreLocation) -> Verdict {
+    let expire = async {
+        match Versions::of(location)? {
+            Some(versions) => versions.expire().await,
+            None => Ok(false),
+        }
+    };
+    match expire.await {
+        Ok(true) => Verdict::Passed,
+        Ok(false) => Verdict::Noted(
+            "no lifecycle rule of the bucket expires noncurrent versions, so what is deleted keeps its room: add one with \
+             NoncurrentVersionExpiration of a day, for the vault's prefix; what is retained stays until its time all the same"
+                .into(),
+        ),
+        Err(error) => Verdict::Noted(error.to_string()),
+    }
 }
 
 /// What a vault cannot do without: an object that is there is not created again.

@@ -1,6 +1,7 @@
 //! Healing a vault: what is damaged is taken from copies or made anew from what is left.
 //!
-//! Objects that are named by their digest heal by being put again, from any copy, without a key. An entry of the log is
+//! Where the store keeps earlier versions of objects, what somebody deleted or wrote over is hidden and not gone: that comes
+//! first. Objects that are named by their digest heal by being put again, from any copy, without a key. An entry of the log is
 //! overwritten only when it is damaged and something of ours names the one in the copy. What no copy has: an index segment is
 //! made anew from the packs, and a damaged log is left behind: a state that says all that can still be known is written after
 //! it, and keeps what may have been protected.
@@ -8,6 +9,8 @@
 //! Others work meanwhile. What is gone is lost only if the log, read again, still needs it; and what is made anew counts only
 //! if no collection came between.
 
+mod hidden;
+mod hidden_log;
 mod index;
 mod log;
 mod objects;
@@ -19,6 +22,7 @@ use model::{PointId, Timestamp, VmId};
 use crate::{
     Digest, Monitor, Result, Sequence, StoreLocation, Vault,
     flaw::Flaw,
+    location::versions::Versions,
     log::{LogPart, SALVAGE_HOLD, State},
     store::Store,
     vault::Shared,
@@ -60,6 +64,8 @@ pub enum DamagedObject {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cure {
+    /// The store has it as an earlier version, which is what readers get again.
+    Uncovered,
     /// A copy has it.
     Copied,
     /// It is made anew from what is left: what nothing else says is lost, but nobody stumbles over it any more.
@@ -145,14 +151,18 @@ struct Repair<'a> {
     /// The same, which may have read what is damaged now.
     live: Arc<Shared>,
     copies: Vec<Store>,
+    /// Earlier versions of the vault's objects, where the store can keep them.
+    versions: Option<Versions>,
+    /// In a dry run, the state of the vault once what is hidden of its log is brought back.
+    foreseen: Option<State>,
     is_dry: bool,
     monitor: &'a Monitor,
     report: RepairReport,
 }
 
 impl Vault {
-    /// Reads the whole vault, and heals what is damaged: from the copies at `copies`, the first that has it, and otherwise
-    /// from within. Overwrites nothing that is sound. May be stopped at any moment and run again. Progress counts bytes of
+    /// Reads the whole vault, and heals what is damaged: from earlier versions that the store keeps, from the copies at
+    /// `copies`, the first that has it, and otherwise from within. Overwrites nothing that is sound. May be stopped at any moment and run again. Progress counts bytes of
     /// packs.
     ///
     /// A handle that can only write heals all but index segments that no copy has.
@@ -191,6 +201,8 @@ impl Vault {
             shared: Arc::new(self.shared.afresh()),
             live: Arc::clone(&self.shared),
             copies: stores,
+            versions: hidden::versions(&self.shared.store).await?,
+            foreseen: None,
             is_dry: options.dry_run,
             monitor,
             report: RepairReport::default(),

@@ -35,7 +35,7 @@ const TRIES: u32 = 4;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
 /// A kind of object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ObjectKind {
     KeySlot,
     Pack,
@@ -50,6 +50,15 @@ impl ObjectKind {
             Self::Pack => "packs",
             Self::IndexSegment => "index",
             Self::Point => "points",
+        }
+    }
+
+    /// The name of an object of this kind below the vault's place.
+    pub(crate) fn name_of(self, digest: &Digest) -> String {
+        let (folder, name) = (self.folder(), digest.to_string());
+        match self {
+            Self::Pack => format!("{folder}/{}/{name}", name.get(..2).unwrap_or_default()),
+            _ => format!("{folder}/{name}"),
         }
     }
 
@@ -72,6 +81,7 @@ pub(crate) struct Store {
     directory: Option<PathBuf>,
     env: Env,
     wants_reserve: bool,
+    location: StoreLocation,
     /// For messages.
     place: String,
 }
@@ -89,7 +99,13 @@ impl Store {
     fn new(open: OpenLocation, location: &StoreLocation, env: &Env) -> Self {
         let OpenLocation { store, prefix, directory } = open;
         let wants_reserve = location.has_fixed_room();
-        Self { inner: store, prefix, directory, env: env.clone(), wants_reserve, place: location.to_string() }
+        let (env, location, place) = (env.clone(), location.clone(), location.to_string());
+        Self { inner: store, prefix, directory, env, wants_reserve, location, place }
+    }
+
+    /// Where it is.
+    pub(crate) fn location(&self) -> &StoreLocation {
+        &self.location
     }
 
     /// Whether room is to be kept free in it for the day on which it is full.
@@ -312,12 +328,7 @@ impl Store {
     }
 
     fn path(&self, kind: ObjectKind, digest: &Digest) -> Path {
-        let name = digest.to_string();
-        let folder = self.prefix.clone().join(kind.folder());
-        match kind {
-            ObjectKind::Pack => folder.join(name.get(..2).unwrap_or_default()).join(name),
-            _ => folder.join(name),
-        }
+        self.named_path(&kind.name_of(digest))
     }
 }
 

@@ -6,6 +6,8 @@
 mod azure;
 #[path = "stores/lock.rs"]
 mod lock;
+#[path = "stores/retain.rs"]
+mod retain;
 #[path = "stores/sftp.rs"]
 mod sftp;
 #[path = "stores/suite.rs"]

@@ -4,6 +4,8 @@ use model::{ByteCount, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::ObjectLockView;
+
 /// Gives a vault a copy at another place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +40,9 @@ pub struct CopyView {
     pub behind_since: Option<Timestamp>,
     /// Why it could not be brought up to date, or looked at.
     pub problem: Option<String>,
+    /// Whether its store itself keeps what the vault promises about deletion; only of an immutable vault.
+    #[serde(default)]
+    pub object_lock: Option<ObjectLockView>,
 }
 
 /// How a copy stands.

@@ -1,6 +1,6 @@
 //! Deletion: which points go, which stay, and what a vault promises about it.
 
-use model::{Immutability, VaultSettings};
+use model::{Immutability, Timestamp, VaultSettings};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -69,4 +69,47 @@ pub struct ChangeSettings {
     /// Say what would hold, or why it may not, and change nothing.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+/// Whether a store itself keeps what an immutable vault promises, by Object Lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ObjectLockView {
+    /// How it stands.
+    pub state: ObjectLockState,
+    /// Who can end it: of all objects that recovery points need, the weakest.
+    pub mode: Option<RetentionMode>,
+    /// Until then nothing is lost that recovery points need now, whoever has the store's credentials.
+    #[schema(value_type = Option<String>)]
+    pub first_until: Option<Timestamp>,
+    /// When the last retention ends.
+    #[schema(value_type = Option<String>)]
+    pub last_until: Option<Timestamp>,
+    /// What somebody should look into.
+    pub problem: Option<String>,
+}
+
+/// How a store stands to an immutable vault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ObjectLockState {
+    /// It retains what recovery points need.
+    Retained,
+    /// It cannot: who has its credentials can delete everything.
+    None,
+    /// It could not be told to.
+    Failing,
+    /// Nobody has looked yet, or a newer server says what this client does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Who can end a retention before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RetentionMode {
+    /// Those whom the bucket's owner allows it.
+    Governance,
+    /// Nobody.
+    Compliance,
 }

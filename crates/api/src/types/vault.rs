@@ -4,7 +4,7 @@ use model::{ByteCount, PointId, VaultId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{CopyView, SettingsView};
+use super::{CopyView, ObjectLockView, SettingsView};
 
 /// What opens a vault.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -86,6 +86,9 @@ pub struct VaultView {
     /// What it promises about deletion.
     #[serde(default)]
     pub settings: Option<SettingsView>,
+    /// Whether its store itself keeps that promise; only of an immutable vault.
+    #[serde(default)]
+    pub object_lock: Option<ObjectLockView>,
     /// Its copies, by name.
     #[serde(default)]
     pub copies: Vec<CopyView>,

@@ -1,6 +1,7 @@
 //! What befalls a vault and its copies, and what the command line makes of it.
 
 mod copy_lost;
+mod everything_deleted;
 mod flips;
 mod full;
 mod killed;

@@ -1,9 +1,12 @@
 //! The upkeep of vaults: stores tried out, space given back, damage healed, promises about deletion.
 
-use api::{CollectView, FindingView, HeldView, ProbeView, RepairView, SettingsView};
-use model::Immutability;
+use api::{
+    CollectView, FindingView, HeldView, ObjectLockState, ObjectLockView, ProbeView, RepairView,
+    RetentionMode, SettingsView,
+};
+use model::{Immutability, Timestamp};
 
-use super::{Identified, Page, Row, Times, table};
+use super::{Identified, Page, Row, Times, or_dash, table};
 
 /// The most findings that people are shown; JSON has them all.
 const FINDINGS_SHOWN: usize = 50;
@@ -59,6 +62,24 @@ pub fn promise(settings: &SettingsView) -> String {
         Immutability::Disabled => back,
         Immutability::Enabled => format!("nothing is deleted within {days} days; {back}"),
         Immutability::Locked => format!("nothing is deleted within {days} days, locked for good; {back}"),
+    }
+}
+
+/// Whether the store itself keeps what the settings promise.
+pub fn object_lock(lock: &ObjectLockView, times: &Times) -> String {
+    let until = |moment: Option<Timestamp>| or_dash(moment.map(|moment| times.moment(moment)));
+    match lock.state {
+        ObjectLockState::Retained => {
+            let mode = match lock.mode {
+                Some(RetentionMode::Compliance) => "nobody can delete",
+                _ => "only who may bypass governance can delete",
+            };
+            let (first, last) = (until(lock.first_until), until(lock.last_until));
+            format!("{mode} what points need before {first}; the last retention ends {last}")
+        }
+        ObjectLockState::None => "none: who has the store's credentials can delete everything".to_owned(),
+        ObjectLockState::Failing => "FAILING".to_owned(),
+        _ => "-".to_owned(),
     }
 }
 

@@ -3,7 +3,10 @@
 use api::{CopyView, VaultView, VerifyView};
 use model::ByteCount;
 
-use super::{Identified, Page, Row, Times, or_dash, table, upkeep::promise};
+use super::{
+    Identified, Page, Row, Times, or_dash, table,
+    upkeep::{object_lock, promise},
+};
 
 /// The most damaged objects that people are shown; JSON has them all.
 const DAMAGES_SHOWN: usize = 50;
@@ -49,6 +52,9 @@ impl Page for VaultView {
         }
         if let Some(settings) = &self.settings {
             fields.push(("Deletion", promise(settings)));
+        }
+        if let Some(lock) = &self.object_lock {
+            fields.push(("Object Lock", object_lock(lock, times)));
         }
         fields.extend(self.warnings.iter().map(|warning| ("Warning", warning.clone())));
         let copies = self.copies.iter().map(|copy| copy.cells(times)).collect();

@@ -198,6 +198,7 @@ fn how_far_a_copy_is_behind_is_shown_with_its_vault() {
         points_behind: Some(3),
         behind_since: Some(moment()),
         problem: Some("no such bucket".into()),
+        object_lock: None,
     };
     let copies = vec![copy.clone()];
     let site = ScriptedSite::new(move |line| match line {

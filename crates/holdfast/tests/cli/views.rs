@@ -81,6 +81,7 @@ pub fn vault() -> VaultView {
         protected_bytes: Some(ByteCount(0)),
         can_read: Some(true),
         settings: None,
+        object_lock: None,
         copies: Vec::new(),
         warnings: Vec::new(),
     }

@@ -70,7 +70,7 @@ pub(crate) async fn add(site: &Site, known: KnownVault, request: AddCopy) -> Res
 
 /// Forgets a copy. What is in its store stays.
 pub(crate) async fn remove(site: &Site, known: &KnownVault, copy: &KnownCopy) -> Result<()> {
-    if site.syncs.has(known.id, &copy.name) {
+    if site.syncs.has(&(known.id, copy.name.clone())) {
         return Err(Failure::conflict(format!("the copy {} is being brought up to date", copy.name))
             .with_hint("wait until that job has ended, or cancel it: holdfast job list"));
     }

@@ -16,7 +16,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 60 * 60);
 /// Brings a copy up to date, whatever became of it before. Returns the job that does it, which may be under way already.
 pub(crate) async fn sync(site: &Site, known: &KnownVault, copy: &KnownCopy) -> Result<Job> {
     loop {
-        if let Some(turn) = site.syncs.take(known.id, &copy.name) {
+        if let Some(turn) = site.syncs.take(&(known.id, copy.name.clone())) {
             return work::copy(site, known.clone(), copy.clone(), turn).await;
         }
         if let Some(job) = job_of(site, known, copy) {
@@ -58,7 +58,7 @@ async fn sync_all(site: &Site, copies: &[KnownCopy]) -> Result<()> {
             continue;
         }
         let known = site.vaults.find(copy.vault_id.as_str()).await?;
-        if let Some(turn) = site.syncs.take(known.id, &copy.name) {
+        if let Some(turn) = site.syncs.take(&(known.id, copy.name.clone())) {
             work::copy(site, known, copy.clone(), turn).await?;
         }
     }

@@ -14,7 +14,7 @@ const LOOK_LIMIT: Duration = Duration::from_secs(10);
 /// The copy as the catalog knows it; nobody is asked.
 pub(crate) fn glance(site: &Site, known: &KnownVault, copy: KnownCopy) -> CopyView {
     let state = match &copy.failure {
-        _ if site.syncs.has(known.id, &copy.name) => CopyState::Syncing,
+        _ if site.syncs.has(&(known.id, copy.name.clone())) => CopyState::Syncing,
         Some(_) => CopyState::Failing,
         None => CopyState::Unknown,
     };
@@ -28,6 +28,7 @@ pub(crate) fn glance(site: &Site, known: &KnownVault, copy: KnownCopy) -> CopyVi
         points_behind: None,
         behind_since: None,
         problem: copy.failure.map(|failure| failure.problem),
+        object_lock: None,
     }
 }
 

@@ -6,6 +6,7 @@ use model::VaultSettings;
 
 use crate::{
     failure::{Failure, Result},
+    object_locks,
     site::Site,
 };
 
@@ -31,6 +32,7 @@ pub(crate) async fn change_settings(
     if !request.dry_run && wanted != now {
         vault.set_settings(wanted).await?;
         tracing::info!(vault = %known.name, ?wanted, "what the vault promises about deletion has changed");
+        object_locks::renew_all_of(site, known).await;
     }
     Ok(wanted.into())
 }

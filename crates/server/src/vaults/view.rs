@@ -5,11 +5,12 @@ use std::time::Duration;
 use api::{Code, CopyState, CopyView, SettingsView, VaultView};
 use catalog::KnownVault;
 use futures::future;
-use model::ByteCount;
+use model::{ByteCount, Immutability};
 
 use crate::{
     copies,
     failure::{Failure, Result},
+    object_locks,
     site::Site,
 };
 
@@ -20,15 +21,37 @@ const LOOK_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) async fn view(site: &Site, known: KnownVault) -> VaultView {
     let known_copies = site.catalog.copies_of(known.id).await.unwrap_or_default();
     let copies = future::join_all(known_copies.into_iter().map(|copy| copies::view(site, &known, copy)));
-    let (mut view, copies) = future::join(glance(site, known.clone()), copies).await;
+    let (mut view, copies) = future::join(glance_inside(site, known.clone()), copies).await;
     view.warnings =
         copies.iter().filter_map(|copy| failure_warning(copy).or_else(|| lag_warning(copy))).collect();
     view.copies = copies;
-    view
+    with_object_locks(site, &known, view)
 }
 
 /// The view of a vault whose copies are not asked.
 pub(crate) async fn glance(site: &Site, known: KnownVault) -> VaultView {
+    let view = glance_inside(site, known.clone()).await;
+    with_object_locks(site, &known, view)
+}
+
+/// The view, and how stores lock the vault and its copies where it is immutable.
+fn with_object_locks(site: &Site, known: &KnownVault, mut view: VaultView) -> VaultView {
+    if view.settings.is_none_or(|settings| settings.immutability == Immutability::Disabled) {
+        return view;
+    }
+    let lock = object_locks::view(site, known, None, &known.url);
+    view.warnings.extend(lock.problem.clone());
+    view.object_lock = Some(lock);
+    for copy in &mut view.copies {
+        let lock = object_locks::view(site, known, copy.name.parse().ok().as_ref(), &copy.url);
+        view.warnings
+            .extend(lock.problem.as_ref().map(|problem| format!("the copy {}: {problem}", copy.name)));
+        copy.object_lock = Some(lock);
+    }
+    view
+}
+
+async fn glance_inside(site: &Site, known: KnownVault) -> VaultView {
     let contents = match tokio::time::timeout(LOOK_LIMIT, look(site, &known)).await {
         Ok(Ok(contents)) => Ok(contents),
         Ok(Err(failure)) => Err(told(site, &known, &failure).await),
@@ -50,6 +73,7 @@ pub(crate) async fn glance(site: &Site, known: KnownVault) -> VaultView {
         protected_bytes: contents.as_ref().map(|contents| contents.protected_bytes),
         can_read: contents.as_ref().map(|contents| contents.can_read),
         settings: contents.as_ref().map(|contents| contents.settings),
+        object_lock: None,
         warnings: copies.iter().filter_map(failure_warning).collect(),
         copies,
     }

@@ -12,6 +12,7 @@ use crate::{
     copies,
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome},
+    object_locks,
     site::Site,
     vms,
 };
@@ -69,5 +70,6 @@ async fn work(site: &Site, vm: KnownVm, request: BackupRequest, monitor: Arc<Job
     let monitor: Arc<dyn Monitor> = monitor;
     let point = Box::pin(protection::backup(&site.env, &*site.hypervisor, &vault, &order, &monitor)).await?;
     copies::sync_behind_of(site, known.id).await;
+    object_locks::renew(site, &known, None);
     Ok(JobResult::Point(Box::new(PointView::new(point, known.name.as_str(), None))))
 }

@@ -13,6 +13,7 @@ use crate::{
     copies,
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome},
+    object_locks,
     site::Site,
 };
 
@@ -57,6 +58,7 @@ async fn work(site: &Site, known: KnownVault, request: CollectRequest, monitor: 
         }
         let done = done(&known, &report);
         copies::sync_behind_of(site, known.id).await;
+        object_locks::renew(site, &known, None);
         done
     };
     Ok(JobResult::Collected(view))

@@ -13,6 +13,7 @@ use crate::{
     copies::Turn,
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome},
+    object_locks,
     site::Site,
 };
 
@@ -62,7 +63,10 @@ async fn work(
         synced?;
         match turn.end() {
             Some(again) => turn = again,
-            None => return Ok(JobResult::Synced(view)),
+            None => {
+                object_locks::renew(site, &known, Some(&copy));
+                return Ok(JobResult::Synced(view));
+            }
         }
     }
 }

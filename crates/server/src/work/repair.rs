@@ -15,6 +15,7 @@ use crate::{
     copies,
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome, WorkFailure},
+    object_locks,
     site::Site,
 };
 
@@ -56,6 +57,9 @@ async fn work(
     let report = Box::pin(vault.repair(&locations, RepairOptions { dry_run }, &step)).await;
     let report = report.map_err(|error| Failure::from(error).during("repairing the vault"))?;
     let view = view(&known, dry_run, &report);
+    if !dry_run {
+        object_locks::renew(site, &known, None);
+    }
     if view.unhealed_count == 0 && (dry_run || view.hurt_points.is_empty()) {
         return Ok(JobResult::Repaired(Box::new(view)));
     }
@@ -98,11 +102,12 @@ fn finding(finding: &RepairFinding) -> FindingView {
         _ => "an object of a kind that this server does not know".to_owned(),
     };
     let cure = match finding.cure {
+        Some(Cure::Uncovered) => "brought back from an earlier version in the store",
         Some(Cure::Copied) => "taken from a copy",
         Some(Cure::Rebuilt) => "made anew from what is left",
         Some(Cure::Removed) => "removed; others do the same",
         Some(_) => "healed",
-        None => "no copy has it",
+        None => "nothing has it",
     };
     FindingView { object, detail: format!("{}: {cure}", finding.reason) }
 }

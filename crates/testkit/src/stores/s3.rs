@@ -61,8 +61,50 @@ impl S3Server {
         self.ask("HEAD", path, "Accept: */*").await
     }
 
-    /// Sends a request with one header. The server wants to know by whom it is signed, and does not check it.
+    /// All versions of all objects in a bucket, and the delete markers over them: key and version, both as in a URL.
+    ///
+    /// # Errors
+    /// When there is no such bucket.
+    pub async fn versions(&self, bucket: &str) -> Result<Vec<(String, String)>> {
+        let answer = self.ask("GET", &format!("{bucket}?versions=&max-keys=100000"), "Accept: */*").await?;
+        let field = |content: &str, name: &str| {
+            let (_, rest) = content.split_once(&format!("<{name}>"))?;
+            rest.split_once(&format!("</{name}>")).map(|(text, _)| text.replace(' ', "%20"))
+        };
+        // Both kinds of entries begin with their key.
+        let entries = answer.split("<Key>").skip(1).map(|rest| format!("<Key>{rest}"));
+        Ok(entries.filter_map(|entry| field(&entry, "Key").zip(field(&entry, "VersionId"))).collect())
+    }
+
+    /// Puts a delete marker over an object, as who deletes it does.
+    ///
+    /// # Errors
+    /// When the server does not.
+    pub async fn delete(&self, bucket: &str, key: &str) -> Result<()> {
+        let answer = self.exchange("DELETE", &format!("{bucket}/{key}"), "Accept: */*").await?;
+        ensure!(answer.starts_with("HTTP/1.1 204"), "the deletion of {key} is answered with {answer}");
+        Ok(())
+    }
+
+    /// Deletes a version for good, with all that the server's credentials can do but to lift governance. Returns whether it
+    /// is gone.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn delete_version(&self, bucket: &str, key: &str, version: &str) -> Result<bool> {
+        let path = format!("{bucket}/{key}?versionId={version}");
+        Ok(self.exchange("DELETE", &path, "Accept: */*").await?.starts_with("HTTP/1.1 2"))
+    }
+
+    /// Sends a request with one header, and returns what a server answers that does it.
     async fn ask(&self, method: &str, path: &str, header: &str) -> Result<String> {
+        let answer = self.exchange(method, path, header).await?;
+        ensure!(answer.starts_with("HTTP/1.1 200"), "{method} {path} is answered with {answer}");
+        Ok(answer)
+    }
+
+    /// The server wants to know by whom a request is signed, and does not check it.
+    async fn exchange(&self, method: &str, path: &str, header: &str) -> Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.server.port)).await?;
         let request = format!(
             "{method} /{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: 0\r\n\
@@ -71,7 +113,6 @@ impl S3Server {
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
-        ensure!(answer.starts_with("HTTP/1.1 200"), "{method} {path} is answered with {answer}");
         Ok(answer)
     }
 }

@@ -7,7 +7,7 @@ use model::PointId;
 
 use super::marks::{Mark, Marks};
 use crate::{
-    ChunkId, Error, ErrorKind, Result,
+    ChunkId, Digest, Error, ErrorKind, Result,
     frame::FrameKind,
     log::{PointState, State},
     tree::References,
@@ -21,7 +21,7 @@ const NODES_AT_ONCE: usize = 16;
 const CHUNKS_AT_ONCE: usize = 1 << 20;
 
 /// Walks maps.
-pub(super) struct Marker {
+pub(crate) struct Marker {
     shared: Arc<Shared>,
     pub(super) marks: Marks,
     /// Chunks of data that are to be marked, and of which points.
@@ -33,7 +33,7 @@ pub(super) struct Marker {
 }
 
 impl Marker {
-    pub(super) async fn new(shared: Arc<Shared>, ignored: BTreeSet<PointId>) -> Result<Self> {
+    pub(crate) async fn new(shared: Arc<Shared>, ignored: BTreeSet<PointId>) -> Result<Self> {
         let marks = Marks::new(Arc::clone(&shared)).await?;
         Ok(Self { shared, marks, waiting: Vec::new(), walked: BTreeSet::new(), ignored })
     }
@@ -42,7 +42,7 @@ impl Marker {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] naming a point of which something is lost.
-    pub(super) async fn mark(&mut self, state: &State, purged: &BTreeSet<PointId>) -> Result<()> {
+    pub(crate) async fn mark(&mut self, state: &State, purged: &BTreeSet<PointId>) -> Result<()> {
         let is_new = |id: &PointId| !purged.contains(id) && !self.walked.contains(id);
         let new: Vec<(&PointId, &PointState)> =
             state.body.points.iter().filter(|(id, _)| is_new(id)).collect();
@@ -54,6 +54,11 @@ impl Marker {
             self.walked.insert(*id);
         }
         self.mark_waiting()
+    }
+
+    /// The packs that keep what was marked since this was asked last.
+    pub(crate) fn take_packs(&mut self) -> BTreeSet<Digest> {
+        self.marks.take_touched()
     }
 
     async fn walk(&mut self, point: PointId, roots: &[ChunkId]) -> Result<()> {

@@ -13,6 +13,18 @@ pub(crate) fn deletable_from(point: &PointState, settings: &VaultSettings) -> Ti
     point.committed_at.plus_days(settings.retention_floor_days())
 }
 
+/// Until when a point is there whatever anybody asks of the vault, by the store's clock: if it is deleted at the first moment
+/// that its retention allows, and purged at the first at which it cannot be brought back. A hold may be released now, so it
+/// adds nothing. Never later than for a point that is committed now: a clock that ran ahead binds nobody for years.
+pub(crate) fn kept_until(point: &PointState, settings: &VaultSettings, now: Timestamp) -> Timestamp {
+    let latest = now.plus_days(settings.retention_floor_days()).plus_days(settings.soft_delete_days);
+    let until = match point.deletion {
+        Some(deletion) if point.hold.is_none() => deletion.purge_after,
+        _ => deletable_from(point, settings).max(now).plus_days(settings.soft_delete_days),
+    };
+    until.min(latest)
+}
+
 /// What keeps everything that either of two settings keeps.
 pub(crate) fn strictest(one: &VaultSettings, other: &VaultSettings) -> VaultSettings {
     VaultSettings {
@@ -76,3 +88,6 @@ pub(crate) fn may_purge(point: &PointState, certain: Option<Timestamp>) -> Rule 
         Some(_) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

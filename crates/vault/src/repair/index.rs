@@ -41,14 +41,10 @@ impl Repair<'_> {
         let mut swap = Swap::default();
         for (segment, error) in self.read_index(state).await? {
             match self.heal(kind, &segment, SEGMENT_BYTES_MAX).await? {
-                Some(bytes) => {
+                Some((bytes, cure)) => {
                     let healed = Segment::decode(&self.shared.keys, &bytes)?;
                     self.shared.add_segment(segment, healed).await?;
-                    self.report.add(
-                        DamagedObject::IndexSegment(segment),
-                        error.to_string(),
-                        Some(Cure::Copied),
-                    );
+                    self.report.add(DamagedObject::IndexSegment(segment), error.to_string(), Some(cure));
                 }
                 None => swap.lost.push((segment, error)),
             }
@@ -205,7 +201,7 @@ impl Repair<'_> {
             // Somebody has deleted it, or the listing was late: it is nobody's any more.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
             Err(error) if error.is_damage() => {
-                let Some(bytes) = self.heal(ObjectKind::Pack, pack, PACK_BYTES_MAX).await? else {
+                let Some((bytes, _)) = self.heal(ObjectKind::Pack, pack, PACK_BYTES_MAX).await? else {
                     return Ok(false);
                 };
                 bytes

@@ -13,8 +13,12 @@ use crate::{
 type Healed = BTreeMap<Sequence, (Digest, Digest)>;
 
 impl Repair<'_> {
-    /// Heals entries from copies, and finds out what the vault is.
+    /// Heals entries from earlier versions and from copies, and finds out what the vault is.
     pub(super) async fn heal_log(&mut self) -> Result<LogHealth> {
+        self.uncover_log().await?;
+        if let Some(state) = self.foreseen.clone() {
+            return Ok(LogHealth { state, damage: Vec::new() });
+        }
         let mut damage = self.shared.log.inspect().await?;
         let mut healed = Healed::new();
         loop {
@@ -48,6 +52,9 @@ impl Repair<'_> {
 
     /// The state at this moment or, where the log is damaged, what can be known of it.
     pub(super) async fn state_now(&self) -> Result<State> {
+        if let Some(state) = &self.foreseen {
+            return Ok(state.clone());
+        }
         match self.live.log.refresh().await {
             Ok(state) => Ok((*state).clone()),
             // What cannot be reached now, or was written by a newer release, is no damage.

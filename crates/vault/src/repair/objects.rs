@@ -1,6 +1,9 @@
 //! Healing objects that copies have too.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -31,7 +34,8 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// A damaged slot comes from a copy. Where none has it, it is removed, if another one can still be used.
+    /// A damaged slot comes from an earlier version or a copy. Where none has it, it is removed, if another one can still be
+    /// used. Where none can be used, those come back that were deleted last.
     pub(super) async fn heal_slots(&mut self) -> Result<()> {
         let kind = ObjectKind::KeySlot;
         let mut damaged = Vec::new();
@@ -47,7 +51,8 @@ impl Repair<'_> {
             }
         }
         for (slot, error) in damaged {
-            let mut cure = self.heal(kind, &slot, SLOT_BYTES as u64).await?.map(|_| Cure::Copied);
+            let mut cure = self.heal(kind, &slot, SLOT_BYTES as u64).await?.map(|(_, cure)| cure);
+            usable += usize::from(cure.is_some());
             if cure.is_none() && usable > 0 {
                 cure = Some(Cure::Removed);
                 if !self.is_dry {
@@ -56,7 +61,7 @@ impl Repair<'_> {
             }
             self.report.add(DamagedObject::KeySlot(slot), error.to_string(), cure);
         }
-        Ok(())
+        if usable == 0 { self.uncover_slots().await } else { Ok(()) }
     }
 
     /// Heals the packs of the index, and those that are in the store besides. `state` is then a later one, if packs are
@@ -106,7 +111,7 @@ impl Repair<'_> {
             if !needed.contains(&pack) && (is_gone || given_up(&pack)) {
                 continue;
             }
-            let cure = self.heal(ObjectKind::Pack, &pack, PACK_BYTES_MAX).await?.map(|_| Cure::Copied);
+            let cure = self.heal(ObjectKind::Pack, &pack, PACK_BYTES_MAX).await?.map(|(_, cure)| cure);
             if cure.is_none() {
                 lost.insert(pack);
             }
@@ -137,7 +142,7 @@ impl Repair<'_> {
         for (id, error) in damaged {
             // Purged meanwhile.
             let Some(point) = state.body.points.get(&id) else { continue };
-            let cure = self.heal(kind, &point.object, POINT_BYTES_MAX).await?.map(|_| Cure::Copied);
+            let cure = self.heal(kind, &point.object, POINT_BYTES_MAX).await?.map(|(_, cure)| cure);
             if cure.is_none() && lost.len() < LISTED_MAX {
                 let (vm_id, captured_at) = (point.vm_id, point.captured_at);
                 lost.push(HurtPoint { id, vm_id, captured_at, lost_bytes: None });
@@ -147,20 +152,23 @@ impl Repair<'_> {
         Ok(lost)
     }
 
-    /// Puts an object again as the first copy has it that has it sound. Returns its bytes.
+    /// Brings an object back as an earlier version in the store has it, or the first copy that has it sound. Returns its bytes.
     pub(super) async fn heal(
         &self,
         kind: ObjectKind,
         digest: &Digest,
         limit_bytes: u64,
-    ) -> Result<Option<Bytes>> {
+    ) -> Result<Option<(Bytes, Cure)>> {
+        if let Some(bytes) = self.uncover(kind, digest, limit_bytes).await? {
+            return Ok(Some((bytes, Cure::Uncovered)));
+        }
         for copy in &self.copies {
             match copy.get(kind, digest, limit_bytes).await {
                 Ok(bytes) => {
                     if !self.is_dry {
                         self.shared.store.put(kind, bytes.clone()).await?;
                     }
-                    return Ok(Some(bytes));
+                    return Ok(Some((bytes, Cure::Copied)));
                 }
                 Err(error) if error.is_damage() => {}
                 Err(error) => return Err(error),
@@ -174,7 +182,7 @@ impl Repair<'_> {
     fn is_all_copied(&self) -> bool {
         let findings = &self.report.findings;
         findings.len() as u64 == self.report.finding_count
-            && findings.iter().all(|finding| finding.cure == Some(Cure::Copied))
+            && findings.iter().all(|finding| matches!(finding.cure, Some(Cure::Copied | Cure::Uncovered)))
     }
 
     /// Looks which points are not whole.
@@ -183,7 +191,10 @@ impl Repair<'_> {
         if self.report.finding_count == 0 || !self.is_dry && self.is_all_copied() {
             return Ok(());
         }
-        let state = self.shared.refresh_to_read().await?.state;
+        let state = match &self.foreseen {
+            Some(state) => Arc::new(state.clone()),
+            None => self.shared.refresh_to_read().await?.state,
+        };
         let points =
             self.shared.read_points(state.body.points.values().map(|it| it.object).collect()).await?;
         let suspect = self.report.findings.iter().filter_map(|finding| match finding.object {

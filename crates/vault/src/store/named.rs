@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use model::Timestamp;
 use object_store::{ObjectStoreExt, PutMode, path::Path};
 
-use super::{FIRST_WAIT, Store, TRIES, absent_as_none, classify};
+use super::{FIRST_WAIT, Store, TRIES, absent_as_none, classify, clock::last_modified};
 use crate::{ErrorKind, Result, location::directory, pool::BufferPool};
 
 /// What became of a creation.
@@ -111,6 +112,25 @@ impl Store {
         let mut found: Vec<_> = listed.into_iter().filter_map(named).collect();
         found.sort();
         Ok(found)
+    }
+
+    /// The objects in a folder, by name below the vault's place, and when each was written last by the store's clock.
+    pub(crate) async fn list_named_dated(&self, folder: &str) -> Result<Vec<(String, Timestamp)>> {
+        let listed = self.list_in(folder, folder).await?;
+        let named = |meta: object_store::ObjectMeta| {
+            let parts: Vec<String> =
+                meta.location.prefix_match(&self.prefix)?.map(|part| part.as_ref().to_owned()).collect();
+            Some((parts.join("/"), last_modified(&meta)))
+        };
+        Ok(listed.into_iter().filter_map(named).collect())
+    }
+
+    /// When an object was written last, by the store's clock; none where there is no such object.
+    pub(crate) async fn written_at(&self, name: &str) -> Result<Option<Timestamp>> {
+        let path = self.named_path(name);
+        let what = || format!("{name} cannot be looked for");
+        let found = absent_as_none(self.persist(what, || self.inner.head(&path)).await)?;
+        Ok(found.map(|meta| last_modified(&meta)))
     }
 
     /// Deletes an object; one that is not there is no error.

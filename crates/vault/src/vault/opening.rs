@@ -5,7 +5,8 @@ use env::Env;
 use super::{Vault, key_slots};
 use crate::{
     Error, ErrorKind, Result, StoreLocation, Unlock,
-    config::{self, Config},
+    config::{self, CONFIG_BYTES_MAX, Config},
+    location::versions::Versions,
     log::ENTRIES,
     store::Store,
 };
@@ -22,8 +23,8 @@ impl Vault {
         Self::open_with(store, config, &proof, unlock, env).await
     }
 
-    /// As [`Vault::open`]; but where the vault's config is damaged or lost, the first of its copies lends the vault its own that
-    /// has one which the key proves. [`Vault::repair`] puts it back.
+    /// As [`Vault::open`]; but where the vault's config is damaged or lost, it is opened by the newest earlier version of it that
+    /// the store keeps and the key proves, or by that of the first of its copies. [`Vault::repair`] puts it back.
     ///
     /// # Errors
     /// As [`Vault::open`]; [`ErrorKind::Corrupt`] where no copy has the config either.
@@ -37,6 +38,16 @@ impl Vault {
             Err(error) if is_config_lost(location, &env, &error).await? => error,
             opened => return opened,
         };
+        for (config, proof) in hidden_configs(&open_store(location, &env).await?).await {
+            let store = open_store(location, &env).await?;
+            match Self::open_with(store, config, &proof, unlock, env.clone()).await {
+                Ok(vault) => {
+                    tracing::warn!(error = %failure, "the vault is opened by an earlier version of its config");
+                    return Ok(vault);
+                }
+                Err(error) => tracing::debug!(%error, "an earlier version of the config opens nothing"),
+            }
+        }
         for copy in copies {
             match Self::open_with_config_of(copy, location, unlock, env.clone()).await {
                 Ok(vault) => {
@@ -85,7 +96,12 @@ async fn own_config(store: &Store) -> Result<(Config, [u8; 32])> {
     match store.read_config().await {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             if store.list_named(ENTRIES).await?.is_empty() {
-                return Err(absent(store.place()).with_source(error));
+                if hidden_configs(store).await.is_empty() {
+                    return Err(absent(store.place()).with_source(error));
+                }
+                let context =
+                    format!("the vault in {} was deleted; its store keeps earlier versions", store.place());
+                return Err(Error::corrupt(context).with_guidance(DELETED_GUIDANCE).with_source(error));
             }
             Err(Error::corrupt(format!("the config of the vault in {} is lost", store.place()))
                 .with_guidance(CONFIG_GUIDANCE)
@@ -103,6 +119,23 @@ async fn own_config(store: &Store) -> Result<(Config, [u8; 32])> {
     }
 }
 
+/// The configs that were deleted or written over, where the store keeps them, newest first. No key has proven them yet.
+async fn hidden_configs(store: &Store) -> Vec<(Config, [u8; 32])> {
+    let read = async {
+        let mut found = Vec::new();
+        let Some(versions) = Versions::of(store.location())? else { return Ok(found) };
+        for version in versions.of_object("config").await?.into_iter().filter(|it| !it.is_marker) {
+            let bytes = versions.get(&version, CONFIG_BYTES_MAX).await?;
+            found.extend(bytes.and_then(|bytes| Config::decode(&bytes).ok()));
+        }
+        Ok::<_, Error>(found)
+    };
+    read.await.unwrap_or_else(|error| {
+        tracing::debug!(%error, "earlier versions of the config cannot be read");
+        Vec::new()
+    })
+}
+
 /// Whether a vault could not be opened because of its config. One of an unknown version is no damage unless it does not even
 /// match its checksum.
 async fn is_config_lost(location: &StoreLocation, env: &Env, error: &Error) -> Result<bool> {
@@ -114,6 +147,8 @@ async fn is_config_lost(location: &StoreLocation, env: &Env, error: &Error) -> R
         _ => false,
     })
 }
+
+const DELETED_GUIDANCE: &str = "bring it back with: holdfast vault repair";
 
 const CONFIG_GUIDANCE: &str = "every copy of the vault has the same: heal it with: holdfast vault repair; or put the object \
                                config of a copy, or of a backup of the store, in its place";

@@ -4,11 +4,11 @@ use env::{Clock, SystemClock};
 use model::Timestamp;
 use object_store::ObjectStoreExt;
 use testkit::stores::S3Server;
-use vault::{ErrorKind, ObjectLock, RetentionMode, StoreLocation, Verdict};
+use vault::{ErrorKind, ObjectLock, ProbeReport, Retention, RetentionMode, StoreLocation, Verdict};
 
 const HOUR_US: i64 = 3_600_000_000;
 
-async fn bucket(server: &S3Server, name: &str, object_lock: bool) -> StoreLocation {
+pub async fn bucket(server: &S3Server, name: &str, object_lock: bool) -> StoreLocation {
     server.create_bucket(name, object_lock).await.unwrap();
     let url = format!("s3://{name}/a%20prefix?endpoint={}", server.endpoint());
     StoreLocation::parse(&url).unwrap().with_variables(server.variables())
@@ -33,28 +33,31 @@ async fn a_retention_is_extended() {
     let location = bucket(&server, "locked", true).await;
     let (store, prefix) = location.object_store().await.unwrap();
     store.put(&prefix.join("points").join("one"), vec![1, 2, 3].into()).await.unwrap();
-    let lock = ObjectLock::of(&location).await.unwrap().unwrap().with_mode(RetentionMode::Compliance);
+    let lock = ObjectLock::of(&location).await.unwrap().unwrap();
     let now = SystemClock.now().as_microseconds();
     let later = |hours: i64| Timestamp::from_microseconds(now + hours * HOUR_US);
-    lock.extend("points/one", later(2)).await.unwrap();
-    lock.extend("points/one", later(4)).await.unwrap();
-    let head = server.head("locked/a%20prefix/points/one").await.unwrap().to_lowercase();
+    let compliance = |until| Retention { mode: RetentionMode::Compliance, until };
+    assert_eq!(lock.retention_of("points/one").await.unwrap(), None);
+    lock.extend("points/one", compliance(later(2))).await.unwrap();
+    let held = lock.extend("points/one", compliance(later(4))).await.unwrap();
     // To the second, rounded up.
     let second = later(4).as_microseconds().div_euclid(1_000_000) + 1;
-    let until = Timestamp::from_microseconds(second * 1_000_000).to_string().to_lowercase();
-    assert!(head.contains("x-amz-object-lock-mode: compliance"), "{head}");
-    assert!(head.contains(&format!("x-amz-object-lock-retain-until-date: {until}")), "{until}: {head}");
-    // The server answers with the object: that is not taken for an object without retention.
-    assert_eq!(lock.retained_until("points/one").await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(held, compliance(Timestamp::from_microseconds(second * 1_000_000)));
+    assert_eq!(lock.retention_of("points/one").await.unwrap(), Some(held));
 }
 
 #[tokio::test]
 async fn a_probe_says_whether_the_bucket_locks_what_is_in_it() {
     let server = S3Server::start().await.unwrap();
-    for (name, locks, word) in [("open", false, "no Object Lock"), ("locked", true, "no rule")] {
-        let report = vault::probe(&bucket(&server, name, locks).await, &env::Env::system()).await.unwrap();
-        let check = report.checks.iter().find(|check| check.name == "object lock").unwrap();
-        assert!(matches!(&check.verdict, Verdict::Noted(told) if told.contains(word)), "{report:#?}");
-        assert!(report.is_fit());
-    }
+    let open = vault::probe(&bucket(&server, "open", false).await, &env::Env::system()).await.unwrap();
+    let locked = vault::probe(&bucket(&server, "locked", true).await, &env::Env::system()).await.unwrap();
+    let verdict = |report: &ProbeReport, name: &str| {
+        report.checks.iter().find(|check| check.name == name).map(|check| check.verdict.clone())
+    };
+    let is_noted = |verdict: Option<Verdict>, word: &str| matches!(verdict, Some(Verdict::Noted(told)) if told.contains(word));
+    assert!(is_noted(verdict(&open, "object lock"), "no Object Lock"), "{open:#?}");
+    assert_eq!(verdict(&open, "noncurrent versions"), None);
+    assert_eq!(verdict(&locked, "object lock"), Some(Verdict::Passed));
+    assert!(is_noted(verdict(&locked, "noncurrent versions"), "NoncurrentVersionExpiration"), "{locked:#?}");
+    assert!(open.is_fit() && locked.is_fit());
 }

@@ -16,7 +16,7 @@ use vault::{
     Vault, Verdict,
 };
 
-const MIB: usize = 1 << 20;
+pub const MIB: usize = 1 << 20;
 
 /// Creators of one object at the same time.
 const RACERS: u8 = 16;
@@ -148,27 +148,27 @@ async fn names(location: &StoreLocation) -> BTreeSet<Path> {
     store.list(Some(&prefix)).map_ok(|meta| meta.location).try_collect().await.unwrap()
 }
 
-async fn open(location: &StoreLocation, seed: u64) -> Vault {
+pub async fn open(location: &StoreLocation, seed: u64) -> Vault {
     Vault::open(location, &Unlock::KeyFile(key_file()), Env::seeded(seed)).await.unwrap()
 }
 
-fn key_file() -> KeyFile {
+pub fn key_file() -> KeyFile {
     KeyFile::generate(&SeededEntropy::new(77))
 }
 
 /// Bytes without any pattern, the same for the same seed.
-fn noise(seed: u64, length: usize) -> Vec<u8> {
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     SeededEntropy::new(seed).fill(&mut bytes);
     bytes
 }
 
-fn image(bytes: &[u8]) -> DiskSource {
+pub fn image(bytes: &[u8]) -> DiskSource {
     DiskSource { image: Arc::new(MemoryImage::new(bytes.to_vec())), parent: None, changes: None }
 }
 
 /// Stores one disk and commits a point of it.
-async fn back_up(vault: &Vault, number: u8, source: DiskSource) -> StoredDisk {
+pub async fn back_up(vault: &Vault, number: u8, source: DiskSource) -> StoredDisk {
     let mut writer = vault.writer().await.unwrap();
     let stored = writer.store_disk(source, &Monitor::default()).await.unwrap();
     writer.commit(point(number, &stored)).await.unwrap();
