@@ -147,10 +147,10 @@ async fn in_place(
     request: &RestoreVmRequest,
 ) -> Result<Job> {
     if request.directory.is_some() || request.format.is_some() {
-        let detail = format!("the disks of the VM {} are overwritten where they are, as they are", vm.name);
-        return Err(
-            Failure::invalid(detail).with_hint("leave directory and format out, or name a VM that is new")
-        );
+        let detail =
+            format!("there is a VM {} already, whose disks can only be overwritten where they are", vm.name);
+        return Err(Failure::conflict(detail)
+            .with_hint("name a VM that is new, or leave directory and format out to take this one back"));
     }
     let restore = InPlace {
         vm,
