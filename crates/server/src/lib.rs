@@ -14,6 +14,7 @@ mod images;
 mod jobs;
 mod keystore;
 mod points;
+mod policies;
 mod routes;
 mod serve;
 mod site;

@@ -8,6 +8,7 @@ mod images;
 mod jobs;
 mod keys;
 mod points;
+mod policies;
 mod problems;
 mod restart;
 mod scripted;
