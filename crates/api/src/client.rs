@@ -22,6 +22,7 @@ use crate::{
 mod files;
 mod images;
 mod points;
+mod policies;
 mod stream;
 mod upkeep;
 

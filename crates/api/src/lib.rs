@@ -16,15 +16,15 @@ pub use site::{data_directory_default, socket_path};
 pub use types::{
     AddCopy, AddKey, AddVm, AddedKey, AgentView, AttachVault, BackupRequest, BootRequest, ChangeSettings,
     ChangeSourceView, CheckStatus, CheckView, ChosenPoints, CollectRequest, CollectView, CopyState, CopyView,
-    CostView, CreateVault, CreatedVault, DamageView, DeletePoints, DependentDiskView, DiskView,
-    ExportRequest, ExportedView, FileKind, FileView, FindingView, HalfRestoredView, HeldView, HoldPoints,
-    HurtDiskView, HurtPointView, HurtView, HydrateRequest, HydratedView, ImageExtentView, ImageExtentsView,
-    JobResult, JobView, KeySlotView, MakeRecoveryKit, NewKeyWith, ObjectLockState, ObjectLockView,
-    PointDiskView, PointView, ProbeStore, ProbeView, ProgressView, ProtectRequest, ProtectionView,
-    RecoveryKitView, RepairRequest, RepairView, RestoreDiskRequest, RestoreVmRequest, RestoredDiskView,
-    RestoredInPlaceView, RestoredVmView, RetentionMode, SettingsView, SiteView, StopVm, SyncView,
-    UnlockVolumes, UnlockWith, VaultView, VerifyRequest, VerifyView, VmOriginView, VmView, VolumeStateView,
-    VolumeView,
+    CostView, CreatePolicy, CreateVault, CreatedVault, DamageView, DeletePoints, DependentDiskView, DiskView,
+    EditPolicy, ExportRequest, ExportedView, FileKind, FileView, FindingView, FollowedPolicyView,
+    HalfRestoredView, HeldView, HoldPoints, HurtDiskView, HurtPointView, HurtView, HydrateRequest,
+    HydratedView, ImageExtentView, ImageExtentsView, JobResult, JobView, KeepRules, KeySlotView,
+    MakeRecoveryKit, NewKeyWith, ObjectLockState, ObjectLockView, PointDiskView, PointVerdictView, PointView,
+    PolicyView, ProbeStore, ProbeView, ProgressView, ProtectRequest, ProtectionView, RecoveryKitView,
+    RepairRequest, RepairView, RestoreDiskRequest, RestoreVmRequest, RestoredDiskView, RestoredInPlaceView,
+    RestoredVmView, RetentionMode, SettingsView, SiteView, StopVm, SyncView, UnlockVolumes, UnlockWith,
+    VaultView, VerifyRequest, VerifyView, VmOriginView, VmView, VolumeStateView, VolumeView,
 };
 
 /// The media type of problem documents, by RFC 9457 §3.

@@ -7,6 +7,7 @@ mod image;
 mod job;
 mod key;
 mod point;
+mod policy;
 mod restore;
 mod site;
 mod upkeep;
@@ -23,6 +24,7 @@ pub use image::{ExportRequest, ExportedView, ImageExtentView, ImageExtentsView};
 pub use job::{JobResult, JobView, ProgressView};
 pub use key::{AddKey, AddedKey, KeySlotView, MakeRecoveryKit, NewKeyWith, RecoveryKitView};
 pub use point::{ChangeSourceView, CostView, PointDiskView, PointView};
+pub use policy::{CreatePolicy, EditPolicy, FollowedPolicyView, KeepRules, PointVerdictView, PolicyView};
 pub use restore::{
     BootRequest, HydrateRequest, HydratedView, RestoreDiskRequest, RestoreVmRequest, RestoredDiskView,
     RestoredInPlaceView, RestoredVmView,

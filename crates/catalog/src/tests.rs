@@ -9,7 +9,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{
-    Catalog, CopyFailure, ErrorKind, HalfRestored, Job, KnownCopy, KnownVault, KnownVm, Origin, PackCheck,
+    Catalog, CopyFailure, ErrorKind, HalfRestored, Job, KnownCopy, KnownPolicy, KnownVault, KnownVm, Origin,
+    PackCheck, PolicyRun, RunOutcome,
 };
 
 async fn open(directory: &TempDir) -> Catalog {
@@ -287,4 +288,61 @@ async fn checks_of_packs_replace_those_before() {
     catalog.set_pack_checks(main.id, &twice).await.unwrap_err();
     assert_eq!(catalog.pack_checks(main.id).await.unwrap(), [check("bb", 3)], "all or none");
     assert_eq!(catalog.pack_checks(other.id).await.unwrap().len(), 2);
+}
+
+fn policy(env: &Env, name: &str) -> KnownPolicy {
+    KnownPolicy {
+        name: name.parse().unwrap(),
+        schedule: "mon..fri 21:00".parse().unwrap(),
+        zone: "Europe/Berlin".parse().unwrap(),
+        scheduled_at: env.clock.now(),
+        retention: Some(policy::Retention { daily: 7, ..policy::Retention::default() }),
+        shortened_at: env.clock.now(),
+        grace_hours: 24,
+        jitter_seconds: 600,
+        created_at: env.clock.now(),
+    }
+}
+
+#[tokio::test]
+async fn a_policy_is_kept_and_cannot_go_while_a_vm_follows_it() {
+    let (env, directory) = (Env::seeded(1), tempfile::tempdir().unwrap());
+    let catalog = open(&directory).await;
+    let (vm, vault) = (vm(&env, "db"), vault(&env, "main"));
+    catalog.add_vm(&vm).await.unwrap();
+    catalog.add_vault(&vault).await.unwrap();
+    let (mut gold, silver) = (policy(&env, "gold"), policy(&env, "silver"));
+    catalog.add_policy(&gold).await.unwrap();
+    catalog.add_policy(&silver).await.unwrap();
+    assert_eq!(catalog.add_policy(&gold).await.unwrap_err().kind(), ErrorKind::Exists);
+    (gold.retention, gold.schedule) = (None, "every 4h".parse().unwrap());
+    catalog.set_policy(&gold).await.unwrap();
+    assert_eq!(catalog.policies().await.unwrap(), [gold.clone(), silver.clone()]);
+
+    let now = env.clock.now();
+    assert_eq!(catalog.join_policy(vm.id, &gold.name, now).await.unwrap_err().kind(), ErrorKind::InUse);
+    let settings = ProtectionSettings::into_vault(vault.id);
+    catalog.set_protection(vm.id, &settings).await.unwrap();
+    catalog.join_policy(vm.id, &gold.name, now).await.unwrap();
+    let run = PolicyRun { at: env.clock.now(), outcome: RunOutcome::Skipped("busy".to_owned()) };
+    catalog.set_policy_run(vm.id, &run).await.unwrap();
+    catalog.set_protection(vm.id, &settings).await.unwrap();
+    catalog.join_policy(vm.id, &gold.name, env.clock.now()).await.unwrap();
+    let member = catalog.policy_of(vm.id).await.unwrap().unwrap();
+    assert_eq!((member.joined_at, &member.last_run), (now, &Some(run)), "it goes on as before");
+    assert_eq!(catalog.policy_members().await.unwrap(), [member]);
+    assert_eq!(catalog.remove_policy(&gold.name).await.unwrap_err().kind(), ErrorKind::InUse);
+    catalog.join_policy(vm.id, &silver.name, env.clock.now()).await.unwrap();
+    let member = catalog.policy_of(vm.id).await.unwrap().unwrap();
+    assert!(member.policy == silver.name && member.joined_at > now && member.last_run.is_none());
+    catalog.remove_policy(&gold.name).await.unwrap();
+    assert_eq!(catalog.policy("gold").await.unwrap(), None);
+
+    let point = model::PointId::from_random([1; 10]);
+    catalog.add_policy_point(vm.id, point).await.unwrap();
+    catalog.remove_protection(vm.id).await.unwrap();
+    assert_eq!(catalog.policy_of(vm.id).await.unwrap(), None, "who is not protected follows nothing");
+    assert_eq!(catalog.policy_points(vm.id).await.unwrap(), [point].into());
+    catalog.remove_vm(vm.id).await.unwrap();
+    assert_eq!(catalog.policy_points(vm.id).await.unwrap(), [].into());
 }

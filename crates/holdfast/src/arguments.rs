@@ -16,6 +16,7 @@ use crate::{
         job::JobCommand,
         mount::Mount,
         point::PointCommand,
+        policy::PolicyCommand,
         protect::Protect,
         protect::Unprotect,
         rescue::Rescue,
@@ -141,6 +142,9 @@ pub enum ClientCommand {
     Protect(Protect),
     /// Ends a VM's protection; its recovery points stay.
     Unprotect(Unprotect),
+    /// Policies: backups that run by themselves, on time, and points that go by rule.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Backs up a protected VM now.
     ///
     /// The first backup reads all that the disks hold; later ones read what has changed since. Prints the recovery point.

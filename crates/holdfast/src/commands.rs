@@ -9,6 +9,7 @@ pub mod image;
 pub mod job;
 pub mod mount;
 pub mod point;
+pub mod policy;
 pub mod protect;
 pub mod rescue;
 pub mod restore;
@@ -59,6 +60,7 @@ async fn ask_the_server(command: ClientCommand, context: &Context) -> Result<(),
         ClientCommand::Unprotect(unprotect) => unprotect.run(context).await,
         ClientCommand::Backup(backup) => backup.run(context).await,
         ClientCommand::Point(command) => command.run(context).await,
+        ClientCommand::Policy(command) => command.run(context).await,
         ClientCommand::Boot(boot) => boot.run(context).await,
         ClientCommand::Restore(command) => command.run(context).await,
         ClientCommand::Export(export) => export.run(context).await,

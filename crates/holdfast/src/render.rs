@@ -6,6 +6,7 @@ mod image;
 mod job;
 mod key;
 mod point;
+mod policy;
 mod restore;
 mod site;
 pub mod table;

@@ -23,7 +23,7 @@ pub use definition::{
 pub use id::{CaptureId, JobId, ParseIdError, PointId, VaultId, VmId};
 pub use image_format::ImageFormat;
 pub use job::{JobKind, JobState, Progress};
-pub use name::{CopyName, DiskName, NameError, VaultName, VmName};
+pub use name::{CopyName, DiskName, NameError, PolicyName, VaultName, VmName};
 pub use point::{CaptureCost, ChangeSource, ConsistencyReached, DiskSummary, PointSummary};
 pub use protection::ProtectionSettings;
 pub use reference::{ImageReference, ParseReferenceError, PointReference, PointSelector};

@@ -135,3 +135,7 @@ name! {
     /// A copy's name among those of its vault: letters, digits, '.', '_' and '-'.
     CopyName, check_plain, 100
 }
+name! {
+    /// A policy's name on this site: letters, digits, '.', '_' and '-'.
+    PolicyName, check_plain, 100
+}

@@ -15,6 +15,7 @@ mod jobs;
 mod keystore;
 mod object_locks;
 mod points;
+mod policies;
 mod routes;
 mod serve;
 mod site;

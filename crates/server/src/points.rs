@@ -14,7 +14,7 @@ use futures::future;
 use model::{PointId, PointReference, PointSelector, VmId};
 use vault::{PointFate, PointRecord, Vault};
 
-pub(crate) use self::change::{delete, hold, release, undelete};
+pub(crate) use self::change::{check_deletable, delete, delete_known, hold, release, undelete};
 use crate::{
     copies,
     failure::{Failure, Result},
@@ -96,6 +96,14 @@ impl Survey {
     /// The living points, without the vaults that take too long.
     pub(crate) async fn glance(site: &Site) -> Result<Self> {
         Self::collect(site, Scope::Living, Some(GLANCE_LIMIT)).await
+    }
+
+    /// The points of one vault, deleted ones included, and what becomes of each.
+    pub(crate) async fn of_vault(site: &Site, known: &KnownVault) -> Result<Self> {
+        let mut survey = Self::default();
+        survey.add(known, None, read(site, known, Scope::All).await?);
+        survey.settle();
+        Ok(survey)
     }
 
     async fn collect(site: &Site, scope: Scope, limit: Option<Duration>) -> Result<Self> {

@@ -11,6 +11,7 @@ mod images;
 mod jobs;
 mod keys;
 mod points;
+mod policies;
 mod restores;
 mod site;
 mod stream;
@@ -38,6 +39,7 @@ use crate::{failure::Failure, site::Site};
     tags(
         (name = "site", description = "The site and its host."),
         (name = "vms", description = "VMs and their protection."),
+        (name = "policies", description = "Policies: backups that run by themselves, and points that go by rule."),
         (name = "vaults", description = "Vaults."),
         (name = "copies", description = "Copies of vaults."),
         (name = "keys", description = "Keys of vaults."),
@@ -60,6 +62,7 @@ fn described() -> OpenApiRouter<Site> {
         .merge(copies::routes())
         .merge(keys::routes())
         .merge(points::routes())
+        .merge(policies::routes())
         .merge(files::routes())
         .merge(restores::routes())
         .merge(boots::routes())

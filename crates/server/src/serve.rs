@@ -7,7 +7,7 @@ use tokio::net::UnixListener;
 
 use crate::{
     failure::{Failure, Result},
-    object_locks, routes,
+    object_locks, policies, routes,
     site::Site,
 };
 
@@ -39,10 +39,14 @@ pub async fn serve(
         stopped.await.ok(); // a sender that is gone means the same
     });
     let server = tokio::spawn(server.into_future());
+    let scheduler = tokio::spawn(policies::run(site.clone()));
     shutdown.await;
     tracing::info!("stopping");
     site.stopping.cancel();
     watch.await.ok();
+    if let Err(error) = scheduler.await {
+        tracing::error!(%error, "the scheduler ended by a defect");
+    }
     site.jobs.stop(JOBS_STOP_LIMIT).await;
     site.files.clear();
     drop(stop);

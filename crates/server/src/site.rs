@@ -1,6 +1,6 @@
 //! A site: everything that its requests and jobs share.
 
-use std::{ffi::OsString, path::PathBuf, sync::Arc};
+use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 
 use api::Problem;
 use catalog::Catalog;
@@ -26,6 +26,9 @@ use crate::{
 /// Jobs that run at once unless the configuration says otherwise.
 const RUNNING_LIMIT_DEFAULT: usize = 2;
 
+/// How often the scheduler looks unless the configuration says otherwise. Schedules are to the minute.
+const LOOK_INTERVAL_DEFAULT: Duration = Duration::from_secs(15);
+
 /// How a site is set up.
 #[derive(Clone)]
 pub struct SiteConfig {
@@ -39,6 +42,8 @@ pub struct SiteConfig {
     pub qemu_program: PathBuf,
     /// How many jobs run at once.
     pub running_limit: usize,
+    /// How often at least the scheduler looks at the clock, which may be set, and at the policies, which may change.
+    pub look_interval: Duration,
     /// Clock and entropy.
     pub env: Env,
 }
@@ -54,6 +59,7 @@ impl SiteConfig {
             file_helper_command: program.into_iter().chain(["file-helper".into()]).collect(),
             qemu_program: "qemu-system-x86_64".into(),
             running_limit: RUNNING_LIMIT_DEFAULT,
+            look_interval: LOOK_INTERVAL_DEFAULT,
             env: Env::system(),
         }
     }
@@ -66,6 +72,7 @@ pub struct Site {
     pub(crate) directory: Arc<DataDirectory>,
     pub(crate) env: Env,
     pub(crate) started_at: Timestamp,
+    pub(crate) look_interval: Duration,
     pub(crate) qemu: Arc<QemuConfig>,
     pub(crate) hypervisor: Arc<dyn Hypervisor>,
     pub(crate) catalog: Catalog,
@@ -132,6 +139,7 @@ impl Site {
         let jobs = Jobs::new(catalog.clone(), config.env.clone(), config.running_limit);
         let site = Self {
             started_at: config.env.clock.now(),
+            look_interval: config.look_interval,
             directory: Arc::new(directory),
             env: config.env,
             qemu: Arc::new(qemu),

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use vault::Vault;
 
 pub(crate) use self::{
-    backup::submit as backup,
+    backup::{submit as backup, submit_by_policy as backup_by_policy},
     collect::submit as collect,
     copy::{subject as copy_subject, submit as copy},
     export::submit as export,

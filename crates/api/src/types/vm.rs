@@ -4,7 +4,7 @@ use model::{ByteCount, Consistency, DiskFormat, JobId, Timestamp, VmDefinition, 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::PointView;
+use super::{FollowedPolicyView, PointView};
 
 /// Makes a VM known. Exactly one of `definition` and `qmp` is given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -151,6 +151,9 @@ pub struct AgentView {
 pub struct ProtectRequest {
     /// The vault, by name or id.
     pub vault: String,
+    /// The policy that backs it up by itself, by name; without it, backups are made by hand only.
+    #[serde(default)]
+    pub policy: Option<String>,
     /// The consistency to ask for: application (default), file-system or crash.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
@@ -178,6 +181,9 @@ pub struct ProtectRequest {
 pub struct ProtectionView {
     /// The vault's name.
     pub vault: String,
+    /// The policy that it follows; none where backups are made by hand only.
+    #[serde(default)]
+    pub policy: Option<FollowedPolicyView>,
     /// The consistency asked for.
     #[schema(value_type = String)]
     pub consistency: Consistency,

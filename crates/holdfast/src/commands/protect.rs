@@ -17,6 +17,9 @@ pub struct Protect {
     /// The vault that its recovery points go to, by name or id.
     #[arg(long)]
     vault: String,
+    /// The policy that backs it up by itself; without one, backups are made by hand only.
+    #[arg(long)]
+    policy: Option<String>,
     /// The consistency to ask for: application, file-system or crash; application by default.
     ///
     /// application freezes the guest's file systems and runs the hooks in it that quiesce its applications; file-system
@@ -43,6 +46,7 @@ pub struct Protect {
 const PROTECT_EXAMPLES: &str = "\
 Examples:
   holdfast protect web-1 --vault main
+  holdfast protect web-1 --vault main --policy nightly
   holdfast protect db-1 --vault main --strict --freeze-limit 5s --read-limit 200MiB";
 
 /// Ends a VM's protection.
@@ -58,6 +62,7 @@ impl Protect {
     pub async fn run(self, context: &Context) -> Result<(), Failure> {
         let request = ProtectRequest {
             vault: self.vault,
+            policy: self.policy,
             consistency: self.consistency,
             strict: self.strict,
             freeze_limit_ms: self.freeze_limit.map(milliseconds).transpose()?,

@@ -24,6 +24,11 @@ impl Times {
         Self { zone, now }
     }
 
+    /// The same moment, seen from another zone; from this one where that is not known here.
+    pub fn in_zone(&self, name: &str) -> Self {
+        Self { zone: TimeZone::get(name).unwrap_or_else(|_| self.zone.clone()), now: self.now }
+    }
+
     /// The moment by the clock on the wall, with the zone's offset, and how long ago it was.
     pub fn moment(&self, moment: Timestamp) -> String {
         format!("{} ({})", self.clock(moment), self.age(moment))

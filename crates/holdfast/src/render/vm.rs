@@ -2,7 +2,7 @@
 
 use api::{ProtectionView, VmOriginView, VmView};
 
-use super::{Identified, Page, Row, Times, duration, or_dash, table};
+use super::{Identified, Page, Row, Times, duration, or_dash, policy, table};
 
 impl Identified for VmView {
     fn id(&self) -> String {
@@ -62,6 +62,8 @@ impl Page for VmView {
                 })),
             ),
         ];
+        let followed = self.protection.as_ref().and_then(|protection| protection.policy.as_ref());
+        fields.extend(followed.map(|followed| ("Policy", policy::followed(followed, times))));
         fields.extend(self.current_job.map(|job| ("Job", job.to_string())));
         fields.extend(self.dependent_disks.iter().map(|dependent| {
             let failure = dependent.failure.as_ref().map(|failure| format!("; now it cannot: {failure}"));

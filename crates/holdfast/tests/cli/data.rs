@@ -102,7 +102,7 @@ fn protection_is_asked_for_as_it_was_written() {
     let run = run(site.directory(), &arguments.split_whitespace().collect::<Vec<_>>());
     assert_eq!(run.exit, Some(0), "{}", run.stderr);
     let expected = serde_json::json!({
-        "vault": "main", "consistency": "file-system", "strict": true, "freeze_limit_ms": 1500,
+        "vault": "main", "policy": null, "consistency": "file-system", "strict": true, "freeze_limit_ms": 1500,
         "read_limit_bytes_per_second": 200 << 20, "pre_script": "/bin/pre", "post_script": null,
     });
     assert_eq!(site.body("PUT /v1/vms/web-1/protection"), expected);

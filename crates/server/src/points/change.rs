@@ -36,6 +36,14 @@ pub(crate) async fn delete(site: &Site, request: &DeletePoints) -> Result<Vec<Po
     Change::Delete.make(site, chosen).await
 }
 
+/// Deletes points of one vault.
+pub(crate) async fn delete_known(site: &Site, known: &KnownVault, ids: &[PointId]) -> Result<()> {
+    for ids in ids.chunks(POINTS_MAX) {
+        Change::Delete.make_in(site, known, ids).await?;
+    }
+    Ok(())
+}
+
 /// Brings deleted points back.
 pub(crate) async fn undelete(site: &Site, request: &ChosenPoints) -> Result<Vec<PointView>> {
     let chosen = choose(site, &request.references, FoundPoint::is_deleted).await?;
@@ -90,7 +98,7 @@ async fn choose(site: &Site, references: &[String], is_wanted: fn(&FoundPoint) -
 }
 
 /// Says what the vault would, before anything is changed.
-fn check_deletable(point: &FoundPoint, now: Timestamp) -> Result<()> {
+pub(crate) fn check_deletable(point: &FoundPoint, now: Timestamp) -> Result<()> {
     let Some(fate) = &point.fate else { return Ok(()) };
     let id = fate.id;
     if let Some(reason) = &fate.hold {
@@ -138,14 +146,19 @@ impl Change<'_> {
         let mut changed = BTreeSet::new();
         for (known, points) in &chosen {
             let ids: Vec<PointId> = points.iter().map(|point| point.record.summary.id).collect();
-            let vault = site.vaults.open_checked(known).await?;
-            self.apply(&vault, &ids).await?;
-            tracing::info!(vault = %known.name, change = ?self, points = ?ids, "recovery points were changed");
+            self.make_in(site, known, &ids).await?;
             changed.extend(ids);
         }
         let survey = Survey::take_all(site).await?;
         let points = survey.points.iter().filter(|point| changed.contains(&point.record.summary.id));
         Ok(points.map(FoundPoint::view).collect())
+    }
+
+    async fn make_in(self, site: &Site, known: &KnownVault, ids: &[PointId]) -> Result<()> {
+        let vault = site.vaults.open_checked(known).await?;
+        self.apply(&vault, ids).await?;
+        tracing::info!(vault = %known.name, change = ?self, points = ?ids, "recovery points were changed");
+        Ok(())
     }
 
     async fn apply(self, vault: &Vault, ids: &[PointId]) -> vault::Result<()> {

@@ -12,6 +12,7 @@ use super::half_restored;
 use crate::{
     failure::{Failure, Result},
     points::Survey,
+    policies,
     site::Site,
 };
 
@@ -49,7 +50,7 @@ pub(crate) async fn refresh(site: &Site, vm: &KnownVm) -> std::result::Result<In
 
 async fn view_with(site: &Site, vm: &KnownVm, survey: &Survey) -> Result<VmView> {
     let protection = match site.catalog.protection(vm.id).await? {
-        Some(settings) => Some(protection_view(site, settings).await?),
+        Some(settings) => Some(protection_view(site, vm, settings).await?),
         None => None,
     };
     let looked = refresh(site, vm).await;
@@ -91,10 +92,11 @@ pub(crate) fn known_definition(vm: &KnownVm) -> Option<&VmDefinition> {
     }
 }
 
-async fn protection_view(site: &Site, settings: ProtectionSettings) -> Result<ProtectionView> {
+async fn protection_view(site: &Site, vm: &KnownVm, settings: ProtectionSettings) -> Result<ProtectionView> {
     let vault = site.vaults.find(settings.vault_id.as_str()).await?;
     Ok(ProtectionView {
         vault: vault.name.into(),
+        policy: policies::followed(site, vm.id).await?,
         consistency: settings.consistency,
         strict: settings.strict,
         freeze_limit_ms: settings.freeze_limit_ms,

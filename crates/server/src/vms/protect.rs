@@ -8,6 +8,7 @@ use model::{ByteCount, ProtectionSettings};
 
 use crate::{
     failure::{Failure, Result},
+    policies,
     site::Site,
 };
 
@@ -16,6 +17,10 @@ use crate::{
 pub(crate) async fn protect(site: &Site, vm: &KnownVm, request: ProtectRequest) -> Result<()> {
     let vault = site.vaults.find(&request.vault).await?;
     site.vaults.open_checked(&vault).await?;
+    let policy = match &request.policy {
+        Some(name) => Some(policies::find(site, name).await?),
+        None => None,
+    };
     if request.freeze_limit_ms == Some(0) || request.read_limit_bytes_per_second == Some(ByteCount(0)) {
         return Err(Failure::invalid("a limit of nothing cannot be kept; leave it out for the default"));
     }
@@ -33,6 +38,10 @@ pub(crate) async fn protect(site: &Site, vm: &KnownVm, request: ProtectRequest) 
         ..defaults
     };
     site.catalog.set_protection(vm.id, &settings).await?;
+    match policy {
+        Some(policy) => site.catalog.join_policy(vm.id, &policy.name, site.env.clock.now()).await?,
+        None => site.catalog.leave_policy(vm.id).await?,
+    }
     tracing::info!(vm = %vm.name, vault = %vault.name, "protected");
     Ok(())
 }

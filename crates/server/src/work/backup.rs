@@ -6,19 +6,28 @@ use api::{BackupRequest, JobResult, PointView, shell_word};
 use catalog::{Job, KnownVm};
 use model::{JobKind, ProtectionSettings};
 use protection::{BackupOrder, Monitor};
+use serde::Serialize;
 
 use super::{document_of, open_vault};
 use crate::{
     copies,
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome},
-    object_locks,
+    object_locks, policies,
     site::Site,
     vms,
 };
 
 /// A label is for finding a point, not for telling its story.
 const LABEL_LIMIT_CHARS: usize = 200;
+
+/// What the request document of a backup holds.
+#[derive(Debug, Serialize)]
+struct BackupDocument<'a> {
+    #[serde(flatten)]
+    request: &'a BackupRequest,
+    by_policy: bool,
+}
 
 /// Lines up a backup.
 pub(crate) async fn submit(site: &Site, vm: &KnownVm, request: BackupRequest) -> Result<Job> {
@@ -28,19 +37,30 @@ pub(crate) async fn submit(site: &Site, vm: &KnownVm, request: BackupRequest) ->
             "a label has at most {LABEL_LIMIT_CHARS} characters and no control characters"
         )));
     }
+    line_up(site, vm, request, false).await
+}
+
+/// Lines up a backup that the VM's policy asks for.
+pub(crate) async fn submit_by_policy(site: &Site, vm: &KnownVm) -> Result<Job> {
+    line_up(site, vm, BackupRequest::default(), true).await
+}
+
+async fn line_up(site: &Site, vm: &KnownVm, request: BackupRequest, by_policy: bool) -> Result<Job> {
     let settings = settings(site, vm).await?;
     let draft = JobDraft {
         kind: JobKind::Backup,
         subject: vm.name.to_string(),
         vm_id: Some(vm.id),
         vault_id: Some(settings.vault_id),
-        request: document_of(&request),
+        request: document_of(&BackupDocument { request: &request, by_policy }),
     };
     let (work_site, vm) = (site.clone(), vm.clone());
     site.jobs
         .submit(
             draft,
-            Box::new(move |monitor| Box::pin(async move { work(&work_site, vm, request, monitor).await })),
+            Box::new(move |monitor| {
+                Box::pin(async move { work(&work_site, vm, request, by_policy, monitor).await })
+            }),
         )
         .await
 }
@@ -54,7 +74,13 @@ async fn settings(site: &Site, vm: &KnownVm) -> Result<ProtectionSettings> {
     })
 }
 
-async fn work(site: &Site, vm: KnownVm, request: BackupRequest, monitor: Arc<JobMonitor>) -> Outcome {
+async fn work(
+    site: &Site,
+    vm: KnownVm,
+    request: BackupRequest,
+    by_policy: bool,
+    monitor: Arc<JobMonitor>,
+) -> Outcome {
     // Its turn may come late: what counts is how the VM is protected now.
     let mut settings = settings(site, &vm).await?;
     settings.consistency = request.consistency.unwrap_or(settings.consistency);
@@ -69,6 +95,9 @@ async fn work(site: &Site, vm: KnownVm, request: BackupRequest, monitor: Arc<Job
     let order = BackupOrder { vm: vms::access(&vm), settings, label: request.label, distrust: None };
     let monitor: Arc<dyn Monitor> = monitor;
     let point = Box::pin(protection::backup(&site.env, &*site.hypervisor, &vault, &order, &monitor)).await?;
+    if by_policy {
+        policies::settle(site, vm.id, &known, point.id, &*monitor).await;
+    }
     copies::sync_behind_of(site, known.id).await;
     object_locks::renew(site, &known, None);
     Ok(JobResult::Point(Box::new(PointView::new(point, known.name.as_str(), None))))

@@ -9,6 +9,7 @@ mod in_place;
 mod jobs;
 mod keys;
 mod points;
+mod policies;
 mod problems;
 mod restart;
 mod scripted;

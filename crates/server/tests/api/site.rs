@@ -1,12 +1,19 @@
 //! A site under test: its data directory, its server, its hypervisor and a client.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use api::{
     AddVm, BackupRequest, Client, ClientError, Code, CreateVault, JobView, PointView, Problem,
     ProtectRequest, UnlockWith, VmView,
 };
-use model::JobState;
+use model::{JobState, Timestamp};
 use server::{Site, SiteConfig};
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -20,17 +27,26 @@ pub struct TestSite {
     pub directory: TempDir,
     pub hypervisor: Arc<Scripted>,
     pub client: Client,
+    /// What the server takes for the time.
+    pub clock: Arc<SetClock>,
     stop: oneshot::Sender<()>,
     server: JoinHandle<Result<(), Problem>>,
 }
 
 impl TestSite {
     pub async fn start() -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), Arc::default()).await
+        Self::start_by(Arc::default()).await
     }
 
-    async fn start_in(directory: TempDir, hypervisor: Arc<Scripted>) -> Self {
-        let config = SiteConfig::new(directory.path().to_owned(), Vec::new());
+    /// Starts a server that goes by this clock.
+    pub async fn start_by(clock: Arc<SetClock>) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), Arc::default(), clock).await
+    }
+
+    async fn start_in(directory: TempDir, hypervisor: Arc<Scripted>, clock: Arc<SetClock>) -> Self {
+        let mut config = SiteConfig::new(directory.path().to_owned(), Vec::new());
+        config.env.clock = clock.clone();
+        config.look_interval = Duration::from_millis(20);
         let site = Site::open_with(config, Arc::new(Handle(hypervisor.clone()))).await.unwrap();
         let client = Client::new(&site.socket());
         let (stop, stopped) = oneshot::channel();
@@ -44,7 +60,7 @@ impl TestSite {
             server::serve(site, shutdown).await
         });
         listens.await.unwrap();
-        Self { directory, hypervisor, client, stop, server }
+        Self { directory, hypervisor, client, clock, stop, server }
     }
 
     /// Stops the server as a signal would.
@@ -56,13 +72,22 @@ impl TestSite {
 
     /// Stops the server and starts another over the same data.
     pub async fn restart(self) -> Self {
-        let (directory, hypervisor) = self.stop().await;
-        Self::start_in(directory, hypervisor).await
+        let clock = self.clock.clone();
+        let left = self.stop().await;
+        Self::start_over_by(left, clock).await
     }
 
     /// Starts a server over what another one left.
-    pub async fn start_over((directory, hypervisor): (TempDir, Arc<Scripted>)) -> Self {
-        Self::start_in(directory, hypervisor).await
+    pub async fn start_over(left: (TempDir, Arc<Scripted>)) -> Self {
+        Self::start_over_by(left, Arc::default()).await
+    }
+
+    /// The same by this clock.
+    pub async fn start_over_by(
+        (directory, hypervisor): (TempDir, Arc<Scripted>),
+        clock: Arc<SetClock>,
+    ) -> Self {
+        Self::start_in(directory, hypervisor, clock).await
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -122,6 +147,33 @@ impl TestSite {
         let ended = self.end(job).await;
         assert_eq!(ended.state, JobState::Failed, "{ended:?}");
         ended.problem.unwrap()
+    }
+}
+
+/// The system's clock, set to another time.
+#[derive(Default)]
+pub struct SetClock {
+    ahead_us: AtomicI64,
+}
+
+impl SetClock {
+    /// A clock that shows this moment now.
+    pub fn at(moment: &str) -> Self {
+        let moment: Timestamp = moment.parse().unwrap();
+        let now = env::Clock::now(&env::SystemClock);
+        Self { ahead_us: AtomicI64::new(moment.microseconds_since(now)) }
+    }
+
+    /// Sets it on by so many hours.
+    pub fn advance_hours(&self, hours: i64) {
+        self.ahead_us.fetch_add(hours * 3_600_000_000, Ordering::Relaxed);
+    }
+}
+
+impl env::Clock for SetClock {
+    fn now(&self) -> Timestamp {
+        let now = env::Clock::now(&env::SystemClock);
+        Timestamp::from_microseconds(now.as_microseconds() + self.ahead_us.load(Ordering::Relaxed))
     }
 }
 

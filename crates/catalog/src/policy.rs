@@ -1,0 +1,223 @@
+//! Policies, who follows them, and what they made.
+
+use std::collections::BTreeSet;
+
+use model::{JobId, PointId, PolicyName, Timestamp, VmId};
+use policy::{Retention, Schedule, Zone};
+use sqlx::any::AnyRow;
+
+use crate::{Catalog, Error, ErrorKind, Result, row};
+
+/// A policy that the site knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownPolicy {
+    /// Its name, which no other policy of the site has.
+    pub name: PolicyName,
+    /// When its runs are due.
+    pub schedule: Schedule,
+    /// The time zone of the schedule, and of the days that the retention counts.
+    pub zone: Zone,
+    /// Since when schedule and zone are these.
+    pub scheduled_at: Timestamp,
+    /// Which of the points that it made stay; without it, all do.
+    pub retention: Option<Retention>,
+    /// When the retention last became shorter than it was.
+    pub shortened_at: Timestamp,
+    /// For how long after that nothing is deleted, in hours.
+    pub grace_hours: u32,
+    /// Over how long the runs of its VMs are spread, in seconds.
+    pub jitter_seconds: u32,
+    /// Since when it is known.
+    pub created_at: Timestamp,
+}
+
+/// A protected VM that follows a policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyMember {
+    /// The VM.
+    pub vm_id: VmId,
+    /// The policy.
+    pub policy: PolicyName,
+    /// Since when it follows this one.
+    pub joined_at: Timestamp,
+    /// Its last run.
+    pub last_run: Option<PolicyRun>,
+}
+
+/// A run of a policy for one VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyRun {
+    /// When it came.
+    pub at: Timestamp,
+    /// What became of it.
+    pub outcome: RunOutcome,
+}
+
+/// What became of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunOutcome {
+    /// This job was lined up.
+    Submitted(JobId),
+    /// No backup was made, for this reason.
+    Skipped(String),
+}
+
+impl Catalog {
+    /// Adds a policy.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] when another has its name.
+    pub async fn add_policy(&self, policy: &KnownPolicy) -> Result<()> {
+        let sql = "INSERT INTO policies (name, schedule, zone, scheduled_at, retention, shortened_at, grace_hours, \
+                   jitter_seconds, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+        let query = sqlx::query(sql)
+            .bind(policy.name.to_string())
+            .bind(policy.schedule.to_string())
+            .bind(policy.zone.to_string())
+            .bind(policy.scheduled_at.as_microseconds())
+            .bind(policy.retention.as_ref().map(row::json_column).transpose()?)
+            .bind(policy.shortened_at.as_microseconds())
+            .bind(i64::from(policy.grace_hours))
+            .bind(i64::from(policy.jitter_seconds))
+            .bind(policy.created_at.as_microseconds());
+        self.execute(&format!("adding the policy {}", policy.name), query).await.map(|_| ())
+    }
+
+    /// Keeps everything of a policy but its name and since when it is known.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub async fn set_policy(&self, policy: &KnownPolicy) -> Result<()> {
+        let sql = "UPDATE policies SET schedule = $2, zone = $3, scheduled_at = $4, retention = $5, \
+                   shortened_at = $6, grace_hours = $7, jitter_seconds = $8 WHERE name = $1";
+        let query = sqlx::query(sql)
+            .bind(policy.name.to_string())
+            .bind(policy.schedule.to_string())
+            .bind(policy.zone.to_string())
+            .bind(policy.scheduled_at.as_microseconds())
+            .bind(policy.retention.as_ref().map(row::json_column).transpose()?)
+            .bind(policy.shortened_at.as_microseconds())
+            .bind(i64::from(policy.grace_hours))
+            .bind(i64::from(policy.jitter_seconds));
+        self.change(&format!("changing the policy {}", policy.name), query).await
+    }
+
+    /// All policies, by name.
+    pub async fn policies(&self) -> Result<Vec<KnownPolicy>> {
+        let rows = sqlx::query("SELECT * FROM policies ORDER BY name").fetch_all(&self.pool).await;
+        rows.map_err(|error| Error::from_database("listing policies", error))?.iter().map(read).collect()
+    }
+
+    /// The policy with this name.
+    pub async fn policy(&self, name: &str) -> Result<Option<KnownPolicy>> {
+        let query = sqlx::query("SELECT * FROM policies WHERE name = $1").bind(name.to_owned());
+        let found = query.fetch_optional(&self.pool).await;
+        let found = found.map_err(|error| Error::from_database("looking for a policy", error))?;
+        found.as_ref().map(read).transpose()
+    }
+
+    /// Forgets a policy.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::InUse`] when a VM follows it.
+    pub async fn remove_policy(&self, name: &PolicyName) -> Result<()> {
+        let query = sqlx::query("DELETE FROM policies WHERE name = $1").bind(name.to_string());
+        self.change(&format!("removing the policy {name}"), query).await
+    }
+
+    /// Makes a protected VM follow a policy. One that follows it already goes on as before.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InUse`] when the VM is not protected or the policy not known.
+    pub async fn join_policy(&self, vm_id: VmId, policy: &PolicyName, now: Timestamp) -> Result<()> {
+        let sql = "INSERT INTO policy_members (vm_id, policy, joined_at) VALUES ($1, $2, $3) \
+                   ON CONFLICT (vm_id) DO UPDATE SET policy = excluded.policy, joined_at = excluded.joined_at, \
+                   last_run_at = NULL, last_job = NULL, skipped = NULL \
+                   WHERE policy_members.policy <> excluded.policy";
+        let query =
+            sqlx::query(sql).bind(vm_id.to_string()).bind(policy.to_string()).bind(now.as_microseconds());
+        self.execute(&format!("making the VM {vm_id} follow the policy {policy}"), query).await.map(|_| ())
+    }
+
+    /// Makes a VM follow no policy.
+    pub async fn leave_policy(&self, vm_id: VmId) -> Result<()> {
+        let query = sqlx::query("DELETE FROM policy_members WHERE vm_id = $1").bind(vm_id.to_string());
+        self.execute(&format!("making the VM {vm_id} follow no policy"), query).await.map(|_| ())
+    }
+
+    /// All VMs that follow a policy, by id.
+    pub async fn policy_members(&self) -> Result<Vec<PolicyMember>> {
+        let rows = sqlx::query("SELECT * FROM policy_members ORDER BY vm_id").fetch_all(&self.pool).await;
+        let rows = rows.map_err(|error| Error::from_database("listing who follows policies", error))?;
+        rows.iter().map(read_member).collect()
+    }
+
+    /// The policy that a VM follows.
+    pub async fn policy_of(&self, vm_id: VmId) -> Result<Option<PolicyMember>> {
+        let query = sqlx::query("SELECT * FROM policy_members WHERE vm_id = $1").bind(vm_id.to_string());
+        let found = query.fetch_optional(&self.pool).await;
+        let found = found.map_err(|error| Error::from_database("looking for a VM's policy", error))?;
+        found.as_ref().map(read_member).transpose()
+    }
+
+    /// Keeps the last run of a VM. One that follows no policy any more has none.
+    pub async fn set_policy_run(&self, vm_id: VmId, run: &PolicyRun) -> Result<()> {
+        let (job, skipped) = match &run.outcome {
+            RunOutcome::Submitted(job) => (Some(job.to_string()), None),
+            RunOutcome::Skipped(reason) => (None, Some(reason.clone())),
+        };
+        let sql = "UPDATE policy_members SET last_run_at = $2, last_job = $3, skipped = $4 WHERE vm_id = $1";
+        let query =
+            sqlx::query(sql).bind(vm_id.to_string()).bind(run.at.as_microseconds()).bind(job).bind(skipped);
+        self.execute(&format!("keeping the last run of the VM {vm_id}"), query).await.map(|_| ())
+    }
+
+    /// Keeps that a policy made this point.
+    pub async fn add_policy_point(&self, vm_id: VmId, point: PointId) -> Result<()> {
+        let query = sqlx::query("INSERT INTO policy_points (point_id, vm_id) VALUES ($1, $2)")
+            .bind(point.to_string())
+            .bind(vm_id.to_string());
+        self.execute(&format!("keeping who made the point {point}"), query).await.map(|_| ())
+    }
+
+    /// The points of a VM that policies made, also those that are gone.
+    pub async fn policy_points(&self, vm_id: VmId) -> Result<BTreeSet<PointId>> {
+        let query =
+            sqlx::query("SELECT point_id FROM policy_points WHERE vm_id = $1").bind(vm_id.to_string());
+        let rows = query.fetch_all(&self.pool).await;
+        let rows = rows.map_err(|error| Error::from_database("listing what policies made", error))?;
+        rows.iter().map(|row| row::parsed(row, "point_id")).collect()
+    }
+}
+
+fn read(row: &AnyRow) -> Result<KnownPolicy> {
+    Ok(KnownPolicy {
+        name: row::parsed(row, "name")?,
+        schedule: row::parsed(row, "schedule")?,
+        zone: row::parsed(row, "zone")?,
+        scheduled_at: row::time(row, "scheduled_at")?,
+        retention: row::optional_json(row, "retention")?,
+        shortened_at: row::time(row, "shortened_at")?,
+        grace_hours: count(row, "grace_hours")?,
+        jitter_seconds: count(row, "jitter_seconds")?,
+        created_at: row::time(row, "created_at")?,
+    })
+}
+
+fn read_member(row: &AnyRow) -> Result<PolicyMember> {
+    let job = row::optional_parsed(row, "last_job")?.map(RunOutcome::Submitted);
+    let skipped = row::optional_text(row, "skipped")?.map(RunOutcome::Skipped);
+    let last_run = row::optional_time(row, "last_run_at")?.zip(job.or(skipped));
+    Ok(PolicyMember {
+        vm_id: row::parsed(row, "vm_id")?,
+        policy: row::parsed(row, "policy")?,
+        joined_at: row::time(row, "joined_at")?,
+        last_run: last_run.map(|(at, outcome)| PolicyRun { at, outcome }),
+    })
+}
+
+fn count(row: &AnyRow, column: &str) -> Result<u32> {
+    u32::try_from(row::number(row, column)?).map_err(|error| {
+        Error::new(ErrorKind::Corrupt, format!("the catalog's column {column} is damaged")).with_source(error)
+    })
+}

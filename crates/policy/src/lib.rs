@@ -1,0 +1,13 @@
+//! When backups run by themselves, and which of their points stay: pure functions over moments.
+//!
+//! Nothing here takes the time or knows a vault. All that is read is the host's time zone database.
+
+mod jitter;
+mod retention;
+mod schedule;
+mod zone;
+
+pub use jitter::jitter_seconds;
+pub use retention::{Retention, Rule, Verdict, keep};
+pub use schedule::{ParseScheduleError, Schedule};
+pub use zone::{ParseZoneError, Zone};

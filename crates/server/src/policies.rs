@@ -1,0 +1,32 @@
+//! Policies: backups that run by themselves, and points that go by rule.
+//!
+//! When a VM is due, and what then happens, is decided by [`plan`], which knows no clock and no task; [`run`] asks it again
+//! and again. What is due is worked out from what the catalog holds, so that neither a restart nor a clock that is set
+//! loses a run. Only points that policies made are ever deleted by one.
+
+mod edit;
+mod plan;
+mod retire;
+mod run;
+mod view;
+
+use catalog::KnownPolicy;
+
+pub(crate) use self::{
+    edit::{create, edit, remove},
+    retire::{preview, settle},
+    run::run,
+    view::{followed, view},
+};
+use crate::{
+    failure::{Failure, Result},
+    site::Site,
+};
+
+/// The policy with this name.
+pub(crate) async fn find(site: &Site, name: &str) -> Result<KnownPolicy> {
+    site.catalog.policy(name).await?.ok_or_else(|| {
+        Failure::not_found(format!("there is no policy {name}"))
+            .with_hint("see them with: holdfast policy list")
+    })
+}
