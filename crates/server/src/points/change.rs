@@ -27,8 +27,7 @@ pub(crate) async fn delete(site: &Site, request: &DeletePoints) -> Result<Vec<Po
     let now = site.env.clock.now();
     let vms = site.catalog.vms().await?;
     for point in chosen.iter().flat_map(|(_, points)| points) {
-        check_deletable(point, now)?;
-        check_unused(point, &vms)?;
+        check_deletable(point, now, &vms)?;
     }
     if request.dry_run {
         return Ok(chosen.iter().flat_map(|(_, points)| points).map(FoundPoint::view).collect());
@@ -97,8 +96,9 @@ async fn choose(site: &Site, references: &[String], is_wanted: fn(&FoundPoint) -
     Ok(chosen.into_values().collect())
 }
 
-/// Says what the vault would, before anything is changed.
-pub(crate) fn check_deletable(point: &FoundPoint, now: Timestamp) -> Result<()> {
+/// Fails while one of these VMs runs from a point, and where the vault would; said before anything is changed.
+pub(crate) fn check_deletable(point: &FoundPoint, now: Timestamp, vms: &[KnownVm]) -> Result<()> {
+    check_unused(point, vms)?;
     let Some(fate) = &point.fate else { return Ok(()) };
     let id = fate.id;
     if let Some(reason) = &fate.hold {
