@@ -23,7 +23,7 @@ pub use file::{FileKind, FileView, UnlockVolumes, VolumeStateView, VolumeView};
 pub use image::{ExportRequest, ExportedView, ImageExtentView, ImageExtentsView};
 pub use job::{JobResult, JobView, ProgressView};
 pub use key::{AddKey, AddedKey, KeySlotView, MakeRecoveryKit, NewKeyWith, RecoveryKitView};
-pub use point::{ChangeSourceView, CostView, PointDiskView, PointView};
+pub use point::{ChangeSourceView, CostView, PointDiskView, PointTestView, PointView, TestPoint};
 pub use policy::{CreatePolicy, EditPolicy, FollowedPolicyView, KeepRules, PointVerdictView, PolicyView};
 pub use restore::{
     BootRequest, HydrateRequest, HydratedView, RestoreDiskRequest, RestoreVmRequest, RestoredDiskView,

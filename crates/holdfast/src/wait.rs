@@ -126,6 +126,7 @@ fn conclude(context: &Context, job: &JobView) -> Result<(), Failure> {
             }
         }
         Some(JobResult::Hydrated(hydrated)) => context.output.one(hydrated)?,
+        Some(JobResult::Tested(test)) => context.output.one(test)?,
         Some(JobResult::RestoredDisk(disk)) => context.output.one(disk)?,
         Some(JobResult::RestoredInPlace(vm)) => context.output.one(vm)?,
         Some(JobResult::Exported(exported)) => context.output.one(exported)?,

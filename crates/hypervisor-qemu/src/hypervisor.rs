@@ -1,14 +1,15 @@
 //! The seam's implementation: hands each request to the folder that knows.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use hypervisor::{
-    Capture, CaptureRequest, Hydration, HydrationListener, Hypervisor, Inspection, Result, VmAccess,
+    Capture, CaptureRequest, GuestExit, Hydration, HydrationListener, Hypervisor, Inspection, Result,
+    VmAccess,
 };
 use model::CaptureId;
 
-use crate::{capture, config::QemuConfig, hydrate, inspect, launch, monitor::Monitors, power};
+use crate::{capture, config::QemuConfig, guest, hydrate, inspect, launch, monitor::Monitors, power};
 
 /// QEMU on this host.
 pub struct QemuHypervisor {
@@ -70,6 +71,18 @@ impl Hypervisor for QemuHypervisor {
         listener: &HydrationListener,
     ) -> Result<()> {
         hydrate::hydrate(&self.config, &self.monitors, vm, hydration, listener).await
+    }
+
+    async fn run_in_guest(&self, vm: &VmAccess, command: &[String], limit: Duration) -> Result<GuestExit> {
+        guest::run(&self.config, vm, command, limit).await
+    }
+
+    async fn screenshot(&self, vm: &VmAccess) -> Result<Vec<u8>> {
+        guest::screenshot(&self.config, &self.monitors, vm).await
+    }
+
+    async fn console(&self, vm: &VmAccess, limit_bytes: u64) -> Result<Vec<u8>> {
+        guest::console(&self.config, vm, limit_bytes)
     }
 
     async fn stop_hydration(&self, vm: &VmAccess) -> Result<()> {

@@ -4,6 +4,7 @@ mod agent;
 mod capture;
 mod config;
 pub mod guard;
+mod guest;
 pub mod host;
 mod hydrate;
 mod hypervisor;

@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -17,8 +18,8 @@ use model::{
 
 use crate::{
     AgentState, Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, DiskChanges,
-    DiskInspection, Error, ErrorKind, Hydration, HydrationListener, Hypervisor, Inspection, Power, Result,
-    Tracking, VmAccess,
+    DiskInspection, Error, ErrorKind, GuestExit, Hydration, HydrationListener, Hypervisor, Inspection, Power,
+    Result, Tracking, VmAccess,
 };
 
 /// A VM in memory.
@@ -202,6 +203,18 @@ impl Hypervisor for FakeHypervisor {
 
     async fn stop_hydration(&self, vm: &VmAccess) -> Result<()> {
         self.with(vm, |_| Ok(()))
+    }
+
+    async fn run_in_guest(&self, vm: &VmAccess, command: &[String], _: Duration) -> Result<GuestExit> {
+        self.with(vm, |_| Ok(GuestExit { code: Some(0), output: command.join(" ").into_bytes() }))
+    }
+
+    async fn screenshot(&self, vm: &VmAccess) -> Result<Vec<u8>> {
+        self.with(vm, |_| Ok(b"a picture".to_vec()))
+    }
+
+    async fn console(&self, vm: &VmAccess, _: u64) -> Result<Vec<u8>> {
+        self.with(vm, |_| Ok(b"login: ".to_vec()))
     }
 }
 

@@ -5,6 +5,7 @@
 mod capture;
 mod error;
 mod fake;
+mod guest;
 mod hydration;
 mod inspection;
 
@@ -17,10 +18,11 @@ pub use capture::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use fake::{FakeDisk, FakeHypervisor, FakeVm};
+pub use guest::GuestExit;
 pub use hydration::{Hydration, HydrationListener};
 pub use inspection::{AgentState, DiskInspection, Inspection, Power, Tracking};
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// A VM, and how to reach it.
 #[derive(Debug, Clone)]
@@ -107,6 +109,19 @@ pub trait Hypervisor: Send + Sync {
     /// grow, [`ErrorKind::Failed`] when the image below cannot be read. What was copied stays.
     async fn hydrate(&self, vm: &VmAccess, hydration: &Hydration, listener: &HydrationListener)
     -> Result<()>;
+
+    /// Runs a program inside a guest, through its agent, and waits until it has ended, for `limit` at most.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unreachable`] when the agent does not answer or the program does not end, [`ErrorKind::Failed`] when
+    /// the agent refuses.
+    async fn run_in_guest(&self, vm: &VmAccess, command: &[String], limit: Duration) -> Result<GuestExit>;
+
+    /// What a guest shows on its screen, as PNG.
+    async fn screenshot(&self, vm: &VmAccess) -> Result<Vec<u8>>;
+
+    /// The end of what a guest has written to its serial port, of at most `limit_bytes`.
+    async fn console(&self, vm: &VmAccess, limit_bytes: u64) -> Result<Vec<u8>>;
 
     /// Ends the copying that [`Hypervisor::hydrate`] began. The disks go on as they are, and so does the guest.
     async fn stop_hydration(&self, vm: &VmAccess) -> Result<()>;

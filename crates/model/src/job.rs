@@ -16,6 +16,8 @@ pub enum JobKind {
     Boot,
     /// Make the disks of a VM whole that runs from a recovery point.
     Hydrate,
+    /// Boot a recovery point in isolation, to see whether it works.
+    TestPoint,
     /// Write one disk of a recovery point to an image file.
     RestoreDisk,
     /// Write an image to a file of any format.
@@ -31,7 +33,8 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
+        Self::TestPoint,
         Self::Backup,
         Self::RestoreVm,
         Self::Boot,
@@ -52,6 +55,7 @@ impl JobKind {
             Self::RestoreVm => "restore-vm",
             Self::Boot => "boot",
             Self::Hydrate => "hydrate",
+            Self::TestPoint => "test",
             Self::RestoreDisk => "restore-disk",
             Self::Export => "export",
             Self::Verify => "verify",

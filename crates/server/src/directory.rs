@@ -92,6 +92,11 @@ impl DataDirectory {
         Ok(self.path.join("vaults").join(name.as_str()))
     }
 
+    /// What the screens of tested points showed.
+    pub(crate) fn screenshots(&self) -> PathBuf {
+        self.path.join("screenshots")
+    }
+
     /// Where a VM's disks go for which no place was named.
     pub(crate) fn disks(&self, vm_id: VmId) -> PathBuf {
         self.path.join("disks").join(vm_id.as_str())

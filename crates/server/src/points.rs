@@ -9,7 +9,7 @@ use std::{
 };
 
 use api::{PointView, shell_word};
-use catalog::{KnownCopy, KnownVault};
+use catalog::{KnownCopy, KnownVault, PointTest};
 use futures::future;
 use model::{PointId, PointReference, PointSelector, VmId};
 use vault::{PointFate, PointRecord, Vault};
@@ -19,6 +19,7 @@ use crate::{
     copies,
     failure::{Failure, Result},
     site::Site,
+    work,
 };
 
 /// How long a vault may take to list its points, where an answer without them is worth more than a late one.
@@ -33,11 +34,16 @@ pub(crate) struct FoundPoint {
     pub(crate) record: PointRecord,
     /// What the vault's rules say of it, where that was asked.
     pub(crate) fate: Option<PointFate>,
+    /// How it did when it was last booted, where that was asked.
+    pub(crate) test: Option<PointTest>,
 }
 
 impl FoundPoint {
     pub(crate) fn view(&self) -> PointView {
-        let view = PointView::new(self.record.summary.clone(), self.vault.name.as_str(), None);
+        let view = PointView {
+            test: self.test.clone().map(work::point_test_view),
+            ..PointView::new(self.record.summary.clone(), self.vault.name.as_str(), None)
+        };
         let Some(fate) = self.fate.clone() else { return view };
         PointView {
             hold: fate.hold,
@@ -128,7 +134,19 @@ impl Survey {
             }
         }
         survey.settle();
+        if scope == Scope::All {
+            survey.add_tests(site).await?;
+        }
         Ok(survey)
+    }
+
+    async fn add_tests(&mut self, site: &Site) -> Result<()> {
+        let tests = site.catalog.point_tests().await?.into_iter();
+        let mut tests: BTreeMap<_, _> = tests.map(|test| (test.point_id, test)).collect();
+        for point in &mut self.points {
+            point.test = tests.remove(&point.record.summary.id);
+        }
+        Ok(())
     }
 
     fn add(&mut self, known: &KnownVault, copy: Option<&KnownCopy>, mut contents: Contents) {
@@ -136,6 +154,7 @@ impl Survey {
             vault: known.clone(),
             copy: copy.cloned(),
             fate: contents.fates.remove(&record.summary.id),
+            test: None,
             record,
         }));
         self.failures.extend(contents.unreadable.into_iter().map(|error| {

@@ -24,7 +24,11 @@ const VM_LIMIT: Duration = Duration::from_secs(120);
 /// goes on in the background. A VM that cannot be reached now is cleaned up at its next backup.
 pub(crate) async fn clean_up(site: &Site) -> Result<()> {
     let mut interrupted = site.jobs.interrupted().await?;
-    let writes = [JobKind::RestoreDisk, JobKind::RestoreVm, JobKind::Boot, JobKind::Export];
+    let writes =
+        [JobKind::RestoreDisk, JobKind::RestoreVm, JobKind::Boot, JobKind::TestPoint, JobKind::Export];
+    for job in interrupted.iter().filter(|job| job.kind == JobKind::TestPoint) {
+        clean_up_test(site, job).await?;
+    }
     for job in interrupted.iter().filter(|job| writes.contains(&job.kind)) {
         clean_up_restore(site, job).await?;
     }
@@ -63,6 +67,17 @@ fn half_restored_by(job: &Job, vms: &[KnownVm]) -> Option<String> {
     let is_restore = matches!(job.kind, JobKind::RestoreVm | JobKind::RestoreDisk);
     let vm = vms.iter().find(|vm| is_restore && job.vm_id == Some(vm.id))?;
     Some(vms::way_out(vm, vm.half_restored.as_ref()?))
+}
+
+/// The VM of a test goes with it.
+async fn clean_up_test(site: &Site, job: &Job) -> Result<()> {
+    let Some(vm_id) = job.vm_id else { return Ok(()) };
+    let Some(vm) = site.catalog.vm(vm_id.as_str()).await? else { return Ok(()) };
+    if let Err(failure) = work::take_down_test(site, &vm).await {
+        // The VM stays known, so that somebody can stop and remove it.
+        tracing::warn!(vm = %vm.name, reason = failure.detail(), "the VM of a dead test could not be taken down");
+    }
+    Ok(())
 }
 
 /// A restore counts from the moment at which its VM is known, or its one file has its name.

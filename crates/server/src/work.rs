@@ -11,6 +11,7 @@ mod repair;
 mod restore_disk;
 mod restore_in_place;
 mod restore_vm;
+mod test_point;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ pub(crate) use self::{
     repair::submit as repair,
     restore_disk::submit as restore_disk,
     restore_vm::{boot, submit as restore_vm},
+    test_point::{submit as test_point, take_down as take_down_test, view as point_test_view},
     verify::submit as verify,
 };
 use crate::{

@@ -1,7 +1,7 @@
 //! Recovery points: looking at them, and what becomes of them.
 
 use super::{Client, Result, segment};
-use crate::{ChosenPoints, DeletePoints, HoldPoints, PointView};
+use crate::{ChosenPoints, DeletePoints, HoldPoints, JobView, PointView, TestPoint};
 
 impl Client {
     /// Recovery points, oldest first; of one VM, or of all. With `deleted`, also those that can still be brought back.
@@ -38,5 +38,10 @@ impl Client {
     /// Releases points from their hold.
     pub async fn release_points(&self, request: &ChosenPoints) -> Result<Vec<PointView>> {
         self.post("/v1/points/release", request).await
+    }
+
+    /// Starts to boot a recovery point in isolation.
+    pub async fn test_point(&self, request: &TestPoint) -> Result<JobView> {
+        self.post("/v1/points/test", request).await
     }
 }

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    CollectView, ExportedView, HydratedView, PointView, RepairView, RestoredDiskView, RestoredInPlaceView,
-    RestoredVmView, SyncView, VerifyView,
+    CollectView, ExportedView, HydratedView, PointTestView, PointView, RepairView, RestoredDiskView,
+    RestoredInPlaceView, RestoredVmView, SyncView, VerifyView,
 };
 use crate::Problem;
 
@@ -64,6 +64,8 @@ pub enum JobResult {
     RestoredVm(RestoredVmView),
     /// The VM whose disks are whole.
     Hydrated(HydratedView),
+    /// How a recovery point did; also of one that did not work, whose job has failed.
+    Tested(PointTestView),
     /// The disk that was restored.
     RestoredDisk(RestoredDiskView),
     /// The VM of which disks were overwritten in place.

@@ -61,6 +61,9 @@ pub struct PointView {
     pub disks: Vec<PointDiskView>,
     /// What the capture cost the guest.
     pub cost: CostView,
+    /// How it did when it was last booted in isolation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<PointTestView>,
     /// The VM's definition at that moment; only where one point is shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -98,6 +101,49 @@ pub enum ChangeSourceView {
         /// Why there was no trustworthy bitmap.
         reason: String,
     },
+}
+
+/// Boots a recovery point in isolation, and says whether it works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TestPoint {
+    /// The point: `point:<vm>/<point>`.
+    pub reference: String,
+    /// The copy to read instead of the vault: `<copy>`, or `<vault>/<copy>` where several have the name.
+    #[serde(default)]
+    pub from_copy: Option<String>,
+    /// What the guest writes to its serial port when it is up; its agent is waited for where this is left out.
+    #[serde(default)]
+    pub console: Option<String>,
+    /// A program and its arguments that the guest runs then, through its agent; it must end with 0.
+    #[serde(default)]
+    pub check: Vec<String>,
+    /// How long the boot may take, and the check again, in seconds; 300 by default.
+    #[serde(default = "five_minutes")]
+    pub limit_seconds: u64,
+}
+
+fn five_minutes() -> u64 {
+    300
+}
+
+/// How a recovery point did when it was booted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PointTestView {
+    /// The point.
+    #[schema(value_type = String)]
+    pub point_id: PointId,
+    /// When it was booted.
+    #[schema(value_type = String)]
+    pub tested_at: Timestamp,
+    /// Whether it did what was asked of it.
+    pub passed: bool,
+    /// How long it took from the start to the sign that was waited for, in milliseconds.
+    pub boot_ms: Option<u64>,
+    /// What was seen, in words.
+    pub detail: String,
+    /// The picture of its screen, on the server's host.
+    pub screenshot: Option<String>,
 }
 
 /// What a capture cost the guest, in microseconds; null where it could not be measured.
@@ -142,6 +188,7 @@ impl PointView {
             deleted_at: None,
             purge_after: None,
             deletable_from: None,
+            test: None,
             definition,
         }
     }

@@ -1,10 +1,12 @@
 //! Recovery points.
 
-use api::{ChosenPoints, DeletePoints, HoldPoints};
+use std::time::Duration;
+
+use api::{ChosenPoints, DeletePoints, HoldPoints, TestPoint};
 use clap::{Args, Subcommand};
 use model::{ParseReferenceError, PointReference};
 
-use crate::{context::Context, failure::Failure, render::Identified};
+use crate::{arguments, context::Context, failure::Failure, render::Identified, wait::WaitArguments};
 
 /// What can be done with recovery points.
 #[derive(Debug, Subcommand)]
@@ -28,10 +30,43 @@ pub enum PointCommand {
     Undelete(Points),
     /// Puts recovery points under a legal hold: nobody may delete them until they are released.
     Hold(Hold),
+    /// Boots a recovery point in isolation, and says whether it works.
+    ///
+    /// A VM without networks runs from the vault until it gives a sign of life, is checked where that is wanted, and is gone again. The
+    /// verdict, the time it took and a picture of its screen are kept with the point.
+    Test(Test),
     /// Releases recovery points from their legal hold.
     #[command(after_long_help = "Example:\n  holdfast point release point:web-1/latest")]
     Release(Points),
 }
+
+/// Boots a recovery point.
+#[derive(Debug, Args)]
+#[command(after_long_help = TEST_EXAMPLES)]
+pub struct Test {
+    #[command(flatten)]
+    reference: ReferenceArgument,
+    /// Wait until the guest writes this to its serial port, rather than for its agent.
+    #[arg(long, value_name = "TEXT")]
+    console: Option<String>,
+    /// Read a copy instead of the vault, which need not be there any more: COPY, or VAULT/COPY.
+    #[arg(long, value_name = "COPY")]
+    from_copy: Option<String>,
+    /// How long the boot may take, and the check again.
+    #[arg(long, value_name = "DURATION", value_parser = arguments::duration, default_value = "5m")]
+    limit: Duration,
+    #[command(flatten)]
+    wait: WaitArguments,
+    /// A program in the guest, with its arguments, that must end with 0.
+    #[arg(last = true, value_name = "CHECK")]
+    check: Vec<String>,
+}
+
+const TEST_EXAMPLES: &str = "\
+Examples:
+  holdfast point test point:web-1/latest
+  holdfast point test point:db-1/latest --limit 10m -- /usr/bin/pg_isready
+  holdfast point test point:router/latest --console 'login:'";
 
 /// Lists recovery points.
 #[derive(Debug, Args)]
@@ -133,6 +168,20 @@ fn parse(text: &str) -> Result<PointReference, Failure> {
 /// Told where an answer names no point; it names at least one.
 const NONE_CHANGED: &str = "no recovery point was changed";
 
+impl Test {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let request = TestPoint {
+            reference: self.reference.checked()?,
+            from_copy: self.from_copy,
+            console: self.console,
+            check: self.check,
+            limit_seconds: self.limit.as_secs().max(1),
+        };
+        let job = context.client.test_point(&request).await?;
+        self.wait.finish(context, &job).await
+    }
+}
+
 impl Delete {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let mut request = DeletePoints { references: self.points.checked()?, dry_run: true };
@@ -173,6 +222,7 @@ impl PointCommand {
                 let request = ChosenPoints { references: points.checked()? };
                 context.output.list(&context.client.undelete_points(&request).await?, NONE_CHANGED)
             }
+            Self::Test(test) => test.run(context).await,
             Self::Hold(Hold { points, reason }) => {
                 let request = HoldPoints { references: points.checked()?, reason };
                 context.output.list(&context.client.hold_points(&request).await?, NONE_CHANGED)

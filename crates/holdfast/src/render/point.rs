@@ -1,6 +1,6 @@
 //! Recovery points.
 
-use api::{ChangeSourceView, PointView};
+use api::{ChangeSourceView, PointTestView, PointView};
 use model::PointReference;
 
 use super::{Identified, Page, Row, Times, duration, or_dash, table};
@@ -50,6 +50,8 @@ impl Page for PointView {
         fields.extend(self.purge_after.map(|at| ("Can be brought back until", times.clock(at))));
         fields.extend(self.deletable_from.map(|at| ("Cannot be deleted before", times.clock(at))));
         fields.extend(cost(self).map(|cost| ("Cost to the guest", cost)));
+        fields.extend(self.test.as_ref().map(|test| ("Tested", tested(test, times))));
+        fields.extend(self.test.as_ref().and_then(|test| Some(("Screenshot", test.screenshot.clone()?))));
         let disks = self.disks.iter().map(|disk| {
             vec![
                 disk.name.clone(),
@@ -66,6 +68,27 @@ impl Page for PointView {
                 disks.collect(),
             )
     }
+}
+
+impl Identified for PointTestView {
+    fn id(&self) -> String {
+        self.point_id.to_string()
+    }
+}
+
+impl Page for PointTestView {
+    fn page(&self, times: &Times) -> String {
+        let mut fields = vec![("Point", self.point_id.to_string()), ("Tested", tested(self, times))];
+        fields.extend(self.screenshot.clone().map(|path| ("Screenshot", path)));
+        table::fields(fields)
+    }
+}
+
+/// How a point did when it was booted.
+fn tested(test: &PointTestView, times: &Times) -> String {
+    let verdict = if test.passed { "passed" } else { "did not pass" };
+    let took = test.boot_ms.map(|ms| format!(", up in {}", duration(ms))).unwrap_or_default();
+    format!("{verdict} {}{took}: {}", times.moment(test.tested_at), test.detail)
 }
 
 /// What becomes of a point: nothing, as a rule.

@@ -66,6 +66,7 @@ pub fn point() -> PointView {
             source: ChangeSourceView::Full,
         }],
         cost: CostView { pause_us: Some(4200), freeze_us: None, ..CostView::default() },
+        test: None,
         definition: None,
     }
 }

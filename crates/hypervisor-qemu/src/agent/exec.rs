@@ -28,7 +28,6 @@ impl Agent {
     /// [`ErrorKind::Silent`] when it has not ended within `timeout`; it goes on running. [`ErrorKind::Refused`] while the
     /// file systems are frozen, and where the agent's administrator forbids it; [`ErrorKind::Protocol`] when it wrote more
     /// than a line of the agent's may hold, 1 MiB in base 64.
-    #[allow(dead_code)] // scripts inside the guest are its first callers
     pub(crate) async fn exec(
         &mut self,
         program: &str,

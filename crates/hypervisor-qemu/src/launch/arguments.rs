@@ -65,6 +65,8 @@ pub(super) fn build(plan: &Plan<'_>) -> Result<Vec<OsString>> {
     channels(&mut arguments, plan);
     disks::add(&mut arguments, &plan.definition.disks)?;
     networks::add(&mut arguments, plan.vm_id, &plan.definition.networks);
+    // The last, so that no other device gets another place on the bus.
+    arguments.json("-device", &json!({"driver": "VGA", "id": "vm.screen"}));
     Ok(arguments.0)
 }
 

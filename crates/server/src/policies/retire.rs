@@ -127,7 +127,9 @@ async fn review(
         let stays_because = match policy.retention {
             _ if verdict.stays() => None,
             None => Some("the policy keeps every point".to_owned()),
-            Some(_) => points::check_deletable(&point, now, &vms).err().map(|failure| failure.detail().to_owned()),
+            Some(_) => {
+                points::check_deletable(&point, now, &vms).err().map(|failure| failure.detail().to_owned())
+            }
         };
         Some(Reviewed { point, kept_by: verdict.kept_by, stays_because })
     });

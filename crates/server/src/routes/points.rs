@@ -1,15 +1,17 @@
 //! `/v1/points` and `/v1/point`.
 
-use api::{ChosenPoints, DeletePoints, HoldPoints, PointView, Problem};
-use axum::{Json, extract::State};
+use api::{ChosenPoints, DeletePoints, HoldPoints, JobView, PointView, Problem, TestPoint};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::extract::{Body, Parameters};
 use crate::{
     failure::Result,
+    jobs,
     points::{self, FoundPoint, Survey},
     site::Site,
+    work,
 };
 
 pub(super) fn routes() -> OpenApiRouter<Site> {
@@ -20,6 +22,7 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
         .routes(routes!(undelete))
         .routes(routes!(hold))
         .routes(routes!(release))
+        .routes(routes!(test))
 }
 
 #[derive(Deserialize)]
@@ -139,4 +142,20 @@ async fn release(
     Body(request): Body<ChosenPoints>,
 ) -> Result<Json<Vec<PointView>>> {
     points::release(&site, &request).await.map(Json)
+}
+
+/// Boots a recovery point in isolation, and says whether it works.
+#[utoipa::path(
+    post,
+    path = "/v1/points/test",
+    tag = "points",
+    request_body = TestPoint,
+    responses((status = ACCEPTED, body = JobView), (status = "default", body = Problem))
+)]
+async fn test(
+    State(site): State<Site>,
+    Body(request): Body<TestPoint>,
+) -> Result<(StatusCode, Json<JobView>)> {
+    let job = work::test_point(&site, request).await?;
+    Ok((StatusCode::ACCEPTED, Json(jobs::view(job))))
 }

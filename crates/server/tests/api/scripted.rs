@@ -7,13 +7,14 @@ use std::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use hypervisor::{
     Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, Error, ErrorKind, FakeDisk,
-    FakeHypervisor, FakeVm, Hydration, HydrationListener, Hypervisor, Inspection, Power, Result, VmAccess,
-    VmOrigin,
+    FakeHypervisor, FakeVm, GuestExit, Hydration, HydrationListener, Hypervisor, Inspection, Power, Result,
+    VmAccess, VmOrigin,
 };
 use image::{ByteRange, DiskImage, Extent};
 use model::{CaptureCost, CaptureId, Consistency, DiskFormat, VmDefinition, VmId};
@@ -212,6 +213,18 @@ impl Hypervisor for Handle {
     async fn hydrate(&self, vm: &VmAccess, order: &Hydration, listener: &HydrationListener) -> Result<()> {
         self.0.meet(vm);
         self.0.fake.hydrate(vm, order, listener).await
+    }
+
+    async fn run_in_guest(&self, vm: &VmAccess, command: &[String], limit: Duration) -> Result<GuestExit> {
+        self.0.fake.run_in_guest(vm, command, limit).await
+    }
+
+    async fn screenshot(&self, vm: &VmAccess) -> Result<Vec<u8>> {
+        self.0.fake.screenshot(vm).await
+    }
+
+    async fn console(&self, vm: &VmAccess, limit_bytes: u64) -> Result<Vec<u8>> {
+        self.0.fake.console(vm, limit_bytes).await
     }
 
     async fn stop_hydration(&self, vm: &VmAccess) -> Result<()> {

@@ -1,0 +1,244 @@
+//! A recovery point is booted in isolation, to see whether it works.
+//!
+//! The VM runs from the point, reaches nothing, and is gone when the test ends, however it ends.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use api::{Code, JobResult, PointTestView, TestPoint};
+use catalog::{Job, KnownVm, PointTest};
+use hypervisor::AgentState;
+use model::{DiskFormat, JobKind, VmId, VmName};
+use protection::{Monitor as _, VmRestore};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{
+    RestoreDocument, document_of,
+    new_vm::{self, NewVm},
+};
+use crate::{
+    failure::{Failure, Result},
+    jobs::{JobDraft, JobMonitor, Outcome, WorkFailure},
+    points,
+    site::Site,
+    vms,
+};
+
+/// How often the guest is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How much of the console is searched, and how much of it is told, in bytes.
+const CONSOLE_SEARCHED_BYTES: u64 = 1 << 20;
+const CONSOLE_TOLD_BYTES: usize = 400;
+
+/// How much of what a check wrote is told, in bytes.
+const OUTPUT_TOLD_BYTES: usize = 400;
+
+/// How long the VM may wait for a vault that is away: longer than any test.
+const WAIT_LIMIT: Duration = Duration::from_secs(3600);
+
+/// The longest time for a boot.
+const LIMIT_SECONDS_MAX: u64 = 24 * 3600;
+
+/// Lines up the test of a point.
+pub(crate) async fn submit(site: &Site, request: TestPoint) -> Result<Job> {
+    let reference = points::parse(&request.reference)?;
+    if reference.disk.is_some() {
+        return Err(Failure::invalid(format!("{reference} is a disk"))
+            .with_hint("leave the disk out: a VM is booted with all of them"));
+    }
+    if !(1..=LIMIT_SECONDS_MAX).contains(&request.limit_seconds) {
+        return Err(Failure::invalid("a boot may take one second to one day"));
+    }
+    let point = points::resolve(site, &reference, request.from_copy.as_deref()).await?;
+    let summary = &point.record.summary;
+    let vm_id = VmId::from_random(env::random(&*site.env.entropy));
+    let name: VmName =
+        format!("test-{vm_id}").parse().map_err(|error| Failure::invalid(format!("{error}")))?;
+    let order = VmRestore {
+        point_id: summary.id,
+        name,
+        directory: site.directory.disks(vm_id),
+        format: DiskFormat::Qcow2,
+        keep_identity: false,
+        replace: false,
+        backing: Some(new_vm::backing(site, vm_id, summary, WAIT_LIMIT)),
+    };
+    let document = RestoreDocument {
+        reference: request.reference.clone(),
+        paths: order.disk_paths(summary),
+        format: order.format,
+        replace: false,
+        own_directory: Some(order.directory.clone()),
+    };
+    let draft = JobDraft {
+        kind: JobKind::TestPoint,
+        subject: request.reference.clone(),
+        vm_id: Some(vm_id),
+        vault_id: Some(point.vault.id),
+        request: document_of(&document),
+    };
+    let new = NewVm { vm_id, known: point.vault, copy: point.copy, order };
+    let work_site = site.clone();
+    let work =
+        Box::new(move |monitor| Box::pin(async move { work(&work_site, new, request, monitor).await }) as _);
+    site.jobs.submit(draft, work).await
+}
+
+async fn work(site: &Site, new: NewVm, request: TestPoint, monitor: Arc<JobMonitor>) -> Outcome {
+    let tested_at = site.env.clock.now();
+    let (vm, _) = new.build(site, true, false, &monitor).await?;
+    let observed = monitor.cancellation().run_until_cancelled(observe(site, &vm, &request, &monitor)).await;
+    let screenshot = match &observed {
+        Some(_) => keep_screenshot(site, &vm, &new).await,
+        None => None,
+    };
+    monitor.phase("taking the VM down");
+    take_down(site, &vm).await?;
+    let Some(observed) = observed else { return Err(Failure::new(Code::Cancelled, "cancelled").into()) };
+    let (passed, boot_ms, detail) = match observed {
+        Ok((boot_ms, detail)) => (true, Some(boot_ms), detail),
+        Err(Unfit { boot_ms, why }) => (false, boot_ms, why),
+    };
+    let test = PointTest { point_id: new.order.point_id, tested_at, passed, boot_ms, detail, screenshot };
+    site.catalog.set_point_test(&test).await?;
+    let detail = test.detail.clone();
+    let result = JobResult::Tested(view(test));
+    if passed {
+        return Ok(result);
+    }
+    let failure = Failure::new(Code::Failed, format!("the recovery point does not pass: {detail}"));
+    Err(WorkFailure { failure, result: Some(Box::new(result)) })
+}
+
+/// Why a point does not pass.
+struct Unfit {
+    boot_ms: Option<u64>,
+    why: String,
+}
+
+/// Starts the VM, waits for the sign that it is up, and has it checked. Returns how long it took to be up, and what was seen.
+async fn observe(
+    site: &Site,
+    vm: &KnownVm,
+    request: &TestPoint,
+    monitor: &JobMonitor,
+) -> std::result::Result<(u64, String), Unfit> {
+    let unfit = |boot_ms, why| Unfit { boot_ms, why };
+    let access = vms::access(vm);
+    monitor.phase("booting the point");
+    let started = Instant::now();
+    site.hypervisor.start(&access).await.map_err(|error| unfit(None, error.to_string()))?;
+    let limit = Duration::from_secs(request.limit_seconds);
+    let seen = timeout_at(started + limit, sign_of_life(site, vm, request.console.as_deref())).await;
+    let seen = match seen {
+        Ok(seen) => seen,
+        Err(_) => return Err(unfit(None, silence(site, vm, request).await)),
+    };
+    let boot_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    if request.check.is_empty() {
+        return Ok((boot_ms, seen));
+    }
+    monitor.phase("checking the guest");
+    let checked = site.hypervisor.run_in_guest(&access, &request.check, limit).await;
+    let checked = checked.map_err(|error| unfit(Some(boot_ms), error.to_string()))?;
+    let output = tail(&checked.output, OUTPUT_TOLD_BYTES);
+    match checked.code {
+        Some(0) => Ok((boot_ms, format!("{seen}; the check passed: {output}"))),
+        code => {
+            let ended = code.map_or_else(|| "by a signal".to_owned(), |code| format!("with {code}"));
+            Err(unfit(Some(boot_ms), format!("{seen}; the check ended {ended}: {output}")))
+        }
+    }
+}
+
+/// Waits until the guest is up. Returns what was seen.
+async fn sign_of_life(site: &Site, vm: &KnownVm, console: Option<&str>) -> String {
+    let access = vms::access(vm);
+    loop {
+        match console {
+            Some(text) => {
+                let written =
+                    site.hypervisor.console(&access, CONSOLE_SEARCHED_BYTES).await.unwrap_or_default();
+                if String::from_utf8_lossy(&written).contains(text) {
+                    return format!("the console said {text:?}");
+                }
+            }
+            None => {
+                if let Ok(inspection) = site.hypervisor.inspect(&access).await
+                    && let AgentState::Answers(version) = inspection.agent
+                {
+                    return format!("the guest agent {version} answered");
+                }
+            }
+        }
+        sleep(LOOK_INTERVAL).await;
+    }
+}
+
+/// What to say of a guest that gave no sign.
+async fn silence(site: &Site, vm: &KnownVm, request: &TestPoint) -> String {
+    let waited = match &request.console {
+        Some(text) => format!("the console has not said {text:?}"),
+        None => "the guest agent has not answered".to_owned(),
+    };
+    let console = site.hypervisor.console(&vms::access(vm), CONSOLE_SEARCHED_BYTES).await.unwrap_or_default();
+    let last = tail(&console, CONSOLE_TOLD_BYTES);
+    let last =
+        if last.is_empty() { "the console is empty".to_owned() } else { format!("the console ends: {last}") };
+    format!("{waited} within {} s; {last}", request.limit_seconds)
+}
+
+/// The end of some text, on one line.
+fn tail(bytes: &[u8], limit_bytes: usize) -> String {
+    let end = &bytes[bytes.len().saturating_sub(limit_bytes)..];
+    let text = String::from_utf8_lossy(end);
+    text.split(|character: char| character.is_control())
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Keeps what the screen shows. A VM without one has none.
+async fn keep_screenshot(site: &Site, vm: &KnownVm, new: &NewVm) -> Option<PathBuf> {
+    let picture = site.hypervisor.screenshot(&vms::access(vm)).await.ok()?;
+    let path = site.directory.screenshots().join(format!("{}.png", new.order.point_id));
+    let written = write(&path, &picture);
+    written.inspect_err(|error| tracing::warn!(%error, "a screenshot could not be kept")).ok()?;
+    Some(path)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+    std::fs::write(path, bytes)
+}
+
+/// Ends the VM of a test and removes all that it had.
+pub(crate) async fn take_down(site: &Site, vm: &KnownVm) -> Result<()> {
+    site.hypervisor.stop(&vms::access(vm), true).await?;
+    site.catalog.remove_vm(vm.id).await?;
+    for dependent in &vm.dependent_disks {
+        site.backings.withdraw(vm.id, &dependent.disk);
+    }
+    match std::fs::remove_dir_all(site.directory.disks(vm.id)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::from_io("removing the disks of a test".to_owned(), &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A test as clients see it.
+pub(crate) fn view(test: PointTest) -> PointTestView {
+    PointTestView {
+        point_id: test.point_id,
+        tested_at: test.tested_at,
+        passed: test.passed,
+        boot_ms: test.boot_ms,
+        detail: test.detail,
+        screenshot: test.screenshot.map(|path| path.display().to_string()),
+    }
+}
