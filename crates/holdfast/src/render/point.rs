@@ -87,7 +87,8 @@ impl Page for PointTestView {
 /// How a point did when it was booted.
 fn tested(test: &PointTestView, times: &Times) -> String {
     let verdict = if test.passed { "passed" } else { "did not pass" };
-    let took = test.boot_ms.map(|ms| format!(", up in {}", duration(ms))).unwrap_or_default();
+    let took =
+        test.boot_ms.map(|ms| format!(", up in {}", duration(ms.saturating_mul(1000)))).unwrap_or_default();
     format!("{verdict} {}{took}: {}", times.moment(test.tested_at), test.detail)
 }
 
