@@ -12,8 +12,6 @@ mod freeze;
 
 pub(crate) use connection::Agent;
 pub(crate) use error::{Error, ErrorKind, Result};
-#[allow(unused_imports)] // scripts inside the guest are its first callers
-pub(crate) use exec::ExecOutput;
 pub(crate) use freeze::FreezeState;
 
 #[cfg(test)]

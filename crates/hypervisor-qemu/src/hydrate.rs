@@ -49,18 +49,16 @@ pub(crate) async fn hydrate(
                 if let Some(reason) = job["error"].as_str().filter(|reason| *reason != "Operation canceled") {
                     return Err(stream.failed(reason));
                 }
+                continue;
             }
             Some(job) => {
                 let bytes = |key: &str| job[key].as_u64().unwrap_or_default();
                 listener(bytes("current-progress"), bytes("total-progress"));
-                let _ = time::timeout(LOOK_INTERVAL, stream.changes(&mut events)).await; // or a while
             }
             None if !stream.stands_on_another(monitor).await? => return Ok(()),
-            None => {
-                stream.begin(monitor).await?;
-                let _ = time::timeout(LOOK_INTERVAL, stream.changes(&mut events)).await;
-            }
+            None => stream.begin(monitor).await?,
         }
+        let _ = time::timeout(LOOK_INTERVAL, stream.changes(&mut events)).await; // a change, or a while
     }
 }
 

@@ -17,12 +17,9 @@ use nbd::{Endpoint, Exports, Server};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::{patient::PatientImage, read_ahead::ReadAhead, source::Source};
-use crate::{
-    directory::check_socket_path,
-    failure::{Failure, Result},
-    vaults::Vaults,
-};
+pub(crate) use self::patient::ReadFailure;
+use self::{patient::PatientImage, source::Source};
+use crate::{directory::check_socket_path, failure::Result, vaults::Vaults};
 
 /// The images that the site's VMs read from now.
 pub(crate) struct Backings {
@@ -61,8 +58,7 @@ impl Backings {
         for vm in backings.catalog.vms().await? {
             backings.offer(&vm);
         }
-        let server = Server::bind(&Endpoint::Unix(backings.socket.clone()), exports).await;
-        let server = server.map_err(|error| Failure::new(api::Code::Failed, error.to_string()))?;
+        let server = Server::bind(&Endpoint::Unix(backings.socket.clone()), exports).await?;
         tokio::spawn(async move { stopping.run_until_cancelled(server.run()).await });
         Ok(backings)
     }
@@ -80,7 +76,7 @@ impl Backings {
                 Source::new(self.catalog.clone(), Arc::clone(&self.vaults), dependent.source.clone());
             let wait_limit = Duration::from_secs(dependent.wait_limit_seconds);
             let image = Arc::new(PatientImage::new(source, dependent.size_bytes, wait_limit));
-            self.exports.add(name.clone(), Arc::new(ReadAhead::new(Arc::clone(&image))));
+            self.exports.add(name.clone(), Arc::clone(&image) as _);
             self.images().insert(name, image);
         }
     }
@@ -90,6 +86,11 @@ impl Backings {
         let name = export_name(vm_id, disk);
         self.exports.remove(&name);
         self.images().remove(&name);
+    }
+
+    /// Takes all images of a VM back.
+    pub(crate) fn withdraw_all(&self, vm: &KnownVm) {
+        vm.dependent_disks.iter().for_each(|dependent| self.withdraw(vm.id, &dependent.disk));
     }
 
     /// Tells all hydrations that what is wanted of them may have changed.
@@ -102,8 +103,15 @@ impl Backings {
         self.changes.subscribe()
     }
 
-    /// Why the last read of a disk's image failed, if it did.
-    pub(crate) fn failure(&self, vm_id: VmId, disk: &DiskName) -> Option<String> {
+    /// Forgets what damage a VM has met, which may have been healed.
+    pub(crate) fn forget_failures(&self, vm: &KnownVm) {
+        let images = self.images();
+        let names = vm.dependent_disks.iter().map(|dependent| export_name(vm.id, &dependent.disk));
+        names.filter_map(|name| images.get(&name)).for_each(|image| image.forget_failure());
+    }
+
+    /// Why a disk's image cannot be read now, or what damage was met in it.
+    pub(crate) fn failure(&self, vm_id: VmId, disk: &DiskName) -> Option<ReadFailure> {
         self.images().get(&export_name(vm_id, disk))?.failure()
     }
 

@@ -32,7 +32,7 @@ impl DataDirectory {
         create_private(&path)?;
         let lock = lock(&path)?;
         let directory = Self { path, _lock: lock };
-        for part in ["keys", "run", "scratch", "disks", "vaults"] {
+        for part in ["keys", "run", "scratch", "disks", "vaults", "screenshots"] {
             create_private(&directory.path.join(part))?;
         }
         create_private_file(&directory.catalog())?;

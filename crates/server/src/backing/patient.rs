@@ -1,7 +1,7 @@
 //! An image that a running guest reads: while it cannot be read for now, reads wait.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::source::Source;
+use super::{read_ahead::ReadAhead, source::Source};
 
 /// The pause before the second try; doubled before each further one, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -24,8 +24,16 @@ pub(super) struct PatientImage {
     source: Source,
     size_bytes: u64,
     wait_limit: Duration,
-    image: OnceCell<Arc<dyn DiskImage>>,
-    failure: Mutex<Option<String>>,
+    image: OnceCell<ReadAhead>,
+    failure: Mutex<Option<ReadFailure>>,
+}
+
+/// Why an image cannot be read.
+#[derive(Debug, Clone)]
+pub(crate) struct ReadFailure {
+    pub(crate) reason: String,
+    /// Whether the bytes are not those that were written, rather than out of reach.
+    pub(crate) is_damage: bool,
 }
 
 impl PatientImage {
@@ -33,16 +41,21 @@ impl PatientImage {
         Self { source, size_bytes, wait_limit, image: OnceCell::new(), failure: Mutex::default() }
     }
 
-    /// Why the last read failed; none when it did not.
-    pub(super) fn failure(&self) -> Option<String> {
+    /// Why reads wait now; or what damage they met, until that is forgotten.
+    pub(super) fn failure(&self) -> Option<ReadFailure> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn note(&self, failure: Option<String>) {
+    /// Forgets damage that may have been healed.
+    pub(super) fn forget_failure(&self) {
+        self.note(None);
+    }
+
+    fn note(&self, failure: Option<ReadFailure>) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
-    async fn opened(&self) -> Result<&Arc<dyn DiskImage>> {
+    async fn opened(&self) -> Result<&ReadAhead> {
         let open = || async {
             let image = self.source.open().await.map_err(|failure| {
                 // A key may be added, a share mounted: whatever it is, the guest waits for it.
@@ -51,7 +64,7 @@ impl PatientImage {
             if image.size_bytes() != self.size_bytes {
                 return Err(Error::new(ErrorKind::Gone, "the image has another size than the disk"));
             }
-            Ok(image)
+            Ok(ReadAhead::new(image))
         };
         self.image.get_or_try_init(open).await
     }
@@ -72,9 +85,10 @@ struct Wait<'a> {
 impl Wait<'_> {
     /// Rests after a failure; fails when there is nothing to wait for, or no time left.
     async fn after(&mut self, error: Error) -> Result<()> {
-        self.image.note(Some(error.to_string()));
+        let is_damage = error.kind() == ErrorKind::Corrupt;
+        self.image.note(Some(ReadFailure { reason: error.to_string(), is_damage }));
         // A store that is away shows in many ways; damage and a wrong range in one each.
-        let is_final = matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::OutOfBounds);
+        let is_final = is_damage || error.kind() == ErrorKind::OutOfBounds;
         if is_final || Instant::now() >= self.deadline {
             tracing::error!(%error, "a VM sees an error of the image that it runs from");
             return Err(error);

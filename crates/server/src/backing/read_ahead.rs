@@ -17,8 +17,8 @@ const PIECE_BYTES: u64 = 1 << 20;
 const PIECES_AT_ONCE: usize = 4;
 
 /// An image that is read ahead of whoever reads it in order.
-pub(super) struct ReadAhead<I> {
-    inner: Arc<I>,
+pub(super) struct ReadAhead {
+    inner: Arc<dyn DiskImage>,
     /// Where the last read ended.
     last_end_bytes: AtomicU64,
     /// Up to where was read ahead.
@@ -26,8 +26,8 @@ pub(super) struct ReadAhead<I> {
     busy: Arc<AtomicBool>,
 }
 
-impl<I: DiskImage + 'static> ReadAhead<I> {
-    pub(super) fn new(inner: Arc<I>) -> Self {
+impl ReadAhead {
+    pub(super) fn new(inner: Arc<dyn DiskImage>) -> Self {
         Self {
             inner,
             last_end_bytes: AtomicU64::new(u64::MAX),
@@ -50,7 +50,7 @@ impl<I: DiskImage + 'static> ReadAhead<I> {
             return;
         }
         self.ahead_end_bytes.store(wanted_end_bytes, Ordering::Relaxed);
-        let (inner, busy): (Arc<dyn DiskImage>, _) = (self.inner.clone(), self.busy.clone());
+        let (inner, busy) = (self.inner.clone(), self.busy.clone());
         tokio::spawn(async move {
             // What cannot be read is said to whoever asks for it.
             let _ = warm(inner, ByteRange::between(start_bytes, wanted_end_bytes)).await;
@@ -79,7 +79,7 @@ async fn warm(image: Arc<dyn DiskImage>, range: ByteRange) -> Result<()> {
 }
 
 #[async_trait]
-impl<I: DiskImage + 'static> DiskImage for ReadAhead<I> {
+impl DiskImage for ReadAhead {
     fn size_bytes(&self) -> u64 {
         self.inner.size_bytes()
     }

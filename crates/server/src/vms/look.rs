@@ -138,7 +138,7 @@ fn dependent_disk(site: &Site, vm: &KnownVm, dependent: &DependentDisk) -> Depen
             }
             ImageSource::File { path } => path.display().to_string(),
         },
-        failure: site.backings.failure(vm.id, &dependent.disk),
+        failure: site.backings.failure(vm.id, &dependent.disk).map(|failure| failure.reason),
     }
 }
 

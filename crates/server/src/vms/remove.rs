@@ -23,7 +23,7 @@ pub(crate) async fn remove(site: &Site, vm: &KnownVm) -> Result<()> {
         tracing::warn!(vm = %vm.name, "the VM's change tracking could not be ended");
     }
     site.catalog.remove_vm(vm.id).await?;
-    vm.dependent_disks.iter().for_each(|dependent| site.backings.withdraw(vm.id, &dependent.disk));
+    site.backings.withdraw_all(vm);
     tracing::info!(vm = %vm.name, "forgotten");
     Ok(())
 }

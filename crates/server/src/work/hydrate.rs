@@ -33,6 +33,7 @@ pub(crate) async fn submit(
     let wish = |disk| DependentDisk { hydrates: true, rate_limit_bytes_per_second, ..disk };
     let disks: Vec<_> = vm.dependent_disks.iter().cloned().map(wish).collect();
     site.catalog.set_dependent_disks(vm.id, &disks).await?;
+    site.backings.forget_failures(vm);
     let is_same = |job: &Job| job.kind == JobKind::Hydrate && job.vm_id == Some(vm.id);
     if let Some(job) = site.jobs.unfinished().into_iter().find(is_same) {
         site.backings.tell_of_change();
@@ -113,14 +114,18 @@ async fn settle(site: &Site, vm: &KnownVm, whole: &DependentDisk) -> Result<()> 
 /// What QEMU only knows as an input/output error.
 fn explain(site: &Site, vm: &KnownVm, dependent: &DependentDisk, error: hypervisor::Error) -> Failure {
     let again = format!("holdfast boot --resume {}", shell_word(vm.name.as_str()));
-    let is_source = error.kind() != ErrorKind::NoSpace;
-    let reason = site.backings.failure(vm.id, &dependent.disk).filter(|_| is_source);
+    let is_full = error.kind() == ErrorKind::NoSpace;
+    let source = site.backings.failure(vm.id, &dependent.disk).filter(|_| !is_full);
     let failure = Failure::from(error);
-    match reason {
-        Some(reason) => failure
-            .during(&reason)
+    match source {
+        Some(source) if source.is_damage => failure
+            .with_code(Code::Damaged)
+            .during(&source.reason)
             .with_hint(format!("heal the vault with holdfast vault repair, then: {again}")),
-        None if is_source => failure.with_hint(format!("mend it, then: {again}")),
-        None => failure.with_hint(format!("make room where the disk lies, then: {again}")),
+        Some(source) => failure
+            .during(&source.reason)
+            .with_hint(format!("see to it that the point can be read, then: {again}")),
+        None if is_full => failure.with_hint(format!("make room where the disk lies, then: {again}")),
+        None => failure.with_hint(format!("mend it, then: {again}")),
     }
 }

@@ -2,11 +2,7 @@
 //!
 //! The VM runs from the point, reaches nothing, and is gone when the test ends, however it ends.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use api::{Code, JobResult, PointTestView, TestPoint};
 use catalog::{Job, KnownVm, PointTest};
@@ -206,23 +202,16 @@ fn tail(bytes: &[u8], limit_bytes: usize) -> String {
 async fn keep_screenshot(site: &Site, vm: &KnownVm, new: &NewVm) -> Option<PathBuf> {
     let picture = site.hypervisor.screenshot(&vms::access(vm)).await.ok()?;
     let path = site.directory.screenshots().join(format!("{}.png", new.order.point_id));
-    let written = write(&path, &picture);
+    let written = std::fs::write(&path, picture);
     written.inspect_err(|error| tracing::warn!(%error, "a screenshot could not be kept")).ok()?;
     Some(path)
-}
-
-fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
-    std::fs::write(path, bytes)
 }
 
 /// Ends the VM of a test and removes all that it had.
 pub(crate) async fn take_down(site: &Site, vm: &KnownVm) -> Result<()> {
     site.hypervisor.stop(&vms::access(vm), true).await?;
     site.catalog.remove_vm(vm.id).await?;
-    for dependent in &vm.dependent_disks {
-        site.backings.withdraw(vm.id, &dependent.disk);
-    }
+    site.backings.withdraw_all(vm);
     match std::fs::remove_dir_all(site.directory.disks(vm.id)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Failure::from_io("removing the disks of a test".to_owned(), &error))
