@@ -93,9 +93,13 @@ pub fn digest(content: &[u8]) -> String {
 }
 
 pub fn ext4(tools: &FileSystemTools, tree: &Path, image: &Path, features: &str) -> Result<()> {
+    ext4_with(tools, tree, image, &["-O", features])
+}
+
+pub fn ext4_with(tools: &FileSystemTools, tree: &Path, image: &Path, options: &[&str]) -> Result<()> {
     blank(image)?;
     let mut command = tools.command("mkfs.ext4");
-    run(command.args(["-q", "-F", "-O", features, "-d"]).arg(tree).arg(image)).map(drop)
+    run(command.args(["-q", "-F"]).args(options).arg("-d").arg(tree).arg(image)).map(drop)
 }
 
 pub fn btrfs(tools: &FileSystemTools, tree: &Path, image: &Path) -> Result<()> {
