@@ -3,6 +3,7 @@
 mod connection;
 mod pair;
 mod patience;
+mod transfers;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -5,7 +5,7 @@
 
 mod authority;
 mod credentials;
-mod file;
+pub(crate) mod file;
 mod issue;
 #[cfg(test)]
 mod tests;

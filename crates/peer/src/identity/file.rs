@@ -1,4 +1,4 @@
-//! Small files that hold secrets.
+//! Small files, each a JSON document with a version, written as a whole; some of them hold secrets.
 
 use std::{
     fs::{File, OpenOptions},
@@ -13,9 +13,9 @@ use zeroize::Zeroizing;
 use crate::{Error, Result, error};
 
 /// No file is longer than this, in bytes.
-const FILE_LIMIT_BYTES: u64 = 64 << 10;
+const FILE_LIMIT_BYTES: u64 = 4 << 20;
 
-/// The version of both files.
+/// The version of all of them.
 const VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
@@ -26,7 +26,7 @@ struct Versioned<T> {
 }
 
 /// Reads a file; none where there is none.
-pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let failed = |error| Error::from_io(format!("reading {}", path.display()), error);
     let file = match File::open(path) {
         Ok(file) => file,
@@ -37,12 +37,12 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     file.take(FILE_LIMIT_BYTES).read_to_end(&mut bytes).map_err(failed)?;
     decode(&bytes).map(Some).map_err(|error| {
         Error::new(error.kind(), format!("{}: {error}", path.display()))
-            .with_guidance("put the file back from a copy; without it the site is another one to its peers")
+            .with_guidance("put the file back from a copy")
     })
 }
 
 /// Reads what a file holds.
-pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     #[derive(Deserialize)]
     struct Head {
         version: u32,
@@ -60,7 +60,7 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 }
 
 /// Writes a file as a whole or not at all; durable when this returns.
-pub(super) fn write(path: &Path, content: &impl Serialize) -> Result<()> {
+pub(crate) fn write(path: &Path, content: &impl Serialize) -> Result<()> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(8 << 10));
     serde_json::to_writer_pretty(&mut *bytes, &Versioned { version: VERSION, content })
         .map_err(|error| Error::new(error::ErrorKind::Failed, "writing a document").with_source(error))?;
