@@ -21,6 +21,7 @@ use crate::{
 
 mod files;
 mod images;
+mod peers;
 mod points;
 mod policies;
 mod stream;

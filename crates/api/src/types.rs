@@ -6,6 +6,7 @@ mod file;
 mod image;
 mod job;
 mod key;
+mod peer;
 mod point;
 mod policy;
 mod restore;
@@ -23,6 +24,9 @@ pub use file::{FileKind, FileView, UnlockVolumes, VolumeStateView, VolumeView};
 pub use image::{ExportRequest, ExportedView, ImageExtentView, ImageExtentsView};
 pub use job::{JobResult, JobView, ProgressView};
 pub use key::{AddKey, AddedKey, KeySlotView, MakeRecoveryKit, NewKeyWith, RecoveryKitView};
+pub use peer::{
+    MakePairingToken, PairSite, PairingTokenView, PeerState, PeerView, PeerWays, RemovedPeerView,
+};
 pub use point::{ChangeSourceView, CostView, PointDiskView, PointTestView, PointView, TestPoint};
 pub use policy::{CreatePolicy, EditPolicy, FollowedPolicyView, KeepRules, PointVerdictView, PolicyView};
 pub use restore::{

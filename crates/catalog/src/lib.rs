@@ -1,6 +1,6 @@
 //! The catalog: what a site knows and must not forget, in SQL.
 //!
-//! Known VMs, known vaults and their copies, how VMs are protected, policies, and jobs. Recovery points are not here: they live in vaults, and every
+//! Known VMs, known vaults and their copies, how VMs are protected, policies, peers, and jobs. Recovery points are not here: they live in vaults, and every
 //! one of them restores without a catalog. Each method is one statement, durable when it returns.
 
 mod copy;
@@ -8,6 +8,7 @@ mod dependent_disk;
 mod error;
 mod job;
 mod pack_check;
+mod peer;
 mod point_test;
 mod policy;
 mod protection;
@@ -21,6 +22,7 @@ pub use dependent_disk::{DependentDisk, ImageSource};
 pub use error::{Error, ErrorKind, Result};
 pub use job::Job;
 pub use pack_check::PackCheck;
+pub use peer::{KnownPeer, OpenToken, PeerStanding};
 pub use point_test::PointTest;
 pub use policy::{KnownPolicy, PolicyMember, PolicyRun, RunOutcome};
 pub use store::Catalog;

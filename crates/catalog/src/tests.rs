@@ -9,8 +9,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{
-    Catalog, CopyFailure, ErrorKind, HalfRestored, Job, KnownCopy, KnownPolicy, KnownVault, KnownVm, Origin,
-    PackCheck, PolicyRun, RunOutcome,
+    Catalog, CopyFailure, ErrorKind, HalfRestored, Job, KnownCopy, KnownPeer, KnownPolicy, KnownVault,
+    KnownVm, OpenToken, Origin, PackCheck, PeerStanding, PolicyRun, RunOutcome,
 };
 
 async fn open(directory: &TempDir) -> Catalog {
@@ -345,4 +345,68 @@ async fn a_policy_is_kept_and_cannot_go_while_a_vm_follows_it() {
     assert_eq!(catalog.policy_points(vm.id).await.unwrap(), [point].into());
     catalog.remove_vm(vm.id).await.unwrap();
     assert_eq!(catalog.policy_points(vm.id).await.unwrap(), [].into());
+}
+
+#[tokio::test]
+async fn peers_are_kept_seen_ended_and_forgotten() {
+    let (directory, env) = (TempDir::new().unwrap(), Env::seeded(11));
+    let catalog = open(&directory).await;
+    let peer = KnownPeer {
+        id: model::SiteId::from_random(random(&*env.entropy)),
+        name: "west".parse().unwrap(),
+        address: Some("[::1]:8443".parse().unwrap()),
+        authority: "3082".to_owned(),
+        paired_at: env.clock.now(),
+        ended_at: None,
+        last_seen_at: None,
+        standing: None,
+    };
+    catalog.put_peer(&peer).await.unwrap();
+    let namesake = KnownPeer { id: model::SiteId::from_random(random(&*env.entropy)), ..peer.clone() };
+    assert_eq!(catalog.put_peer(&namesake).await.unwrap_err().kind(), ErrorKind::Exists);
+    let standing = PeerStanding {
+        version: "1.2.3".to_owned(),
+        certificate_expires_at: env.clock.now(),
+        clock_ahead_us: -5,
+        reaches_us: Some(false),
+    };
+    let seen_at = env.clock.now();
+    catalog.set_peer_seen(peer.id, seen_at, None, &standing).await.unwrap();
+    catalog.set_peer_ended(peer.id, seen_at).await.unwrap();
+    let seen = KnownPeer {
+        address: None,
+        ended_at: Some(seen_at),
+        last_seen_at: Some(seen_at),
+        standing: Some(standing),
+        ..peer.clone()
+    };
+    assert_eq!(catalog.peers().await.unwrap(), [seen]);
+    catalog.put_peer(&peer).await.unwrap();
+    assert_eq!(catalog.peers().await.unwrap(), [peer.clone()], "paired anew, nothing is left of before");
+    catalog.remove_peer(peer.id).await.unwrap();
+    assert_eq!(catalog.remove_peer(peer.id).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn a_token_is_used_once() {
+    let (directory, env) = (TempDir::new().unwrap(), Env::seeded(12));
+    let catalog = open(&directory).await;
+    let token = OpenToken {
+        id: model::PairingId::from_random(random(&*env.entropy)),
+        secret_digest: "aa".to_owned(),
+        created_at: env.clock.now(),
+        expires_at: env.clock.now(),
+    };
+    catalog.add_pairing_token(&token).await.unwrap();
+    assert_eq!(catalog.pairing_token(token.id).await.unwrap(), Some(token.clone()));
+    catalog.use_pairing_token(token.id).await.unwrap();
+    assert_eq!(catalog.use_pairing_token(token.id).await.unwrap_err().kind(), ErrorKind::NotFound);
+    catalog.add_pairing_token(&token).await.unwrap();
+    let later = OpenToken {
+        id: model::PairingId::from_random(random(&*env.entropy)),
+        created_at: token.expires_at.plus_days(1),
+        ..token.clone()
+    };
+    catalog.add_pairing_token(&later).await.unwrap();
+    assert_eq!(catalog.pairing_token(token.id).await.unwrap(), None, "one that has expired is forgotten");
 }

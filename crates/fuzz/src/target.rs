@@ -1,4 +1,4 @@
-//! What is fuzzed: the decoders of the vault's formats, and of NBD's messages.
+//! What is fuzzed: the decoders of the vault's formats, of NBD's messages, and of what peers send that is no JSON.
 
 use std::{fs, path::Path};
 
@@ -41,6 +41,7 @@ const FIXED_BYTES: usize = 64 << 10;
 pub fn targets() -> Result<Vec<Target>> {
     let mut targets = vault::fuzz::DECODERS.iter().map(of_vault).collect::<Result<Vec<_>>>()?;
     targets.extend(of_nbd());
+    targets.extend(of_peer()?);
     Ok(targets)
 }
 
@@ -60,6 +61,48 @@ fn of_vault(decoder: &vault::fuzz::Decoder) -> Result<Target> {
     let decode = decoder.decode;
     let decode = move |bytes: &[u8]| decode(bytes).map_err(|error| error.to_string());
     Ok(Target { fixed_bytes, ..Target::new(decoder.name, decode, examples) })
+}
+
+fn of_peer() -> Result<Vec<Target>> {
+    let region: Vec<u8> = (0..16_384_u32).map(|place| (place / 512) as u8).collect();
+    let change =
+        |starts_zeroed| peer::RegionChange::new(&region, &[0..4096, 8192..16_384], starts_zeroed).encode();
+    let mut incompressible = vec![0; 4096];
+    env::Entropy::fill(&env::SeededEntropy::new(1), &mut incompressible);
+    let plain = peer::RegionChange::new(&incompressible, &[0..4096], true).encode();
+    let regions = Target {
+        // Before it is seen that they do not expand to what they say, there is room for a region.
+        fixed_bytes: FIXED_BYTES + (4 << 20),
+        ..Target::new(
+            "peer-region",
+            |bytes: &[u8]| peer::RegionChange::decode(bytes).map(drop).map_err(|error| error.to_string()),
+            vec![change(true), change(false), plain],
+        )
+    };
+    let token = peer::pairing::PairingToken {
+        site: model::SiteId::from_random([1; 10]),
+        id: model::PairingId::from_random([2; 10]),
+        authority: peer::Fingerprint([3; 32]),
+        secret: peer::pairing::PairingSecret::new([4; 32]),
+        address: "[2001:db8::7]:8443".parse()?,
+    };
+    let tokens = Target::new(
+        "peer-token",
+        |bytes: &[u8]| {
+            let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+            text.parse::<peer::pairing::PairingToken>().map(drop).map_err(|error| error.to_string())
+        },
+        vec![token.to_text().into_bytes()],
+    );
+    let certificate: serde_json::Value =
+        serde_json::from_slice(include_bytes!("../../peer/golden/site-v1.json"))?;
+    let certificate = certificate["authority_certificate"].as_str().and_then(peer::hex::decode);
+    let authorities = Target::new(
+        "peer-authority",
+        |bytes: &[u8]| peer::Authority::new(bytes.to_vec()).map(drop).map_err(|error| error.to_string()),
+        vec![certificate.unwrap_or_default()],
+    );
+    Ok(vec![regions, tokens, authorities])
 }
 
 fn of_nbd() -> Vec<Target> {

@@ -15,12 +15,14 @@ use crate::{
         image::{Diff, Export},
         job::JobCommand,
         mount::Mount,
+        peer::SiteCommand,
         point::PointCommand,
         policy::PolicyCommand,
         protect::Protect,
         protect::Unprotect,
         rescue::Rescue,
         restore::RestoreCommand,
+        serve::Serve,
         vault::VaultCommand,
         vm::VmCommand,
     },
@@ -40,6 +42,11 @@ pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
 }
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  holdfast serve --data-dir /srv/holdfast
+  holdfast serve --peer-listen 0.0.0.0:8443 --peer-address east.example.com:8443 --site-name east";
 
 const FIRST_STEPS: &str = "\
 First steps:
@@ -92,8 +99,11 @@ pub enum Command {
     /// The server keeps the catalog, runs the jobs and listens on a unix socket in the data directory, which only its own
     /// user may use. It logs to standard error; HOLDFAST_LOG sets what, as in HOLDFAST_LOG=debug. SIGTERM and SIGINT stop
     /// it: guests are thawed and captures let go first. A second signal ends it at once.
-    #[command(after_long_help = "Example:\n  holdfast serve --data-dir /srv/holdfast")]
-    Serve,
+    ///
+    /// With --peer-listen it also listens for other sites that this one is paired with: HTTPS with certificates on both sides.
+    /// Nothing of the API is reached there.
+    #[command(after_long_help = SERVE_EXAMPLES)]
+    Serve(Serve),
     #[command(flatten)]
     Client(ClientCommand),
     /// Restores from a vault or a copy of one where nothing else is left: no server, only its URL and a key.
@@ -175,6 +185,9 @@ pub enum ClientCommand {
     /// the user alone who has mounted it; newer points do not change it. Files are read by the small virtual machine of
     /// `holdfast files`, which is started when somebody looks into `DIR/files`; disks need none.
     Mount(Mount),
+    /// Other sites: pair this one with them, see how they are.
+    #[command(subcommand)]
+    Site(SiteCommand),
     /// Jobs: backups, restores, copies and the upkeep of vaults, running and ended.
     #[command(subcommand)]
     Job(JobCommand),

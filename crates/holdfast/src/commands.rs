@@ -8,12 +8,13 @@ pub mod files;
 pub mod image;
 pub mod job;
 pub mod mount;
+pub mod peer;
 pub mod point;
 pub mod policy;
 pub mod protect;
 pub mod rescue;
 pub mod restore;
-mod serve;
+pub mod serve;
 mod site;
 pub mod vault;
 mod version;
@@ -35,7 +36,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     match arguments.command {
         Command::CaptureGuard => return Ok(hypervisor_qemu::guard::run()),
         Command::FileHelper { arguments } => return Ok(::files::appliance::run(&arguments)),
-        Command::Serve => serve::run(context::data_directory(global)?)?,
+        Command::Serve(serve) => serve.run(context::data_directory(global)?)?,
         Command::Completion(completion) => completion.run()?,
         Command::Version => version::run(&Output::new(global.output, global.quiet))?,
         Command::Rescue(rescue) => rescue.run(global)?,
@@ -67,6 +68,7 @@ async fn ask_the_server(command: ClientCommand, context: &Context) -> Result<(),
         ClientCommand::Diff(diff) => diff.run(context).await,
         ClientCommand::Files(command) => command.run(context).await,
         ClientCommand::Mount(mount) => mount.run(context).await,
+        ClientCommand::Site(command) => command.run(context).await,
         ClientCommand::Job(command) => command.run(context).await,
     }
 }

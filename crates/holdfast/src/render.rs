@@ -5,6 +5,7 @@ mod file;
 mod image;
 mod job;
 mod key;
+mod peer;
 mod point;
 mod policy;
 mod restore;

@@ -118,3 +118,15 @@ id! {
     /// One capture of a VM: a moment held still, and the dirty bitmaps that start at it.
     CaptureId
 }
+id! {
+    /// A site; made with its certificate authority when it first starts, and never changed.
+    SiteId
+}
+id! {
+    /// A pairing token. Not the secret in it.
+    PairingId
+}
+id! {
+    /// Disks on their way from one site to another, however often the sending is interrupted.
+    TransferId
+}

@@ -9,6 +9,7 @@ mod id;
 mod image_format;
 mod job;
 mod name;
+mod peer_address;
 mod point;
 mod protection;
 mod reference;
@@ -20,10 +21,11 @@ pub use consistency::{Consistency, ParseConsistencyError};
 pub use definition::{
     DiskBus, DiskDefinition, DiskFormat, Firmware, NetworkDefinition, NetworkKind, VmDefinition,
 };
-pub use id::{CaptureId, JobId, ParseIdError, PointId, VaultId, VmId};
+pub use id::{CaptureId, JobId, PairingId, ParseIdError, PointId, SiteId, TransferId, VaultId, VmId};
 pub use image_format::ImageFormat;
 pub use job::{JobKind, JobState, Progress};
-pub use name::{CopyName, DiskName, NameError, PolicyName, VaultName, VmName};
+pub use name::{CopyName, DiskName, NameError, PolicyName, SiteName, VaultName, VmName};
+pub use peer_address::{ParsePeerAddressError, PeerAddress};
 pub use point::{CaptureCost, ChangeSource, ConsistencyReached, DiskSummary, PointSummary};
 pub use protection::ProtectionSettings;
 pub use reference::{ImageReference, ParseReferenceError, PointReference, PointSelector};

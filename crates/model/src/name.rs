@@ -139,3 +139,7 @@ name! {
     /// A policy's name on this site: letters, digits, '.', '_' and '-'.
     PolicyName, check_plain, 100
 }
+name! {
+    /// A site's name: letters, digits, '.', '_' and '-'.
+    SiteName, check_plain, 100
+}

@@ -32,7 +32,7 @@ impl DataDirectory {
         create_private(&path)?;
         let lock = lock(&path)?;
         let directory = Self { path, _lock: lock };
-        for part in ["keys", "run", "scratch", "disks", "vaults", "screenshots"] {
+        for part in ["identity", "keys", "run", "scratch", "disks", "vaults", "screenshots", "transfers"] {
             create_private(&directory.path.join(part))?;
         }
         create_private_file(&directory.catalog())?;
@@ -49,6 +49,16 @@ impl DataDirectory {
 
     pub(crate) fn keys(&self) -> PathBuf {
         self.path.join("keys")
+    }
+
+    /// Who the site is.
+    pub(crate) fn identity(&self) -> PathBuf {
+        self.path.join("identity")
+    }
+
+    /// Disks that peers are sending.
+    pub(crate) fn transfers(&self) -> PathBuf {
+        self.path.join("transfers")
     }
 
     /// Sockets and pid files. The path is short, for the sake of the kernel's limit on socket paths.

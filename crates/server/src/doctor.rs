@@ -5,7 +5,7 @@ use futures::future;
 use hypervisor_qemu::host::{self, HostCheck, Verdict};
 use model::ByteCount;
 
-use crate::{failure::Result, site::Site, vaults};
+use crate::{failure::Result, peers, site::Site, vaults};
 
 /// Below this, the site's own bookkeeping and the scratch of a small capture are at risk.
 const SPACE_WANTED: ByteCount = ByteCount(1 << 30);
@@ -15,6 +15,7 @@ pub(crate) async fn examine(site: &Site) -> Result<Vec<CheckView>> {
     let mut checks: Vec<_> = host::examine(&site.qemu).await.into_iter().map(host_check).collect();
     checks.push(space(site));
     checks.push(files_inside_images(site));
+    checks.extend(peers::check(site).await?);
     let known = site.vaults.list().await?;
     checks.extend(future::join_all(known.into_iter().map(|known| vault(site, known))).await);
     Ok(checks)

@@ -208,6 +208,24 @@ impl From<protection::Error> for Failure {
     }
 }
 
+impl From<peer::Error> for Failure {
+    fn from(error: peer::Error) -> Self {
+        let code = match error.kind() {
+            peer::ErrorKind::Unreachable => Code::Unreachable,
+            peer::ErrorKind::Untrusted | peer::ErrorKind::Denied => Code::Denied,
+            peer::ErrorKind::Invalid => Code::Invalid,
+            peer::ErrorKind::NotFound => Code::NotFound,
+            peer::ErrorKind::Version | peer::ErrorKind::Conflict => Code::Conflict,
+            peer::ErrorKind::Gone => Code::Overtaken,
+            peer::ErrorKind::Damaged => Code::Damaged,
+            peer::ErrorKind::NoSpace => Code::NoSpace,
+            peer::ErrorKind::Busy => Code::Interrupted,
+            _ => Code::Failed,
+        };
+        Self::of(code, &error, error.guidance())
+    }
+}
+
 /// What an error of a vault means, for a program that opens vaults itself.
 #[must_use]
 pub fn vault_problem(error: vault::Error) -> Problem {

@@ -5,7 +5,7 @@
 mod boots;
 mod copies;
 mod doctor;
-mod extract;
+pub(crate) mod extract;
 mod files;
 mod images;
 mod jobs;
@@ -14,6 +14,7 @@ mod points;
 mod policies;
 mod restores;
 mod site;
+mod sites;
 mod stream;
 mod task;
 mod upkeep;
@@ -38,6 +39,7 @@ use crate::{failure::Failure, site::Site};
     ),
     tags(
         (name = "site", description = "The site and its host."),
+        (name = "sites", description = "Other sites that this one is paired with."),
         (name = "vms", description = "VMs and their protection."),
         (name = "policies", description = "Policies: backups that run by themselves, and points that go by rule."),
         (name = "vaults", description = "Vaults."),
@@ -56,6 +58,7 @@ fn described() -> OpenApiRouter<Site> {
     OpenApiRouter::with_openapi(Description::openapi())
         .merge(site::routes())
         .merge(doctor::routes())
+        .merge(sites::routes())
         .merge(vms::routes())
         .merge(vaults::routes())
         .merge(upkeep::routes())

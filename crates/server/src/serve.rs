@@ -7,7 +7,7 @@ use tokio::net::UnixListener;
 
 use crate::{
     failure::{Failure, Result},
-    object_locks, policies, routes,
+    object_locks, peers, policies, routes,
     site::Site,
 };
 
@@ -28,6 +28,9 @@ pub async fn serve(
 ) -> std::result::Result<(), Problem> {
     let socket = site.socket();
     let listener = listen(&socket).map_err(Failure::into_problem)?;
+    if let (Some(listening), Some(address)) = (site.peers.listening(), site.peers.address()) {
+        tracing::info!(on = %listening, %address, "open to peers");
+    }
     tracing::info!(socket = %socket.display(), "listening");
 
     let watched = site.clone();
@@ -40,12 +43,19 @@ pub async fn serve(
     });
     let server = tokio::spawn(server.into_future());
     let scheduler = tokio::spawn(policies::run(site.clone()));
+    let listening = tokio::spawn(peers::listen(site.clone()));
+    let peers = tokio::spawn(peers::watch(site.clone()));
     shutdown.await;
     tracing::info!("stopping");
     site.stopping.cancel();
     watch.await.ok();
     if let Err(error) = scheduler.await {
         tracing::error!(%error, "the scheduler ended by a defect");
+    }
+    for (what, task) in [("peers' listener", listening), ("watch over peers", peers)] {
+        if let Err(error) = task.await {
+            tracing::error!(%error, "the {what} ended by a defect");
+        }
     }
     site.jobs.stop(JOBS_STOP_LIMIT).await;
     site.files.clear();

@@ -7,7 +7,8 @@ use catalog::Catalog;
 use env::Env;
 use hypervisor::Hypervisor;
 use hypervisor_qemu::{QemuConfig, QemuHypervisor};
-use model::Timestamp;
+use model::{PeerAddress, SiteName, Timestamp};
+use peer::{SiteIdentity, receive::Receiver, reception::Reception};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +20,7 @@ use crate::{
     files::FileMachines,
     jobs::Jobs,
     object_locks::ObjectLocks,
+    peers::Peers,
     startup,
     vaults::Vaults,
 };
@@ -28,6 +30,36 @@ const RUNNING_LIMIT_DEFAULT: usize = 2;
 
 /// How often the scheduler looks unless the configuration says otherwise. Schedules are to the minute.
 const LOOK_INTERVAL_DEFAULT: Duration = Duration::from_secs(15);
+
+/// How often the site looks at its peers unless the configuration says otherwise.
+const PEER_LOOK_INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
+
+/// How a site is set up towards its peers.
+#[derive(Clone)]
+pub struct PeerConfig {
+    /// What it calls itself; the host's name by default.
+    pub site_name: Option<SiteName>,
+    /// Where it listens for peers; nowhere by default.
+    pub listen: Option<PeerAddress>,
+    /// Where peers are told to call, if that is not where it listens.
+    pub address: Option<PeerAddress>,
+    /// How often it looks at them.
+    pub look_interval: Duration,
+    /// What takes the disks that they send; without it, none are taken.
+    pub reception: Option<Arc<dyn Reception>>,
+}
+
+impl Default for PeerConfig {
+    fn default() -> Self {
+        Self {
+            site_name: None,
+            listen: None,
+            address: None,
+            look_interval: PEER_LOOK_INTERVAL_DEFAULT,
+            reception: None,
+        }
+    }
+}
 
 /// How a site is set up.
 #[derive(Clone)]
@@ -44,6 +76,8 @@ pub struct SiteConfig {
     pub running_limit: usize,
     /// How often at least the scheduler looks at the clock, which may be set, and at the policies, which may change.
     pub look_interval: Duration,
+    /// Peers.
+    pub peers: PeerConfig,
     /// Clock and entropy.
     pub env: Env,
 }
@@ -60,6 +94,7 @@ impl SiteConfig {
             qemu_program: "qemu-system-x86_64".into(),
             running_limit: RUNNING_LIMIT_DEFAULT,
             look_interval: LOOK_INTERVAL_DEFAULT,
+            peers: PeerConfig::default(),
             env: Env::system(),
         }
     }
@@ -80,6 +115,7 @@ pub struct Site {
     pub(crate) jobs: Arc<Jobs>,
     pub(crate) syncs: Arc<Syncs>,
     pub(crate) object_locks: Arc<ObjectLocks>,
+    pub(crate) peers: Arc<Peers>,
     /// The images that VMs run from.
     pub(crate) backings: Arc<Backings>,
     /// What reads files inside images.
@@ -130,6 +166,12 @@ impl Site {
             qemu_program: config.qemu_program,
             env: config.env.clone(),
         };
+        let identity = SiteIdentity::open(&directory.identity(), &config.env)?;
+        let receiver = config.peers.reception.clone();
+        let receiver = receiver
+            .map(|reception| Receiver::open(directory.transfers(), reception, config.env.clone()))
+            .transpose()?;
+        let peers = Arc::new(Peers::open(identity, config.peers, receiver).await?);
         let hypervisor = hypervisor.unwrap_or_else(|| Arc::new(QemuHypervisor::new(qemu.clone())));
         let vaults = Arc::new(Vaults::new(catalog.clone(), &directory, config.env.clone()));
         let stopping = CancellationToken::new();
@@ -146,6 +188,7 @@ impl Site {
             hypervisor,
             catalog,
             vaults,
+            peers,
             backings: Arc::new(backings),
             jobs,
             syncs: Arc::default(),

@@ -1,5 +1,6 @@
 //! The site itself.
 
+use model::{SiteId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -14,6 +15,20 @@ pub struct SiteView {
     pub process_id: u32,
     /// Since when it has been running.
     pub started_at: String,
+    /// The site's id.
+    #[schema(value_type = String)]
+    pub id: SiteId,
+    /// What the site calls itself to its peers.
+    pub name: String,
+    /// Where it listens for peers; null when it does not.
+    pub peer_listening: Option<String>,
+    /// Where peers are told to call; null when none can.
+    pub peer_address: Option<String>,
+    /// The SHA-256 fingerprint of the site's certificate authority.
+    pub authority: String,
+    /// Until when the certificate is valid that it shows its peers. It is renewed in time.
+    #[schema(value_type = String)]
+    pub certificate_expires_at: Timestamp,
 }
 
 /// How a check of the host ended.

@@ -2,6 +2,8 @@
 
 use std::{io::IsTerminal as _, path::PathBuf};
 
+use clap::Args;
+use model::{PeerAddress, SiteName};
 use server::{Site, SiteConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -18,16 +20,42 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 /// Each leaves an arena of free memory behind; tokio's own limit is 512.
 const BLOCKING_THREADS_MAX: usize = 64;
 
-/// Serves the site until a signal stops it.
-pub fn run(data_directory: PathBuf) -> Result<(), Failure> {
-    start_log("info")?;
-    let config = SiteConfig::new(data_directory, vec![THIS_PROGRAM.into(), "capture-guard".into()]);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .enable_all()
-        .build();
-    let runtime = runtime.map_err(|error| cannot("start", &error))?;
-    runtime.block_on(Box::pin(serve(config)))
+/// How a site is served.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// What the site calls itself to its peers; the host's name by default.
+    #[arg(long, value_name = "NAME", env = "HOLDFAST_SITE_NAME", hide_env_values = true)]
+    site_name: Option<SiteName>,
+    /// Listen for peers there, as in 0.0.0.0:8443 or [::]:8443. Off by default: then this site can call its peers, and none of
+    /// them can call it.
+    #[arg(long, value_name = "HOST:PORT", env = "HOLDFAST_PEER_LISTEN", hide_env_values = true)]
+    peer_listen: Option<PeerAddress>,
+    /// Where peers are told to call, where that is not where this site listens: behind NAT, or on all interfaces.
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        requires = "peer_listen",
+        env = "HOLDFAST_PEER_ADDRESS",
+        hide_env_values = true
+    )]
+    peer_address: Option<PeerAddress>,
+}
+
+impl Serve {
+    /// Serves the site until a signal stops it.
+    pub fn run(self, data_directory: PathBuf) -> Result<(), Failure> {
+        start_log("info")?;
+        let mut config = SiteConfig::new(data_directory, vec![THIS_PROGRAM.into(), "capture-guard".into()]);
+        config.peers.site_name = self.site_name;
+        config.peers.listen = self.peer_listen;
+        config.peers.address = self.peer_address;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .max_blocking_threads(BLOCKING_THREADS_MAX)
+            .enable_all()
+            .build();
+        let runtime = runtime.map_err(|error| cannot("start", &error))?;
+        runtime.block_on(Box::pin(serve(config)))
+    }
 }
 
 async fn serve(config: SiteConfig) -> Result<(), Failure> {

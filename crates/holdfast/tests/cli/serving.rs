@@ -20,8 +20,13 @@ struct Serving {
 
 impl Serving {
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut server = holdfast(directory.path()).arg("serve").stderr(Stdio::piped()).spawn().unwrap();
+        let mut command = holdfast(directory.path());
+        let mut server = command.arg("serve").args(arguments).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(server.stderr.take().unwrap()).lines();
         let mut seen = Vec::new();
         while !seen.last().is_some_and(|line: &String| line.contains("listening")) {
@@ -145,4 +150,47 @@ fn a_vm_is_added_by_its_definition_and_forgotten() {
 fn qcow2(path: &Path) {
     let made = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(path).arg("1M").status();
     assert!(made.unwrap().success());
+}
+
+#[test]
+fn two_servers_are_paired_by_a_token_that_goes_through_a_pipe() {
+    let east = Serving::start_with(&["--site-name", "east", "--peer-listen", "127.0.0.1:0"]);
+    let west = Serving::start_with(&["--site-name", "west"]);
+    let refused = west.run(&["site", "token"]);
+    assert_eq!(refused.exit, Some(6), "{}", refused.stderr);
+    assert!(refused.stderr.contains("hint: start the server with --peer-listen"), "{}", refused.stderr);
+
+    let token = east.run(&["site", "token", "--valid", "10m", "-q"]);
+    assert_eq!((token.exit, token.stdout.lines().count()), (Some(0), 1), "{}", token.stderr);
+    let file = west.path("token.txt");
+    std::fs::write(&file, &token.stdout).unwrap();
+    let mut pair = holdfast(west.directory.path());
+    pair.args(["site", "pair", "-", "--name", "head-office", "-q"]);
+    let paired = pair.stdin(std::fs::File::open(&file).unwrap()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&paired.stdout), "head-office\n");
+
+    let list = west.run(&["site", "ls"]);
+    assert!(
+        list.stdout.contains("reachable") && list.stdout.contains("this site calls it"),
+        "{}",
+        list.stdout
+    );
+    let list = east.run(&["site", "list"]);
+    assert!(
+        list.stdout.contains("calls us") && list.stdout.contains("it calls this site"),
+        "{}",
+        list.stdout
+    );
+    let shown = east.run(&["site", "show"]);
+    assert!(shown.stdout.contains("Peers call:"), "{}", shown.stdout);
+    let again = west.run(&["site", "pair", token.stdout.trim()]);
+    assert_eq!(again.exit, Some(5), "{}", again.stderr);
+
+    let dry = west.run(&["site", "remove", "head-office", "--dry-run"]);
+    assert_eq!(dry.exit, Some(0), "{}", dry.stderr);
+    assert_eq!(west.run(&["site", "list", "-q"]).stdout, "head-office\n");
+    let removed = west.run(&["site", "remove", "head-office"]);
+    assert!(removed.stderr.contains("it was told"), "{}", removed.stderr);
+    assert!(east.run(&["site", "show", "west"]).stdout.contains("ENDED by the other side"));
+    assert_eq!(west.run(&["site", "show", "head-office"]).exit, Some(4));
 }

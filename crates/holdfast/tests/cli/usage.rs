@@ -58,6 +58,11 @@ fn a_wrong_command_line_says_what_to_write() {
             &["rescue", "--url", "/v", "--kit=k", "restore", "vm", "point:a/latest/vda", "--to", "x"],
             "is a disk",
         ),
+        (&["serve", "--peer-listen", "8443"], "backup.example.com:8443"),
+        (&["serve", "--peer-address", "a:1"], "--peer-listen"),
+        (&["site", "token", "--valid", "10"], "10s"),
+        (&["site", "pair"], "<TOKEN>"),
+        (&["site", "pair", "x", "--name", "a/b"], "letters, digits"),
         (&["vm", "list", "-o", "xml"], "table, json, jsonl"),
     ] {
         let run = run(directory.path(), arguments);

@@ -18,6 +18,12 @@ async fn show(State(site): State<Site>) -> Json<SiteView> {
         data_directory: site.directory.path().display().to_string(),
         process_id: std::process::id(),
         started_at: site.started_at.to_string(),
+        id: site.peers.identity().id(),
+        name: site.peers.name().to_string(),
+        peer_listening: site.peers.listening().map(ToString::to_string),
+        peer_address: site.peers.address().map(ToString::to_string),
+        authority: site.peers.identity().fingerprint().to_string(),
+        certificate_expires_at: site.peers.identity().credentials().expires_at,
     })
 }
 

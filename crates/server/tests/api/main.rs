@@ -15,6 +15,7 @@ mod restart;
 mod scripted;
 mod server;
 mod site;
+mod sites;
 mod story;
 mod vaults;
 mod vms;

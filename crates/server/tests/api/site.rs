@@ -14,7 +14,7 @@ use api::{
     ProtectRequest, UnlockWith, VmView,
 };
 use model::{JobState, Timestamp};
-use server::{Site, SiteConfig};
+use server::{PeerConfig, Site, SiteConfig};
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -29,6 +29,7 @@ pub struct TestSite {
     pub client: Client,
     /// What the server takes for the time.
     pub clock: Arc<SetClock>,
+    pub peers: PeerConfig,
     stop: oneshot::Sender<()>,
     server: JoinHandle<Result<(), Problem>>,
 }
@@ -40,13 +41,34 @@ impl TestSite {
 
     /// Starts a server that goes by this clock.
     pub async fn start_by(clock: Arc<SetClock>) -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), Arc::default(), clock).await
+        Self::start_with(clock, PeerConfig::default()).await
     }
 
-    async fn start_in(directory: TempDir, hypervisor: Arc<Scripted>, clock: Arc<SetClock>) -> Self {
+    /// Starts a server that is set up so towards its peers, at whom it looks all the time.
+    pub async fn start_with(clock: Arc<SetClock>, peers: PeerConfig) -> Self {
+        let peers = PeerConfig { look_interval: Duration::from_millis(20), ..peers };
+        Self::start_in(tempfile::tempdir().unwrap(), Arc::default(), clock, peers).await
+    }
+
+    /// Starts a server over what another one left, set up so towards its peers.
+    pub async fn start_again(
+        (directory, hypervisor): (TempDir, Arc<Scripted>),
+        clock: Arc<SetClock>,
+        peers: PeerConfig,
+    ) -> Self {
+        Self::start_in(directory, hypervisor, clock, peers).await
+    }
+
+    async fn start_in(
+        directory: TempDir,
+        hypervisor: Arc<Scripted>,
+        clock: Arc<SetClock>,
+        peers: PeerConfig,
+    ) -> Self {
         let mut config = SiteConfig::new(directory.path().to_owned(), Vec::new());
         config.env.clock = clock.clone();
         config.look_interval = Duration::from_millis(20);
+        config.peers = peers.clone();
         let site = Site::open_with(config, Arc::new(Handle(hypervisor.clone()))).await.unwrap();
         let client = Client::new(&site.socket());
         let (stop, stopped) = oneshot::channel();
@@ -60,7 +82,7 @@ impl TestSite {
             server::serve(site, shutdown).await
         });
         listens.await.unwrap();
-        Self { directory, hypervisor, client, clock, stop, server }
+        Self { directory, hypervisor, client, clock, peers, stop, server }
     }
 
     /// Stops the server as a signal would.
@@ -72,9 +94,9 @@ impl TestSite {
 
     /// Stops the server and starts another over the same data.
     pub async fn restart(self) -> Self {
-        let clock = self.clock.clone();
-        let left = self.stop().await;
-        Self::start_over_by(left, clock).await
+        let (clock, peers) = (self.clock.clone(), self.peers.clone());
+        let (directory, hypervisor) = self.stop().await;
+        Self::start_in(directory, hypervisor, clock, peers).await
     }
 
     /// Starts a server over what another one left.
@@ -87,7 +109,7 @@ impl TestSite {
         (directory, hypervisor): (TempDir, Arc<Scripted>),
         clock: Arc<SetClock>,
     ) -> Self {
-        Self::start_in(directory, hypervisor, clock).await
+        Self::start_in(directory, hypervisor, clock, PeerConfig::default()).await
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -1,0 +1,91 @@
+//! What peers may ask for. None of it is in the operator's API, and none of that is here.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json, Router,
+    extract::{DefaultBodyLimit, State},
+    http::Uri,
+    routing::{delete, get, post, put},
+};
+use peer::{PairAnswer, PairRequest, Statement};
+
+use super::{
+    caller::{Peer, Session},
+    pairing, transfers, watch,
+};
+use crate::{
+    failure::{Failure, Result},
+    routes::extract::Body,
+    site::Site,
+};
+
+/// The longest body of a request that says nothing else, in bytes.
+const BODY_MAX_BYTES: usize = 64 << 10;
+
+/// The longest offer of disks, in bytes: its metadata, and the names of its disks.
+const OFFER_MAX_BYTES: usize = 2 << 20;
+
+/// All routes.
+pub(super) fn router(site: Site) -> Router {
+    Router::new()
+        .route("/peer/v1/pair", post(pair))
+        .route("/peer/v1/pairing", delete(end_pairing))
+        .route("/peer/v1/site", get(show))
+        .route("/peer/v1/hello", post(hello))
+        .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+        .merge(transfer_routes())
+        .fallback(unknown)
+        .method_not_allowed_fallback(unknown)
+        .with_state(site)
+}
+
+fn transfer_routes() -> Router<Site> {
+    let regions = put(transfers::put).layer(DefaultBodyLimit::max(peer::REGION_BODY_MAX_BYTES));
+    Router::new()
+        .route("/peer/v1/transfers/{id}", post(transfers::begin).delete(transfers::abandon))
+        .route("/peer/v1/transfers/{id}/seal", post(transfers::seal))
+        .route("/peer/v1/transfers/{id}/disks/{disk}/missing", get(transfers::missing))
+        .layer(DefaultBodyLimit::max(OFFER_MAX_BYTES))
+        .route("/peer/v1/transfers/{id}/disks/{disk}/regions/{region}", regions)
+}
+
+/// The one route that is there for strangers.
+async fn pair(
+    State(site): State<Site>,
+    Extension(session): Extension<Arc<Session>>,
+    Body(request): Body<PairRequest>,
+) -> Result<Json<PairAnswer>> {
+    pairing::accept(&site, &session, request).await.map(Json)
+}
+
+async fn end_pairing(State(site): State<Site>, Peer(known): Peer) -> Result<Json<()>> {
+    site.catalog.set_peer_ended(known.id, site.env.clock.now()).await?;
+    site.peers.reach().remove(&known.id);
+    tracing::warn!(peer = %known.name, "the other site has ended the pairing");
+    Ok(Json(()))
+}
+
+async fn show(State(site): State<Site>, Peer(known): Peer) -> Json<Statement> {
+    Json(site.peers.statement(&site, Some(known.id)))
+}
+
+/// Tells how each side stands, and that both are alive.
+async fn hello(
+    State(site): State<Site>,
+    Peer(known): Peer,
+    Body(said): Body<Statement>,
+) -> Result<Json<Statement>> {
+    watch::keep(&site, &known, &said, site.env.clock.now()).await?;
+    Ok(Json(site.peers.statement(&site, Some(known.id))))
+}
+
+/// What a newer site may ask for, or somebody who is none.
+async fn unknown(_: Peer, uri: Uri) -> Failure {
+    Failure::not_found(format!(
+        "there is no {} here: this site runs Holdfast {} and speaks version {} of the peer API",
+        uri.path(),
+        env!("CARGO_PKG_VERSION"),
+        peer::PROTOCOL
+    ))
+}

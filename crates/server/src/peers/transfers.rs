@@ -1,0 +1,79 @@
+//! Disks that peers send.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, Query, State},
+};
+use model::TransferId;
+use peer::{
+    receive::Receiver,
+    transfer::{Begun, Missing, Offer, Seal, Sealed},
+};
+use serde::Deserialize;
+
+use super::caller::Peer;
+use crate::{
+    failure::{Failure, Result},
+    routes::extract::Body,
+    site::Site,
+};
+
+/// A disk of a transfer, in a path.
+type DiskPath = (TransferId, usize);
+
+#[derive(Deserialize)]
+pub(super) struct From {
+    first: u64,
+}
+
+pub(super) async fn begin(
+    State(site): State<Site>,
+    Peer(known): Peer,
+    Path(id): Path<TransferId>,
+    Body(offer): Body<Offer>,
+) -> Result<Json<Begun>> {
+    Ok(Json(receiver(&site)?.begin(known.id, id, offer).await?))
+}
+
+pub(super) async fn missing(
+    State(site): State<Site>,
+    Peer(known): Peer,
+    Path((id, disk)): Path<DiskPath>,
+    Query(From { first }): Query<From>,
+) -> Result<Json<Missing>> {
+    Ok(Json(receiver(&site)?.missing(known.id, id, disk, first).await?))
+}
+
+pub(super) async fn put(
+    State(site): State<Site>,
+    Peer(known): Peer,
+    Path((id, disk, region)): Path<(TransferId, usize, u64)>,
+    body: Bytes,
+) -> Result<Json<()>> {
+    Ok(Json(receiver(&site)?.put(known.id, id, disk, region, body).await?))
+}
+
+pub(super) async fn seal(
+    State(site): State<Site>,
+    Peer(known): Peer,
+    Path(id): Path<TransferId>,
+    Body(seal): Body<Seal>,
+) -> Result<Json<Sealed>> {
+    Ok(Json(receiver(&site)?.seal(known.id, id, seal).await?))
+}
+
+pub(super) async fn abandon(
+    State(site): State<Site>,
+    Peer(known): Peer,
+    Path(id): Path<TransferId>,
+) -> Result<Json<()>> {
+    Ok(Json(receiver(&site)?.abandon(known.id, id).await?))
+}
+
+fn receiver(site: &Site) -> Result<&Receiver> {
+    site.peers.receiver().ok_or_else(|| {
+        Failure::conflict("this site does not take disks from its peers")
+            .with_hint("a newer version of Holdfast may; this one has nothing to keep them in")
+    })
+}
