@@ -23,11 +23,13 @@ mod files;
 mod images;
 mod points;
 mod policies;
+mod snapshots;
 mod stream;
 mod upkeep;
 
 pub use files::FileLines;
 pub use images::ImageQuery;
+pub use snapshots::SnapshotQuery;
 pub use stream::ByteStream;
 
 /// The largest answer that the client takes, in bytes.

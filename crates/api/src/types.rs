@@ -10,6 +10,7 @@ mod point;
 mod policy;
 mod restore;
 mod site;
+mod snapshot;
 mod upkeep;
 mod vault;
 mod vm;
@@ -30,6 +31,9 @@ pub use restore::{
     RestoredInPlaceView, RestoredVmView,
 };
 pub use site::{CheckStatus, CheckView, SiteView};
+pub use snapshot::{
+    CreateSnapshot, CreatedSnapshot, DeleteSnapshot, LockSnapshot, SnapshotPage, SnapshotView, TagSnapshot,
+};
 pub use upkeep::{
     CollectRequest, CollectView, FindingView, HeldView, HurtView, ProbeStore, ProbeView, RepairRequest,
     RepairView, VerifyRequest,

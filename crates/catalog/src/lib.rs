@@ -1,6 +1,6 @@
 //! The catalog: what a site knows and must not forget, in SQL.
 //!
-//! Known VMs, known vaults and their copies, how VMs are protected, policies, and jobs. Recovery points are not here: they live in vaults, and every
+//! Known VMs, known vaults and their copies, how VMs are protected, policies, snapshots, and jobs. Recovery points are not here: they live in vaults, and every
 //! one of them restores without a catalog. Each method is one statement, durable when it returns.
 
 mod copy;
@@ -12,6 +12,7 @@ mod point_test;
 mod policy;
 mod protection;
 mod row;
+mod snapshot;
 mod store;
 mod vault;
 mod vm;
@@ -23,6 +24,7 @@ pub use job::Job;
 pub use pack_check::PackCheck;
 pub use point_test::PointTest;
 pub use policy::{KnownPolicy, PolicyMember, PolicyRun, RunOutcome};
+pub use snapshot::{KnownSnapshot, SnapshotFilter};
 pub use store::Catalog;
 pub use vault::KnownVault;
 pub use vm::{HalfRestored, KnownVm, Origin};

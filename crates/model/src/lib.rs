@@ -13,6 +13,7 @@ mod point;
 mod protection;
 mod reference;
 mod size;
+mod snapshot;
 mod time;
 mod vault_settings;
 
@@ -20,14 +21,15 @@ pub use consistency::{Consistency, ParseConsistencyError};
 pub use definition::{
     DiskBus, DiskDefinition, DiskFormat, Firmware, NetworkDefinition, NetworkKind, VmDefinition,
 };
-pub use id::{CaptureId, JobId, ParseIdError, PointId, VaultId, VmId};
+pub use id::{CaptureId, JobId, ParseIdError, PointId, SnapshotId, VaultId, VmId};
 pub use image_format::ImageFormat;
 pub use job::{JobKind, JobState, Progress};
-pub use name::{CopyName, DiskName, NameError, PolicyName, VaultName, VmName};
+pub use name::{CopyName, DiskName, NameError, PolicyName, SnapshotName, VaultName, VmName};
 pub use point::{CaptureCost, ChangeSource, ConsistencyReached, DiskSummary, PointSummary};
 pub use protection::ProtectionSettings;
-pub use reference::{ImageReference, ParseReferenceError, PointReference, PointSelector};
+pub use reference::{ImageReference, ParseReferenceError, PointReference, PointSelector, SnapshotReference};
 pub use size::{ByteCount, ParseByteCountError};
+pub use snapshot::{SnapshotKind, SnapshotState};
 pub use time::Timestamp;
 pub use vault_settings::{Immutability, VaultSettings};
 

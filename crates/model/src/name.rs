@@ -139,3 +139,7 @@ name! {
     /// A policy's name on this site: letters, digits, '.', '_' and '-'.
     PolicyName, check_plain, 100
 }
+name! {
+    /// A snapshot's name on this site: letters, digits, '.', '_' and '-'.
+    SnapshotName, check_plain, 100
+}

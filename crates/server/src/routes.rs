@@ -14,6 +14,7 @@ mod points;
 mod policies;
 mod restores;
 mod site;
+mod snapshots;
 mod stream;
 mod task;
 mod upkeep;
@@ -44,6 +45,7 @@ use crate::{failure::Failure, site::Site};
         (name = "copies", description = "Copies of vaults."),
         (name = "keys", description = "Keys of vaults."),
         (name = "points", description = "Recovery points."),
+        (name = "snapshots", description = "Managed snapshots."),
         (name = "files", description = "Files inside images."),
         (name = "restores", description = "Restores."),
         (name = "images", description = "Disks of recovery points, and image files: exported, compared, read."),
@@ -63,6 +65,7 @@ fn described() -> OpenApiRouter<Site> {
         .merge(keys::routes())
         .merge(points::routes())
         .merge(policies::routes())
+        .merge(snapshots::routes())
         .merge(files::routes())
         .merge(restores::routes())
         .merge(boots::routes())

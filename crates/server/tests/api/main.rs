@@ -15,6 +15,7 @@ mod restart;
 mod scripted;
 mod server;
 mod site;
+mod snapshots;
 mod story;
 mod vaults;
 mod vms;
