@@ -24,11 +24,13 @@ mod images;
 mod peers;
 mod points;
 mod policies;
+mod snapshots;
 mod stream;
 mod upkeep;
 
 pub use files::FileLines;
 pub use images::ImageQuery;
+pub use snapshots::SnapshotQuery;
 pub use stream::ByteStream;
 
 /// The largest answer that the client takes, in bytes.

@@ -11,6 +11,7 @@ mod point;
 mod policy;
 mod restore;
 mod site;
+mod snapshot;
 mod upkeep;
 mod vault;
 mod vm;
@@ -34,6 +35,9 @@ pub use restore::{
     RestoredInPlaceView, RestoredVmView,
 };
 pub use site::{CheckStatus, CheckView, SiteView};
+pub use snapshot::{
+    CreateSnapshot, CreatedSnapshot, DeleteSnapshot, LockSnapshot, SnapshotPage, SnapshotView, TagSnapshot,
+};
 pub use upkeep::{
     CollectRequest, CollectView, FindingView, HeldView, HurtView, ProbeStore, ProbeView, RepairRequest,
     RepairView, VerifyRequest,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use model::{CopyName, DiskName, PointId, VaultId, VmId};
+use model::{CopyName, DiskName, PointId, SnapshotId, VaultId, VmId};
 use serde::{Deserialize, Serialize};
 
 use crate::{Catalog, Result, row};
@@ -39,6 +39,14 @@ pub enum ImageSource {
         /// The point.
         point_id: PointId,
         /// The disk of the point.
+        disk: DiskName,
+    },
+    /// A disk of a managed snapshot, wherever its data is.
+    #[serde(rename_all = "kebab-case")]
+    Snapshot {
+        /// The snapshot.
+        snapshot_id: SnapshotId,
+        /// The disk of it.
         disk: DiskName,
     },
     /// An image file.

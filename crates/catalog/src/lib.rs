@@ -1,7 +1,7 @@
 //! The catalog: what a site knows and must not forget, in SQL.
 //!
-//! Known VMs, known vaults and their copies, how VMs are protected, policies, peers, and jobs. Recovery points are not here: they live in vaults, and every
-//! one of them restores without a catalog. Each method is one statement, durable when it returns.
+//! Known VMs, known vaults and their copies, how VMs are protected, policies, snapshots, peers, and jobs. Recovery points are not
+//! here: they live in vaults, and every one of them restores without a catalog. Each method is one statement, durable when it returns.
 
 mod copy;
 mod dependent_disk;
@@ -13,6 +13,7 @@ mod point_test;
 mod policy;
 mod protection;
 mod row;
+mod snapshot;
 mod store;
 mod vault;
 mod vm;
@@ -25,6 +26,7 @@ pub use pack_check::PackCheck;
 pub use peer::{KnownPeer, OpenToken, PeerStanding};
 pub use point_test::PointTest;
 pub use policy::{KnownPolicy, PolicyMember, PolicyRun, RunOutcome};
+pub use snapshot::{KnownSnapshot, SnapshotFilter};
 pub use store::Catalog;
 pub use vault::KnownVault;
 pub use vm::{HalfRestored, KnownVm, Origin};

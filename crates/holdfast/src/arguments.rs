@@ -23,6 +23,7 @@ use crate::{
         rescue::Rescue,
         restore::RestoreCommand,
         serve::Serve,
+        snapshot::SnapshotCommand,
         vault::VaultCommand,
         vm::VmCommand,
     },
@@ -162,6 +163,9 @@ pub enum ClientCommand {
     /// Recovery points: the moments of VMs that can be restored; deleted, brought back, held.
     #[command(subcommand)]
     Point(PointCommand),
+    /// Managed snapshots: moments of VMs, disks and image files, usable at once, kept by the site.
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     Boot(Box<Boot>),
     /// Restores a VM, or one disk of it, from a recovery point. Where no server is left, see holdfast rescue.
     #[command(subcommand)]
@@ -199,6 +203,12 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     parsed
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| "write a number and a unit, as in 500ms, 10s or 2h".to_owned())
+}
+
+/// Reads a key and its value.
+pub fn key_value(text: &str) -> Result<(String, String), String> {
+    let split = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    split.map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or_else(|| "write KEY=VALUE".to_owned())
 }
 
 /// Reads a duration of hours, days or weeks, as hours.

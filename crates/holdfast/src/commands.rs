@@ -16,6 +16,7 @@ pub mod rescue;
 pub mod restore;
 pub mod serve;
 mod site;
+pub mod snapshot;
 pub mod vault;
 mod version;
 pub mod vm;
@@ -61,6 +62,7 @@ async fn ask_the_server(command: ClientCommand, context: &Context) -> Result<(),
         ClientCommand::Unprotect(unprotect) => unprotect.run(context).await,
         ClientCommand::Backup(backup) => backup.run(context).await,
         ClientCommand::Point(command) => command.run(context).await,
+        ClientCommand::Snapshot(command) => command.run(context).await,
         ClientCommand::Policy(command) => command.run(context).await,
         ClientCommand::Boot(boot) => boot.run(context).await,
         ClientCommand::Restore(command) => command.run(context).await,

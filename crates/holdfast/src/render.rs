@@ -10,6 +10,7 @@ mod point;
 mod policy;
 mod restore;
 mod site;
+mod snapshot;
 pub mod table;
 mod text;
 mod times;
@@ -24,6 +25,7 @@ pub use self::{
     job::progress,
     restore::{PlannedDisk, RestorePlan, disks_section},
     site::Status,
+    snapshot::SnapshotSizes,
     text::{duration, percentage, printable},
     times::Times,
 };

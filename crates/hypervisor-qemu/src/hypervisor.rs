@@ -4,10 +4,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use hypervisor::{
-    Capture, CaptureRequest, GuestExit, Hydration, HydrationListener, Hypervisor, Inspection, Result,
-    VmAccess,
+    Baseline, Capture, CaptureRequest, Chain, GuestExit, Hydration, HydrationListener, Hypervisor,
+    Inspection, Result, VmAccess,
 };
-use model::CaptureId;
 
 use crate::{capture, config::QemuConfig, guest, hydrate, inspect, launch, monitor::Monitors, power};
 
@@ -48,8 +47,8 @@ impl Hypervisor for QemuHypervisor {
         Box::pin(capture::free(&self.config, &self.monitors, vm)).await
     }
 
-    async fn recover(&self, vm: &VmAccess, committed: Option<CaptureId>) -> Result<Vec<String>> {
-        Box::pin(capture::recover(&self.config, &self.monitors, vm, committed)).await
+    async fn recover(&self, vm: &VmAccess, chain: Chain, committed: &Baseline) -> Result<Vec<String>> {
+        Box::pin(capture::recover(&self.config, &self.monitors, vm, chain, committed)).await
     }
 
     async fn forget_shutdown(&self, vm: &VmAccess) {

@@ -6,7 +6,7 @@ mod networks;
 mod running;
 mod stopped;
 
-use hypervisor::{Error, ErrorKind, Inspection, Result, Tracking, VmAccess, VmOrigin};
+use hypervisor::{Chain, Error, ErrorKind, Inspection, Result, Tracking, VmAccess, VmOrigin};
 use model::{DiskName, VmDefinition};
 
 use crate::{
@@ -51,9 +51,10 @@ pub(crate) fn require_definition(vm: &VmAccess) -> Result<&VmDefinition> {
     })
 }
 
-/// What a disk's bitmaps say about change tracking. Those that came with an image from another disk say nothing.
+/// What the bitmaps of a disk's backups say about change tracking. Those that came with an image from another disk say
+/// nothing.
 fn tracking(disk: &DiskName, bitmaps: &[Bitmap]) -> Tracking {
-    let of_disk = |bitmap: &&Bitmap| bitmap.name == names::bitmap(bitmap.capture_id, disk);
+    let of_disk = |bitmap: &&Bitmap| bitmap.name == names::bitmap(Chain::Backup, bitmap.capture_id, disk);
     let bitmaps: Vec<&Bitmap> = bitmaps.iter().filter(of_disk).collect();
     if let Some(bitmap) = bitmaps.iter().rev().find(|bitmap| bitmap.recording && !bitmap.inconsistent) {
         Tracking::Since(bitmap.capture_id)

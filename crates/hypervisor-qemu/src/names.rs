@@ -2,6 +2,7 @@
 //!
 //! Node names have at most 31 bytes, so they carry the number of a disk and nothing else: a VM has one capture at a time.
 
+use hypervisor::Chain;
 use model::{CaptureId, DiskName};
 
 /// What every name begins with.
@@ -42,16 +43,26 @@ pub(crate) fn creation(index: usize) -> String {
     format!("{PREFIX}creation-{index}")
 }
 
-/// The dirty bitmap of a disk that starts at a capture. It names the disk because it travels with the image: on another
-/// disk it says nothing about what that disk's last backup holds.
-pub(crate) fn bitmap(capture_id: CaptureId, disk: &DiskName) -> String {
-    format!("{PREFIX}{capture_id}-{:016x}", digest(disk.as_str()))
+/// What the names of a chain's bitmaps begin with.
+fn bitmap_prefix(chain: Chain) -> &'static str {
+    match chain {
+        Chain::Backup => PREFIX,
+        Chain::Snapshot => "holdfast-snapshot-",
+    }
 }
 
-/// The capture at which a bitmap starts; none when the bitmap is not one of ours.
-pub(crate) fn capture_of_bitmap(name: &str) -> Option<CaptureId> {
-    let (capture_id, _) = name.strip_prefix(PREFIX)?.rsplit_once('-')?;
-    capture_id.parse().ok()
+/// The dirty bitmap of a disk that starts at a capture. It names the disk because it travels with the image: on another
+/// disk it says nothing about what that disk's last backup holds.
+pub(crate) fn bitmap(chain: Chain, capture_id: CaptureId, disk: &DiskName) -> String {
+    format!("{}{capture_id}-{:016x}", bitmap_prefix(chain), digest(disk.as_str()))
+}
+
+/// The capture at which a bitmap starts, and what that was made for; none when the bitmap is not one of ours.
+pub(crate) fn capture_of_bitmap(name: &str) -> Option<(Chain, CaptureId)> {
+    Chain::ALL.into_iter().find_map(|chain| {
+        let (capture_id, _) = name.strip_prefix(bitmap_prefix(chain))?.rsplit_once('-')?;
+        Some((chain, capture_id.parse().ok()?))
+    })
 }
 
 /// 64-bit FNV-1a: short, and the same in every version of Holdfast. It tells names apart; it protects nothing.

@@ -1,6 +1,6 @@
 //! A VM held at one moment.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use image::{ChangeMap, DiskImage};
@@ -16,10 +16,14 @@ pub type PhaseListener = Arc<dyn Fn(CapturePhase) + Send + Sync>;
 pub struct CaptureRequest {
     /// The VM.
     pub vm: VmAccess,
+    /// What it is made for.
+    pub chain: Chain,
     /// The new capture; the dirty bitmaps that start at its moment are named after it.
     pub capture_id: CaptureId,
-    /// The capture whose bitmaps say what has changed since; none for the first backup.
-    pub baseline: Option<CaptureId>,
+    /// The captures of the same chain whose bitmaps say what has changed since.
+    pub baseline: Baseline,
+    /// The only disk to hold; none holds all of them.
+    pub disk: Option<DiskName>,
     /// The consistency to reach.
     pub consistency: Consistency,
     /// Fail rather than take a weaker moment.
@@ -35,8 +39,56 @@ impl fmt::Debug for CaptureRequest {
         formatter
             .debug_struct("CaptureRequest")
             .field("vm", &self.vm)
+            .field("chain", &self.chain)
             .field("capture_id", &self.capture_id)
             .finish_non_exhaustive()
+    }
+}
+
+/// A chain of dirty bitmaps from capture to capture. Each is settled by itself: what becomes of a snapshot is nothing to
+/// the next backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Chain {
+    /// From recovery point to recovery point.
+    Backup,
+    /// From managed snapshot to managed snapshot.
+    Snapshot,
+}
+
+impl Chain {
+    /// All chains.
+    pub const ALL: [Self; 2] = [Self::Backup, Self::Snapshot];
+
+    /// What one link of the chain is called.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Backup => "backup",
+            Self::Snapshot => "snapshot",
+        }
+    }
+}
+
+/// The committed captures of one chain: for each disk the one from which its changes are counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Baseline(BTreeMap<DiskName, CaptureId>);
+
+impl Baseline {
+    /// The capture from which a disk's changes are counted; none for a disk that was not captured before.
+    #[must_use]
+    pub fn of(&self, disk: &DiskName) -> Option<CaptureId> {
+        self.0.get(disk).copied()
+    }
+
+    /// Counts the changes of a disk from another capture on.
+    pub fn set(&mut self, disk: DiskName, capture_id: CaptureId) {
+        self.0.insert(disk, capture_id);
+    }
+}
+
+impl FromIterator<(DiskName, CaptureId)> for Baseline {
+    fn from_iter<I: IntoIterator<Item = (DiskName, CaptureId)>>(disks: I) -> Self {
+        Self(disks.into_iter().collect())
     }
 }
 
@@ -72,9 +124,9 @@ impl CapturePhase {
 /// What became of a capture's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CaptureOutcome {
-    /// A recovery point was committed: change tracking starts anew at this capture.
+    /// What it was made for is committed: change tracking starts anew at this capture.
     Kept,
-    /// There is no point: change tracking goes on from the baseline, as if this capture had never been.
+    /// It is not: change tracking goes on from the baseline, as if this capture had never been.
     Abandoned,
 }
 

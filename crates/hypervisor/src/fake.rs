@@ -17,9 +17,9 @@ use model::{
 };
 
 use crate::{
-    AgentState, Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, DiskChanges,
-    DiskInspection, Error, ErrorKind, GuestExit, Hydration, HydrationListener, Hypervisor, Inspection, Power,
-    Result, Tracking, VmAccess,
+    AgentState, Baseline, Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, Chain,
+    DiskChanges, DiskInspection, Error, ErrorKind, GuestExit, Hydration, HydrationListener, Hypervisor,
+    Inspection, Power, Result, Tracking, VmAccess,
 };
 
 /// A VM in memory.
@@ -35,14 +35,14 @@ pub struct FakeVm {
     pub power: Power,
 }
 
-/// A disk in memory. `dirty` holds, for each capture, what was written since.
+/// A disk in memory. `dirty` holds, for each capture of a chain, what was written since.
 #[derive(Debug, Clone, Default)]
 pub struct FakeDisk {
     /// Its bytes.
     pub bytes: Vec<u8>,
     /// After how many reads a capture of it is lost; none never loses it.
     pub reads_until_lost: Option<u64>,
-    dirty: BTreeMap<CaptureId, Vec<ByteRange>>,
+    dirty: BTreeMap<(Chain, CaptureId), Vec<ByteRange>>,
 }
 
 impl FakeDisk {
@@ -115,8 +115,8 @@ impl Hypervisor for FakeHypervisor {
                 tracking: disk
                     .dirty
                     .keys()
-                    .next_back()
-                    .map_or(Tracking::Off, |&capture| Tracking::Since(capture)),
+                    .rfind(|(chain, _)| *chain == Chain::Backup)
+                    .map_or(Tracking::Off, |&(_, capture)| Tracking::Since(capture)),
             });
             Ok(Inspection {
                 power: vm.power,
@@ -130,18 +130,24 @@ impl Hypervisor for FakeHypervisor {
     }
 
     async fn capture(&self, request: CaptureRequest) -> Result<Box<dyn Capture>> {
-        self.recover(&request.vm, request.baseline).await?;
+        self.recover(&request.vm, request.chain, &request.baseline).await?;
         self.with(&request.vm, |vm| {
             let reached = request.consistency.min(vm.consistency);
             if request.strict && reached < request.consistency {
                 return Err(Error::new(ErrorKind::Consistency, format!("{reached} consistency at best")));
             }
-            let disks = vm.disks.iter_mut().map(|(name, disk)| {
-                let changes = request.baseline.and_then(|baseline| disk.dirty.get(&baseline)).map_or_else(
+            let wanted = |name: &DiskName| request.disk.as_ref().is_none_or(|disk| disk == name);
+            if !vm.disks.keys().any(wanted) {
+                let context = format!("the VM {} has no such disk", request.vm.name);
+                return Err(Error::new(ErrorKind::Unsupported, context));
+            }
+            let disks = vm.disks.iter_mut().filter(|(name, _)| wanted(name)).map(|(name, disk)| {
+                let baseline = request.baseline.of(name).map(|capture_id| (request.chain, capture_id));
+                let changes = baseline.and_then(|baseline| disk.dirty.get(&baseline)).map_or_else(
                     || DiskChanges::Unknown { reason: "there is no bitmap".to_owned() },
                     |ranges| DiskChanges::Since(Arc::new(FixedChanges::new(ranges.clone()))),
                 );
-                disk.dirty.insert(request.capture_id, Vec::new());
+                disk.dirty.insert((request.chain, request.capture_id), Vec::new());
                 let reads = disk.reads_until_lost.unwrap_or(u64::MAX);
                 let image = MemoryImage::new(disk.bytes.clone());
                 let image = FaultyImage::after_reads(image, reads, image::ErrorKind::Gone);
@@ -167,10 +173,10 @@ impl Hypervisor for FakeHypervisor {
         self.with(vm, |_| Ok(Vec::new()))
     }
 
-    async fn recover(&self, vm: &VmAccess, committed: Option<CaptureId>) -> Result<Vec<String>> {
+    async fn recover(&self, vm: &VmAccess, chain: Chain, committed: &Baseline) -> Result<Vec<String>> {
         self.with(vm, |vm| {
-            for disk in vm.disks.values_mut() {
-                disk.dirty.retain(|&capture, _| Some(capture) == committed);
+            for (name, disk) in &mut vm.disks {
+                disk.dirty.retain(|&(of, capture), _| of != chain || Some(capture) == committed.of(name));
             }
             Ok(Vec::new())
         })
@@ -240,13 +246,15 @@ impl Capture for FakeCapture {
     }
 
     async fn finish(self: Box<Self>, outcome: CaptureOutcome) -> Result<()> {
-        let retired = match outcome {
-            CaptureOutcome::Kept => self.request.baseline,
-            CaptureOutcome::Abandoned => Some(self.request.capture_id),
-        };
-        self.hypervisor.with(&self.request.vm, |vm| {
-            for disk in vm.disks.values_mut() {
-                disk.dirty.retain(|&capture, _| Some(capture) != retired);
+        let CaptureRequest { vm, chain, capture_id, baseline, .. } = &self.request;
+        self.hypervisor.with(vm, |vm| {
+            for captured in &self.disks {
+                let retired = match outcome {
+                    CaptureOutcome::Kept => baseline.of(&captured.name),
+                    CaptureOutcome::Abandoned => Some(*capture_id),
+                };
+                let Some(disk) = vm.disks.get_mut(&captured.name) else { continue };
+                disk.dirty.retain(|&(of, capture), _| of != *chain || Some(capture) != retired);
             }
             Ok(())
         })

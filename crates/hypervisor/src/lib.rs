@@ -10,11 +10,11 @@ mod hydration;
 mod inspection;
 
 use async_trait::async_trait;
-use model::{CaptureId, VmDefinition, VmId, VmName};
+use model::{VmDefinition, VmId, VmName};
 
 pub use capture::{
-    Capture, CaptureFacts, CaptureOutcome, CapturePhase, CaptureRequest, CapturedDisk, DiskChanges,
-    PhaseListener,
+    Baseline, Capture, CaptureFacts, CaptureOutcome, CapturePhase, CaptureRequest, CapturedDisk, Chain,
+    DiskChanges, PhaseListener,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use fake::{FakeDisk, FakeHypervisor, FakeVm};
@@ -71,8 +71,8 @@ pub trait Hypervisor: Send + Sync {
     /// [`ErrorKind::Unreachable`] when an external VM neither answers nor was ever seen.
     async fn inspect(&self, vm: &VmAccess) -> Result<Inspection>;
 
-    /// Holds all disks of a VM at one moment. The moment is fixed when this returns; the guest is thawed and runs.
-    /// First cleans up as [`Hypervisor::recover`] does, with the request's baseline as the committed capture.
+    /// Holds all disks of a VM, or one, at one moment. The moment is fixed when this returns; the guest is thawed and runs.
+    /// First cleans up as [`Hypervisor::recover`] does, with the request's chain and baseline.
     ///
     /// # Errors
     /// [`ErrorKind::Consistency`] when the request is strict and its consistency cannot be reached; nothing is left behind
@@ -84,9 +84,10 @@ pub trait Hypervisor: Send + Sync {
     /// was done, a sentence each; nothing when all was clean.
     async fn free(&self, vm: &VmAccess) -> Result<Vec<String>>;
 
-    /// Frees a guest as [`Hypervisor::free`] does, and makes the dirty bitmaps of `committed` whole again by merging those
-    /// of captures that never became points. Returns what was done, a sentence each; nothing when all was clean.
-    async fn recover(&self, vm: &VmAccess, committed: Option<CaptureId>) -> Result<Vec<String>>;
+    /// Frees a guest as [`Hypervisor::free`] does, and makes the dirty bitmaps of a chain's `committed` captures whole again
+    /// by merging those of captures that came to nothing; the other chain's stay as they are. Returns what was done, a
+    /// sentence each; nothing when all was clean.
+    async fn recover(&self, vm: &VmAccess, chain: Chain, committed: &Baseline) -> Result<Vec<String>>;
 
     /// The disks of a stopped VM are about to be overwritten: forgets how its guest left them.
     async fn forget_shutdown(&self, vm: &VmAccess);

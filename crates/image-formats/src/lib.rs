@@ -5,6 +5,7 @@
 //! decided by [`detect`] from the first bytes alone, never by QEMU, and only for files that no guest could have written.
 
 pub mod bitmap;
+mod clone;
 mod create;
 mod error;
 mod export;
@@ -20,6 +21,7 @@ mod qemu_img;
 mod qemu_nbd;
 mod raw;
 
+pub use clone::clone_file;
 pub use create::{FileTarget, create_target};
 pub use error::{Error, ErrorKind, Result};
 pub use export::{Export, export_image};

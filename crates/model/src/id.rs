@@ -111,6 +111,19 @@ id! {
     PointId
 }
 id! {
+    /// A managed snapshot.
+    SnapshotId
+}
+
+impl SnapshotId {
+    /// The recovery point that the snapshot is in its store.
+    #[must_use]
+    pub fn point_id(self) -> PointId {
+        PointId(self.0)
+    }
+}
+
+id! {
     /// A job.
     JobId
 }

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum JobKind {
     /// Capture a VM and put it into its vault.
     Backup,
+    /// Make a managed snapshot.
+    Snapshot,
     /// Build a new VM from a recovery point.
     RestoreVm,
     /// Build a VM that runs from a recovery point at once.
@@ -33,9 +35,10 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::TestPoint,
         Self::Backup,
+        Self::Snapshot,
         Self::RestoreVm,
         Self::Boot,
         Self::Hydrate,
@@ -52,6 +55,7 @@ impl JobKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Backup => "backup",
+            Self::Snapshot => "snapshot",
             Self::RestoreVm => "restore-vm",
             Self::Boot => "boot",
             Self::Hydrate => "hydrate",

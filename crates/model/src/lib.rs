@@ -14,6 +14,7 @@ mod point;
 mod protection;
 mod reference;
 mod size;
+mod snapshot;
 mod time;
 mod vault_settings;
 
@@ -21,15 +22,18 @@ pub use consistency::{Consistency, ParseConsistencyError};
 pub use definition::{
     DiskBus, DiskDefinition, DiskFormat, Firmware, NetworkDefinition, NetworkKind, VmDefinition,
 };
-pub use id::{CaptureId, JobId, PairingId, ParseIdError, PointId, SiteId, TransferId, VaultId, VmId};
+pub use id::{
+    CaptureId, JobId, PairingId, ParseIdError, PointId, SiteId, SnapshotId, TransferId, VaultId, VmId,
+};
 pub use image_format::ImageFormat;
 pub use job::{JobKind, JobState, Progress};
-pub use name::{CopyName, DiskName, NameError, PolicyName, SiteName, VaultName, VmName};
+pub use name::{CopyName, DiskName, NameError, PolicyName, SiteName, SnapshotName, VaultName, VmName};
 pub use peer_address::{ParsePeerAddressError, PeerAddress};
 pub use point::{CaptureCost, ChangeSource, ConsistencyReached, DiskSummary, PointSummary};
 pub use protection::ProtectionSettings;
-pub use reference::{ImageReference, ParseReferenceError, PointReference, PointSelector};
+pub use reference::{ImageReference, ParseReferenceError, PointReference, PointSelector, SnapshotReference};
 pub use size::{ByteCount, ParseByteCountError};
+pub use snapshot::{SnapshotKind, SnapshotState};
 pub use time::Timestamp;
 pub use vault_settings::{Immutability, VaultSettings};
 

@@ -143,3 +143,7 @@ name! {
     /// A site's name: letters, digits, '.', '_' and '-'.
     SiteName, check_plain, 100
 }
+name! {
+    /// A snapshot's name on this site: letters, digits, '.', '_' and '-'.
+    SnapshotName, check_plain, 100
+}

@@ -26,11 +26,22 @@ pub struct PointReference {
     pub disk: Option<DiskName>,
 }
 
+/// `snapshot:<name>[/<disk>]`. The snapshot is a name, an id, or the start of an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotReference {
+    /// The snapshot's name or id, or the start of its id.
+    pub snapshot: String,
+    /// One disk of it; none means all of them.
+    pub disk: Option<DiskName>,
+}
+
 /// Anything that can be read as the image of a disk, or the images of several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImageReference {
     /// A recovery point.
     Point(PointReference),
+    /// A managed snapshot.
+    Snapshot(SnapshotReference),
     /// `file:<path>`: an image file at rest.
     File(PathBuf),
 }
@@ -40,18 +51,33 @@ pub enum ImageReference {
 pub struct ParseReferenceError {
     text: String,
     why: &'static str,
-    takes_files: bool,
+    takes: Takes,
+}
+
+/// What would have been a reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    Points,
+    Snapshots,
+    All,
+}
+
+impl Takes {
+    fn example(self) -> &'static str {
+        match self {
+            Self::Points => "point:<vm>/<point>[/<disk>], as in point:web-1/latest",
+            Self::Snapshots => "snapshot:<name>[/<disk>]",
+            Self::All => {
+                "point:<vm>/<point>[/<disk>], as in point:web-1/latest, or snapshot:<name>[/<disk>], or file:<path>"
+            }
+        }
+    }
 }
 
 impl fmt::Display for ParseReferenceError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{:?} is not a reference: {}; write point:<vm>/<point>[/<disk>], as in point:web-1/latest{}",
-            self.text,
-            self.why,
-            if self.takes_files { ", or file:<path>" } else { "" }
-        )
+        let example = self.takes.example();
+        write!(formatter, "{:?} is not a reference: {}; write {example}", self.text, self.why)
     }
 }
 
@@ -61,7 +87,7 @@ impl FromStr for PointReference {
     type Err = ParseReferenceError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = |why| ParseReferenceError { text: text.to_owned(), why, takes_files: false };
+        let error = |why| ParseReferenceError { text: text.to_owned(), why, takes: Takes::Points };
         let rest = text.strip_prefix("point:").ok_or_else(|| error("it does not start with point:"))?;
         let mut parts = rest.split('/').map(decode);
         let (Some(vm), Some(point), disk, None) = (parts.next(), parts.next(), parts.next(), parts.next())
@@ -80,16 +106,36 @@ impl FromStr for PointReference {
     }
 }
 
+impl FromStr for SnapshotReference {
+    type Err = ParseReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = |why| ParseReferenceError { text: text.to_owned(), why, takes: Takes::Snapshots };
+        let rest = text.strip_prefix("snapshot:").ok_or_else(|| error("it does not start with snapshot:"))?;
+        let mut parts = rest.split('/').map(decode);
+        let (Some(snapshot), disk, None) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(error("it has more than a name and one disk; write a slash in a disk's name as %2F"));
+        };
+        if snapshot.is_empty() {
+            return Err(error("the snapshot's name is empty"));
+        }
+        let disk =
+            disk.map(|name| name.parse()).transpose().map_err(|_| error("the disk's name is not valid"))?;
+        Ok(Self { snapshot, disk })
+    }
+}
+
 impl FromStr for ImageReference {
     type Err = ParseReferenceError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = |why| ParseReferenceError { text: text.to_owned(), why, takes_files: true };
+        let error = |why| ParseReferenceError { text: text.to_owned(), why, takes: Takes::All };
         match text.strip_prefix("file:") {
             Some("") => Err(error("the path is empty")),
             Some(path) => Ok(Self::File(path.into())),
             None if text.starts_with("point:") => text.parse().map(Self::Point),
-            None => Err(error("it starts neither with point: nor with file:")),
+            None if text.starts_with("snapshot:") => text.parse().map(Self::Snapshot),
+            None => Err(error("it starts neither with point: nor with snapshot: nor with file:")),
         }
     }
 }
@@ -98,6 +144,7 @@ impl fmt::Display for ImageReference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Point(point) => point.fmt(formatter),
+            Self::Snapshot(snapshot) => snapshot.fmt(formatter),
             Self::File(path) => write!(formatter, "file:{}", path.display()),
         }
     }
@@ -106,6 +153,13 @@ impl fmt::Display for ImageReference {
 impl fmt::Display for PointReference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "point:{}/{}", encode(&self.vm), self.point)?;
+        self.disk.as_ref().map_or(Ok(()), |disk| write!(formatter, "/{}", encode(disk.as_str())))
+    }
+}
+
+impl fmt::Display for SnapshotReference {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "snapshot:{}", encode(&self.snapshot))?;
         self.disk.as_ref().map_or(Ok(()), |disk| write!(formatter, "/{}", encode(disk.as_str())))
     }
 }

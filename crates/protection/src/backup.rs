@@ -4,30 +4,19 @@
 //! disagree with it. A backup that dies between the commit and the end of its capture is therefore whole: the next one
 //! finds the new point, trusts its bitmap, and removes the old.
 
-mod paced;
-mod script;
-
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use env::Env;
-use hypervisor::{
-    Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, DiskChanges, Hypervisor, VmAccess,
-};
-use image::{ChangeMap, DiskImage};
-use image_formats::RawImage;
-use model::{
-    ByteCount, CaptureId, ChangeSource, DiskSummary, PointId, PointSummary, ProtectionSettings, Timestamp,
-};
-use vault::{DiskMap, DiskSource, PointRecord, Vault, Writer};
+use hypervisor::{CaptureOutcome, Chain, Hypervisor, VmAccess};
+use model::{CaptureId, PointId, PointSummary, ProtectionSettings};
+use vault::{PointRecord, Vault};
 
-use self::{
-    paced::{Pace, PacedImage},
-    script::ScriptMoment,
+use crate::{
+    Moment, Monitor, Result,
+    error::Context as _,
+    moment::MomentOrder,
+    storing::{NewPoint, Parents},
 };
-use crate::{Error, ErrorKind, Monitor, Result, error::Context as _, monitor::vault_monitor, uefi};
-
-/// How often the disks of a capture are stored again.
-const STORES_AGAIN: u32 = 3;
 
 /// What to back up, and how.
 #[derive(Debug, Clone)]
@@ -54,221 +43,35 @@ pub async fn backup(
     order: &BackupOrder,
     monitor: &Arc<dyn Monitor>,
 ) -> Result<PointSummary> {
+    let (vm, settings) = (&order.vm, &order.settings);
     monitor.phase("reading the vault's points");
-    let run = Backup {
+    let parents = Parents::new(newest_point(vault, order, monitor).await?.into_iter().collect());
+    let point = NewPoint {
         vault,
-        order,
         monitor,
-        parent: newest_point(vault, order, monitor).await?,
-        capture_id: CaptureId::from_random(env::random(&*env.entropy)),
+        chain: Chain::Backup,
+        parents: &parents,
         point_id: PointId::from_random(env::random(&*env.entropy)),
-        pace: order.settings.read_limit_bytes_per_second.map(|limit| Arc::new(Pace::new(limit.0))),
+        capture_id: CaptureId::from_random(env::random(&*env.entropy)),
+        vm_id: vm.vm_id,
+        vm_name: &vm.name,
+        label: order.label.clone(),
+        distrust: order.distrust.as_deref(),
+        read_limit_bytes_per_second: settings.read_limit_bytes_per_second,
     };
-    let capture = run.capture(hypervisor).await?;
-    let stored = run.store_patiently(&*capture).await;
+    let moment = MomentOrder {
+        vm,
+        settings,
+        chain: point.chain,
+        capture_id: point.capture_id,
+        baseline: parents.baseline(),
+        disk: None,
+    };
+    let moment = Moment::fix(hypervisor, moment, monitor).await?;
+    let stored = point.store_patiently(&moment).await;
     let outcome = if stored.is_ok() { CaptureOutcome::Kept } else { CaptureOutcome::Abandoned };
-    monitor.phase("letting go of the moment");
-    if let Err(error) = capture.finish(outcome).await {
-        // The point stands or falls without this; what is left in the hypervisor is removed before the next capture.
-        monitor.warn(format!("the capture was not cleaned up and will be before the next one: {error}"));
-    }
+    moment.let_go(outcome, monitor).await;
     stored
-}
-
-struct Backup<'a> {
-    vault: &'a Vault,
-    order: &'a BackupOrder,
-    monitor: &'a Arc<dyn Monitor>,
-    parent: Option<PointRecord>,
-    capture_id: CaptureId,
-    point_id: PointId,
-    pace: Option<Arc<Pace>>,
-}
-
-impl Backup<'_> {
-    /// Fixes the moment, between the host's scripts. Cancellation is honoured before and after, never in the middle.
-    async fn capture(&self, hypervisor: &dyn Hypervisor) -> Result<Box<dyn Capture>> {
-        let (settings, vm) = (&self.order.settings, &self.order.vm);
-        if self.monitor.cancellation().is_cancelled() {
-            return Err(Error::cancelled());
-        }
-        if let Some(program) = &settings.pre_script {
-            self.monitor.phase("running the pre-script");
-            script::run(program, ScriptMoment::Pre, vm).await?;
-        }
-        let monitor = Arc::clone(self.monitor);
-        let captured = hypervisor
-            .capture(CaptureRequest {
-                vm: vm.clone(),
-                capture_id: self.capture_id,
-                baseline: self.parent.as_ref().map(|parent| parent.summary.capture_id),
-                consistency: settings.consistency,
-                strict: settings.strict,
-                freeze_limit: Duration::from_millis(settings.freeze_limit_ms.into()),
-                on_phase: Arc::new(move |phase| monitor.phase(phase.as_str())),
-            })
-            .await;
-        if let Some(program) = &settings.post_script {
-            self.monitor.phase("running the post-script");
-            if let Err(error) = script::run(program, ScriptMoment::Post, vm).await {
-                self.monitor.warn(error.to_string());
-            }
-        }
-        captured.context(format!("the VM {:?} could not be captured", vm.name.as_str()))
-    }
-
-    /// Stores and commits. Everything is still at hand: where what the incremental builds on is damaged, or was collected as
-    /// garbage meanwhile, what is lost is stored again.
-    async fn store_patiently(&self, capture: &dyn Capture) -> Result<PointSummary> {
-        let mut stored = self.store(capture, self.order.distrust.as_deref()).await;
-        for _ in 0..STORES_AGAIN {
-            let reason = match &stored {
-                Err(error) if error.kind() == ErrorKind::Overtaken => {
-                    format!("the vault's garbage was collected meanwhile: {}", chain(error))
-                }
-                Err(error) if error.kind() == ErrorKind::Damaged && self.parent.is_some() => {
-                    format!("what the last backup stored is damaged: {}", chain(error))
-                }
-                _ => break,
-            };
-            self.monitor.warn(reason.clone());
-            stored = self.store(capture, Some(&reason)).await;
-        }
-        stored
-    }
-
-    /// Stores every disk of the capture and commits the point. With a reason to distrust the parent, nothing is taken over
-    /// from it unread.
-    async fn store(&self, capture: &dyn Capture, distrust: Option<&str>) -> Result<PointSummary> {
-        let facts = capture.facts();
-        if let Some(shortfall) = &facts.consistency.shortfall {
-            let (asked, reached) = (facts.consistency.asked, facts.consistency.reached);
-            self.monitor.warn(format!("{reached} consistency instead of {asked}: {shortfall}"));
-        }
-        for omitted in &facts.omitted {
-            self.monitor.warn(omitted.clone());
-        }
-        let mut writer = self.vault.writer().await.context("the vault cannot be written to")?;
-        let mut stored = Vec::with_capacity(capture.disks().len() + 1);
-        for disk in capture.disks() {
-            stored.push(self.store_disk(&mut writer, disk, distrust).await?);
-        }
-        if let Some((name, path)) = uefi::variable_store(&facts.definition) {
-            let image = RawImage::open(&path)
-                .await
-                .context(format!("the UEFI variables in {} cannot be read", path.display()))?;
-            let changes = DiskChanges::Unknown { reason: "firmware has no change tracking".to_owned() };
-            let disk = CapturedDisk { name, image: Arc::new(image), changes };
-            stored.push(self.store_disk(&mut writer, &disk, distrust).await?);
-        }
-        self.monitor.phase("committing the point");
-        let point = self.point(facts, capture.cost().await, stored);
-        let summary = point.summary.clone();
-        writer.commit(point).await.context("the recovery point could not be committed")?;
-        Ok(summary)
-    }
-
-    async fn store_disk(
-        &self,
-        writer: &mut Writer,
-        disk: &CapturedDisk,
-        distrust: Option<&str>,
-    ) -> Result<(DiskSummary, DiskMap)> {
-        let Basis { source, parent, changes } = self.basis_of(writer, disk, distrust).await?;
-        let image = match &self.pace {
-            Some(pace) => Arc::new(PacedImage::new(Arc::clone(&disk.image), Arc::clone(pace))),
-            None => Arc::clone(&disk.image),
-        };
-        let verb = match source {
-            ChangeSource::Full => "reading",
-            ChangeSource::Bitmap => "reading the changes of",
-            ChangeSource::Compared { .. } => "comparing",
-        };
-        let phase = format!("{verb} {}", disk.name);
-        let stored = writer
-            .store_disk(DiskSource { image, parent, changes }, &vault_monitor(self.monitor, phase))
-            .await
-            .context(format!("the disk {} could not be stored", disk.name))?;
-        let summary = DiskSummary {
-            name: disk.name.clone(),
-            size_bytes: ByteCount(stored.map.size_bytes),
-            read_bytes: ByteCount(stored.read_bytes),
-            stored_bytes: ByteCount(stored.stored_bytes),
-            source,
-        };
-        Ok((summary, stored.map))
-    }
-
-    async fn basis_of(&self, writer: &Writer, disk: &CapturedDisk, distrust: Option<&str>) -> Result<Basis> {
-        let Some(&parent) = self.parent.as_ref().and_then(|parent| parent.map(&disk.name)) else {
-            return Ok(Basis { source: ChangeSource::Full, parent: None, changes: None });
-        };
-        let compared =
-            |reason| Basis { source: ChangeSource::Compared { reason }, parent: Some(parent), changes: None };
-        let (was, is) = (ByteCount(parent.size_bytes), ByteCount(disk.image.size_bytes()));
-        Ok(match &disk.changes {
-            _ if let Some(reason) = distrust => compared(reason.to_owned()),
-            _ if was != is => compared(format!("the disk was resized from {was} to {is}")),
-            DiskChanges::Unknown { reason } => compared(reason.clone()),
-            DiskChanges::Since(changes) => {
-                if !writer
-                    .is_whole(&parent)
-                    .await
-                    .context("the last backup cannot be looked up in the vault")?
-                {
-                    return Ok(compared("the vault has lost some of what the last backup stored".to_owned()));
-                }
-                let changes = Some(Arc::clone(changes));
-                Basis { source: ChangeSource::Bitmap, parent: Some(parent), changes }
-            }
-        })
-    }
-
-    /// The moment, but never before the parent's: a clock that was set back must not make an old point the newest.
-    fn after_parent(&self, captured_at: Timestamp) -> Timestamp {
-        let parent = self.parent.as_ref().map(|parent| parent.summary.captured_at);
-        let earliest =
-            parent.map(|parent| Timestamp::from_microseconds(parent.as_microseconds().saturating_add(1)));
-        earliest.map_or(captured_at, |earliest| captured_at.max(earliest))
-    }
-
-    fn point(
-        &self,
-        facts: &CaptureFacts,
-        cost: model::CaptureCost,
-        stored: Vec<(DiskSummary, DiskMap)>,
-    ) -> PointRecord {
-        let (disks, maps) = stored.into_iter().unzip();
-        PointRecord {
-            summary: PointSummary {
-                id: self.point_id,
-                vm_id: self.order.vm.vm_id,
-                vm_name: self.order.vm.name.clone(),
-                captured_at: self.after_parent(facts.captured_at),
-                capture_id: self.capture_id,
-                parent: self.parent.as_ref().map(|parent| parent.summary.id),
-                consistency: facts.consistency.clone(),
-                disks,
-                cost,
-                label: self.order.label.clone(),
-            },
-            definition: facts.definition.clone(),
-            maps,
-        }
-    }
-}
-
-/// An error with its causes, from the outside in.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-/// What the backup of a disk starts from: the parent's map, if there is one, and with a trustworthy bitmap what changed since.
-struct Basis {
-    source: ChangeSource,
-    parent: Option<DiskMap>,
-    changes: Option<Arc<dyn ChangeMap>>,
 }
 
 /// The VM's newest point in the vault. A point that cannot be read is not the parent of anything.

@@ -1,4 +1,4 @@
-//! Backup, restore, export and verification: the operations that join a capture to a vault.
+//! Backup, snapshots, restore, export and verification: the operations that join a capture to a vault.
 //!
 //! This crate knows engines and seams, never an adapter's inside and never HTTP. An operation takes what it works on as
 //! arguments, tells a [`Monitor`] how far it is, and leaves nothing half-done behind: a backup that fails is no point, a
@@ -7,21 +7,27 @@
 mod backup;
 mod error;
 mod export;
+mod image_file;
+mod moment;
 mod monitor;
 mod points;
 mod restore;
+mod snapshot;
+mod storing;
 mod uefi;
 mod verify;
 
 pub use backup::{BackupOrder, backup};
 pub use error::{Error, ErrorKind, Result};
 pub use export::{DiskExport, ExportedDisk, export_disk};
+pub use moment::Moment;
 pub use monitor::{Monitor, vault_monitor};
-pub use points::{latest_capture, select_point};
+pub use points::{latest_baseline, select_point};
 pub use restore::{
-    Backing, DiskRestore, InPlaceDisk, InPlaceOrder, InPlaceRestore, RestoredDisk, RestoredVm, VmRestore,
-    discard_partial, partial_path, restore_disk, restore_vm,
+    Backing, DiskRestore, HeldPoint, InPlaceDisk, InPlaceOrder, InPlaceRestore, RestoreSource, RestoredDisk,
+    RestoredVm, VmRestore, discard_partial, partial_path, restore_disk, restore_vm,
 };
+pub use snapshot::{CLONE_PREFIX, SnapshotOrder, SnapshotRun};
 pub use uefi::variable_store;
 pub use verify::verify;
 

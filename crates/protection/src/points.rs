@@ -1,6 +1,7 @@
 //! Finding recovery points.
 
-use model::{CaptureId, PointSelector, PointSummary, VmId};
+use hypervisor::Baseline;
+use model::{PointSelector, PointSummary, VmId};
 
 use crate::{Error, ErrorKind, Result};
 
@@ -9,10 +10,11 @@ pub(crate) fn latest(points: &[PointSummary], vm_id: VmId) -> Option<&PointSumma
     points.iter().filter(|point| point.vm_id == vm_id).max_by_key(|point| (point.captured_at, point.id))
 }
 
-/// The capture whose dirty bitmaps are to be trusted: that of the VM's newest point. There is no other record of it.
+/// The captures whose dirty bitmaps are to be trusted: that of the VM's newest point. There is no other record of it.
 #[must_use]
-pub fn latest_capture(points: &[PointSummary], vm_id: VmId) -> Option<CaptureId> {
-    latest(points, vm_id).map(|point| point.capture_id)
+pub fn latest_baseline(points: &[PointSummary], vm_id: VmId) -> Baseline {
+    let latest = latest(points, vm_id).into_iter();
+    latest.flat_map(|point| point.disks.iter().map(|disk| (disk.name.clone(), point.capture_id))).collect()
 }
 
 /// The one of these points that a selector names. The points are those of one VM, under whatever ids it was known.

@@ -7,6 +7,7 @@
 mod disk;
 mod in_place;
 mod partial;
+mod source;
 mod vm;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub use disk::{DiskRestore, restore_disk};
 pub(crate) use disk::{place, prepare_place};
 pub use in_place::{InPlaceDisk, InPlaceOrder, InPlaceRestore};
 pub use partial::{discard_partial, partial_path};
+pub use source::{HeldPoint, RestoreSource};
 pub use vm::{Backing, RestoredVm, VmRestore, restore_vm};
 
 /// A disk that was restored.

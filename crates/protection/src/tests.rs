@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use vault::{NewKey, NewSlot, Passphrase, StoreLocation, Vault};
 
 use crate::{
-    BackupOrder, DiskRestore, ErrorKind, Monitor, Result, VmRestore, backup, partial_path, restore_disk,
-    restore_vm, verify,
+    BackupOrder, DiskRestore, ErrorKind, Monitor, RestoreSource, Result, VmRestore, backup, partial_path,
+    restore_disk, restore_vm, verify,
 };
 
 const DISK_SIZE_BYTES: usize = 9 << 20;
@@ -86,6 +86,10 @@ impl World {
         Arc::clone(&self.watcher) as Arc<dyn Monitor>
     }
 
+    fn source(&self) -> RestoreSource {
+        RestoreSource::Vault(self.vault.clone())
+    }
+
     async fn backup(&self) -> Result<PointSummary> {
         backup(&self.env, &self.hypervisor, &self.vault, &self.order, &self.monitor()).await
     }
@@ -106,7 +110,7 @@ impl World {
             format: DiskFormat::Raw,
             replace: false,
         };
-        restore_disk(&self.vault, &order, &self.monitor()).await?;
+        restore_disk(&self.source(), &order, &self.monitor()).await?;
         Ok(std::fs::read(path).unwrap())
     }
 
@@ -291,7 +295,7 @@ async fn a_restore_never_replaces_a_file_unasked() {
         format: DiskFormat::Raw,
         replace: true,
     };
-    restore_disk(&world.vault, &order, &world.monitor()).await.unwrap();
+    restore_disk(&world.source(), &order, &world.monitor()).await.unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().len(), DISK_SIZE_BYTES as u64);
     assert!(!partial_path(&path).exists());
 }
@@ -309,7 +313,7 @@ async fn a_restored_vm_has_its_own_identity_unless_it_takes_the_old_ones_place()
         replace: false,
         backing: None,
     };
-    let restored = restore_vm(&world.vault, &order, &world.monitor()).await.unwrap();
+    let restored = restore_vm(&world.source(), &order, &world.monitor()).await.unwrap();
     assert_eq!(restored.definition.name.as_str(), "web-2");
     assert_eq!((&restored.definition.uuid, &restored.definition.networks[0].mac), (&None, &None));
     let paths: Vec<_> = restored.definition.disks.iter().map(|disk| disk.path.clone().unwrap()).collect();
@@ -317,12 +321,12 @@ async fn a_restored_vm_has_its_own_identity_unless_it_takes_the_old_ones_place()
     assert!(std::fs::read(&paths[0]).unwrap() == noise(1));
 
     assert_eq!(
-        restore_vm(&world.vault, &order, &world.monitor()).await.unwrap_err().kind(),
+        restore_vm(&world.source(), &order, &world.monitor()).await.unwrap_err().kind(),
         ErrorKind::Exists
     );
     order.directory = world.path("other");
     order.keep_identity = true;
-    let restored = restore_vm(&world.vault, &order, &world.monitor()).await.unwrap();
+    let restored = restore_vm(&world.source(), &order, &world.monitor()).await.unwrap();
     assert_eq!(restored.definition.networks[0].mac.as_deref(), Some("52:54:00:00:00:01"));
 }
 

@@ -19,12 +19,19 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::patient::ReadFailure;
 use self::{patient::PatientImage, source::Source};
-use crate::{directory::check_socket_path, failure::Result, vaults::Vaults};
+use crate::{directory::check_socket_path, failure::Result, snapshots::Held, vaults::Vaults};
+
+/// Where images are opened.
+#[derive(Clone)]
+pub(crate) struct Images {
+    pub(crate) catalog: Catalog,
+    pub(crate) vaults: Arc<Vaults>,
+    pub(crate) held: Arc<Held>,
+}
 
 /// The images that the site's VMs read from now.
 pub(crate) struct Backings {
-    catalog: Catalog,
-    vaults: Arc<Vaults>,
+    open: Images,
     socket: PathBuf,
     exports: Exports,
     images: Mutex<BTreeMap<String, Arc<PatientImage>>>,
@@ -39,23 +46,17 @@ pub(crate) fn export_name(vm_id: VmId, disk: &DiskName) -> String {
 impl Backings {
     /// Begins to serve, until the server stops. QEMUs that wait for their images since the last server died find them
     /// once they are offered.
-    pub(crate) async fn serve(
-        socket: PathBuf,
-        catalog: Catalog,
-        vaults: Arc<Vaults>,
-        stopping: CancellationToken,
-    ) -> Result<Self> {
+    pub(crate) async fn serve(socket: PathBuf, open: Images, stopping: CancellationToken) -> Result<Self> {
         check_socket_path(&socket)?;
         let exports = Exports::new();
         let backings = Self {
-            catalog,
-            vaults,
+            open,
             socket,
             exports: exports.clone(),
             images: Mutex::default(),
             changes: watch::Sender::new(()),
         };
-        for vm in backings.catalog.vms().await? {
+        for vm in backings.open.catalog.vms().await? {
             backings.offer(&vm);
         }
         let server = Server::bind(&Endpoint::Unix(backings.socket.clone()), exports).await?;
@@ -72,8 +73,7 @@ impl Backings {
     pub(crate) fn offer(&self, vm: &KnownVm) {
         for dependent in &vm.dependent_disks {
             let name = export_name(vm.id, &dependent.disk);
-            let source =
-                Source::new(self.catalog.clone(), Arc::clone(&self.vaults), dependent.source.clone());
+            let source = Source::new(self.open.clone(), dependent.source.clone());
             let wait_limit = Duration::from_secs(dependent.wait_limit_seconds);
             let image = Arc::new(PatientImage::new(source, dependent.size_bytes, wait_limit));
             self.exports.add(name.clone(), Arc::clone(&image) as _);

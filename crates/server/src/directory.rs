@@ -102,6 +102,11 @@ impl DataDirectory {
         Ok(self.path.join("vaults").join(name.as_str()))
     }
 
+    /// The snapshot store.
+    pub(crate) fn snapshots(&self) -> PathBuf {
+        self.path.join("snapshots")
+    }
+
     /// What the screens of tested points showed.
     pub(crate) fn screenshots(&self) -> PathBuf {
         self.path.join("screenshots")

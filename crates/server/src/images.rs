@@ -5,20 +5,20 @@ mod compare;
 use std::{path::PathBuf, sync::Arc};
 
 use image::DiskImage;
-use model::{CopyName, DiskName, ImageReference, PointId, PointReference, PointSelector, VaultId};
+use model::{CopyName, DiskName, ImageReference, PointId, VaultId};
 use vault::VaultImage;
 
 pub(crate) use self::compare::{Page, changes, extents};
 use crate::{
     failure::{Failure, Result},
-    points::{self, FoundPoint},
+    points::{self, FoundPoint, Named},
     site::Site,
 };
 
 /// Where images come from. Nothing is open yet.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// Disks of a recovery point; never none.
+    /// Disks of a recovery point or a snapshot; never none.
     Point { found: Box<FoundPoint>, disks: Vec<DiskName> },
     /// An image file.
     File(PathBuf),
@@ -44,19 +44,18 @@ pub(crate) struct OpenImage {
 }
 
 impl Source {
-    /// What a reference names: one disk, or all of a point where it names none.
+    /// What a reference names: one disk, or all of a point or a snapshot where it names none.
     pub(crate) async fn resolve(site: &Site, reference: &str, from_copy: Option<&str>) -> Result<Self> {
-        let reference: ImageReference =
+        let parsed: ImageReference =
             reference.parse().map_err(|error| Failure::invalid(format!("{error}")))?;
-        match reference {
-            ImageReference::Point(mut reference) => {
-                let named = reference.disk.take();
-                let found = points::resolve(site, &reference, from_copy).await?;
-                let disks = match named {
-                    Some(disk) => vec![choose_disk(&found, Some(disk))?],
-                    None => found.record.summary.disks.iter().map(|disk| disk.name.clone()).collect(),
+        match parsed {
+            ImageReference::Point(_) | ImageReference::Snapshot(_) => {
+                let Named { point, disk, .. } = points::resolve_named(site, reference, from_copy).await?;
+                let disks = match disk {
+                    Some(disk) => vec![choose_disk(&point, Some(disk))?],
+                    None => point.record.summary.disks.iter().map(|disk| disk.name.clone()).collect(),
                 };
-                Ok(Self::Point { found: Box::new(found), disks })
+                Ok(Self::Point { found: Box::new(point), disks })
             }
             ImageReference::File(_) if from_copy.is_some() => {
                 Err(Failure::invalid("an image file is in no copy of a vault"))
@@ -100,12 +99,18 @@ impl Source {
                 let disk = FILE_DISK.parse().map_err(|error| Failure::invalid(format!("{error}")))?;
                 Ok(vec![OpenImage { disk, image, in_vault: None }])
             }
+            Self::Point { found, disks } if let Some(held) = found.held() => {
+                let open = |disk: &DiskName| {
+                    Ok(OpenImage { disk: disk.clone(), image: held.image(disk)?, in_vault: None })
+                };
+                disks.iter().map(open).collect()
+            }
             Self::Point { found, disks } => {
                 let vault = site.vaults.open_source(&found.vault, found.copy.as_ref()).await?;
                 let mut images = Vec::with_capacity(disks.len());
                 for disk in disks {
                     let map = found.record.map(disk).ok_or_else(|| {
-                        Failure::not_found(format!("the recovery point has no disk {disk}"))
+                        Failure::not_found(format!("the {} has no disk {disk}", found.word()))
                     })?;
                     let image = Arc::new(vault.image(map).await?);
                     let in_vault = Some(Arc::clone(&image));
@@ -127,20 +132,15 @@ impl Source {
 pub(crate) fn choose_disk(point: &FoundPoint, named: Option<DiskName>) -> Result<DiskName> {
     let names: Vec<&DiskName> = point.record.summary.disks.iter().map(|disk| &disk.name).collect();
     let list = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+    let word = point.word();
     match (named, &*names) {
         (Some(name), names) if names.contains(&&name) => Ok(name),
-        (Some(name), _) => {
-            Err(Failure::not_found(format!("the recovery point has no disk {name}; it has {list}")))
-        }
+        (Some(name), _) => Err(Failure::not_found(format!("the {word} has no disk {name}; it has {list}"))),
         (None, [only]) => Ok((*only).clone()),
-        (None, _) => Err(Failure::invalid(format!("the recovery point has several disks: {list}"))
-            .with_hint(format!("name one of them, as in {}", example(point, &names)))),
+        (None, names) => {
+            let example = point.reference(names.first().map(|disk| (*disk).clone()));
+            Err(Failure::invalid(format!("the {word} has several disks: {list}"))
+                .with_hint(format!("name one of them, as in {example}")))
+        }
     }
-}
-
-fn example(point: &FoundPoint, disks: &[&DiskName]) -> String {
-    let summary = &point.record.summary;
-    let disk = disks.first().map(|disk| (*disk).clone());
-    let point = PointSelector::IdPrefix(summary.id.to_string());
-    PointReference { vm: summary.vm_name.to_string(), point, disk }.to_string()
 }

@@ -31,22 +31,21 @@ impl KeyStore {
         self.write(&self.kept_key(vault_id), &key.to_text())
     }
 
-    /// Keeps the key file that the site made for a vault, in case the copy that the user was given is lost.
-    pub(crate) fn save_key_file(&self, vault_id: VaultId, text: &str) -> Result<()> {
-        self.write(&self.directory.join(format!("{vault_id}.key-file")), text)
+    /// Keeps a key file that the site made: for a vault, under its id, in case the copy that the user was given is lost; for
+    /// the snapshot store, under its name.
+    pub(crate) fn save_key_file(&self, owner: &str, text: &str) -> Result<()> {
+        self.write(&self.key_file(owner), text)
+    }
+
+    /// The key file that was kept; none when there was none.
+    pub(crate) fn load_key_file(&self, owner: &str) -> Result<Option<String>> {
+        read(&self.key_file(owner))
     }
 
     /// The kept key of a vault; none when the site was never given it.
     pub(crate) fn load(&self, vault_id: VaultId) -> Result<Option<KeptKey>> {
         let path = self.kept_key(vault_id);
-        let failed = |error: std::io::Error| Failure::from_io(format!("reading {}", path.display()), &error);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
-        let mut text = String::new();
-        file.take(FILE_LIMIT_BYTES).read_to_string(&mut text).map_err(failed)?;
+        let Some(text) = read(&path)? else { return Ok(None) };
         let key = text.parse::<KeptKey>().map_err(|error| {
             Failure::new(api::Code::WrongKey, format!("{} does not hold a key: {error}", path.display()))
                 .with_hint("attach the vault again with its passphrase or key file")
@@ -56,6 +55,10 @@ impl KeyStore {
 
     fn kept_key(&self, vault_id: VaultId) -> PathBuf {
         self.directory.join(format!("{vault_id}.key"))
+    }
+
+    fn key_file(&self, owner: &str) -> PathBuf {
+        self.directory.join(format!("{owner}.key-file"))
     }
 
     /// Writes a file as a whole or not at all.
@@ -72,6 +75,19 @@ impl KeyStore {
             .and_then(|()| File::open(&self.directory)?.sync_all());
         written.map_err(|error| Failure::from_io(format!("writing {}", path.display()), &error))
     }
+}
+
+/// The text of a file; none where there is no file.
+fn read(path: &Path) -> Result<Option<String>> {
+    let failed = |error: std::io::Error| Failure::from_io(format!("reading {}", path.display()), &error);
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut text = String::new();
+    file.take(FILE_LIMIT_BYTES).read_to_string(&mut text).map_err(failed)?;
+    Ok(Some(text))
 }
 
 #[cfg(test)]

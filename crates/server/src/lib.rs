@@ -20,6 +20,7 @@ mod policies;
 mod routes;
 mod serve;
 mod site;
+mod snapshots;
 mod startup;
 mod turns;
 mod vaults;

@@ -5,13 +5,17 @@ mod change;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
 use api::{PointView, shell_word};
-use catalog::{KnownCopy, KnownVault, PointTest};
+use catalog::{ImageSource, KnownCopy, KnownSnapshot, KnownVault, PointTest};
 use futures::future;
-use model::{PointId, PointReference, PointSelector, VmId};
+use model::{
+    DiskName, ImageReference, PointId, PointReference, PointSelector, SnapshotId, SnapshotName,
+    SnapshotReference, VmId,
+};
 use vault::{PointFate, PointRecord, Vault};
 
 pub(crate) use self::change::{check_deletable, delete, delete_known, hold, release, undelete};
@@ -19,6 +23,7 @@ use crate::{
     copies,
     failure::{Failure, Result},
     site::Site,
+    snapshots::{self, HeldSnapshot},
     work,
 };
 
@@ -36,9 +41,66 @@ pub(crate) struct FoundPoint {
     pub(crate) fate: Option<PointFate>,
     /// How it did when it was last booted, where that was asked.
     pub(crate) test: Option<PointTest>,
+    /// The snapshot that it is.
+    pub(crate) snapshot: Option<OfSnapshot>,
+}
+
+/// That a recovery point is a snapshot, in the snapshot store or on the way there.
+#[derive(Debug, Clone)]
+pub(crate) struct OfSnapshot {
+    pub(crate) id: SnapshotId,
+    pub(crate) name: SnapshotName,
+    /// Where it is read from while it is on the way. Its record has no maps then.
+    pub(crate) held: Option<Arc<HeldSnapshot>>,
 }
 
 impl FoundPoint {
+    /// What a snapshot is to whoever reads it.
+    pub(crate) fn of_snapshot(
+        store: KnownVault,
+        record: PointRecord,
+        snapshot: &KnownSnapshot,
+        held: Option<Arc<HeldSnapshot>>,
+    ) -> Self {
+        let snapshot = OfSnapshot { id: snapshot.id, name: snapshot.name.clone(), held };
+        Self { vault: store, copy: None, record, fate: None, test: None, snapshot: Some(snapshot) }
+    }
+
+    /// What it is read from, where that is not the vault.
+    pub(crate) fn held(&self) -> Option<&Arc<HeldSnapshot>> {
+        self.snapshot.as_ref()?.held.as_ref()
+    }
+
+    /// What it is, in words.
+    pub(crate) fn word(&self) -> &'static str {
+        if self.snapshot.is_some() { "snapshot" } else { "recovery point" }
+    }
+
+    /// What names it, or a disk of it.
+    pub(crate) fn reference(&self, disk: Option<DiskName>) -> String {
+        let summary = &self.record.summary;
+        match &self.snapshot {
+            Some(snapshot) => SnapshotReference { snapshot: snapshot.name.to_string(), disk }.to_string(),
+            None => {
+                let point = PointSelector::IdPrefix(summary.id.to_string());
+                PointReference { vm: summary.vm_name.to_string(), point, disk }.to_string()
+            }
+        }
+    }
+
+    /// Where a disk that depends on it finds its bytes.
+    pub(crate) fn image_source(&self, disk: DiskName) -> ImageSource {
+        match &self.snapshot {
+            Some(snapshot) => ImageSource::Snapshot { snapshot_id: snapshot.id, disk },
+            None => ImageSource::Point {
+                vault_id: self.vault.id,
+                copy: self.copy.as_ref().map(|copy| copy.name.clone()),
+                point_id: self.record.summary.id,
+                disk,
+            },
+        }
+    }
+
     pub(crate) fn view(&self) -> PointView {
         let view = PointView {
             test: self.test.clone().map(work::point_test_view),
@@ -155,6 +217,7 @@ impl Survey {
             copy: copy.cloned(),
             fate: contents.fates.remove(&record.summary.id),
             test: None,
+            snapshot: None,
             record,
         }));
         self.failures.extend(contents.unreadable.into_iter().map(|error| {
@@ -287,6 +350,36 @@ fn not_found(reference: &PointReference, error: protection::Error, failures: Vec
             failure.during(&format!("{}; it may be among those that cannot be read", absent.detail()))
         }
         None => absent,
+    }
+}
+
+/// A moment of a VM, or a disk of it, that somebody wants to build from.
+pub(crate) struct Named {
+    pub(crate) point: FoundPoint,
+    /// The words by which it was named.
+    pub(crate) selector: PointSelector,
+    pub(crate) disk: Option<DiskName>,
+}
+
+/// The living point or snapshot that a reference names.
+pub(crate) async fn resolve_named(site: &Site, reference: &str, from_copy: Option<&str>) -> Result<Named> {
+    match reference.parse().map_err(|error| Failure::invalid(format!("{error}")))? {
+        ImageReference::Point(mut reference) => {
+            let point = resolve(site, &reference, from_copy).await?;
+            Ok(Named { point, disk: reference.disk.take(), selector: reference.point })
+        }
+        ImageReference::Snapshot(_) if from_copy.is_some() => {
+            Err(Failure::invalid("a snapshot is in no copy of a vault"))
+        }
+        ImageReference::Snapshot(mut reference) => {
+            let point = snapshots::resolve(site, &reference).await?;
+            let selector = PointSelector::IdPrefix(point.record.summary.id.to_string());
+            Ok(Named { point, disk: reference.disk.take(), selector })
+        }
+        ImageReference::File(path) => {
+            Err(Failure::invalid(format!("{} is an image file, and no moment of a VM", path.display()))
+                .with_hint("name a recovery point or a snapshot"))
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod policies;
 mod restores;
 mod site;
 mod sites;
+mod snapshots;
 mod stream;
 mod task;
 mod upkeep;
@@ -46,6 +47,7 @@ use crate::{failure::Failure, site::Site};
         (name = "copies", description = "Copies of vaults."),
         (name = "keys", description = "Keys of vaults."),
         (name = "points", description = "Recovery points."),
+        (name = "snapshots", description = "Managed snapshots."),
         (name = "files", description = "Files inside images."),
         (name = "restores", description = "Restores."),
         (name = "images", description = "Disks of recovery points, and image files: exported, compared, read."),
@@ -66,6 +68,7 @@ fn described() -> OpenApiRouter<Site> {
         .merge(keys::routes())
         .merge(points::routes())
         .merge(policies::routes())
+        .merge(snapshots::routes())
         .merge(files::routes())
         .merge(restores::routes())
         .merge(boots::routes())

@@ -9,6 +9,7 @@ use crate::{
     failure::{Failure, Result},
     object_locks, peers, policies, routes,
     site::Site,
+    snapshots,
 };
 
 /// How long jobs have to end once the server is told to stop: long enough to thaw a guest and let go of a capture.
@@ -42,6 +43,7 @@ pub async fn serve(
         stopped.await.ok(); // a sender that is gone means the same
     });
     let server = tokio::spawn(server.into_future());
+    let snapshots = tokio::spawn(snapshots::watch(site.clone()));
     let scheduler = tokio::spawn(policies::run(site.clone()));
     let listening = tokio::spawn(peers::listen(site.clone()));
     let peers = tokio::spawn(peers::watch(site.clone()));
@@ -49,6 +51,7 @@ pub async fn serve(
     tracing::info!("stopping");
     site.stopping.cancel();
     watch.await.ok();
+    snapshots.await.ok();
     if let Err(error) = scheduler.await {
         tracing::error!(%error, "the scheduler ended by a defect");
     }

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    backing::Backings,
+    backing::{Backings, Images},
     copies::Syncs,
     directory::DataDirectory,
     failure::{Failure, Result},
@@ -21,6 +21,7 @@ use crate::{
     jobs::Jobs,
     object_locks::ObjectLocks,
     peers::Peers,
+    snapshots::Held,
     startup,
     vaults::Vaults,
 };
@@ -118,6 +119,8 @@ pub struct Site {
     pub(crate) peers: Arc<Peers>,
     /// The images that VMs run from.
     pub(crate) backings: Arc<Backings>,
+    /// The snapshots whose moments are held.
+    pub(crate) held: Arc<Held>,
     /// What reads files inside images.
     pub(crate) files: Arc<FileMachines>,
     /// Held while a VM becomes known, so that a check of its name and disks stays true.
@@ -175,9 +178,10 @@ impl Site {
         let hypervisor = hypervisor.unwrap_or_else(|| Arc::new(QemuHypervisor::new(qemu.clone())));
         let vaults = Arc::new(Vaults::new(catalog.clone(), &directory, config.env.clone()));
         let stopping = CancellationToken::new();
-        let images = directory.images_socket();
-        let backings =
-            Backings::serve(images, catalog.clone(), Arc::clone(&vaults), stopping.clone()).await?;
+        let held = Arc::new(Held::new(config.running_limit));
+        let images =
+            Images { catalog: catalog.clone(), vaults: Arc::clone(&vaults), held: Arc::clone(&held) };
+        let backings = Backings::serve(directory.images_socket(), images, stopping.clone()).await?;
         let jobs = Jobs::new(catalog.clone(), config.env.clone(), config.running_limit);
         let site = Self {
             started_at: config.env.clock.now(),
@@ -190,6 +194,7 @@ impl Site {
             vaults,
             peers,
             backings: Arc::new(backings),
+            held,
             jobs,
             syncs: Arc::default(),
             object_locks: Arc::default(),

@@ -4,14 +4,15 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use catalog::{Job, KnownVm};
 use futures::{StreamExt as _, stream};
-use model::{CaptureId, JobKind, VmId};
+use hypervisor::{Baseline, Chain};
+use model::{JobKind, VmId};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     copies,
     failure::{Failure, Result},
     site::Site,
-    vms, work,
+    snapshots, vms, work,
 };
 
 /// VMs that are cleaned up at once.
@@ -31,6 +32,10 @@ pub(crate) async fn clean_up(site: &Site) -> Result<()> {
     }
     for job in interrupted.iter().filter(|job| writes.contains(&job.kind)) {
         clean_up_restore(site, job).await?;
+    }
+    if let Err(failure) = snapshots::recover(site).await {
+        // They stay as they are until the store can be read.
+        tracing::error!(reason = failure.detail(), "what became of unfinished snapshots is not known");
     }
     let vms = site.catalog.vms().await?;
     let hint = |job: &Job| half_restored_by(job, &vms);
@@ -112,8 +117,10 @@ async fn clean_up_vm(site: &Site, vm: &KnownVm, interrupted: &[Job]) {
         let access = vms::access(vm);
         // The guest first: it may be frozen, and the vault far away.
         done.extend(site.hypervisor.free(&access).await?);
-        let committed = committed_capture(site, vm.id).await?;
-        done.extend(site.hypervisor.recover(&access, committed).await?);
+        let committed = snapshots::committed(site, vm.id).await?;
+        done.extend(site.hypervisor.recover(&access, Chain::Snapshot, &committed).await?);
+        let committed = committed_backup(site, vm.id).await?;
+        done.extend(site.hypervisor.recover(&access, Chain::Backup, &committed).await?);
         Ok::<_, Failure>(())
     };
     match tokio::time::timeout(VM_LIMIT, cleaned).await {
@@ -148,10 +155,10 @@ async fn go_on_hydrating(site: &Site, vm: &KnownVm) {
 }
 
 /// The capture of a VM's newest point. Not knowing it is an error: without it, good dirty bitmaps would be thrown away.
-async fn committed_capture(site: &Site, vm_id: VmId) -> Result<Option<CaptureId>> {
-    let Some(settings) = site.catalog.protection(vm_id).await? else { return Ok(None) };
+async fn committed_backup(site: &Site, vm_id: VmId) -> Result<Baseline> {
+    let Some(settings) = site.catalog.protection(vm_id).await? else { return Ok(Baseline::default()) };
     let known = site.vaults.find(settings.vault_id.as_str()).await?;
     let points = site.vaults.open(&known).await?.points().await?;
     let summaries: Vec<_> = points.points.into_iter().map(|point| point.summary).collect();
-    Ok(protection::latest_capture(&summaries, vm_id))
+    Ok(protection::latest_baseline(&summaries, vm_id))
 }

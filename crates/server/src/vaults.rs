@@ -3,6 +3,7 @@
 mod keys;
 mod probe;
 mod settings;
+mod snapshot_store;
 mod view;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
@@ -19,6 +20,7 @@ pub(crate) use self::{
     keys::{add_key, keys, make_recovery_kit, remove_key, rotate_key},
     probe::probe,
     settings::{change_settings, settings},
+    snapshot_store::is_snapshot_store,
     view::{glance, view},
 };
 use crate::{
@@ -34,6 +36,8 @@ pub(crate) struct Vaults {
     env: Env,
     /// Where the indexes of vaults lie.
     index: PathBuf,
+    /// Where the snapshot store is.
+    snapshots: PathBuf,
     handles: std::sync::Mutex<BTreeMap<VaultId, Arc<OnceCell<Vault>>>>,
     /// Held while a vault becomes known, so that a check of its name stays true.
     admission: Mutex<()>,
@@ -42,12 +46,14 @@ pub(crate) struct Vaults {
 impl Vaults {
     pub(crate) fn new(catalog: Catalog, directory: &DataDirectory, env: Env) -> Self {
         let (keys, index) = (KeyStore::new(directory.keys()), directory.index());
-        Self { catalog, keys, env, index, handles: std::sync::Mutex::default(), admission: Mutex::new(()) }
+        let (handles, admission) = (std::sync::Mutex::default(), Mutex::new(()));
+        Self { catalog, keys, env, index, snapshots: directory.snapshots(), handles, admission }
     }
 
-    /// All known vaults, by name.
+    /// All vaults that users know, by name.
     pub(crate) async fn list(&self) -> Result<Vec<KnownVault>> {
-        Ok(self.catalog.vaults().await?)
+        let vaults = self.catalog.vaults().await?.into_iter();
+        Ok(vaults.filter(|known| !is_snapshot_store(known)).collect())
     }
 
     /// The vault with this name or id.
@@ -197,7 +203,7 @@ impl Vaults {
         let vault = Vault::create(&location, &[NewSlot::unlabelled(key)], self.env.clone()).await?;
         let vault = vault.with_index_directory(&self.index);
         if let Some(text) = &key_file {
-            self.keys.save_key_file(vault.id(), text)?;
+            self.keys.save_key_file(vault.id().as_str(), text)?;
         }
         let known = self.admit(name, url, vault, false).await?;
         Ok((known, key_file))
@@ -265,6 +271,7 @@ impl Vaults {
     async fn free_name(&self, name: &str) -> Result<VaultName> {
         let name: VaultName =
             name.parse().map_err(|error| Failure::invalid(format!("the vault's name: {error}")))?;
+        snapshot_store::check_name(&name)?;
         match self.catalog.vault(name.as_str()).await? {
             Some(_) => Err(Failure::conflict(format!("there is a vault {name} already"))),
             None => Ok(name),

@@ -52,7 +52,7 @@ fn claim(site: &Site, vm: &KnownVm, operation: &'static str) -> Result<Ticket> {
     site.jobs.queue().claim(vm.id, operation).map_err(|holder| {
         let busy = Failure::conflict(format!("the VM {} is busy with {holder}", vm.name));
         match holder {
-            Holder::Job(job) | Holder::Background(job) => {
+            Holder::Job(job) | Holder::Prompt(job) | Holder::Background(job) => {
                 busy.with_hint(format!("wait until it has ended, or cancel it: holdfast job cancel {job}"))
             }
             Holder::Operation(_) => busy.with_hint("try again in a moment"),

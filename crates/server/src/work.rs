@@ -11,31 +11,35 @@ mod repair;
 mod restore_disk;
 mod restore_in_place;
 mod restore_vm;
+mod snapshot;
 mod test_point;
 mod verify;
 
 use std::path::{Path, PathBuf};
 
-use catalog::{Job, KnownCopy, KnownVault};
+use catalog::{Job, KnownVault};
 use model::DiskFormat;
+use protection::{HeldPoint, RestoreSource};
 use serde::{Deserialize, Serialize};
 use vault::Vault;
 
 pub(crate) use self::{
     backup::{submit as backup, submit_by_policy as backup_by_policy},
-    collect::submit as collect,
+    collect::{collect_snapshot_store, submit as collect, submit_for_snapshots as collect_for_snapshots},
     copy::{subject as copy_subject, submit as copy},
     export::submit as export,
     hydrate::submit as hydrate,
     repair::submit as repair,
     restore_disk::submit as restore_disk,
     restore_vm::{boot, submit as restore_vm},
+    snapshot::submit as snapshot,
     test_point::{submit as test_point, take_down as take_down_test, view as point_test_view},
     verify::submit as verify,
 };
 use crate::{
     failure::{Failure, Result},
     jobs::JobMonitor,
+    points::FoundPoint,
     site::Site,
 };
 
@@ -80,18 +84,25 @@ async fn open_vault(site: &Site, known: &KnownVault, monitor: &JobMonitor) -> Re
     site.vaults.open_checked(known).await
 }
 
-/// Where a restore reads from, certainly open: the vault, or a copy of it.
-async fn open_source(
-    site: &Site,
-    known: &KnownVault,
-    copy: Option<&KnownCopy>,
-    monitor: &JobMonitor,
-) -> Result<Vault> {
-    monitor.phase(match copy {
-        None => format!("opening the vault {}", known.name),
+/// Where a restore reads from, certainly open: a vault, a copy of it, or a snapshot whose moment is held.
+async fn open_source(site: &Site, point: &FoundPoint, monitor: &JobMonitor) -> Result<RestoreSource> {
+    match point.held() {
+        Some(held) => Ok(RestoreSource::Held(HeldPoint {
+            summary: held.record.summary.clone(),
+            definition: held.record.definition.clone(),
+            images: held.images(),
+        })),
+        None => Ok(RestoreSource::Vault(open_vault_of(site, point, monitor).await?)),
+    }
+}
+
+/// The vault that a point is in, or the copy of it that is read instead, certainly open.
+async fn open_vault_of(site: &Site, point: &FoundPoint, monitor: &JobMonitor) -> Result<Vault> {
+    monitor.phase(match &point.copy {
+        None => format!("opening the vault {}", point.vault.name),
         Some(copy) => format!("opening the copy {}", copy.name),
     });
-    site.vaults.open_source(known, copy).await
+    site.vaults.open_source(&point.vault, point.copy.as_ref()).await
 }
 
 /// The file that is to be written, once it is known that it may be.

@@ -69,6 +69,7 @@ mod retain;
 pub mod scale;
 mod seal;
 mod sealed_object;
+mod sizes;
 mod stats;
 mod store;
 mod sync;
@@ -101,6 +102,7 @@ pub use probe::{Check, ProbeReport, Verdict, probe};
 pub use repair::{Cure, DamagedObject, HeldPoint, HurtPoint, RepairFinding, RepairOptions, RepairReport};
 pub use restore::RestoredDisk;
 pub use retain::{Retained, Retentions};
+pub use sizes::{PointSize, Sizes};
 pub use stats::{ObjectStats, VaultStats};
 pub use tree::DiskMap;
 pub use vault::{

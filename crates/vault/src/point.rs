@@ -83,6 +83,10 @@ impl Vault {
     /// # Errors
     /// [`ErrorKind::NotFound`] when there is none with this id.
     pub async fn point(&self, id: PointId) -> Result<PointRecord> {
+        let state = self.shared.log.refresh_to_read().await?;
+        if let Some(known) = state.body.points.get(&id) {
+            return self.shared.read_point(known.object).await.map(|point| (*point).clone());
+        }
         let PointList { points, unreadable } = self.points_that(|_| true).await?;
         let found = points.into_iter().find(|point| point.summary.id == id);
         found.ok_or_else(|| {

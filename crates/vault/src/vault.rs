@@ -18,8 +18,8 @@ use futures::{StreamExt, stream};
 use model::{Timestamp, VaultId};
 
 use crate::{
-    Digest, Error, ErrorKind, KeptKey, MasterKey, NewSlot, PointRecord, ReaderKey, Result, StoreLocation,
-    WriterKey,
+    Digest, Error, ErrorKind, KeptKey, MasterKey, NewSlot, PointRecord, ReaderKey, Result, Sizes,
+    StoreLocation, WriterKey,
     config::Config,
     frame::Decompressors,
     index::{Index, SEGMENT_BYTES_MAX, Segment},
@@ -60,6 +60,8 @@ pub(crate) struct Shared {
     /// Buffers for frames that are fetched.
     pub(crate) sealed_frames: BufferPool,
     pub(crate) decompressors: Decompressors,
+    /// What points take, at the state with this number.
+    pub(crate) sizes: tokio::sync::Mutex<Option<(Sequence, Arc<Sizes>)>>,
     /// Points that were read before: they never change.
     pub(crate) points: Mutex<HashMap<Digest, Arc<PointRecord>>>,
     #[cfg(feature = "flaws")]
@@ -214,6 +216,7 @@ impl Shared {
             seals: SealCache::new(),
             sealed_frames: BufferPool::of_capacity(0),
             decompressors: Decompressors::new(),
+            sizes: tokio::sync::Mutex::default(),
             points: Mutex::default(),
             #[cfg(feature = "flaws")]
             flaw: None,

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::{
     CollectView, ExportedView, HydratedView, PointTestView, PointView, RepairView, RestoredDiskView,
-    RestoredInPlaceView, RestoredVmView, SyncView, VerifyView,
+    RestoredInPlaceView, RestoredVmView, SnapshotView, SyncView, VerifyView,
 };
 use crate::Problem;
 
@@ -16,7 +16,7 @@ pub struct JobView {
     /// The job.
     #[schema(value_type = String)]
     pub id: JobId,
-    /// What it does: backup, restore-vm, restore-disk, export, verify, gc, copy or repair.
+    /// What it does: backup, snapshot, restore-vm, restore-disk, export, verify, gc, copy or repair.
     #[schema(value_type = String)]
     pub kind: JobKind,
     /// What it does it to, in words: a VM's name, a reference, a vault's name.
@@ -60,6 +60,8 @@ pub struct ProgressView {
 pub enum JobResult {
     /// The recovery point that a backup made.
     Point(Box<PointView>),
+    /// The snapshot that was made.
+    Snapshot(Box<SnapshotView>),
     /// The VM that was restored.
     RestoredVm(RestoredVmView),
     /// The VM whose disks are whole.

@@ -17,5 +17,6 @@ mod names;
 mod point_test;
 mod restore;
 mod small_file_system;
+mod snapshots;
 mod story;
 mod vault;

@@ -69,7 +69,7 @@ impl Boot {
             return self.go_on(context, vm).await;
         }
         let request = BootRequest {
-            reference: point::checked(self.reference.as_deref().unwrap_or_default())?,
+            reference: point::checked_moment(self.reference.as_deref().unwrap_or_default())?,
             from_copy: self.from_copy,
             name: self.name.map(|name| name.to_string()),
             directory: location::absolute_if_given(self.directory.as_deref())?,

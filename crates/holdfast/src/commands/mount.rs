@@ -14,10 +14,10 @@ use std::{
     thread,
 };
 
-use api::ImageQuery;
+use api::{ImageQuery, PointView};
 use clap::Args;
 use fuser::{Config, MountOption, Session, SessionUnmounter};
-use model::{ImageReference, PointReference, PointSelector, Timestamp};
+use model::{DiskName, ImageReference, PointReference, PointSelector, SnapshotReference, Timestamp};
 use rustix::mount::{UnmountFlags, unmount};
 use tokio::{
     runtime::Handle,
@@ -102,7 +102,7 @@ impl Shown {
     async fn of(context: &Context, image: NamedImage) -> Result<Self> {
         let NamedImage { reference, from_copy } = image;
         let parsed = reference.parse().map_err(|error| Failure::usage(format!("{error}")))?;
-        let ImageReference::Point(asked) = parsed else {
+        let Some(asked) = Asked::of(parsed) else {
             let query = ImageQuery { reference: &reference, from_copy: from_copy.as_deref() };
             let size_bytes = context.client.image_extents(query, 0).await?.size_bytes;
             return Ok(Self {
@@ -112,19 +112,16 @@ impl Shown {
                 taken_at: None,
             });
         };
-        let whole = PointReference { disk: None, ..asked.clone() }.to_string();
+        let whole = asked.whole();
         let point = match &from_copy {
             Some(copy) => context.client.point_in_copy(&whole, copy).await?,
             None => context.client.point(&whole).await?,
         };
-        let pinned = |disk| {
-            let selector = PointSelector::IdPrefix(point.id.to_string());
-            PointReference { vm: point.vm_id.to_string(), point: selector, disk }.to_string()
-        };
+        let pinned = |disk| asked.pinned(&point, disk);
         let (mut disks, mut references) = (Vec::new(), Vec::new());
         for disk in &point.disks {
             let name = disk.name.parse().map_err(|error| Failure::new(Exit::Error, format!("{error}")))?;
-            if asked.disk.as_ref().is_none_or(|asked| *asked == name) {
+            if asked.disk().as_ref().is_none_or(|asked| *asked == name) {
                 disks.push(Disk { file_name: file_name(&disk.name), size_bytes: disk.size_bytes.0 });
                 references.push(pinned(Some(name)));
             }
@@ -134,8 +131,52 @@ impl Shown {
             let message = format!("{reference} names no disk of the point; it has {}", names.join(", "));
             return Err(Failure::new(Exit::NotFound, message));
         }
-        let image = NamedImage { reference: pinned(asked.disk), from_copy };
+        let image = NamedImage { reference: pinned(asked.disk().clone()), from_copy };
         Ok(Self { image, disks, references, taken_at: Some(point.captured_at) })
+    }
+}
+
+/// A moment of a VM that was asked for, or a disk of it.
+enum Asked {
+    Point(PointReference),
+    Snapshot(SnapshotReference),
+}
+
+impl Asked {
+    /// None for an image file.
+    fn of(reference: ImageReference) -> Option<Self> {
+        match reference {
+            ImageReference::Point(point) => Some(Self::Point(point)),
+            ImageReference::Snapshot(snapshot) => Some(Self::Snapshot(snapshot)),
+            ImageReference::File(_) => None,
+        }
+    }
+
+    fn disk(&self) -> &Option<DiskName> {
+        match self {
+            Self::Point(point) => &point.disk,
+            Self::Snapshot(snapshot) => &snapshot.disk,
+        }
+    }
+
+    /// The reference to all of it.
+    fn whole(&self) -> String {
+        match self {
+            Self::Point(point) => PointReference { disk: None, ..point.clone() }.to_string(),
+            Self::Snapshot(snapshot) => SnapshotReference { disk: None, ..snapshot.clone() }.to_string(),
+        }
+    }
+
+    /// The reference to what was found, by ids.
+    fn pinned(&self, found: &PointView, disk: Option<DiskName>) -> String {
+        let id = found.id.to_string();
+        match self {
+            Self::Point(_) => {
+                let selector = PointSelector::IdPrefix(id);
+                PointReference { vm: found.vm_id.to_string(), point: selector, disk }.to_string()
+            }
+            Self::Snapshot(_) => SnapshotReference { snapshot: id, disk }.to_string(),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use api::{ChosenPoints, DeletePoints, HoldPoints, TestPoint};
 use clap::{Args, Subcommand};
-use model::{ParseReferenceError, PointReference};
+use model::{ParseReferenceError, PointReference, SnapshotReference};
 
 use crate::{arguments, context::Context, failure::Failure, render::Identified, wait::WaitArguments};
 
@@ -45,7 +45,7 @@ pub enum PointCommand {
 #[command(after_long_help = TEST_EXAMPLES)]
 pub struct Test {
     #[command(flatten)]
-    reference: ReferenceArgument,
+    reference: MomentArgument,
     /// Wait until the guest writes this to its serial port, rather than for its agent.
     #[arg(long, value_name = "TEXT")]
     console: Option<String>,
@@ -121,7 +121,35 @@ pub struct Show {
     reference: ReferenceArgument,
 }
 
-/// The image that a command is about.
+/// The moment of a VM that a command is about, or a disk of it.
+#[derive(Debug, Args)]
+pub struct MomentArgument {
+    /// The point: point:VM/POINT[/DISK], where POINT is latest, an id or the start of one, or a time as in
+    /// 2026-03-01T14:05:00Z, which means the newest point until then; or a snapshot: snapshot:NAME[/DISK].
+    #[arg(value_name = "REF")]
+    reference: String,
+}
+
+impl MomentArgument {
+    /// The reference as it was written, once it is known to be one.
+    pub fn checked(&self) -> Result<String, Failure> {
+        checked_moment(&self.reference)
+    }
+}
+
+/// A reference to a point or a snapshot as it was written, once it is known to be one.
+pub fn checked_moment(text: &str) -> Result<String, Failure> {
+    if !text.starts_with("snapshot:") {
+        return checked(text);
+    }
+    match text.parse::<SnapshotReference>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(Failure::usage(error.to_string())
+            .with_hint("holdfast snapshot list shows the names of all snapshots")),
+    }
+}
+
+/// The recovery point that a command is about.
 #[derive(Debug, Args)]
 pub struct ReferenceArgument {
     /// The point: point:VM/POINT[/DISK], where POINT is latest, an id or the start of one, or a time as in
@@ -150,7 +178,7 @@ impl Points {
 }
 
 /// A reference as it was written, once it is known to be one.
-pub fn checked(text: &str) -> Result<String, Failure> {
+fn checked(text: &str) -> Result<String, Failure> {
     parse(text).map(|_| text.to_owned())
 }
 

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use api::{PointDiskView, PointView, RestoreDiskRequest, RestoreVmRequest, VmView};
 use clap::{Args, Subcommand};
-use model::{DiskFormat, PointReference, VmName};
+use model::{DiskFormat, ImageReference, PointReference, SnapshotReference, VmName};
 
-use super::point::ReferenceArgument;
+use super::point::MomentArgument;
 use crate::{
     context::Context,
     exit::Exit,
@@ -52,7 +52,7 @@ Example:
 #[derive(Debug, Args)]
 pub struct RestoreVm {
     #[command(flatten)]
-    reference: ReferenceArgument,
+    reference: MomentArgument,
     /// The new VM's name; the old one's where that is free.
     #[arg(long)]
     name: Option<VmName>,
@@ -81,7 +81,7 @@ pub struct RestoreVm {
 #[derive(Debug, Args)]
 pub struct RestoreDisk {
     #[command(flatten)]
-    reference: ReferenceArgument,
+    reference: MomentArgument,
     /// The image file to write.
     #[arg(long, value_name = "PATH")]
     to: PathBuf,
@@ -263,7 +263,11 @@ async fn point(context: &Context, reference: &str, copy: Option<&str>) -> Result
 
 /// The disk that the reference names, or the point's only one.
 fn only_disk<'a>(reference: &str, point: &'a PointView) -> Result<&'a PointDiskView, Failure> {
-    let wanted = reference.parse::<PointReference>().ok().and_then(|reference| reference.disk);
+    let wanted = match reference.parse() {
+        Ok(ImageReference::Point(PointReference { disk, .. })) => disk,
+        Ok(ImageReference::Snapshot(SnapshotReference { disk, .. })) => disk,
+        Ok(ImageReference::File(_)) | Err(_) => None,
+    };
     let is_wanted = |disk: &&PointDiskView| wanted.as_ref().is_none_or(|name| name.as_str() == disk.name);
     let mut found = point.disks.iter().filter(is_wanted);
     match (found.next(), found.next()) {

@@ -52,6 +52,7 @@ impl Page for JobView {
         let result = match &self.result {
             None => return table::fields(fields),
             Some(JobResult::Point(point)) => point.page(times),
+            Some(JobResult::Snapshot(snapshot)) => snapshot.page(times),
             Some(JobResult::RestoredVm(vm)) => vm.page(times),
             Some(JobResult::Hydrated(hydrated)) => hydrated.page(times),
             Some(JobResult::Tested(test)) => test.page(times),

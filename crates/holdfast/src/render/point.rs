@@ -130,9 +130,9 @@ fn cost(point: &PointView) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-fn source(source: &ChangeSourceView) -> String {
+pub(super) fn source(source: &ChangeSourceView) -> String {
     match source {
-        ChangeSourceView::Full => "first backup, all read".to_owned(),
+        ChangeSourceView::Full => "nothing, all read for the first time".to_owned(),
         ChangeSourceView::Bitmap => "dirty bitmap".to_owned(),
         ChangeSourceView::Compared { reason } => format!("all read and compared: {reason}"),
     }

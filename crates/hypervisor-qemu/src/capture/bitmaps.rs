@@ -5,10 +5,12 @@
 //! - the new capture was kept: its bitmap has recorded since its moment; the others go;
 //! - it was abandoned: the stopped baseline takes in what the new one recorded, and records again.
 //!
+//! Backups and snapshots have a chain of bitmaps each, and settling one never touches the other.
+//!
 //! Both follow from one rule that needs no history, so that it also holds after a crash between any two steps: a committed
 //! bitmap that records is complete; one that is stopped becomes complete by merging in those that record.
 
-use hypervisor::Result;
+use hypervisor::{Baseline, Chain, Result};
 use model::{CaptureId, DiskName};
 use serde_json::{Value, json};
 
@@ -24,6 +26,7 @@ pub(super) const GRANULARITY_BYTES: u32 = 16 << 10;
 /// The name of the bitmap that says what has changed since the baseline, or why none does, as a clause.
 pub(super) fn usable_baseline(
     disk: &GuestDisk,
+    chain: Chain,
     baseline: Option<CaptureId>,
 ) -> std::result::Result<String, String> {
     if disk.device.shared {
@@ -31,7 +34,7 @@ pub(super) fn usable_baseline(
             "the disk is shared (share-rw=on), and nobody tracks what other machines write".to_owned()
         );
     }
-    usable(&disk.bitmaps, &disk.name, disk.keeps_bitmaps, baseline)
+    usable(&disk.bitmaps, &disk.name, disk.keeps_bitmaps, (chain, baseline))
 }
 
 /// The same for bitmaps wherever they are.
@@ -39,22 +42,25 @@ pub(super) fn usable(
     bitmaps: &[Bitmap],
     disk: &DiskName,
     keeps_bitmaps: bool,
-    baseline: Option<CaptureId>,
+    (chain, baseline): (Chain, Option<CaptureId>),
 ) -> std::result::Result<String, String> {
-    let baseline = baseline.ok_or("there is no earlier backup of the VM")?;
-    let Some(bitmap) = bitmaps.iter().find(|bitmap| bitmap.name == names::bitmap(baseline, disk)) else {
+    let link = chain.as_str();
+    let baseline = baseline.ok_or_else(|| format!("there is no earlier {link} of the disk"))?;
+    let wanted = names::bitmap(chain, baseline, disk);
+    let Some(bitmap) = bitmaps.iter().find(|bitmap| bitmap.name == wanted) else {
         return Err(if keeps_bitmaps {
-            "the disk does not carry the last backup's bitmap: it is new, its image was replaced, or the VM was powered \
-             off without closing it"
+            format!(
+                "the disk does not carry the last {link}'s bitmap: it is new, its image was replaced, or the VM was powered \
+                 off without closing it"
+            )
         } else {
-            "a disk that is not qcow2 loses its change tracking when the VM stops"
-        }
-        .to_owned());
+            "a disk that is not qcow2 loses its change tracking when the VM stops".to_owned()
+        });
     };
     if bitmap.inconsistent {
         Err("the VM was powered off without closing its disks, so the bitmap may miss changes".to_owned())
     } else if !bitmap.recording {
-        Err("recording of changes was stopped since the last backup".to_owned())
+        Err(format!("recording of changes was stopped since the last {link}"))
     } else {
         Ok(bitmap.name.clone())
     }
@@ -62,7 +68,11 @@ pub(super) fn usable(
 
 /// The actions that, in one transaction, start tracking at a new capture and stop it for the baseline. None for a disk that
 /// others write to: a bitmap without their writes could be trusted once the disk is shared no more.
-pub(super) fn turn_over(disk: &GuestDisk, capture_id: CaptureId, baseline: Option<&str>) -> Vec<Value> {
+pub(super) fn turn_over(
+    disk: &GuestDisk,
+    (chain, capture_id): (Chain, CaptureId),
+    baseline: Option<&str>,
+) -> Vec<Value> {
     if disk.device.shared {
         return Vec::new();
     }
@@ -70,7 +80,7 @@ pub(super) fn turn_over(disk: &GuestDisk, capture_id: CaptureId, baseline: Optio
         "type": "block-dirty-bitmap-add",
         "data": {
             "node": disk.format_node,
-            "name": names::bitmap(capture_id, &disk.name),
+            "name": names::bitmap(chain, capture_id, &disk.name),
             "persistent": disk.keeps_bitmaps,
             "granularity": GRANULARITY_BYTES,
         },
@@ -95,12 +105,18 @@ pub(super) struct Settlement {
 }
 
 impl Settlement {
-    /// What to do with a disk's bitmaps, given the newest capture that became a point. A committed bitmap that cannot be
-    /// made whole stays: it tells the next capture why there is no map.
-    pub(super) fn of(bitmaps: &[Bitmap], disk: &DiskName, committed: Option<CaptureId>) -> Self {
-        let committed = committed.map(|capture_id| names::bitmap(capture_id, disk));
+    /// What to do with a disk's bitmaps of one chain, given its newest capture that was committed. A committed bitmap that
+    /// cannot be made whole stays: it tells the next capture why there is no map.
+    pub(super) fn of(
+        bitmaps: &[Bitmap],
+        disk: &DiskName,
+        chain: Chain,
+        committed: Option<CaptureId>,
+    ) -> Self {
+        let committed = committed.map(|capture_id| names::bitmap(chain, capture_id, disk));
+        let of_chain = bitmaps.iter().filter(|bitmap| bitmap.chain == chain);
         let (kept, others): (Vec<_>, Vec<_>) =
-            bitmaps.iter().partition(|bitmap| committed.as_ref() == Some(&bitmap.name));
+            of_chain.partition(|bitmap| committed.as_ref() == Some(&bitmap.name));
         let (discarded, retired): (Vec<_>, Vec<_>) =
             others.into_iter().partition(|bitmap| bitmap.inconsistent);
         let continued = retired.iter().any(|bitmap| bitmap.recording);
@@ -118,16 +134,17 @@ impl Settlement {
     }
 }
 
-/// Settles the bitmaps of a running VM. Each disk in one transaction, so that no write falls between two bitmaps.
+/// Settles a chain's bitmaps in a running VM. Each disk in one transaction, so that no write falls between two bitmaps.
 pub(super) async fn settle(
     monitor: &Monitor,
     topology: &Topology,
-    committed: Option<CaptureId>,
+    chain: Chain,
+    committed: &Baseline,
 ) -> Result<Vec<String>> {
     let mut done = Vec::new();
     for disk in &topology.disks {
-        let committed = committed.filter(|_| !disk.device.shared);
-        let settlement = Settlement::of(&disk.bitmaps, &disk.name, committed);
+        let committed = committed.of(&disk.name).filter(|_| !disk.device.shared);
+        let settlement = Settlement::of(&disk.bitmaps, &disk.name, chain, committed);
         if settlement.is_nothing() {
             continue;
         }

@@ -170,9 +170,10 @@ impl Fixing {
     async fn slip_in(&self) -> Result<()> {
         let monitor = &self.session.monitor;
         let mut actions: Vec<Value> = Vec::new();
+        let start = (self.request.chain, self.request.capture_id);
         for (index, planned) in self.disks.iter().enumerate() {
             let baseline = planned.baseline.as_ref().ok().map(String::as_str);
-            actions.extend(bitmaps::turn_over(&planned.disk, self.request.capture_id, baseline));
+            actions.extend(bitmaps::turn_over(&planned.disk, start, baseline));
             match planned.method {
                 Method::Filter => {
                     let disk = &planned.disk;

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use hypervisor::{Error, ErrorKind, Result};
-use model::CaptureId;
+use hypervisor::{CaptureRequest, Error, ErrorKind, Result};
 
 use super::bitmaps;
 use crate::{
@@ -53,18 +52,17 @@ pub(crate) fn iothread_kills(version: Version) -> bool {
     version < IOTHREAD_SAFE_VERSION
 }
 
-/// Plans a capture of all disks.
+/// Plans a capture of the disks that are asked for.
 pub(super) async fn plan(
     session: &Session,
     topology: &Topology,
-    baseline: Option<CaptureId>,
+    request: &CaptureRequest,
 ) -> Result<Vec<PlannedDisk>> {
     let monitor = &session.monitor;
-    if topology.disks.is_empty() {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("the VM {} has no disk to back up", session.vm.name),
-        ));
+    let wanted = |disk: &&GuestDisk| request.disk.as_ref().is_none_or(|name| disk.name == *name);
+    let disks: Vec<&GuestDisk> = topology.disks.iter().filter(wanted).collect();
+    if disks.is_empty() {
+        return Err(no_disk(session, topology, request));
     }
     refuse_foreign_jobs(session).await?;
     let capabilities = monitor.capabilities().await?;
@@ -75,14 +73,24 @@ pub(super) async fn plan(
             Error::new(ErrorKind::Unsupported, context).with_guidance("install another build of QEMU")
         );
     }
-    topology.disks.iter().map(|disk| plan_disk(monitor, capabilities, disk, baseline)).collect()
+    disks.into_iter().map(|disk| plan_disk(monitor, capabilities, disk, request)).collect()
+}
+
+fn no_disk(session: &Session, topology: &Topology, request: &CaptureRequest) -> Error {
+    let vm = &session.vm.name;
+    let Some(disk) = &request.disk else {
+        return Error::new(ErrorKind::Unsupported, format!("the VM {vm} has no disk to capture"));
+    };
+    let names: Vec<_> = topology.disks.iter().map(|disk| disk.name.as_str()).collect();
+    let context = format!("the VM {vm} has no disk {disk} to capture; it has {}", names.join(", "));
+    Error::new(ErrorKind::Unsupported, context)
 }
 
 fn plan_disk(
     monitor: &Monitor,
     capabilities: &Capabilities,
     disk: &GuestDisk,
-    baseline: Option<CaptureId>,
+    request: &CaptureRequest,
 ) -> Result<PlannedDisk> {
     let filters = capabilities.breaking_filter && capabilities.snapshot_access;
     let replaceable = MODELS_WITH_REPLACEABLE_DRIVE.contains(&disk.device.model.as_str());
@@ -91,7 +99,7 @@ fn plan_disk(
         disk: disk.clone(),
         method,
         reading: Reading::Nbd,
-        baseline: bitmaps::usable_baseline(disk, baseline),
+        baseline: bitmaps::usable_baseline(disk, request.chain, request.baseline.of(&disk.name)),
     };
     if disk.device.iothread && iothread_kills(monitor.version()) {
         if !(capabilities.fuse_export && can_mount()) {

@@ -2,8 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hypervisor::{Error, ErrorKind, Result, VmAccess};
-use model::CaptureId;
+use hypervisor::{Baseline, Chain, Error, ErrorKind, Result, VmAccess};
 
 use super::{bitmaps, dismantle, stopped};
 use crate::{
@@ -34,14 +33,15 @@ pub(crate) async fn recover(
     config: &Arc<QemuConfig>,
     monitors: &Monitors,
     vm: &VmAccess,
-    committed: Option<CaptureId>,
+    chain: Chain,
+    committed: &Baseline,
 ) -> Result<Vec<String>> {
     match Session::open(config, monitors, vm).await? {
-        Some(session) => recover_running(&session, committed).await,
+        Some(session) => recover_running(&session, chain, committed).await,
         None => {
             let mut done = free_stopped(config, vm)?;
             if let Some(definition) = known_definition(vm) {
-                done.extend(stopped::settle(definition, committed).await);
+                done.extend(stopped::settle(definition, chain, committed).await);
             }
             Ok(done)
         }
@@ -55,11 +55,15 @@ pub(super) async fn give_up(session: &Session) -> Result<()> {
 }
 
 /// Cleans up in a VM that answers. Also the end of every capture: a second time there is nothing left to do.
-pub(super) async fn recover_running(session: &Session, committed: Option<CaptureId>) -> Result<Vec<String>> {
+pub(super) async fn recover_running(
+    session: &Session,
+    chain: Chain,
+    committed: &Baseline,
+) -> Result<Vec<String>> {
     let _turn = session.monitor.turn().await;
     let mut done = free_running(session).await?;
     let topology = Topology::read(&session.monitor, &session.vm).await?;
-    done.extend(bitmaps::settle(&session.monitor, &topology, committed).await?);
+    done.extend(bitmaps::settle(&session.monitor, &topology, chain, committed).await?);
     Ok(done)
 }
 

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use hypervisor::{
-    Capture, CaptureFacts, CaptureOutcome, CapturePhase, CaptureRequest, CapturedDisk, Error, ErrorKind,
-    Result,
+    Baseline, Capture, CaptureFacts, CaptureOutcome, CapturePhase, CaptureRequest, CapturedDisk, Chain,
+    Error, ErrorKind, Result,
 };
 use model::{CaptureCost, CaptureId};
 
@@ -26,8 +26,9 @@ use crate::{
 /// A running VM held at one moment.
 struct RunningCapture {
     session: Session,
+    chain: Chain,
     capture_id: CaptureId,
-    baseline: Option<CaptureId>,
+    baseline: Baseline,
     disks: Vec<PlannedDisk>,
     exports: Exports,
     _scratch_watch: Option<ScratchWatch>,
@@ -41,16 +42,16 @@ struct RunningCapture {
 /// Captures a VM that answers.
 pub(super) async fn capture(session: Session, request: CaptureRequest) -> Result<Box<dyn Capture>> {
     (request.on_phase)(CapturePhase::CleaningUp);
-    recover_running(&session, request.baseline).await?;
+    recover_running(&session, request.chain, &request.baseline).await?;
     (request.on_phase)(CapturePhase::Preparing);
     let pause = hydrate::pause(&session).await?;
     let topology = Topology::read(&session.monitor, &session.vm).await?;
-    let disks = plan::plan(&session, &topology, request.baseline).await?;
+    let disks = plan::plan(&session, &topology, &request).await?;
     match Box::pin(make(&session, &request, &topology, disks, pause)).await {
         Ok(capture) => Ok(Box::new(capture)),
         Err(error) => {
             if error.kind() != ErrorKind::Gone
-                && let Err(second) = recover_running(&session, request.baseline).await
+                && let Err(second) = recover_running(&session, request.chain, &request.baseline).await
             {
                 tracing::warn!(error = %second, vm = %session.vm.name, "cleaning up after a failed capture failed too");
             }
@@ -84,8 +85,9 @@ async fn make(
         _scratch_watch: watched.then(|| ScratchWatch::start(session.clone(), given_up)),
         _hydration_pause: pause,
         session: session.clone(),
+        chain: request.chain,
         capture_id: request.capture_id,
-        baseline: request.baseline,
+        baseline: request.baseline.clone(),
         disks,
         exports,
         facts: CaptureFacts {
@@ -133,11 +135,11 @@ impl Capture for RunningCapture {
 
     async fn finish(mut self: Box<Self>, outcome: CaptureOutcome) -> Result<()> {
         self.exports.close().await;
-        let committed = match outcome {
-            CaptureOutcome::Kept => Some(self.capture_id),
-            CaptureOutcome::Abandoned => self.baseline,
-        };
-        match Box::pin(self.let_go(committed)).await {
+        let mut committed = self.baseline.clone();
+        if outcome == CaptureOutcome::Kept {
+            self.disks.iter().for_each(|planned| committed.set(planned.disk.name.clone(), self.capture_id));
+        }
+        match Box::pin(self.let_go(&committed)).await {
             // The VM has ended: what it held went with it, and change tracking is settled in its images.
             Err(error) if error.kind() == ErrorKind::Gone => {
                 dismantle::remove_files(&self.session.config, &self.session.vm)?;
@@ -150,8 +152,8 @@ impl Capture for RunningCapture {
 }
 
 impl RunningCapture {
-    async fn let_go(&self, committed: Option<CaptureId>) -> Result<()> {
-        recover_running(&self.session, committed).await?;
+    async fn let_go(&self, committed: &Baseline) -> Result<()> {
+        recover_running(&self.session, self.chain, committed).await?;
         latency::arm(&self.session.monitor, self.disks.iter().map(|planned| &planned.disk)).await
     }
 }

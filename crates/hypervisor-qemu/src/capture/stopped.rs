@@ -7,8 +7,8 @@ use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use hypervisor::{
-    Capture, CaptureFacts, CaptureOutcome, CapturePhase, CaptureRequest, CapturedDisk, DiskChanges, Error,
-    ErrorKind, Result,
+    Baseline, Capture, CaptureFacts, CaptureOutcome, CapturePhase, CaptureRequest, CapturedDisk, Chain,
+    DiskChanges, Error, ErrorKind, Result,
 };
 use image::DiskImage;
 use image_formats::{QemuNbdImage, RawImage, Usage, bitmap};
@@ -26,8 +26,9 @@ use crate::{config::QemuConfig, inspect, launch, ledger::Ledger, names, power, t
 /// A stopped VM held by the locks on its images.
 struct StoppedCapture {
     definition: VmDefinition,
+    chain: Chain,
     capture_id: CaptureId,
-    baseline: Option<CaptureId>,
+    baseline: Baseline,
     disks: Vec<CapturedDisk>,
     /// Those of the images that a process of their own serves.
     served: Vec<Arc<QemuNbdImage>>,
@@ -43,9 +44,10 @@ pub(super) async fn capture(config: &Arc<QemuConfig>, request: CaptureRequest) -
     (request.on_phase)(CapturePhase::CleaningUp);
     dismantle::remove_files(config, &request.vm)?;
     Ledger::remove(&config.ledger(request.vm.vm_id));
-    settle(&definition, request.baseline).await;
+    settle(&definition, request.chain, &request.baseline).await;
     (request.on_phase)(CapturePhase::Preparing);
     let mut capture = StoppedCapture {
+        chain: request.chain,
         capture_id: request.capture_id,
         baseline: request.baseline,
         disks: Vec::new(),
@@ -58,10 +60,11 @@ pub(super) async fn capture(config: &Arc<QemuConfig>, request: CaptureRequest) -
         },
         definition,
     };
-    match capture.open().await {
+    match capture.open(request.disk.as_ref()).await {
         Ok(()) => Ok(Box::new(capture)),
         Err(error) => {
-            capture.let_go(capture.baseline).await;
+            let baseline = capture.baseline.clone();
+            capture.let_go(&baseline).await;
             Err(error)
         }
     }
@@ -79,16 +82,24 @@ fn what_is_known(config: &QemuConfig, request: &CaptureRequest) -> ConsistencyRe
 }
 
 impl StoppedCapture {
-    async fn open(&mut self) -> Result<()> {
-        for disk in self.definition.disks.clone() {
+    async fn open(&mut self, only: Option<&DiskName>) -> Result<()> {
+        let wanted = |disk: &DiskDefinition| only.is_none_or(|name| disk.name == *name);
+        let disks: Vec<_> = self.definition.disks.iter().filter(|disk| wanted(disk)).cloned().collect();
+        if disks.is_empty() {
+            let vm = &self.definition.name;
+            let what = only.map_or_else(|| "disk".to_owned(), |name| format!("disk {name}"));
+            return Err(Error::new(ErrorKind::Unsupported, format!("the VM {vm} has no {what} to capture")));
+        }
+        for disk in disks {
             let (path, format) = place(&disk)?;
             let known = image_formats::info(path, format, Usage::AtRest)
                 .await
                 .map_err(|error| of_image(&disk, error))?;
             let found = bitmaps_of(&known);
-            let baseline = bitmaps::usable(&found, &disk.name, format == DiskFormat::Qcow2, self.baseline);
+            let baseline = (self.chain, self.baseline.of(&disk.name));
+            let baseline = bitmaps::usable(&found, &disk.name, format == DiskFormat::Qcow2, baseline);
             if format == DiskFormat::Qcow2 {
-                let name = names::bitmap(self.capture_id, &disk.name);
+                let name = names::bitmap(self.chain, self.capture_id, &disk.name);
                 if let Err(error) = bitmap::add(path, &name, bitmaps::GRANULARITY_BYTES).await {
                     tracing::warn!(%error, disk = %disk.name, "the changes of a disk cannot be tracked");
                 }
@@ -124,7 +135,7 @@ impl StoppedCapture {
         }
     }
 
-    async fn let_go(&mut self, committed: Option<CaptureId>) {
+    async fn let_go(&mut self, committed: &Baseline) {
         self.disks.clear();
         for image in self.served.drain(..) {
             // A reader that still holds an image keeps its lock; the bitmaps are then settled by the next capture.
@@ -134,7 +145,7 @@ impl StoppedCapture {
                 tracing::warn!(%error, "an image does not close");
             }
         }
-        settle(&self.definition, committed).await;
+        settle(&self.definition, self.chain, committed).await;
     }
 }
 
@@ -153,21 +164,21 @@ impl Capture for StoppedCapture {
     }
 
     async fn finish(mut self: Box<Self>, outcome: CaptureOutcome) -> Result<()> {
-        let committed = match outcome {
-            CaptureOutcome::Kept => Some(self.capture_id),
-            CaptureOutcome::Abandoned => self.baseline,
-        };
-        self.let_go(committed).await;
+        let mut committed = self.baseline.clone();
+        if outcome == CaptureOutcome::Kept {
+            self.disks.iter().for_each(|disk| committed.set(disk.name.clone(), self.capture_id));
+        }
+        self.let_go(&committed).await;
         Ok(())
     }
 }
 
-/// Settles the bitmaps of images at rest and returns what was done. An image that is in use, or gone, is left for later.
-pub(super) async fn settle(definition: &VmDefinition, committed: Option<CaptureId>) -> Vec<String> {
+/// Settles a chain's bitmaps in images at rest and returns what was done. An image that is in use, or gone, is left for later.
+pub(super) async fn settle(definition: &VmDefinition, chain: Chain, committed: &Baseline) -> Vec<String> {
     let mut done = Vec::new();
     for disk in &definition.disks {
         let Ok((path, DiskFormat::Qcow2)) = place(disk) else { continue };
-        match settle_image(path, &disk.name, committed).await {
+        match settle_image(path, &disk.name, chain, committed.of(&disk.name)).await {
             Ok(0) => {}
             Ok(removed) => done.push(format!("removed {removed} old bitmaps of the disk {}", disk.name)),
             Err(error) => {
@@ -182,10 +193,11 @@ pub(super) async fn settle(definition: &VmDefinition, committed: Option<CaptureI
 async fn settle_image(
     path: &Path,
     disk: &DiskName,
+    chain: Chain,
     committed: Option<CaptureId>,
 ) -> image_formats::Result<usize> {
     let known = image_formats::info(path, DiskFormat::Qcow2, Usage::AtRest).await?;
-    let settlement = Settlement::of(&bitmaps_of(&known), disk, committed);
+    let settlement = Settlement::of(&bitmaps_of(&known), disk, chain, committed);
     if let Some(name) = &settlement.revived {
         for source in &settlement.retired {
             bitmap::merge(path, source, name).await?;
@@ -201,9 +213,11 @@ async fn settle_image(
 /// Holdfast's bitmaps in an image at rest.
 pub(crate) fn bitmaps_of(known: &image_formats::ImageInfo) -> Vec<Bitmap> {
     let ours = known.bitmaps.iter().filter_map(|bitmap| {
+        let (chain, capture_id) = names::capture_of_bitmap(&bitmap.name)?;
         Some(Bitmap {
             name: bitmap.name.clone(),
-            capture_id: names::capture_of_bitmap(&bitmap.name)?,
+            chain,
+            capture_id,
             recording: bitmap.recording,
             inconsistent: bitmap.inconsistent,
         })

@@ -4,6 +4,7 @@ use std::{
 };
 
 use ::image::{DiskImage, MemoryImage};
+use hypervisor::Chain;
 use model::{CaptureId, Consistency, DiskName};
 use proptest::prelude::*;
 
@@ -23,17 +24,21 @@ fn disk_name(name: &str) -> DiskName {
     name.parse().unwrap()
 }
 
-/// A sound bitmap that records.
+/// A sound bitmap of a backup that records.
 fn bitmap(disk: &str, capture_id: CaptureId) -> Bitmap {
-    let name = names::bitmap(capture_id, &disk_name(disk));
-    Bitmap { name, capture_id, recording: true, inconsistent: false }
+    bitmap_of(Chain::Backup, disk, capture_id)
+}
+
+fn bitmap_of(chain: Chain, disk: &str, capture_id: CaptureId) -> Bitmap {
+    let name = names::bitmap(chain, capture_id, &disk_name(disk));
+    Bitmap { name, chain, capture_id, recording: true, inconsistent: false }
 }
 
 /// What happens to a disk whose changes are tracked.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Write(u8),
-    Capture,
+    Capture(Chain),
     Keep,
     Abandon,
     DieBeforeCommit,
@@ -58,8 +63,8 @@ impl Disk {
         self.bitmaps.iter().map(|(bitmap, _)| bitmap.clone()).collect()
     }
 
-    fn settle(&mut self, committed: Option<CaptureId>) {
-        let settlement = Settlement::of(&self.listed(), &disk_name("vroot"), committed);
+    fn settle(&mut self, chain: Chain, committed: Option<CaptureId>) {
+        let settlement = Settlement::of(&self.listed(), &disk_name("vroot"), chain, committed);
         let retired = |bitmap: &Bitmap| settlement.retired.contains(&bitmap.name);
         if let Some(name) = &settlement.revived {
             let taken: BTreeSet<u8> = self
@@ -76,9 +81,14 @@ impl Disk {
     }
 
     /// Turns the bitmaps over as a capture's transaction does. Returns what the baseline's bitmap says has changed.
-    fn capture(&mut self, new: CaptureId, committed: Option<CaptureId>) -> Option<BTreeSet<u8>> {
-        self.settle(committed);
-        let baseline = usable(&self.listed(), &disk_name("vroot"), true, committed).ok();
+    fn capture(
+        &mut self,
+        chain: Chain,
+        new: CaptureId,
+        committed: Option<CaptureId>,
+    ) -> Option<BTreeSet<u8>> {
+        self.settle(chain, committed);
+        let baseline = usable(&self.listed(), &disk_name("vroot"), true, (chain, committed)).ok();
         let changed =
             self.bitmaps.iter_mut().find(|(bitmap, _)| Some(&bitmap.name) == baseline.as_ref()).map(
                 |(bitmap, blocks)| {
@@ -86,7 +96,7 @@ impl Disk {
                     blocks.clone()
                 },
             );
-        self.bitmaps.push((bitmap("vroot", new), BTreeSet::new()));
+        self.bitmaps.push((bitmap_of(chain, "vroot", new), BTreeSet::new()));
         self.truth.insert(new, BTreeSet::new());
         changed
     }
@@ -95,7 +105,7 @@ impl Disk {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => any::<u8>().prop_map(Step::Write),
-        2 => Just(Step::Capture),
+        2 => proptest::sample::select(Chain::ALL.to_vec()).prop_map(Step::Capture),
         1 => Just(Step::Keep),
         1 => Just(Step::Abandon),
         1 => Just(Step::DieBeforeCommit),
@@ -104,33 +114,39 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever happens between captures, the baseline's bitmap names exactly the blocks that were written since its point.
+    /// Whatever happens between captures, the baseline's bitmap names exactly the blocks that were written since the last
+    /// committed capture of its chain, and the other chain never matters.
     #[test]
     fn tracking_never_has_a_gap(steps in proptest::collection::vec(step(), 0..60)) {
         let mut disk = Disk::default();
-        let mut committed = None;
-        let mut held = None;
+        let mut committed: BTreeMap<Chain, CaptureId> = BTreeMap::new();
+        let mut held: Option<(Chain, CaptureId)> = None;
         for (number, step) in steps.into_iter().enumerate() {
-            match step {
-                Step::Write(block) => disk.write(block),
-                Step::Capture => {
+            match (step, held) {
+                (Step::Write(block), _) => disk.write(block),
+                (Step::Capture(chain), _) => {
                     let new = CaptureId::from_random([number as u8; 10]);
-                    let truth = committed.and_then(|committed| disk.truth.get(&committed).cloned());
-                    prop_assert_eq!(disk.capture(new, committed), truth, "the map is exact");
-                    held = Some(new);
+                    let baseline = committed.get(&chain).copied();
+                    let truth = baseline.and_then(|baseline| disk.truth.get(&baseline).cloned());
+                    prop_assert_eq!(disk.capture(chain, new, baseline), truth, "the map is exact");
+                    held = Some((chain, new));
                 }
-                Step::Keep if held.is_some() => {
-                    committed = held.take();
-                    disk.settle(committed);
-                }
-                Step::DieAfterCommit if held.is_some() => committed = held.take(),
-                Step::Abandon => {
+                (Step::Keep, Some((chain, new))) => {
+                    committed.insert(chain, new);
+                    disk.settle(chain, Some(new));
                     held = None;
-                    disk.settle(committed);
                 }
-                Step::DieBeforeCommit | Step::Keep | Step::DieAfterCommit => held = None,
+                (Step::DieAfterCommit, Some((chain, new))) => {
+                    committed.insert(chain, new);
+                    held = None;
+                }
+                (Step::Abandon, Some((chain, _))) => {
+                    disk.settle(chain, committed.get(&chain).copied());
+                    held = None;
+                }
+                (Step::DieBeforeCommit | Step::Keep | Step::DieAfterCommit | Step::Abandon, _) => held = None,
             }
-            prop_assert!(disk.bitmaps.len() <= 3, "bitmaps do not pile up");
+            prop_assert!(disk.bitmaps.len() <= 6, "bitmaps do not pile up");
         }
     }
 }
@@ -141,20 +157,31 @@ fn a_stopped_bitmap_that_nothing_continues_is_not_trusted() {
     let vroot = disk_name("vroot");
     let bitmap =
         |recording, inconsistent| vec![Bitmap { recording, inconsistent, ..bitmap("vroot", capture_id) }];
-    assert!(usable(&bitmap(true, false), &vroot, true, Some(capture_id)).is_ok());
-    assert!(usable(&bitmap(false, false), &vroot, true, Some(capture_id)).is_err());
-    assert!(usable(&bitmap(true, true), &vroot, true, Some(capture_id)).is_err());
-    assert_eq!(Settlement::of(&bitmap(false, false), &vroot, Some(capture_id)).revived, None);
+    let baseline = (Chain::Backup, Some(capture_id));
+    assert!(usable(&bitmap(true, false), &vroot, true, baseline).is_ok());
+    assert!(usable(&bitmap(false, false), &vroot, true, baseline).is_err());
+    assert!(usable(&bitmap(true, true), &vroot, true, baseline).is_err());
+    assert_eq!(Settlement::of(&bitmap(false, false), &vroot, Chain::Backup, Some(capture_id)).revived, None);
 }
 
 #[test]
 fn a_bitmap_that_came_with_another_disks_image_is_not_trusted_and_goes() {
     let capture_id = CaptureId::from_random([1; 10]);
     let foreign = bitmap("vdata", capture_id);
-    assert_eq!(names::capture_of_bitmap(&foreign.name), Some(capture_id));
-    assert!(names::bitmap(capture_id, &disk_name("a")).ends_with("-af63dc4c8601ec8c"), "FNV-1a, for ever");
-    assert!(usable(std::slice::from_ref(&foreign), &disk_name("vroot"), true, Some(capture_id)).is_err());
-    let settlement = Settlement::of(std::slice::from_ref(&foreign), &disk_name("vroot"), Some(capture_id));
+    assert_eq!(names::capture_of_bitmap(&foreign.name), Some((Chain::Backup, capture_id)));
+    let of_snapshot = names::bitmap(Chain::Snapshot, capture_id, &disk_name("a"));
+    assert_eq!(names::capture_of_bitmap(&of_snapshot), Some((Chain::Snapshot, capture_id)));
+    assert!(
+        names::bitmap(Chain::Backup, capture_id, &disk_name("a")).ends_with("-af63dc4c8601ec8c"),
+        "FNV-1a, for ever"
+    );
+    assert!(
+        usable(std::slice::from_ref(&foreign), &disk_name("vroot"), true, (Chain::Backup, Some(capture_id)))
+            .is_err()
+    );
+    let committed = Some(capture_id);
+    let settlement =
+        Settlement::of(std::slice::from_ref(&foreign), &disk_name("vroot"), Chain::Backup, committed);
     assert_eq!((settlement.revived, settlement.retired), (None, vec![foreign.name]));
 }
 

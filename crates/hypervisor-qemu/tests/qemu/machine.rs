@@ -11,7 +11,7 @@ use std::{
 };
 
 use env::Env;
-use hypervisor::{CaptureRequest, CapturedDisk, DiskChanges, VmAccess, VmOrigin};
+use hypervisor::{Baseline, CaptureRequest, CapturedDisk, Chain, DiskChanges, VmAccess, VmOrigin};
 use hypervisor_qemu::{QemuConfig, QemuHypervisor};
 use image::{ByteRange, DiskImage};
 use model::{CaptureId, Consistency, VmDefinition, VmId};
@@ -205,17 +205,24 @@ impl Drop for Machine {
     }
 }
 
-/// A request for a crash-consistent capture.
+/// A request for a crash-consistent capture, for a backup.
 pub fn request(vm: VmAccess, number: u8, baseline: Option<u8>) -> CaptureRequest {
     CaptureRequest {
         vm,
+        chain: Chain::Backup,
         capture_id: capture_id(number),
-        baseline: baseline.map(capture_id),
+        baseline: baseline.map(committed).unwrap_or_default(),
+        disk: None,
         consistency: Consistency::Crash,
         strict: false,
         freeze_limit: Duration::from_secs(5),
         on_phase: Arc::new(|_| {}),
     }
+}
+
+/// A committed capture of the disks that most tests have.
+pub fn committed(number: u8) -> Baseline {
+    ["vroot", "vdata"].map(|disk| (disk.parse().unwrap(), capture_id(number))).into_iter().collect()
 }
 
 pub fn capture_id(number: u8) -> CaptureId {

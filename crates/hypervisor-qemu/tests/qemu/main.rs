@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // what fails here fails the test
 
 mod capture;
+mod chains;
 mod consistency;
 mod devices;
 mod faults;

@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use hypervisor::{
-    CaptureOutcome, CaptureRequest, DiskChanges, ErrorKind, Hypervisor, Power, Tracking, VmAccess, VmOrigin,
+    CaptureOutcome, CaptureRequest, Chain, DiskChanges, ErrorKind, Hypervisor, Power, Tracking, VmAccess,
+    VmOrigin,
 };
 use hypervisor_qemu::QemuHypervisor;
 use model::{Consistency, DiskBus, DiskDefinition, DiskFormat, Firmware, NetworkKind, VmDefinition, VmId};
 use tempfile::TempDir;
 
 use crate::machine::{
-    assert_shows, blocks, capture_id, changes_of, config, expected, qemu_img, reason_of, request,
+    assert_shows, blocks, capture_id, changes_of, committed, config, expected, qemu_img, reason_of, request,
 };
 
 const SIZE_BYTES: u64 = 4 << 20;
@@ -235,7 +236,7 @@ async fn a_vm_that_stopped_in_the_middle_of_a_capture_is_settled_at_rest() {
     drop(held);
     vm.write_at_rest(0, 65536, 0x11);
 
-    vm.hypervisor.recover(&vm.access(), Some(capture_id(1))).await.unwrap();
+    vm.hypervisor.recover(&vm.access(), Chain::Backup, &committed(1)).await.unwrap();
     vm.write_at_rest(65536, 65536, 0x22);
     let third = vm.hypervisor.capture(vm.request(3, Some(1))).await.unwrap();
     assert_eq!(changes_of(&third.disks()[0]).await, [blocks(0, 2)]);

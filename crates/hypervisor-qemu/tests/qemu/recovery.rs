@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hypervisor::{CaptureOutcome, CapturePhase, CaptureRequest, Hypervisor};
+use hypervisor::{Baseline, CaptureOutcome, CapturePhase, CaptureRequest, Chain, Hypervisor};
 use hypervisor_qemu::QemuHypervisor;
 
 use model::Consistency;
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::{
     guest_agent::{Behaviour, GuestAgent},
-    machine::{Disk, Machine, bitmap_name, blocks, capture_id, changes_of, config},
+    machine::{Disk, Machine, bitmap_name, blocks, changes_of, committed, config},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,11 +30,11 @@ async fn everything_is_found_by_name_and_taken_down() {
     assert!(!machine.leftovers().is_empty());
 
     machine.hypervisor = QemuHypervisor::new(config(machine.dir.path()));
-    let done = machine.hypervisor.recover(&machine.access(), Some(capture_id(1))).await.unwrap();
+    let done = machine.hypervisor.recover(&machine.access(), Chain::Backup, &committed(1)).await.unwrap();
     assert!(!done.is_empty());
     assert_eq!(machine.leftovers(), [""; 0]);
     assert_eq!(machine.bitmaps("vroot"), [bitmap_name(1, "vroot")]);
-    let again = machine.hypervisor.recover(&machine.access(), Some(capture_id(1))).await.unwrap();
+    let again = machine.hypervisor.recover(&machine.access(), Chain::Backup, &committed(1)).await.unwrap();
     assert_eq!(again, [""; 0], "the second time there is nothing to do");
 
     let third = machine.hypervisor.capture(machine.request(3, Some(1))).await.unwrap();
@@ -87,7 +87,7 @@ async fn a_capture_that_is_cancelled_while_the_guest_freezes_leaves_it_thawed_an
     }
 
     let (access, hypervisor) = (machine.access(), &machine.hypervisor);
-    let recovered = async { hypervisor.recover(&access, None).await.unwrap() };
+    let recovered = async { hypervisor.recover(&access, Chain::Backup, &Baseline::default()).await.unwrap() };
     let let_go = async { agent.let_go() };
     tokio::join!(recovered, let_go);
     assert!(!agent.is_frozen());

@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use hypervisor::{CaptureOutcome, Hypervisor, Tracking};
+use hypervisor::{CaptureOutcome, Chain, Hypervisor, Tracking};
 use image::ByteRange;
 use serde_json::json;
 
 use crate::machine::{
-    Disk, Machine, SIZE_BYTES, assert_shows, bitmap_name, blocks, capture_id, changes_of, expected,
-    reason_of, virtio,
+    Disk, Machine, SIZE_BYTES, assert_shows, bitmap_name, blocks, changes_of, committed, expected, reason_of,
+    virtio,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,7 +96,7 @@ async fn a_power_cut_is_told_and_heals_with_the_next_capture() {
         "{:?}",
         inspection.disks[0].tracking
     );
-    machine.hypervisor.recover(&machine.access(), Some(capture_id(1))).await.unwrap();
+    machine.hypervisor.recover(&machine.access(), Chain::Backup, &committed(1)).await.unwrap();
     let second = machine.hypervisor.capture(machine.request(2, Some(1))).await.unwrap();
     assert!(reason_of(&second.disks()[0]).contains("may miss changes"), "{}", reason_of(&second.disks()[0]));
     assert_shows(&*second.disks()[0].image, &expected(SIZE_BYTES, &[(0, 65536, 0x01)])).await;

@@ -7,10 +7,9 @@ use std::{
 
 use image_formats::{NbdBacking, Usage, create_overlay, create_target, detect};
 use model::{ByteCount, DiskFormat, DiskName, PointId};
-use vault::{DiskMap, Vault};
 
-use super::{RestoredDisk, discard_partial, partial_path};
-use crate::{Error, ErrorKind, Monitor, Result, error::Context as _, monitor::vault_monitor};
+use super::{RestoreSource, RestoredDisk, discard_partial, partial_path, source::Content};
+use crate::{Error, ErrorKind, Monitor, Result, error::Context as _};
 
 /// Which disk to restore, and where.
 #[derive(Debug, Clone)]
@@ -32,18 +31,19 @@ pub struct DiskRestore {
 /// # Errors
 /// [`ErrorKind::Exists`] before any work when the file exists and may not be replaced. Nothing is left after any error.
 pub async fn restore_disk(
-    vault: &Vault,
+    source: &RestoreSource,
     order: &DiskRestore,
     monitor: &Arc<dyn Monitor>,
 ) -> Result<RestoredDisk> {
-    let point = vault.point(order.point_id).await.context("the recovery point cannot be read")?;
-    let Some(map) = point.map(&order.disk) else {
+    let point = source.point(order.point_id).await?;
+    let Some((_, content)) = point.disks.iter().find(|(name, _)| *name == order.disk) else {
         let names: Vec<_> = point.summary.disks.iter().map(|disk| disk.name.as_str()).collect();
         let context = format!("the recovery point has no disk {}; it has {}", order.disk, names.join(", "));
         return Err(Error::new(ErrorKind::NotFound, context));
     };
-    let partial = PartialDisk::prepare(&order.disk, map, &order.path, order.format, order.replace).await?;
-    let written = partial.write(vault, monitor).await;
+    let partial =
+        PartialDisk::prepare(&order.disk, content, &order.path, order.format, order.replace).await?;
+    let written = partial.write(monitor).await;
     let placed = match written {
         Ok(written_bytes) => partial.place(written_bytes).await,
         Err(error) => Err(error),
@@ -55,38 +55,36 @@ pub async fn restore_disk(
 }
 
 /// A disk on its way into a file.
-pub(super) struct PartialDisk {
+pub(super) struct PartialDisk<'a> {
     name: DiskName,
-    map: DiskMap,
+    content: Content<'a>,
     path: PathBuf,
     format: DiskFormat,
     replace: bool,
 }
 
-impl PartialDisk {
+impl<'a> PartialDisk<'a> {
     /// Checks that the file may be made, and removes what a dead restore to the same place left.
     pub(super) async fn prepare(
         name: &DiskName,
-        map: &DiskMap,
+        content: &Content<'a>,
         path: &Path,
         format: DiskFormat,
         replace: bool,
     ) -> Result<Self> {
         prepare_place(path, replace).await?;
-        Ok(Self { name: name.clone(), map: *map, path: path.to_owned(), format, replace })
+        Ok(Self { name: name.clone(), content: content.clone(), path: path.to_owned(), format, replace })
     }
 
     /// Writes the disk beside its place. Returns the bytes of data written.
-    pub(super) async fn write(&self, vault: &Vault, monitor: &Arc<dyn Monitor>) -> Result<u64> {
+    pub(super) async fn write(&self, monitor: &Arc<dyn Monitor>) -> Result<u64> {
         let partial = partial_path(&self.path);
         let shown = partial.display();
-        let target = create_target(&partial, self.format, self.map.size_bytes).await;
+        let target = create_target(&partial, self.format, self.content.size_bytes()).await;
         let target = target.context(format!("{shown} cannot be created"))?;
-        let step = vault_monitor(monitor, format!("restoring {}", self.name));
-        let restored = vault.restore_disk(&self.map, &*target, &step).await;
-        let restored = restored.context(format!("the disk {} could not be restored", self.name))?;
+        let written_bytes = self.content.write(&self.name, &*target, monitor).await?;
         target.finish().await.context(format!("{shown} could not be made durable"))?;
-        Ok(restored.written_bytes)
+        Ok(written_bytes)
     }
 
     /// The disk's name.
@@ -97,7 +95,7 @@ impl PartialDisk {
     /// Makes a file that reads from elsewhere what the guest has not written. Returns the bytes of data written: none.
     pub(super) async fn layer(&self, backing: NbdBacking<'_>) -> Result<u64> {
         let partial = partial_path(&self.path);
-        let created = create_overlay(&partial, self.map.size_bytes, backing).await;
+        let created = create_overlay(&partial, self.content.size_bytes(), backing).await;
         created.context(format!("{} cannot be created", partial.display())).map(|()| 0)
     }
 
@@ -108,7 +106,7 @@ impl PartialDisk {
             name: self.name.clone(),
             path: self.path.clone(),
             format: self.format,
-            size_bytes: ByteCount(self.map.size_bytes),
+            size_bytes: ByteCount(self.content.size_bytes()),
             written_bytes: ByteCount(written_bytes),
         })
     }

@@ -4,9 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use image_formats::NbdBacking;
 use model::{DiskFormat, DiskName, DiskSummary, PointId, PointSummary, VmDefinition, VmName};
-use vault::{PointRecord, Vault};
 
-use super::{RestoredDisk, disk::PartialDisk};
+use super::{RestoreSource, RestoredDisk, disk::PartialDisk, source::OpenPoint};
 use crate::{Monitor, Result, error::Context as _, uefi};
 
 /// Which VM to build, and where.
@@ -82,14 +81,18 @@ pub struct RestoredVm {
 /// # Errors
 /// [`crate::ErrorKind::Exists`] before any work when a file exists and may not be replaced. No file is left after any
 /// error, and none that existed was replaced, unless the error came while the finished files were given their names.
-pub async fn restore_vm(vault: &Vault, order: &VmRestore, monitor: &Arc<dyn Monitor>) -> Result<RestoredVm> {
-    let point = vault.point(order.point_id).await.context("the recovery point cannot be read")?;
+pub async fn restore_vm(
+    source: &RestoreSource,
+    order: &VmRestore,
+    monitor: &Arc<dyn Monitor>,
+) -> Result<RestoredVm> {
+    let point = source.point(order.point_id).await?;
     let is_new = !order.directory.exists();
     let shown = order.directory.display();
     std::fs::create_dir_all(&order.directory).context(format!("the directory {shown} cannot be made"))?;
 
-    let mut partials = Vec::with_capacity(point.maps.len());
-    let restored = restore_disks(vault, order, &point, &mut partials, monitor).await;
+    let mut partials = Vec::with_capacity(point.disks.len());
+    let restored = restore_disks(order, &point, &mut partials, monitor).await;
     if restored.is_err() {
         partials.iter().for_each(PartialDisk::discard);
         if is_new {
@@ -102,22 +105,21 @@ pub async fn restore_vm(vault: &Vault, order: &VmRestore, monitor: &Arc<dyn Moni
 }
 
 /// Writes all disks beside their places, then gives all of them their names.
-async fn restore_disks(
-    vault: &Vault,
+async fn restore_disks<'a>(
     order: &VmRestore,
-    point: &PointRecord,
-    partials: &mut Vec<PartialDisk>,
+    point: &OpenPoint<'a>,
+    partials: &mut Vec<PartialDisk<'a>>,
     monitor: &Arc<dyn Monitor>,
 ) -> Result<Vec<RestoredDisk>> {
-    for ((summary, map), path) in point.disks().zip(order.disk_paths(&point.summary)) {
-        let format = order.format_of(&summary.name);
-        partials.push(PartialDisk::prepare(&summary.name, map, &path, format, order.replace).await?);
+    for ((name, content), path) in point.disks.iter().zip(order.disk_paths(&point.summary)) {
+        let format = order.format_of(name);
+        partials.push(PartialDisk::prepare(name, content, &path, format, order.replace).await?);
     }
     let mut written = Vec::with_capacity(partials.len());
     for partial in &*partials {
         written.push(match order.export_of(partial.name()) {
             Some(backing) => partial.layer(backing).await?,
-            None => partial.write(vault, monitor).await?,
+            None => partial.write(monitor).await?,
         });
     }
     let mut placed = Vec::with_capacity(partials.len());

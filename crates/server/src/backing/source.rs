@@ -2,25 +2,22 @@
 
 use std::sync::Arc;
 
-use catalog::{Catalog, ImageSource, KnownCopy};
+use catalog::{ImageSource, KnownCopy};
 use image::DiskImage;
-use model::{CopyName, DiskName, PointId, VaultId};
+use model::{CopyName, DiskName, PointId, SnapshotId, SnapshotState, VaultId};
 
-use crate::{
-    failure::{Failure, Result},
-    vaults::Vaults,
-};
+use super::Images;
+use crate::failure::{Failure, Result};
 
 /// An image that can be opened at any time.
 pub(super) struct Source {
-    catalog: Catalog,
-    vaults: Arc<Vaults>,
+    images: Images,
     source: ImageSource,
 }
 
 impl Source {
-    pub(super) fn new(catalog: Catalog, vaults: Arc<Vaults>, source: ImageSource) -> Self {
-        Self { catalog, vaults, source }
+    pub(super) fn new(images: Images, source: ImageSource) -> Self {
+        Self { images, source }
     }
 
     /// Opens it.
@@ -30,7 +27,28 @@ impl Source {
             ImageSource::Point { vault_id, copy, point_id, disk } => {
                 self.open_point(*vault_id, copy.as_ref(), *point_id, disk).await
             }
+            ImageSource::Snapshot { snapshot_id, disk } => self.open_snapshot(*snapshot_id, disk).await,
         }
+    }
+
+    /// While its moment is held, what shows that; it goes over to the store by itself.
+    async fn open_snapshot(&self, id: SnapshotId, disk: &DiskName) -> Result<Arc<dyn DiskImage>> {
+        if let Some(held) = self.images.held.get(id) {
+            return held.image(disk);
+        }
+        match self.images.catalog.snapshot(id).await? {
+            Some(snapshot) if matches!(snapshot.state, SnapshotState::Ready | SnapshotState::Deleted) => {}
+            Some(snapshot) => {
+                let (name, state) = (snapshot.name, snapshot.state);
+                return Err(Failure::not_found(format!(
+                    "the snapshot {name} is {state}, and cannot be read"
+                )));
+            }
+            None => return Err(Failure::not_found(format!("there is no snapshot {id} any more"))),
+        }
+        let store = self.images.vaults.snapshot_store().await?;
+        let store = store.ok_or_else(|| Failure::not_found("there is no snapshot store"))?;
+        self.open_point(store.id, None, id.point_id(), disk).await
     }
 
     async fn open_point(
@@ -40,12 +58,12 @@ impl Source {
         point_id: PointId,
         disk: &DiskName,
     ) -> Result<Arc<dyn DiskImage>> {
-        let known = self.vaults.find(vault_id.as_str()).await?;
+        let known = self.images.vaults.find(vault_id.as_str()).await?;
         let copy = match copy {
             None => None,
             Some(name) => Some(self.copy(vault_id, name).await?),
         };
-        let vault = self.vaults.open_source(&known, copy.as_ref()).await?;
+        let vault = self.images.vaults.open_source(&known, copy.as_ref()).await?;
         let point = vault.point(point_id).await?;
         let map = point
             .map(disk)
@@ -54,7 +72,7 @@ impl Source {
     }
 
     async fn copy(&self, vault_id: VaultId, name: &CopyName) -> Result<KnownCopy> {
-        let copies = self.catalog.copies_of(vault_id).await?;
+        let copies = self.images.catalog.copies_of(vault_id).await?;
         let found = copies.into_iter().find(|copy| copy.name == *name);
         found.ok_or_else(|| Failure::not_found(format!("the vault has no copy {name} any more")))
     }

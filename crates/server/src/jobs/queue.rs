@@ -14,6 +14,8 @@ use tokio::sync::watch;
 pub(crate) enum Holder {
     /// A job, which counts against the limit.
     Job(JobId),
+    /// A job that waits for its VM alone: a moment that comes late is another moment. It counts against no limit.
+    Prompt(JobId),
     /// A job that nobody must wait for, and that waits for nobody: it counts against no limit.
     Background(JobId),
     /// Something short that is done to a VM at once, such as "starting it".
@@ -23,7 +25,7 @@ pub(crate) enum Holder {
 impl fmt::Display for Holder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Job(id) | Self::Background(id) => write!(formatter, "job {id}"),
+            Self::Job(id) | Self::Prompt(id) | Self::Background(id) => write!(formatter, "job {id}"),
             Self::Operation(what) => write!(formatter, "the server, which is {what}"),
         }
     }
@@ -71,6 +73,11 @@ impl Queue {
     /// Lines up for a job.
     pub(crate) fn enter(self: &Arc<Self>, job: JobId, vm_id: Option<VmId>) -> Ticket {
         self.push(&mut self.lock(), Entry { number: 0, holder: Holder::Job(job), vm_id, running: false })
+    }
+
+    /// Lines up for a job that waits for nothing but its VM.
+    pub(crate) fn enter_promptly(self: &Arc<Self>, job: JobId, vm_id: Option<VmId>) -> Ticket {
+        self.push(&mut self.lock(), Entry { number: 0, holder: Holder::Prompt(job), vm_id, running: false })
     }
 
     /// Lets a job in that runs beside all others.

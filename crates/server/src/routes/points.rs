@@ -2,6 +2,7 @@
 
 use api::{ChosenPoints, DeletePoints, HoldPoints, JobView, PointView, Problem, TestPoint};
 use axum::{Json, extract::State, http::StatusCode};
+use model::PointReference;
 use serde::Deserialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -67,13 +68,14 @@ struct ShowParameters {
     from_copy: Option<String>,
 }
 
-/// The recovery point that a reference names, with the VM's definition. A deleted one too, where no other fits.
+/// The recovery point or the snapshot that a reference names, with the VM's definition. A deleted point too, where no other
+/// fits.
 #[utoipa::path(
     get,
     path = "/v1/point",
     tag = "points",
     params(
-        ("reference" = String, Query, description = "point:<vm>/<id, start of one, latest or time>[/<disk>]"),
+        ("reference" = String, Query, description = "point:<vm>/<id, start of one, latest or time>[/<disk>] or snapshot:<name>[/<disk>]"),
         ("from_copy" = Option<String>, Query, description = "The copy to look in instead: <copy> or <vault>/<copy>.")
     ),
     responses((status = OK, body = PointView), (status = "default", body = Problem))
@@ -82,10 +84,10 @@ async fn show(
     State(site): State<Site>,
     Parameters(parameters): Parameters<ShowParameters>,
 ) -> Result<Json<PointView>> {
-    let reference = points::parse(&parameters.reference)?;
-    let found = match parameters.from_copy {
-        None => points::resolve_any(&site, &reference).await?,
-        copy => points::resolve(&site, &reference, copy.as_deref()).await?,
+    let ShowParameters { reference, from_copy } = parameters;
+    let found = match reference.parse::<PointReference>() {
+        Ok(reference) if from_copy.is_none() => points::resolve_any(&site, &reference).await?,
+        _ => points::resolve_named(&site, &reference, from_copy.as_deref()).await?.point,
     };
     Ok(Json(found.whole_view()))
 }

@@ -60,7 +60,7 @@ pub(crate) async fn check_name_free(site: &Site, name: &VmName, vm_id: VmId) -> 
         restores.into_iter().any(|job| job.vm_id != Some(vm_id) && job.subject == name.as_str());
     if is_restored || site.catalog.vm(name.as_str()).await?.is_some() {
         return Err(Failure::conflict(format!("there is a VM {name} already"))
-            .with_hint("choose another name: holdfast vm add NAME …"));
+            .with_hint("choose another name: --name NAME, or vm add NAME"));
     }
     Ok(())
 }

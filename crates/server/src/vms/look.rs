@@ -136,6 +136,7 @@ fn dependent_disk(site: &Site, vm: &KnownVm, dependent: &DependentDisk) -> Depen
             ImageSource::Point { copy: Some(copy), point_id, .. } => {
                 format!("the point {point_id} in the copy {copy}")
             }
+            ImageSource::Snapshot { snapshot_id, .. } => format!("the snapshot {snapshot_id}"),
             ImageSource::File { path } => path.display().to_string(),
         },
         failure: site.backings.failure(vm.id, &dependent.disk).map(|failure| failure.reason),

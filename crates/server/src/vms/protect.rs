@@ -10,12 +10,17 @@ use crate::{
     failure::{Failure, Result},
     policies,
     site::Site,
+    vaults::is_snapshot_store,
 };
 
 /// Protects a VM, or changes how it is protected. The vault must open now: a backup at night is no time to learn that it
 /// does not.
 pub(crate) async fn protect(site: &Site, vm: &KnownVm, request: ProtectRequest) -> Result<()> {
     let vault = site.vaults.find(&request.vault).await?;
+    if is_snapshot_store(&vault) {
+        return Err(Failure::invalid("the snapshot store takes snapshots, and no backups")
+            .with_hint("make a vault for them: holdfast vault create NAME"));
+    }
     site.vaults.open_checked(&vault).await?;
     let policy = match &request.policy {
         Some(name) => Some(policies::find(site, name).await?),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use catalog::{KnownVm, Origin};
+use hypervisor::{Baseline, Chain};
 
 use super::{access, check_stopped, claim};
 use crate::{failure::Result, site::Site};
@@ -18,8 +19,14 @@ pub(crate) async fn remove(site: &Site, vm: &KnownVm) -> Result<()> {
         check_stopped(site, vm).await?;
     }
     // Nobody will use its dirty bitmaps again: if the VM comes back, it does so under another id.
-    let recovered = tokio::time::timeout(CLEAN_UP_LIMIT, site.hypervisor.recover(&access(vm), None)).await;
-    if !matches!(recovered, Ok(Ok(_))) {
+    let access = access(vm);
+    let ending = async {
+        for chain in Chain::ALL {
+            site.hypervisor.recover(&access, chain, &Baseline::default()).await?;
+        }
+        Ok::<_, hypervisor::Error>(())
+    };
+    if !matches!(tokio::time::timeout(CLEAN_UP_LIMIT, ending).await, Ok(Ok(()))) {
         tracing::warn!(vm = %vm.name, "the VM's change tracking could not be ended");
     }
     site.catalog.remove_vm(vm.id).await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api::{CollectRequest, CollectView, JobResult};
 use catalog::{Job, KnownVault};
-use model::{ByteCount, JobKind};
+use model::{ByteCount, JobKind, JobState};
 use protection::{Monitor, vault_monitor};
 use vault::{CollectOptions, CollectPlan, CollectReport};
 
@@ -31,6 +31,31 @@ pub(crate) async fn submit(site: &Site, known: KnownVault, request: CollectReque
         Box::pin(async move { work(&work_site, known, request, monitor).await }) as _
     });
     site.jobs.submit(draft, work).await
+}
+
+/// Lines up a collection of the snapshot store. Nobody but this server writes to it, so that where no snapshot is being made
+/// nothing has to be left alone for the sake of writers.
+pub(crate) async fn submit_for_snapshots(site: &Site, request: CollectRequest) -> Result<Job> {
+    let store = site.vaults.snapshot_store().await?;
+    let store = store.ok_or_else(|| {
+        Failure::not_found("there is no snapshot store yet")
+            .with_hint("it is made with the first snapshot: holdfast snapshot create VM")
+    })?;
+    let is_idle = site.catalog.unfinished_snapshots().await?.is_empty();
+    let grace_hours = request.grace_hours.or(is_idle.then_some(0));
+    submit(site, store, CollectRequest { grace_hours, ..request }).await
+}
+
+/// Lines up a collection of the snapshot store, unless one is to come anyway.
+pub(crate) async fn collect_snapshot_store(site: &Site) -> Result<()> {
+    let Some(store) = site.vaults.snapshot_store().await? else { return Ok(()) };
+    let comes = |job: &Job| {
+        (job.kind, job.vault_id, job.state) == (JobKind::Collect, Some(store.id), JobState::Queued)
+    };
+    if !site.jobs.unfinished().iter().any(comes) {
+        submit_for_snapshots(site, CollectRequest::default()).await?;
+    }
+    Ok(())
 }
 
 async fn work(site: &Site, known: KnownVault, request: CollectRequest, monitor: Arc<JobMonitor>) -> Outcome {

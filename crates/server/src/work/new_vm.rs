@@ -1,21 +1,19 @@
-//! A VM is built from a recovery point and becomes known, whole or reading from the point.
+//! A VM is built from a recovery point or a snapshot and becomes known, whole or reading from the point.
 
 use std::{sync::Arc, time::Duration};
 
-use catalog::{DependentDisk, ImageSource, KnownCopy, KnownVault, KnownVm, Origin};
+use catalog::{DependentDisk, KnownVm, Origin};
 use model::{DiskSummary, NetworkKind, PointSummary, VmId};
 use protection::{Backing, Monitor, RestoredDisk, VmRestore};
 
 use super::open_source;
-use crate::{backing::export_name, failure::Result, jobs::JobMonitor, site::Site, vms};
+use crate::{backing::export_name, failure::Result, jobs::JobMonitor, points::FoundPoint, site::Site, vms};
 
 /// A VM that is to be built.
 pub(super) struct NewVm {
     pub(super) vm_id: VmId,
-    /// Where its point is.
-    pub(super) known: KnownVault,
-    /// The copy of the vault that is read instead.
-    pub(super) copy: Option<KnownCopy>,
+    /// What it is built from.
+    pub(super) point: FoundPoint,
     pub(super) order: VmRestore,
 }
 
@@ -38,9 +36,9 @@ impl NewVm {
         hydrates: bool,
         monitor: &Arc<JobMonitor>,
     ) -> Result<(KnownVm, Vec<RestoredDisk>)> {
-        let vault = open_source(site, &self.known, self.copy.as_ref(), monitor).await?;
+        let source = open_source(site, &self.point, monitor).await?;
         let operation: Arc<dyn Monitor> = monitor.clone();
-        let mut restored = Box::pin(protection::restore_vm(&vault, &self.order, &operation)).await?;
+        let mut restored = Box::pin(protection::restore_vm(&source, &self.order, &operation)).await?;
         if isolated {
             restored.definition.networks.iter_mut().for_each(|network| network.kind = NetworkKind::Isolated);
         }
@@ -64,12 +62,7 @@ impl NewVm {
         let dependent = dependent.map(|disk| DependentDisk {
             disk: disk.name.clone(),
             size_bytes: disk.size_bytes.0,
-            source: ImageSource::Point {
-                vault_id: self.known.id,
-                copy: self.copy.as_ref().map(|copy| copy.name.clone()),
-                point_id: self.order.point_id,
-                disk: disk.name.clone(),
-            },
+            source: self.point.image_source(disk.name.clone()),
             wait_limit_seconds: backing.wait_limit.as_secs(),
             hydrates,
             rate_limit_bytes_per_second: None,

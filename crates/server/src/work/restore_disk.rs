@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use api::{JobResult, RestoreDiskRequest, RestoredDiskView};
-use catalog::{Job, KnownCopy, KnownVault, KnownVm};
+use catalog::{Job, KnownVm};
 use model::{DiskFormat, DiskName, JobKind, PointSelector};
 use protection::{DiskRestore, Monitor};
 
@@ -14,21 +14,20 @@ use crate::{
     failure::{Failure, Result},
     images,
     jobs::{JobDraft, JobMonitor, Outcome},
-    points::{self, FoundPoint},
+    points::{self, FoundPoint, Named},
     site::Site,
     vms,
 };
 
 /// Lines up the restore of a disk.
 pub(crate) async fn submit(site: &Site, request: RestoreDiskRequest) -> Result<Job> {
-    let mut reference = points::parse(&request.reference)?;
-    let point = points::resolve(site, &reference, request.from_copy.as_deref()).await?;
-    let disk = images::choose_disk(&point, reference.disk.take())?;
-    reference.disk = Some(disk.clone());
+    let Named { point, selector, disk } =
+        points::resolve_named(site, &request.reference, request.from_copy.as_deref()).await?;
+    let disk = images::choose_disk(&point, disk)?;
     let path = target_file(&request.path, request.replace)?;
     let _admission = site.admission.lock().await;
     if let Some(vm) = vms::owner_of(site, &path).await? {
-        return in_place(site, vm, point, (reference.point, disk), &request, &path).await;
+        return in_place(site, vm, point, (selector, disk), &request, &path).await;
     }
     super::check_in_place_only(request.no_safety_point, request.dry_run)?;
     check_unclaimed(site, std::slice::from_ref(&path))?;
@@ -48,15 +47,14 @@ pub(crate) async fn submit(site: &Site, request: RestoreDiskRequest) -> Result<J
     };
     let draft = JobDraft {
         kind: JobKind::RestoreDisk,
-        subject: reference.to_string(),
+        subject: point.reference(Some(order.disk.clone())),
         vm_id: None,
         vault_id: Some(point.vault.id),
         request: document_of(&document),
     };
-    let (work_site, known, copy) = (site.clone(), point.vault, point.copy);
-    let work = Box::new(move |monitor| {
-        Box::pin(async move { work(&work_site, known, copy, order, monitor).await }) as _
-    });
+    let work_site = site.clone();
+    let work =
+        Box::new(move |monitor| Box::pin(async move { work(&work_site, point, order, monitor).await }) as _);
     site.jobs.submit(draft, work).await
 }
 
@@ -94,16 +92,10 @@ async fn in_place(
     restore.submit(site).await
 }
 
-async fn work(
-    site: &Site,
-    known: KnownVault,
-    copy: Option<KnownCopy>,
-    order: DiskRestore,
-    monitor: Arc<JobMonitor>,
-) -> Outcome {
-    let vault = open_source(site, &known, copy.as_ref(), &monitor).await?;
+async fn work(site: &Site, point: FoundPoint, order: DiskRestore, monitor: Arc<JobMonitor>) -> Outcome {
+    let source = open_source(site, &point, &monitor).await?;
     let monitor: Arc<dyn Monitor> = monitor;
-    let restored = Box::pin(protection::restore_disk(&vault, &order, &monitor)).await?;
+    let restored = Box::pin(protection::restore_disk(&source, &order, &monitor)).await?;
     Ok(JobResult::RestoredDisk(disk_view(restored)))
 }
 

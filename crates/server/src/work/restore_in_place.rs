@@ -18,7 +18,7 @@ use protection::{BackupOrder, InPlaceDisk, InPlaceOrder, InPlaceRestore, Monitor
 use serde::Serialize;
 use vault::Vault;
 
-use super::{check_unclaimed, document_of, open_source, open_vault, restore_disk::disk_view};
+use super::{check_unclaimed, document_of, open_vault, open_vault_of, restore_disk::disk_view};
 use crate::{
     copies,
     failure::{Failure, Result},
@@ -53,6 +53,11 @@ pub(super) struct InPlace {
 impl InPlace {
     /// Lines the restore up. The caller holds the admission.
     pub(super) async fn submit(self, site: &Site) -> Result<Job> {
+        if self.point.snapshot.is_some() {
+            // A safety point of it has no vault to go to.
+            return Err(Failure::invalid("the disks of a VM are not overwritten with a snapshot")
+                .with_hint("build a new VM from the snapshot: name it with --name"));
+        }
         self.check_means_one_point()?;
         check_needs_no_other(&self.vm)?;
         if self.start && matches!(self.vm.origin, Origin::External { .. }) {
@@ -93,7 +98,7 @@ impl InPlace {
         vms::check_stopped(site, &self.vm).await?;
         let disks = self.disks(&self.vm)?;
         self.check_covers_what_is_open(&disks)?;
-        let vault = open_source(site, &self.point.vault, self.point.copy.as_ref(), &monitor).await?;
+        let vault = open_vault_of(site, &self.point, &monitor).await?;
         let operation: Arc<dyn Monitor> = monitor.clone();
         let mut order =
             InPlaceOrder { point_id: self.point_id(), disks, safety_point: None, dry_run: self.dry_run };

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use api::{BootRequest, JobResult, RestoreVmRequest, RestoredVmView, shell_word};
 use catalog::{Job, KnownVm};
-use model::{DiskFormat, JobKind, PointReference, PointSelector, VmId, VmName};
+use model::{DiskFormat, JobKind, PointSelector, VmId, VmName};
 use protection::VmRestore;
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome, WorkFailure},
-    points::{self, FoundPoint},
+    points::{self, FoundPoint, Named},
     site::Site,
     vms,
 };
@@ -37,11 +37,11 @@ struct Instant {
 
 /// Lines up the restore of a VM. Its name, its id and its files are taken from now on.
 pub(crate) async fn submit(site: &Site, request: RestoreVmRequest) -> Result<Job> {
-    let (reference, point, name) = asked_for(site, &request).await?;
+    let (Named { point, selector, .. }, name) = asked_for(site, &request).await?;
     if request.replace
         && let Some(vm) = site.catalog.vm(name.as_str()).await?
     {
-        return in_place(site, vm, point, reference.point, &request).await;
+        return in_place(site, vm, point, selector, &request).await;
     }
     super::check_in_place_only(request.no_safety_point, request.dry_run)?;
     let wishes = Wishes { start: request.start, isolated: false, instant: None };
@@ -64,25 +64,24 @@ pub(crate) async fn boot(site: &Site, request: BootRequest) -> Result<Job> {
         keep_identity: request.keep_identity,
         ..RestoreVmRequest::default()
     };
-    let (_, point, name) = asked_for(site, &request).await?;
-    line_up(site, point, name, request, wishes).await
+    let (named, name) = asked_for(site, &request).await?;
+    line_up(site, named.point, name, request, wishes).await
 }
 
-/// The point that a request names, and the name of the VM that it becomes.
-async fn asked_for(site: &Site, request: &RestoreVmRequest) -> Result<(PointReference, FoundPoint, VmName)> {
-    let reference = points::parse(&request.reference)?;
-    if reference.disk.is_some() {
-        return Err(Failure::invalid(format!("{reference} is a disk")).with_hint(format!(
+/// The point or snapshot that a request names, and the name of the VM that it becomes.
+async fn asked_for(site: &Site, request: &RestoreVmRequest) -> Result<(Named, VmName)> {
+    let named = points::resolve_named(site, &request.reference, request.from_copy.as_deref()).await?;
+    if named.disk.is_some() {
+        return Err(Failure::invalid(format!("{} is a disk", request.reference)).with_hint(format!(
             "leave the disk out, or restore it alone: holdfast restore disk {} --to FILE",
             shell_word(&request.reference)
         )));
     }
-    let point = points::resolve(site, &reference, request.from_copy.as_deref()).await?;
     let name = match &request.name {
         Some(name) => name.parse().map_err(|error| Failure::invalid(format!("the VM's name: {error}")))?,
-        None => point.record.summary.vm_name.clone(),
+        None => named.point.record.summary.vm_name.clone(),
     };
-    Ok((reference, point, name))
+    Ok((named, name))
 }
 
 async fn line_up(
@@ -131,7 +130,7 @@ async fn line_up(
         vault_id: Some(point.vault.id),
         request: document_of(&document),
     };
-    let new = NewVm { vm_id, known: point.vault, copy: point.copy, order };
+    let new = NewVm { vm_id, point, order };
     let work_site = site.clone();
     let work =
         Box::new(move |monitor| Box::pin(async move { work(&work_site, new, wishes, monitor).await }) as _);

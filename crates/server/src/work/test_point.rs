@@ -41,15 +41,15 @@ const LIMIT_SECONDS_MAX: u64 = 24 * 3600;
 
 /// Lines up the test of a point.
 pub(crate) async fn submit(site: &Site, request: TestPoint) -> Result<Job> {
-    let reference = points::parse(&request.reference)?;
-    if reference.disk.is_some() {
-        return Err(Failure::invalid(format!("{reference} is a disk"))
+    let named = points::resolve_named(site, &request.reference, request.from_copy.as_deref()).await?;
+    if named.disk.is_some() {
+        return Err(Failure::invalid(format!("{} is a disk", request.reference))
             .with_hint("leave the disk out: a VM is booted with all of them"));
     }
     if !(1..=LIMIT_SECONDS_MAX).contains(&request.limit_seconds) {
         return Err(Failure::invalid("a boot may take one second to one day"));
     }
-    let point = points::resolve(site, &reference, request.from_copy.as_deref()).await?;
+    let point = named.point;
     let summary = &point.record.summary;
     let vm_id = VmId::from_random(env::random(&*site.env.entropy));
     let name: VmName =
@@ -77,7 +77,7 @@ pub(crate) async fn submit(site: &Site, request: TestPoint) -> Result<Job> {
         vault_id: Some(point.vault.id),
         request: document_of(&document),
     };
-    let new = NewVm { vm_id, known: point.vault, copy: point.copy, order };
+    let new = NewVm { vm_id, point, order };
     let work_site = site.clone();
     let work =
         Box::new(move |monitor| Box::pin(async move { work(&work_site, new, request, monitor).await }) as _);
@@ -106,7 +106,7 @@ async fn work(site: &Site, new: NewVm, request: TestPoint, monitor: Arc<JobMonit
     if passed {
         return Ok(result);
     }
-    let failure = Failure::new(Code::Failed, format!("the recovery point does not pass: {detail}"));
+    let failure = Failure::new(Code::Failed, format!("{} does not pass: {detail}", request.reference));
     Err(WorkFailure { failure, result: Some(Box::new(result)) })
 }
 

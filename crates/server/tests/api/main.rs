@@ -16,6 +16,7 @@ mod scripted;
 mod server;
 mod site;
 mod sites;
+mod snapshots;
 mod story;
 mod vaults;
 mod vms;

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use api::Code;
 use catalog::{Catalog, Job};
+use hypervisor::Chain;
 use model::{JobId, JobKind, JobState, Progress, VmId};
 
 use crate::site::TestSite;
@@ -53,7 +54,9 @@ async fn a_job_of_a_dead_server_is_interrupted_and_its_guest_cleaned_up() {
     let point = site.backup("db").await;
     assert_eq!(point.disks[0].source, api::ChangeSourceView::Bitmap);
     let recoveries = site.hypervisor.recoveries().clone();
-    assert!(matches!(recoveries[..], [(id, Some(_))] if id == vm.id), "{recoveries:?}");
+    let backups = recoveries.iter().filter(|(id, chain, _)| (*id, *chain) == (vm.id, Chain::Backup));
+    let root = "root".parse().unwrap();
+    assert!(backups.clone().count() == 1 && backups.clone().all(|(_, _, it)| it.of(&root).is_some()));
     let warnings = site.client.job(job.id.as_str()).await.unwrap().warnings;
     assert_eq!(warnings, ["after the server's restart: thawed the guest"]);
 }

@@ -12,12 +12,12 @@ use std::{
 
 use async_trait::async_trait;
 use hypervisor::{
-    Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, Error, ErrorKind, FakeDisk,
-    FakeHypervisor, FakeVm, GuestExit, Hydration, HydrationListener, Hypervisor, Inspection, Power, Result,
-    VmAccess, VmOrigin,
+    Baseline, Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, Chain, Error, ErrorKind,
+    FakeDisk, FakeHypervisor, FakeVm, GuestExit, Hydration, HydrationListener, Hypervisor, Inspection, Power,
+    Result, VmAccess, VmOrigin,
 };
 use image::{ByteRange, DiskImage, Extent};
-use model::{CaptureCost, CaptureId, Consistency, DiskFormat, VmDefinition, VmId};
+use model::{CaptureCost, Consistency, DiskFormat, VmDefinition, VmId};
 use tokio::sync::watch;
 
 /// Guests by the QMP socket that reaches them, and managed ones by what their disk files hold.
@@ -26,14 +26,14 @@ pub struct Scripted {
     fake: FakeHypervisor,
     guests: Mutex<BTreeMap<PathBuf, FakeVm>>,
     ids: Mutex<BTreeMap<PathBuf, VmId>>,
-    /// Reads of captured disks stand still while this is set.
+    /// Reads of captured disks stand still while this is closed, but for short ones.
     pub held: Gate,
     /// Inspections never answer while this is set.
     pub is_silent: AtomicBool,
     /// Captures panic while this is set.
     pub is_defective: AtomicBool,
     pub captures: AtomicUsize,
-    recoveries: Mutex<Vec<(VmId, Option<CaptureId>)>>,
+    recoveries: Mutex<Vec<(VmId, Chain, Baseline)>>,
     /// What each recovery says it did.
     pub recovered: Mutex<Vec<String>>,
 }
@@ -98,7 +98,7 @@ impl Scripted {
     }
 
     /// The recoveries that were asked for.
-    pub fn recoveries(&self) -> MutexGuard<'_, Vec<(VmId, Option<CaptureId>)>> {
+    pub fn recoveries(&self) -> MutexGuard<'_, Vec<(VmId, Chain, Baseline)>> {
         self.recoveries.lock().unwrap()
     }
 
@@ -186,10 +186,10 @@ impl Hypervisor for Handle {
         self.0.fake.free(vm).await
     }
 
-    async fn recover(&self, vm: &VmAccess, committed: Option<CaptureId>) -> Result<Vec<String>> {
-        self.0.recoveries().push((vm.vm_id, committed));
+    async fn recover(&self, vm: &VmAccess, chain: Chain, committed: &Baseline) -> Result<Vec<String>> {
+        self.0.recoveries().push((vm.vm_id, chain, committed.clone()));
         self.0.meet(vm);
-        self.0.fake.recover(vm, committed).await?;
+        self.0.fake.recover(vm, chain, committed).await?;
         Ok(self.0.recovered.lock().unwrap().clone())
     }
 
@@ -233,6 +233,9 @@ impl Hypervisor for Handle {
     }
 }
 
+/// Whoever copies a disk reads more than this at once.
+const SHORT_READ_BYTES: usize = 4096;
+
 struct HeldCapture {
     inner: Box<dyn Capture>,
     disks: Vec<CapturedDisk>,
@@ -273,7 +276,9 @@ impl DiskImage for HeldImage {
     }
 
     async fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> image::Result<()> {
-        self.scripted.held.pass().await;
+        if buffer.len() > SHORT_READ_BYTES {
+            self.scripted.held.pass().await;
+        }
         self.image.read_at(offset_bytes, buffer).await
     }
 }

@@ -7,7 +7,7 @@ use crate::{ChunkId, Result, sync};
 
 /// The number of a record in a frozen index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Ordinal(pub(super) u64);
+pub(crate) struct Ordinal(pub(crate) u64);
 
 /// Keeps the records of an index where they are while it lives: what is added comes after them, and what is let go of
 /// leaves its number unused. What could have been tidied up meanwhile is tidied up by the next addition.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use api::RestoredDiskView;
 use clap::{Args, Subcommand};
 use model::{DiskFormat, DiskName, JobKind, PointReference, VmName};
-use protection::{DiskRestore, RestoredDisk, VmRestore};
+use protection::{DiskRestore, RestoreSource, RestoredDisk, VmRestore};
 use serde::Serialize;
 use vault::{PointRecord, Vault};
 
@@ -134,7 +134,7 @@ impl RestoreVm {
         }
         let subject = reference.to_string();
         let restored = watched(context, JobKind::RestoreVm, &subject, async |monitor| {
-            protection::restore_vm(&vault, &order, &monitor).await
+            protection::restore_vm(&RestoreSource::Vault(vault.clone()), &order, &monitor).await
         });
         let restored = restored.await?;
         let definition = definition::write(&directory, &restored.definition)?;
@@ -176,7 +176,7 @@ impl RestoreDisk {
         };
         let subject = reference.to_string();
         let restored = watched(context, JobKind::RestoreDisk, &subject, async |monitor| {
-            protection::restore_disk(&vault, &order, &monitor).await
+            protection::restore_disk(&RestoreSource::Vault(vault.clone()), &order, &monitor).await
         });
         context.output.one(&view(restored.await?))
     }

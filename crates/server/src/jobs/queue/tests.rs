@@ -45,6 +45,19 @@ fn a_job_that_waits_for_its_vm_takes_no_place() {
 }
 
 #[test]
+fn a_prompt_job_waits_for_its_vm_and_for_nothing_else() {
+    let queue = Queue::new(1);
+    let backup = queue.enter(job(1), vm(1));
+    assert_eq!(backup.try_begin(), None);
+    let (same, other) = (queue.enter_promptly(job(2), vm(1)), queue.enter_promptly(job(3), vm(2)));
+    assert_eq!(same.try_begin(), Some(format!("job {}", job(1))));
+    assert_eq!(other.try_begin(), None, "although one job runs");
+    drop(backup);
+    assert_eq!(same.try_begin(), None);
+    assert_eq!(queue.enter(job(4), None).try_begin(), None, "nobody waits for them either");
+}
+
+#[test]
 fn an_operation_takes_a_vm_only_where_nobody_has_it() {
     let queue = Queue::new(1);
     let operation = queue.claim(vm(1).unwrap(), "starting it").unwrap();

@@ -1,0 +1,338 @@
+//! A managed snapshot is made: its moment is fixed, shown at once, and copied into the snapshot store.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use api::{CreateSnapshot, JobResult};
+use catalog::{Job, KnownSnapshot};
+use hypervisor::CaptureOutcome;
+use image::DiskImage;
+use model::{
+    ByteCount, CaptureCost, CaptureId, ChangeSource, Consistency, DiskName, DiskSummary, JobKind,
+    PointSummary, Progress, ProtectionSettings, SnapshotId, SnapshotName, SnapshotState,
+};
+use protection::{Moment, Monitor, SnapshotOrder, SnapshotRun};
+use tokio_util::sync::CancellationToken;
+use vault::{PointRecord, Vault};
+
+use super::{document_of, open_vault};
+use crate::{
+    failure::{Failure, Result},
+    jobs::{JobDraft, JobMonitor, Outcome},
+    site::Site,
+    snapshots::{self, HeldSnapshot, Subject, check_tags},
+    vms,
+};
+
+/// Names that are tried where none was given.
+const NAMES_TRIED: u32 = 100;
+
+/// Lines up a snapshot. Its name is taken from now on.
+pub(crate) async fn submit(site: &Site, request: CreateSnapshot) -> Result<(KnownSnapshot, Job)> {
+    let subject = Subject::find(site, &request.source).await?;
+    check_tags(&request.tags)?;
+    if let Some(until) = request.lock_until {
+        snapshots::check_lock(until, site.env.clock.now())?;
+    }
+    if let Some(vm) = subject.vm() {
+        vms::check_whole(vm)?;
+    }
+    let _admission = site.admission.lock().await;
+    let snapshot = admit(site, &subject, &request).await?;
+    let draft = JobDraft {
+        kind: JobKind::Snapshot,
+        subject: subject.words(),
+        vm_id: subject.vm().map(|vm| vm.id),
+        vault_id: None,
+        request: document_of(&request),
+    };
+    let (work_site, known) = (site.clone(), snapshot.clone());
+    let work = Box::new(move |monitor| {
+        Box::pin(async move { work(&work_site, known, subject, request, monitor).await }) as _
+    });
+    match site.jobs.submit(draft, work).await {
+        Ok(job) => {
+            site.catalog.set_snapshot_job(snapshot.id, job.id).await?;
+            Ok((KnownSnapshot { job_id: Some(job.id), ..snapshot }, job))
+        }
+        Err(failure) => {
+            give_up(site, snapshot, &failure).await;
+            Err(failure)
+        }
+    }
+}
+
+/// Makes the snapshot known under the name that was asked for, or one that is free.
+async fn admit(site: &Site, subject: &Subject, request: &CreateSnapshot) -> Result<KnownSnapshot> {
+    let now = site.env.clock.now();
+    let (family, family_name) = subject.family(site).await?;
+    let mut snapshot = KnownSnapshot {
+        id: SnapshotId::from_random(env::random(&*site.env.entropy)),
+        name: request.name.clone().map_or_else(|| default_name(site, subject, 1), Ok)?,
+        family,
+        family_name,
+        source: subject.words(),
+        disk: subject.disk().cloned(),
+        state: SnapshotState::Waiting,
+        capture_id: CaptureId::from_random(env::random(&*site.env.entropy)),
+        created_at: now,
+        taken_at: None,
+        ready_at: None,
+        consistency: None,
+        disks: Vec::new(),
+        tags: request.tags.clone(),
+        locked_until: request.lock_until,
+        deleted_at: None,
+        purge_after: None,
+        job_id: None,
+        problem: None,
+    };
+    for number in 2..=NAMES_TRIED {
+        match site.catalog.add_snapshot(&snapshot).await {
+            Ok(()) => return Ok(snapshot),
+            Err(error) if error.kind() == catalog::ErrorKind::Exists && request.name.is_none() => {
+                snapshot.name = default_name(site, subject, number)?;
+            }
+            Err(error) if error.kind() == catalog::ErrorKind::Exists => {
+                return Err(Failure::conflict(format!("there is a snapshot {} already", snapshot.name))
+                    .with_hint("choose another name, or leave it out"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Failure::conflict("no free name was found for the snapshot").with_hint("name it: --name NAME"))
+}
+
+/// A name that says of what and when: `web-1-20260131-235959`, and a number where that is taken.
+fn default_name(site: &Site, subject: &Subject, number: u32) -> Result<SnapshotName> {
+    let now = site.env.clock.now().to_string();
+    let digits: String = now.chars().filter(char::is_ascii_digit).take(14).collect();
+    let (day, time) = digits.split_at_checked(8).unwrap_or((&digits, ""));
+    let suffix = if number > 1 { format!("-{number}") } else { String::new() };
+    let name = format!("{}-{day}-{time}{suffix}", subject.stem());
+    name.parse().map_err(|error| Failure::invalid(format!("the snapshot's name: {error}")))
+}
+
+async fn work(
+    site: &Site,
+    snapshot: KnownSnapshot,
+    subject: Subject,
+    request: CreateSnapshot,
+    monitor: Arc<JobMonitor>,
+) -> Outcome {
+    let made = Box::pin(make(site, snapshot.clone(), subject, &request, &monitor)).await;
+    match made {
+        Ok(ready) => Ok(JobResult::Snapshot(Box::new(snapshots::view(site, ready)))),
+        Err(failure) => {
+            give_up(site, snapshot, &failure).await;
+            Err(failure.into())
+        }
+    }
+}
+
+/// Notes that a snapshot came to nothing.
+async fn give_up(site: &Site, mut snapshot: KnownSnapshot, failure: &Failure) {
+    snapshot.state = SnapshotState::Failed;
+    snapshot.problem = Some(failure.detail().to_owned());
+    if let Err(error) = site.catalog.move_snapshot(&snapshot).await {
+        tracing::warn!(snapshot = %snapshot.name, %error, "the end of a snapshot could not be noted");
+    }
+    // What was copied of it is of no use to anybody.
+    if let Err(failure) = super::collect_snapshot_store(site).await {
+        tracing::warn!(reason = failure.detail(), "the room of a failed snapshot is not given back yet");
+    }
+}
+
+async fn make(
+    site: &Site,
+    snapshot: KnownSnapshot,
+    subject: Subject,
+    request: &CreateSnapshot,
+    monitor: &Arc<JobMonitor>,
+) -> Result<KnownSnapshot> {
+    let store = site.vaults.snapshot_store_or_new().await?;
+    let vault = open_vault(site, &store, monitor).await?;
+    let settings = settings(site, &subject, request, store.id).await?;
+    let run = SnapshotRun::new(SnapshotOrder {
+        id: snapshot.id.point_id(),
+        capture_id: snapshot.capture_id,
+        vm_id: snapshot.family,
+        vm_name: snapshot.family_name.clone(),
+        disk: snapshot.disk.clone(),
+        name: snapshot.name.to_string(),
+        settings,
+        distrust: request.full.then(|| "everything was to be read".to_owned()),
+        earlier: snapshots::earlier(site, &vault, snapshot.family).await?,
+    });
+    let operation: Arc<dyn Monitor> = monitor.clone();
+    let moment = Box::pin(fix(site, &subject, &run, monitor, &operation)).await?;
+    copy(site, snapshot, &run, &vault, moment, &operation).await
+}
+
+/// How the VM is treated: as its protection says, but for what is asked for.
+async fn settings(
+    site: &Site,
+    subject: &Subject,
+    request: &CreateSnapshot,
+    store: model::VaultId,
+) -> Result<ProtectionSettings> {
+    let protection = match subject.vm() {
+        Some(vm) => site.catalog.protection(vm.id).await?,
+        None => None,
+    };
+    let unprotected =
+        || ProtectionSettings { consistency: Consistency::Crash, ..ProtectionSettings::into_vault(store) };
+    let mut settings = protection.unwrap_or_else(unprotected);
+    settings.consistency = request.consistency.unwrap_or(settings.consistency);
+    Ok(settings)
+}
+
+/// Fixes the moment.
+async fn fix(
+    site: &Site,
+    subject: &Subject,
+    run: &SnapshotRun,
+    monitor: &JobMonitor,
+    operation: &Arc<dyn Monitor>,
+) -> Result<Moment> {
+    match subject {
+        Subject::Vm { vm, .. } => {
+            monitor.phase("looking at the VM");
+            if let Err(reason) = vms::refresh(site, vm).await {
+                tracing::debug!(vm = %vm.name, reason, "the VM was not seen before its snapshot");
+            }
+            let vm = vms::find(site, vm.id.as_str()).await?;
+            vms::check_whole(&vm)?;
+            Ok(run.fix(&*site.hypervisor, &vms::access(&vm), operation).await?)
+        }
+        Subject::File(path) => {
+            monitor.phase("holding the image file");
+            Ok(run.hold_file(path, &site.directory.scratch(), site.env.clock.now(), operation).await?)
+        }
+    }
+}
+
+/// Shows the moment to everybody, copies it into the store, and lets go of it.
+async fn copy(
+    site: &Site,
+    mut snapshot: KnownSnapshot,
+    run: &SnapshotRun,
+    vault: &Vault,
+    moment: Moment,
+    operation: &Arc<dyn Monitor>,
+) -> Result<KnownSnapshot> {
+    let held = Arc::new(HeldSnapshot::new(record_of(&snapshot, &moment), moment.disks()));
+    // Shown until the moment is let go of, which is after everybody can find it in the store.
+    let _shown = site.held.show(snapshot.id, held.clone());
+    let copied = async {
+        snapshot.state = SnapshotState::Copying;
+        snapshot.taken_at = Some(moment.facts().captured_at);
+        snapshot.consistency = Some(moment.facts().consistency.clone());
+        snapshot.disks = held.record.summary.disks.clone();
+        site.catalog.move_snapshot(&snapshot).await?;
+        let copying = site.held.copying.acquire();
+        let _turn = operation.cancellation().run_until_cancelled(copying).await;
+        let counted: Arc<dyn Monitor> = Arc::new(CopyMonitor::new(operation.clone(), held.clone()));
+        Ok::<_, Failure>(Box::pin(run.store(vault, &moment, &counted)).await?)
+    };
+    let stored = match copied.await {
+        Ok(point) => settle(site, &mut snapshot, &held, vault, point).await,
+        Err(failure) => Err(failure),
+    };
+    let outcome = if stored.is_ok() { CaptureOutcome::Kept } else { CaptureOutcome::Abandoned };
+    moment.let_go(outcome, operation).await;
+    stored.map(|()| snapshot)
+}
+
+/// All of it is in the store: readers go over to there, and the catalog says so.
+async fn settle(
+    site: &Site,
+    snapshot: &mut KnownSnapshot,
+    held: &HeldSnapshot,
+    vault: &Vault,
+    point: PointSummary,
+) -> Result<()> {
+    let record = vault.point(point.id).await?;
+    let mut images: Vec<(DiskName, Arc<dyn DiskImage>)> = Vec::with_capacity(record.maps.len());
+    for (disk, map) in record.disks() {
+        images.push((disk.name.clone(), Arc::new(vault.image(map).await?)));
+    }
+    snapshot.state = SnapshotState::Ready;
+    snapshot.taken_at = Some(point.captured_at);
+    snapshot.ready_at = Some(site.env.clock.now());
+    snapshot.disks = point.disks;
+    if let Err(error) = site.catalog.move_snapshot(snapshot).await {
+        // Nobody would ever find it.
+        if let Err(error) = vault.delete_points(&[point.id]).await {
+            tracing::warn!(snapshot = %snapshot.name, %error, "an unknown snapshot stays in the store");
+        }
+        return Err(error.into());
+    }
+    held.switch(images);
+    Ok(())
+}
+
+/// What the snapshot will be in the store, as far as it is known.
+fn record_of(snapshot: &KnownSnapshot, moment: &Moment) -> PointRecord {
+    let facts = moment.facts();
+    let disk = |disk: &hypervisor::CapturedDisk| DiskSummary {
+        name: disk.name.clone(),
+        size_bytes: ByteCount(disk.image.size_bytes()),
+        read_bytes: ByteCount(0),
+        stored_bytes: ByteCount(0),
+        source: ChangeSource::Full,
+    };
+    let summary = PointSummary {
+        id: snapshot.id.point_id(),
+        vm_id: snapshot.family,
+        vm_name: snapshot.family_name.clone(),
+        captured_at: facts.captured_at,
+        capture_id: snapshot.capture_id,
+        parent: None,
+        consistency: facts.consistency.clone(),
+        disks: moment.disks().iter().map(disk).collect(),
+        cost: CaptureCost::default(),
+        label: Some(snapshot.name.to_string()),
+    };
+    PointRecord { summary, definition: facts.definition.clone(), maps: Vec::new() }
+}
+
+/// Tells the job's monitor what it is told, and counts how much of the snapshot is copied.
+struct CopyMonitor {
+    inner: Arc<dyn Monitor>,
+    held: Arc<HeldSnapshot>,
+    /// The phase that was told last, and how many had bytes that count.
+    phase: Mutex<String>,
+    disks: AtomicUsize,
+}
+
+impl CopyMonitor {
+    fn new(inner: Arc<dyn Monitor>, held: Arc<HeldSnapshot>) -> Self {
+        Self { inner, held, phase: Mutex::default(), disks: AtomicUsize::new(0) }
+    }
+}
+
+impl Monitor for CopyMonitor {
+    fn progress(&self, progress: Progress) {
+        if progress.total_bytes.is_some() {
+            let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+            if *phase != progress.phase {
+                phase.clone_from(&progress.phase);
+                self.disks.fetch_add(1, Ordering::Relaxed);
+            }
+            let disk = self.disks.load(Ordering::Relaxed).saturating_sub(1);
+            self.held.note(disk % self.held.record.summary.disks.len().max(1), &progress);
+        }
+        self.inner.progress(progress);
+    }
+
+    fn warn(&self, warning: String) {
+        self.inner.warn(warning);
+    }
+
+    fn cancellation(&self) -> &CancellationToken {
+        self.inner.cancellation()
+    }
+}
