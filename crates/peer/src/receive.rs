@@ -150,6 +150,8 @@ impl Receiver {
         let range = region_range(staged.size_bytes(), region)
             .ok_or_else(|| Error::invalid(format!("the disk has no region {region}")))?;
         self.check_space()?;
+        let busy = |_| Error::new(ErrorKind::Busy, "the transfer is being sealed");
+        let write = Arc::clone(&transfer.writes).try_read_owned().map_err(busy)?;
         let mut content = vec![0; range.length_bytes as usize];
         if let Some(base) = transfer.base(&*self.shared.reception, from, disk).await? {
             let known = base.size_bytes().saturating_sub(range.offset_bytes).min(range.length_bytes) as usize;
@@ -158,6 +160,7 @@ impl Receiver {
             }
         }
         self.blocking(move || {
+            let _write = write; // also when the caller goes away
             let change = RegionChange::decode(&body)?;
             change.apply(&mut content)?;
             transfer.disk(disk)?.write(region, &content, change.digest())

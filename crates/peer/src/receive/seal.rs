@@ -52,6 +52,7 @@ impl Receiver {
                 seal.digests.len()
             )));
         }
+        let _no_writes = transfer.writes.write().await;
         let mut disks = Vec::with_capacity(count);
         for (place, digest) in seal.digests.into_iter().enumerate() {
             let checked = Arc::clone(&transfer);

@@ -11,7 +11,7 @@ use std::{
 use image::DiskImage;
 use model::{SiteId, Timestamp, TransferId};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::{Mutex, OnceCell, RwLock};
 
 use super::disk::StagedDisk;
 use crate::{Error, ErrorKind, Result, identity::file, reception::Reception, transfer::Offer};
@@ -52,7 +52,9 @@ pub(super) struct Transfer {
     pub(super) has_base: Vec<bool>,
     disks: Vec<StagedDisk>,
     bases: Vec<OnceCell<Arc<dyn DiskImage>>>,
-    /// The work of making it the site's own.
+    /// Held by each write, and by the work of making it the site's own: what was checked does not change.
+    pub(super) writes: Arc<RwLock<()>>,
+    /// That work.
     pub(super) sealing: Mutex<Option<tokio::task::JoinHandle<Result<String>>>>,
 }
 
@@ -69,7 +71,7 @@ impl Transfer {
             .map(|(place, disk)| StagedDisk::open(&directory, place, disk.size_bytes))
             .collect::<Result<Vec<_>>>()?;
         let bases = disks.iter().map(|_| OnceCell::new()).collect();
-        Ok(Self { offer, has_base, disks, bases, sealing: Mutex::default() })
+        Ok(Self { offer, has_base, disks, bases, writes: Arc::default(), sealing: Mutex::default() })
     }
 
     pub(super) fn disk(&self, place: usize) -> Result<&StagedDisk> {

@@ -43,11 +43,11 @@ impl Room {
             .filter_map(|(guest, count)| matches!(guest, Guest::Stranger(_)).then_some(count))
             .sum();
         let guest = Guest::Stranger(address);
-        let count = guests.entry(guest).or_default();
-        if strangers >= STRANGERS_MAX || *count >= STRANGERS_OF_ADDRESS_MAX {
+        let count = guests.get(&guest).copied().unwrap_or(0);
+        if strangers >= STRANGERS_MAX || count >= STRANGERS_OF_ADDRESS_MAX {
             return None;
         }
-        *count += 1;
+        guests.insert(guest, count + 1);
         Some(Place { room: Arc::clone(self), guest })
     }
 
@@ -61,11 +61,11 @@ impl Place {
     pub(super) fn of_peer(self, peer: SiteId) -> Option<Self> {
         let (room, guest) = (Arc::clone(&self.room), Guest::Peer(peer));
         let mut guests = room.guests();
-        let count = guests.entry(guest).or_default();
-        if *count >= OF_PEER_MAX {
+        let count = guests.get(&guest).copied().unwrap_or(0);
+        if count >= OF_PEER_MAX {
             return None;
         }
-        *count += 1;
+        guests.insert(guest, count + 1);
         drop(guests);
         Some(Self { room, guest })
     }
