@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use tokio::{net::UnixListener, task::JoinHandle, time::timeout};
 
 use crate::{
-    Entry, Error, ErrorKind, FilePath, FileTree, Page, Result, Volume,
+    Digest, Entry, Error, ErrorKind, FilePath, FileTree, Page, Result, Volume,
     limits::{DISKS_MAX, READ_MAX_BYTES},
     path::display,
     protocol::{Answer, FailureKind, Request},
@@ -221,6 +221,21 @@ impl FileTree for MicroVm {
                     && next.is_none_or(|next| next > offset_bytes) =>
             {
                 Ok((ranges, next))
+            }
+            _ => Err(broken(&path.to_string())),
+        }
+    }
+
+    async fn digest(&self, path: &FilePath, range: Range<u64>) -> Result<Digest> {
+        let (volume, inside) = self.place(path)?;
+        let request =
+            Request::Digest { volume, path: inside, offset_bytes: range.start, end_bytes: range.end };
+        match self.ask(request, &path.to_string()).await? {
+            // One that gets nowhere would be asked for ever.
+            Answer::Digest(digest)
+                if digest.end_bytes <= range.end && (digest.end_bytes > range.start || range.is_empty()) =>
+            {
+                Ok(digest)
             }
             _ => Err(broken(&path.to_string())),
         }
