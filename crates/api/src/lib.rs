@@ -9,7 +9,7 @@ mod problem;
 mod site;
 mod types;
 
-pub use client::{ByteStream, Client, ClientError, FileLines, ImageQuery, JobEvents};
+pub use client::{ByteStream, Client, ClientError, ImageQuery, JobEvents, Lines};
 pub use hint::shell_word;
 pub use problem::{Code, Problem};
 pub use site::{data_directory_default, socket_path};
@@ -17,15 +17,16 @@ pub use types::{
     AddCopy, AddKey, AddVm, AddedKey, AgentView, AttachVault, BackupRequest, BootRequest, ChangeSettings,
     ChangeSourceView, CheckStatus, CheckView, ChosenPoints, CollectRequest, CollectView, CopyState, CopyView,
     CostView, CreatePolicy, CreateVault, CreatedVault, DamageView, DeletePoints, DependentDiskView, DiskView,
-    EditPolicy, ExportRequest, ExportedView, FileKind, FileView, FindingView, FollowedPolicyView,
-    HalfRestoredView, HeldView, HoldPoints, HurtDiskView, HurtPointView, HurtView, HydrateRequest,
-    HydratedView, ImageExtentView, ImageExtentsView, JobResult, JobView, KeepRules, KeySlotView,
-    MakeRecoveryKit, NewKeyWith, ObjectLockState, ObjectLockView, PointDiskView, PointTestView,
-    PointVerdictView, PointView, PolicyView, ProbeStore, ProbeView, ProgressView, ProtectRequest,
-    ProtectionView, RecoveryKitView, RepairRequest, RepairView, RestoreDiskRequest, RestoreVmRequest,
-    RestoredDiskView, RestoredInPlaceView, RestoredVmView, RetentionMode, SettingsView, SiteView, StopVm,
-    SyncView, TestPoint, UnlockVolumes, UnlockWith, VaultView, VerifyRequest, VerifyView, VmOriginView,
-    VmView, VolumeStateView, VolumeView,
+    EditPolicy, ExportRequest, ExportedView, FileChange, FileChangeView, FileDifference, FileKind,
+    FileStateView, FileView, FindingView, FollowedPolicyView, HalfRestoredView, HeldView, HoldPoints,
+    HurtDiskView, HurtPointView, HurtView, HydrateRequest, HydratedView, ImageExtentView, ImageExtentsView,
+    JobResult, JobView, KeepRules, KeySlotView, MakeRecoveryKit, NewKeyWith, ObjectLockState, ObjectLockView,
+    PointDiskView, PointTestView, PointVerdictView, PointView, PolicyView, ProbeStore, ProbeView,
+    ProgressView, ProtectRequest, ProtectionView, RecoveryKitView, RepairRequest, RepairView,
+    RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest, RestoredDiskView, RestoredFilesView,
+    RestoredInPlaceView, RestoredVmView, RetentionMode, SettingsView, SiteView, StopVm, SyncView, TestPoint,
+    UnlockVolumes, UnlockWith, VaultView, VerifyRequest, VerifyView, VmOriginView, VmView, VolumeStateView,
+    VolumeView,
 };
 
 /// The media type of problem documents, by RFC 9457 §3.

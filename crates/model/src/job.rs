@@ -20,6 +20,8 @@ pub enum JobKind {
     TestPoint,
     /// Write one disk of a recovery point to an image file.
     RestoreDisk,
+    /// Put files of an image into a running guest.
+    RestoreFiles,
     /// Write an image to a file of any format.
     Export,
     /// Read a vault back and check every byte.
@@ -33,13 +35,14 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::TestPoint,
         Self::Backup,
         Self::RestoreVm,
         Self::Boot,
         Self::Hydrate,
         Self::RestoreDisk,
+        Self::RestoreFiles,
         Self::Export,
         Self::Verify,
         Self::Collect,
@@ -57,6 +60,7 @@ impl JobKind {
             Self::Hydrate => "hydrate",
             Self::TestPoint => "test",
             Self::RestoreDisk => "restore-disk",
+            Self::RestoreFiles => "restore-files",
             Self::Export => "export",
             Self::Verify => "verify",
             Self::Collect => "gc",

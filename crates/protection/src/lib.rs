@@ -7,6 +7,7 @@
 mod backup;
 mod error;
 mod export;
+mod guest_files;
 mod monitor;
 mod points;
 mod restore;
@@ -16,6 +17,7 @@ mod verify;
 pub use backup::{BackupOrder, backup};
 pub use error::{Error, ErrorKind, Result};
 pub use export::{DiskExport, ExportedDisk, export_disk};
+pub use guest_files::{GuestFilesOrder, RestoredGuestFiles, restore_guest_files};
 pub use monitor::{Monitor, vault_monitor};
 pub use points::{latest_capture, select_point};
 pub use restore::{
