@@ -15,12 +15,13 @@ use tokio::net::UnixStream;
 
 use crate::{
     AddVm, AttachVault, BackupRequest, BootRequest, CheckView, CreateVault, CreatedVault, HydrateRequest,
-    JobView, Problem, ProtectRequest, RestoreDiskRequest, RestoreVmRequest, SiteView, StopVm, VaultView,
-    VerifyRequest, VmView,
+    JobView, Problem, ProtectRequest, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest, SiteView,
+    StopVm, VaultView, VerifyRequest, VmView,
 };
 
 mod files;
 mod images;
+mod lines;
 mod peers;
 mod points;
 mod policies;
@@ -28,8 +29,8 @@ mod snapshots;
 mod stream;
 mod upkeep;
 
-pub use files::FileLines;
 pub use images::ImageQuery;
+pub use lines::Lines;
 pub use snapshots::SnapshotQuery;
 pub use stream::ByteStream;
 
@@ -185,6 +186,11 @@ impl Client {
     /// Makes the disks of a VM whole.
     pub async fn hydrate(&self, vm: &str, request: &HydrateRequest) -> Result<JobView> {
         self.post(&format!("/v1/vms/{}/hydrations", segment(vm)), request).await
+    }
+
+    /// Starts to put files of an image into a running guest.
+    pub async fn restore_files(&self, request: &RestoreFilesRequest) -> Result<JobView> {
+        self.post("/v1/restores/files", request).await
     }
 
     /// Starts the restore of a disk.

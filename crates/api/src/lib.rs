@@ -9,7 +9,7 @@ mod problem;
 mod site;
 mod types;
 
-pub use client::{ByteStream, Client, ClientError, FileLines, ImageQuery, JobEvents, SnapshotQuery};
+pub use client::{ByteStream, Client, ClientError, ImageQuery, JobEvents, Lines, SnapshotQuery};
 pub use hint::shell_word;
 pub use problem::{Code, Problem};
 pub use site::{data_directory_default, socket_path};
@@ -18,16 +18,17 @@ pub use types::{
     ChangeSourceView, CheckStatus, CheckView, ChosenPoints, CollectRequest, CollectView, CopyState, CopyView,
     CostView, CreatePolicy, CreateSnapshot, CreateVault, CreatedSnapshot, CreatedVault, DamageView,
     DeletePoints, DeleteSnapshot, DependentDiskView, DiskView, EditPolicy, ExportRequest, ExportedView,
-    FileKind, FileView, FindingView, FollowedPolicyView, HalfRestoredView, HeldView, HoldPoints,
-    HurtDiskView, HurtPointView, HurtView, HydrateRequest, HydratedView, ImageExtentView, ImageExtentsView,
-    JobResult, JobView, KeepRules, KeySlotView, LockSnapshot, MakePairingToken, MakeRecoveryKit, NewKeyWith,
-    ObjectLockState, ObjectLockView, PairSite, PairingTokenView, PeerState, PeerView, PeerWays,
-    PointDiskView, PointTestView, PointVerdictView, PointView, PolicyView, ProbeStore, ProbeView,
-    ProgressView, ProtectRequest, ProtectionView, RecoveryKitView, RemovedPeerView, RepairRequest,
-    RepairView, RestoreDiskRequest, RestoreVmRequest, RestoredDiskView, RestoredInPlaceView, RestoredVmView,
-    RetentionMode, SettingsView, SiteView, SnapshotPage, SnapshotView, StopVm, SyncView, TagSnapshot,
-    TestPoint, UnlockVolumes, UnlockWith, VaultView, VerifyRequest, VerifyView, VmOriginView, VmView,
-    VolumeStateView, VolumeView,
+    FileChange, FileChangeView, FileDifference, FileKind, FileStateView, FileView, FindingView,
+    FollowedPolicyView, HalfRestoredView, HeldView, HoldPoints, HurtDiskView, HurtPointView, HurtView,
+    HydrateRequest, HydratedView, ImageExtentView, ImageExtentsView, JobResult, JobView, KeepRules,
+    KeySlotView, LockSnapshot, MakePairingToken, MakeRecoveryKit, NewKeyWith, ObjectLockState,
+    ObjectLockView, PairSite, PairingTokenView, PeerState, PeerView, PeerWays, PointDiskView, PointTestView,
+    PointVerdictView, PointView, PolicyView, ProbeStore, ProbeView, ProgressView, ProtectRequest,
+    ProtectionView, RecoveryKitView, RemovedPeerView, RepairRequest, RepairView, RestoreDiskRequest,
+    RestoreFilesRequest, RestoreVmRequest, RestoredDiskView, RestoredFilesView, RestoredInPlaceView,
+    RestoredVmView, RetentionMode, SettingsView, SiteView, SnapshotPage, SnapshotView, StopVm, SyncView,
+    TagSnapshot, TestPoint, UnlockVolumes, UnlockWith, VaultView, VerifyRequest, VerifyView, VmOriginView,
+    VmView, VolumeStateView, VolumeView,
 };
 
 /// The media type of problem documents, by RFC 9457 §3.

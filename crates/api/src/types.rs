@@ -21,7 +21,10 @@ pub use deletion::{
     ChangeSettings, ChosenPoints, DeletePoints, HoldPoints, ObjectLockState, ObjectLockView, RetentionMode,
     SettingsView,
 };
-pub use file::{FileKind, FileView, UnlockVolumes, VolumeStateView, VolumeView};
+pub use file::{
+    FileChange, FileChangeView, FileDifference, FileKind, FileStateView, FileView, UnlockVolumes,
+    VolumeStateView, VolumeView,
+};
 pub use image::{ExportRequest, ExportedView, ImageExtentView, ImageExtentsView};
 pub use job::{JobResult, JobView, ProgressView};
 pub use key::{AddKey, AddedKey, KeySlotView, MakeRecoveryKit, NewKeyWith, RecoveryKitView};
@@ -31,8 +34,8 @@ pub use peer::{
 pub use point::{ChangeSourceView, CostView, PointDiskView, PointTestView, PointView, TestPoint};
 pub use policy::{CreatePolicy, EditPolicy, FollowedPolicyView, KeepRules, PointVerdictView, PolicyView};
 pub use restore::{
-    BootRequest, HydrateRequest, HydratedView, RestoreDiskRequest, RestoreVmRequest, RestoredDiskView,
-    RestoredInPlaceView, RestoredVmView,
+    BootRequest, HydrateRequest, HydratedView, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest,
+    RestoredDiskView, RestoredFilesView, RestoredInPlaceView, RestoredVmView,
 };
 pub use site::{CheckStatus, CheckView, SiteView};
 pub use snapshot::{

@@ -9,6 +9,7 @@
 
 pub mod appliance;
 pub mod archive;
+pub mod diff;
 mod entry;
 mod error;
 pub mod extract;
@@ -25,5 +26,5 @@ pub use error::{Error, ErrorKind, Result};
 pub use micro_vm::{Capability, Config, DIRECTORY_PREFIX, MicroVm, Passphrase, capabilities};
 pub use path::FilePath;
 pub use pattern::Pattern;
-pub use tree::{FileTree, Page, ROOT_START};
+pub use tree::{Digest, FileTree, Page, ROOT_START, memory::MemoryTree};
 pub use walk::{Found, Walk};

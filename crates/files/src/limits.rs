@@ -29,3 +29,9 @@ pub(crate) const VOLUMES_MAX: usize = 1024;
 
 /// Data ranges in one answer.
 pub(crate) const RANGES_MAX: usize = 4096;
+
+/// Entries of one directory. A damaged one can be listed for ever.
+pub(crate) const DIRECTORY_ENTRIES_MAX: usize = 1 << 26;
+
+/// What is read of a file for one digest, in bytes, so that no answer takes long.
+pub(crate) const DIGEST_READ_MAX_BYTES: u64 = 64 << 20;

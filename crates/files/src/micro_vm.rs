@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use tokio::{net::UnixListener, task::JoinHandle, time::timeout};
 
 use crate::{
-    Entry, Error, ErrorKind, FilePath, FileTree, Page, Result, Volume,
+    Digest, Entry, Error, ErrorKind, FilePath, FileTree, Page, Result, Volume,
     limits::{DISKS_MAX, READ_MAX_BYTES},
     path::display,
     protocol::{Answer, FailureKind, Request},
@@ -33,6 +33,9 @@ use process::Process;
 
 /// How long the machine may take from its start until it has found the volumes. Without KVM it takes ten seconds.
 const START_TIMEOUT: Duration = Duration::from_secs(150);
+
+/// Volumes that an error tells by name.
+const VOLUMES_TOLD_MAX: usize = 20;
 
 /// How the directories of machines start, in [`Config::runtime_directory`].
 pub const DIRECTORY_PREFIX: &str = "files-";
@@ -152,7 +155,11 @@ impl MicroVm {
         })?;
         let number = self.volumes.iter().position(|volume| volume.name.as_bytes() == name);
         let number = number.and_then(|number| u32::try_from(number).ok()).ok_or_else(|| {
-            let names: Vec<_> = self.volumes.iter().map(|volume| volume.name.as_str()).collect();
+            let names = self.volumes.iter().map(|volume| volume.name.as_str());
+            let mut names: Vec<_> = names.take(VOLUMES_TOLD_MAX + 1).collect();
+            if names.len() > VOLUMES_TOLD_MAX {
+                names[VOLUMES_TOLD_MAX] = "others";
+            }
             let context = format!("there is no volume {}; there is {}", display(name), names.join(", "));
             Error::new(ErrorKind::NotFound, context)
         })?;
@@ -221,6 +228,21 @@ impl FileTree for MicroVm {
                     && next.is_none_or(|next| next > offset_bytes) =>
             {
                 Ok((ranges, next))
+            }
+            _ => Err(broken(&path.to_string())),
+        }
+    }
+
+    async fn digest(&self, path: &FilePath, range: Range<u64>) -> Result<Digest> {
+        let (volume, inside) = self.place(path)?;
+        let request =
+            Request::Digest { volume, path: inside, offset_bytes: range.start, end_bytes: range.end };
+        match self.ask(request, &path.to_string()).await? {
+            // One that gets nowhere would be asked for ever.
+            Answer::Digest(digest)
+                if digest.end_bytes <= range.end && (digest.end_bytes > range.start || range.is_empty()) =>
+            {
+                Ok(digest)
             }
             _ => Err(broken(&path.to_string())),
         }

@@ -7,7 +7,8 @@ use crate::{
     limits::{DEPTH_MAX, NAME_MAX_BYTES, PATH_MAX_BYTES},
 };
 
-/// An absolute path: a volume, and names inside it. Names are bytes, never empty, `.` or `..`, without a slash or a zero.
+/// An absolute path: a volume, and names inside it. Names are bytes, never empty, `.` or `..`, without a slash or a zero. The
+/// order is that of the names, one after the other: a directory comes before what is in it, and that before what follows.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct FilePath(Vec<Vec<u8>>);
 
@@ -54,6 +55,12 @@ impl FilePath {
     #[must_use]
     pub fn name(&self) -> Option<&[u8]> {
         self.0.last().map(Vec::as_slice)
+    }
+
+    /// Whether this is another path or lies somewhere below it.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.0.starts_with(&other.0)
     }
 
     /// The path as bytes, with a slash at its start.

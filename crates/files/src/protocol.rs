@@ -20,7 +20,7 @@ pub(crate) use wire::{Malformed, Reader, Writer};
 pub(crate) const PORT_NAME: &str = "holdfast.files.0";
 
 /// The version of the protocol.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 /// What the greeting starts with.
 const MAGIC: [u8; 8] = *b"HFFILES\n";

@@ -19,6 +19,15 @@ pub struct Page {
     pub next: Option<u64>,
 }
 
+/// What a file has in a range, in short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digest {
+    /// The same for the same bytes from the same offset on, whether zeros are stored or holes.
+    pub hash: [u8; 32],
+    /// Where the range ends that it stands for: not further than was asked, and not before its start.
+    pub end_bytes: u64,
+}
+
 /// The files of the disks of one machine, at one moment. Nothing in it ever changes.
 ///
 /// Contract:
@@ -45,7 +54,10 @@ pub trait FileTree: Send + Sync {
     /// that ends before the file says from where to ask again.
     async fn data_ranges(&self, path: &FilePath, offset_bytes: u64)
     -> Result<(Vec<Range<u64>>, Option<u64>)>;
+
+    /// The digest of a file's bytes in a range, which lies within the file; of the start of that range where it holds much
+    /// data. It is made where the file is read, so that its bytes go nowhere.
+    async fn digest(&self, path: &FilePath, range: Range<u64>) -> Result<Digest>;
 }
 
-#[cfg(test)]
 pub(crate) mod memory;

@@ -1,8 +1,12 @@
 //! Walks over a tree, each directory before what is in it.
 
+mod sorted;
+
 use std::sync::Arc;
 
 use crate::{Entry, Error, ErrorKind, FilePath, FileTree, ROOT_START, Result, limits::DEPTH_MAX};
+
+pub(crate) use sorted::{SortedWalk, Step};
 
 /// Something on a walk.
 #[derive(Debug, Clone, PartialEq, Eq)]

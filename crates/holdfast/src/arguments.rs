@@ -167,7 +167,7 @@ pub enum ClientCommand {
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
     Boot(Box<Boot>),
-    /// Restores a VM, or one disk of it, from a recovery point. Where no server is left, see holdfast rescue.
+    /// Restores a VM, a disk of it, or files, from a recovery point. Where no server is left, see holdfast rescue.
     #[command(subcommand)]
     Restore(RestoreCommand),
     /// Writes a disk to an image file of any format: raw, qcow2, VHD, VHDX, VMDK.
@@ -176,9 +176,10 @@ pub enum ClientCommand {
     Export(Export),
     /// Shows where two images differ: points of one VM, of two, or image files.
     ///
-    /// Of two points in one vault only what may differ is read. With -o json, a list of extents.
+    /// Of two points in one vault only what may differ is read. With -o json, a list of extents. For which files differ, and
+    /// what of them: holdfast files diff.
     Diff(Diff),
-    /// Files inside recovery points and image files: list them, read them, take them out.
+    /// Files inside recovery points and image files: list them, read them, take them out, compare them.
     ///
     /// They are read by a small virtual machine with the host's kernel and no network. It stays up for a minute.
     #[command(subcommand)]

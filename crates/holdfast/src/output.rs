@@ -1,5 +1,7 @@
 //! Standard output carries data and nothing else; standard error carries the rest.
 
+mod listing;
+
 use std::io::{ErrorKind, Write as _};
 
 use anstyle::{AnsiColor, Style};
@@ -11,6 +13,8 @@ use crate::{
     failure::Failure,
     render::{Page, Row, Times, printable, table},
 };
+
+pub use listing::Listing;
 
 /// How data is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -57,6 +61,11 @@ impl Output {
         }
     }
 
+    /// Prints a list while it comes in.
+    pub fn listing<T: Row>(&self) -> Listing<'_, T> {
+        Listing::new(self)
+    }
+
     /// Prints one thing.
     pub fn one<T: Page>(&self, item: &T) -> Result<(), Failure> {
         if self.quiet {
@@ -72,11 +81,16 @@ impl Output {
 
 /// Writes text to standard output. A reader that has read enough and gone away is no error.
 pub fn print(text: &str) -> Result<(), Failure> {
+    print_if_read(text).map(drop)
+}
+
+/// Writes text to standard output; false when nobody reads it any more.
+fn print_if_read(text: &str) -> Result<bool, Failure> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Failure::new(Exit::Error, format!("cannot write to standard output: {error}"))),
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(true),
     }
 }
 

@@ -130,6 +130,7 @@ fn conclude(context: &Context, job: &JobView) -> Result<(), Failure> {
         Some(JobResult::Tested(test)) => context.output.one(test)?,
         Some(JobResult::RestoredDisk(disk)) => context.output.one(disk)?,
         Some(JobResult::RestoredInPlace(vm)) => context.output.one(vm)?,
+        Some(JobResult::RestoredFiles(restored)) => context.output.one(restored)?,
         Some(JobResult::Exported(exported)) => context.output.one(exported)?,
         Some(JobResult::Verified(verified)) => context.output.one(verified)?,
         Some(JobResult::Collected(collected)) => context.output.one(collected)?,
@@ -139,7 +140,13 @@ fn conclude(context: &Context, job: &JobView) -> Result<(), Failure> {
     }
     let what = format!("{} of {}", job.kind, job.subject);
     match (&job.problem, job.state) {
-        (_, JobState::Succeeded) => Ok(()),
+        (_, JobState::Succeeded) => match &job.result {
+            Some(JobResult::RestoredFiles(restored)) if restored.failed > 0 => Err(Failure::new(
+                Exit::SomeFailed,
+                format!("{} items could not be restored", restored.failed),
+            )),
+            _ => Ok(()),
+        },
         (Some(problem), _) => Err(Failure::problem(Some(&what), problem)),
         (None, state) => Err(Failure::new(Exit::Error, format!("{what}: the job was {state}"))),
     }

@@ -12,6 +12,7 @@ mod freeze;
 
 pub(crate) use connection::Agent;
 pub(crate) use error::{Error, ErrorKind, Result};
+pub(crate) use file::OpenFile;
 pub(crate) use freeze::FreezeState;
 
 #[cfg(test)]

@@ -4,11 +4,13 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use hypervisor::{
-    Baseline, Capture, CaptureRequest, Chain, GuestExit, Hydration, HydrationListener, Hypervisor,
-    Inspection, Result, VmAccess,
+    Baseline, Capture, CaptureRequest, Chain, GuestExit, GuestFiles, Hydration, HydrationListener,
+    Hypervisor, Inspection, Result, VmAccess,
 };
 
-use crate::{capture, config::QemuConfig, guest, hydrate, inspect, launch, monitor::Monitors, power};
+use crate::{
+    capture, config::QemuConfig, guest, guest_files, hydrate, inspect, launch, monitor::Monitors, power,
+};
 
 /// QEMU on this host.
 pub struct QemuHypervisor {
@@ -74,6 +76,10 @@ impl Hypervisor for QemuHypervisor {
 
     async fn run_in_guest(&self, vm: &VmAccess, command: &[String], limit: Duration) -> Result<GuestExit> {
         guest::run(&self.config, vm, command, limit).await
+    }
+
+    async fn guest_files(&self, vm: &VmAccess) -> Result<Box<dyn GuestFiles>> {
+        guest_files::open(&self.config, vm).await
     }
 
     async fn screenshot(&self, vm: &VmAccess) -> Result<Vec<u8>> {

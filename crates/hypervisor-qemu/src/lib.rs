@@ -5,6 +5,7 @@ mod capture;
 mod config;
 pub mod guard;
 mod guest;
+mod guest_files;
 pub mod host;
 mod hydrate;
 mod hypervisor;

@@ -1,5 +1,7 @@
 //! A hypervisor in memory: VMs whose disks a test writes by hand, with honest change tracking.
 
+mod guest_files;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -18,9 +20,12 @@ use model::{
 
 use crate::{
     AgentState, Baseline, Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, Chain,
-    DiskChanges, DiskInspection, Error, ErrorKind, GuestExit, Hydration, HydrationListener, Hypervisor,
-    Inspection, Power, Result, Tracking, VmAccess,
+    DiskChanges, DiskInspection, Error, ErrorKind, GuestExit, GuestFiles, Hydration, HydrationListener,
+    Hypervisor, Inspection, Power, Result, Tracking, VmAccess,
 };
+
+use guest_files::FakeGuestFiles;
+pub use guest_files::{FakeGuest, FakeGuestNode};
 
 /// A VM in memory.
 #[derive(Debug, Clone)]
@@ -33,6 +38,8 @@ pub struct FakeVm {
     pub consistency: Consistency,
     /// Whether it runs.
     pub power: Power,
+    /// Its files, as far as they can be reached through an agent; none where it has no agent.
+    pub guest: Option<FakeGuest>,
 }
 
 /// A disk in memory. `dirty` holds, for each capture of a chain, what was written since.
@@ -213,6 +220,13 @@ impl Hypervisor for FakeHypervisor {
 
     async fn run_in_guest(&self, vm: &VmAccess, command: &[String], _: Duration) -> Result<GuestExit> {
         self.with(vm, |_| Ok(GuestExit { code: Some(0), output: command.join(" ").into_bytes() }))
+    }
+
+    async fn guest_files(&self, vm: &VmAccess) -> Result<Box<dyn GuestFiles>> {
+        let none = || Error::new(ErrorKind::Unsupported, format!("the VM {} has no guest agent", vm.name));
+        let abilities =
+            self.with(vm, |vm| vm.guest.as_ref().map(|guest| guest.abilities).ok_or_else(none))?;
+        Ok(Box::new(FakeGuestFiles { hypervisor: self.clone(), vm: vm.clone(), abilities }))
     }
 
     async fn screenshot(&self, vm: &VmAccess) -> Result<Vec<u8>> {

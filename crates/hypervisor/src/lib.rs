@@ -6,6 +6,7 @@ mod capture;
 mod error;
 mod fake;
 mod guest;
+mod guest_files;
 mod hydration;
 mod inspection;
 
@@ -17,8 +18,9 @@ pub use capture::{
     DiskChanges, PhaseListener,
 };
 pub use error::{Error, ErrorKind, Result};
-pub use fake::{FakeDisk, FakeHypervisor, FakeVm};
+pub use fake::{FakeDisk, FakeGuest, FakeGuestNode, FakeHypervisor, FakeVm};
 pub use guest::GuestExit;
+pub use guest_files::{GuestAbilities, GuestContent, GuestFiles, GuestItem, GuestItemKind, GuestItemOutcome};
 pub use hydration::{Hydration, HydrationListener};
 pub use inspection::{AgentState, DiskInspection, Inspection, Power, Tracking};
 
@@ -117,6 +119,13 @@ pub trait Hypervisor: Send + Sync {
     /// [`ErrorKind::Unreachable`] when the agent does not answer or the program does not end, [`ErrorKind::Failed`] when
     /// the agent refuses.
     async fn run_in_guest(&self, vm: &VmAccess, command: &[String], limit: Duration) -> Result<GuestExit>;
+
+    /// Opens a running guest for files that are put into it, through its agent, which nobody else can talk to meanwhile.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] when the VM has no agent, or one that may not write files;
+    /// [`ErrorKind::Unreachable`] when the agent does not answer.
+    async fn guest_files(&self, vm: &VmAccess) -> Result<Box<dyn GuestFiles>>;
 
     /// What a guest shows on its screen, as PNG.
     async fn screenshot(&self, vm: &VmAccess) -> Result<Vec<u8>>;

@@ -22,6 +22,8 @@ pub enum JobKind {
     TestPoint,
     /// Write one disk of a recovery point to an image file.
     RestoreDisk,
+    /// Put files of an image into a running guest.
+    RestoreFiles,
     /// Write an image to a file of any format.
     Export,
     /// Read a vault back and check every byte.
@@ -43,6 +45,7 @@ impl JobKind {
         Self::Boot,
         Self::Hydrate,
         Self::RestoreDisk,
+        Self::RestoreFiles,
         Self::Export,
         Self::Verify,
         Self::Collect,
@@ -61,6 +64,7 @@ impl JobKind {
             Self::Hydrate => "hydrate",
             Self::TestPoint => "test",
             Self::RestoreDisk => "restore-disk",
+            Self::RestoreFiles => "restore-files",
             Self::Export => "export",
             Self::Verify => "verify",
             Self::Collect => "gc",

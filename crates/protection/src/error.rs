@@ -132,6 +132,23 @@ impl Cause for hypervisor::Error {
     }
 }
 
+impl Cause for files::Error {
+    fn means(&self) -> ErrorKind {
+        match self.kind() {
+            files::ErrorKind::NotFound => ErrorKind::NotFound,
+            files::ErrorKind::Damaged => ErrorKind::Damaged,
+            files::ErrorKind::Locked => ErrorKind::WrongKey,
+            files::ErrorKind::Gone | files::ErrorKind::TimedOut => ErrorKind::Unreachable,
+            files::ErrorKind::Unsupported | files::ErrorKind::WrongKind => ErrorKind::Unsupported,
+            _ => ErrorKind::Failed,
+        }
+    }
+
+    fn advice(&self) -> Option<&str> {
+        self.guidance()
+    }
+}
+
 impl Cause for vault::Error {
     fn means(&self) -> ErrorKind {
         match self.kind() {

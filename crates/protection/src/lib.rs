@@ -7,6 +7,7 @@
 mod backup;
 mod error;
 mod export;
+mod guest_files;
 mod image_file;
 mod moment;
 mod monitor;
@@ -20,6 +21,7 @@ mod verify;
 pub use backup::{BackupOrder, backup};
 pub use error::{Error, ErrorKind, Result};
 pub use export::{DiskExport, ExportedDisk, export_disk};
+pub use guest_files::{GuestFilesOrder, RestoredGuestFiles, restore_guest_files};
 pub use moment::Moment;
 pub use monitor::{Monitor, vault_monitor};
 pub use points::{latest_baseline, select_point};

@@ -69,6 +69,7 @@ impl World {
             disks: disks.into(),
             consistency: Consistency::FileSystem,
             power: Power::Running,
+            guest: None,
         };
         let access = VmAccess {
             vm_id,

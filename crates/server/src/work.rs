@@ -9,6 +9,7 @@ mod hydrate;
 mod new_vm;
 mod repair;
 mod restore_disk;
+mod restore_files;
 mod restore_in_place;
 mod restore_vm;
 mod snapshot;
@@ -31,6 +32,7 @@ pub(crate) use self::{
     hydrate::submit as hydrate,
     repair::submit as repair,
     restore_disk::submit as restore_disk,
+    restore_files::submit as restore_files,
     restore_vm::{boot, submit as restore_vm},
     snapshot::submit as snapshot,
     test_point::{submit as test_point, take_down as take_down_test, view as point_test_view},

@@ -18,11 +18,12 @@ use crate::{
 };
 
 /// What makes file systems, and what opens containers of them.
-const TOOL_PACKAGES: [&str; 11] = [
+const TOOL_PACKAGES: [&str; 12] = [
     "btrfs-progs",
     "busybox-static",
     "cryptsetup-bin",
     "dosfstools",
+    "exfatprogs",
     "fdisk",
     "lvm2",
     "mdadm",
@@ -36,7 +37,7 @@ const TOOL_PACKAGES: [&str; 11] = [
 const NOT_UNPACKED: [&str; 4] = ["gcc-", "libc6", "libgcc", "libcrypt1"];
 
 /// Names the installation. A new one for any change here.
-const VERSION: &str = "2";
+const VERSION: &str = "3";
 
 /// A kernel with its modules, and tools.
 #[derive(Debug, Clone)]

@@ -1,10 +1,7 @@
 //! Files inside images.
 
-use super::{ByteStream, Client, ImageQuery, Result, broken, encoded, segment};
-use crate::{FileView, UnlockVolumes, VolumeView};
-
-/// The longest line of a listing, in bytes: paths are bounded.
-const LINE_LIMIT_BYTES: usize = 1 << 20;
+use super::{ByteStream, Client, ImageQuery, Lines, Result, encoded, segment};
+use crate::{FileChangeView, FileView, UnlockVolumes, VolumeView};
 
 impl Client {
     /// What an image has that may hold files.
@@ -18,15 +15,34 @@ impl Client {
     }
 
     /// What is in a directory, or the one thing that is no directory. Paths are bytes.
-    pub async fn files(&self, image: ImageQuery<'_>, path: &[u8]) -> Result<FileLines> {
+    pub async fn files(&self, image: ImageQuery<'_>, path: &[u8]) -> Result<Lines<FileView>> {
         let query = format!("/v1/files?{image}&path={}", encoded(path));
-        Ok(FileLines(self.stream(&query).await?, Vec::new()))
+        self.lines(&query).await
     }
 
     /// What lies below a directory with a name that matches a pattern.
-    pub async fn find_files(&self, image: ImageQuery<'_>, path: &[u8], name: &[u8]) -> Result<FileLines> {
+    pub async fn find_files(
+        &self,
+        image: ImageQuery<'_>,
+        path: &[u8],
+        name: &[u8],
+    ) -> Result<Lines<FileView>> {
         let query = format!("/v1/files/find?{image}&path={}&name={}", encoded(path), encoded(name));
-        Ok(FileLines(self.stream(&query).await?, Vec::new()))
+        self.lines(&query).await
+    }
+
+    /// What differs between the files of two images; both are looked for in the same copy. `with_content` compares the bytes
+    /// of files that have the same size.
+    pub async fn file_changes(
+        &self,
+        base: &str,
+        image: ImageQuery<'_>,
+        path: &[u8],
+        with_content: bool,
+    ) -> Result<Lines<FileChangeView>> {
+        let (base, path) = (segment(base), encoded(path));
+        let query = format!("base={base}&{image}&path={path}&content={with_content}");
+        self.lines(&format!("/v1/files/changes?{query}")).await
     }
 
     /// The content of a file.
@@ -52,30 +68,5 @@ impl Client {
         let (path, format) = (encoded(path), segment(format));
         let query = format!("/v1/files/archive?{image}&path={path}&format={format}");
         self.stream(&query).await
-    }
-}
-
-/// A listing that may be of any length.
-#[derive(Debug)]
-pub struct FileLines(ByteStream, Vec<u8>);
-
-impl FileLines {
-    /// The next entry; none at the end.
-    pub async fn next(&mut self) -> Result<Option<FileView>> {
-        let Self(stream, buffer) = self;
-        loop {
-            if let Some(end) = buffer.iter().position(|&byte| byte == b'\n') {
-                let line: Vec<u8> = buffer.drain(..=end).collect();
-                return serde_json::from_slice(&line).map(Some).map_err(broken);
-            }
-            match stream.next().await? {
-                Some(bytes) => buffer.extend_from_slice(&bytes),
-                None if buffer.is_empty() => return Ok(None),
-                None => return Err(broken("a line has no end")),
-            }
-            if buffer.len() > LINE_LIMIT_BYTES {
-                return Err(broken("a line is too long"));
-            }
-        }
     }
 }

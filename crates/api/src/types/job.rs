@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::{
     CollectView, ExportedView, HydratedView, PointTestView, PointView, RepairView, RestoredDiskView,
-    RestoredInPlaceView, RestoredVmView, SnapshotView, SyncView, VerifyView,
+    RestoredFilesView, RestoredInPlaceView, RestoredVmView, SnapshotView, SyncView, VerifyView,
 };
 use crate::Problem;
 
@@ -16,7 +16,7 @@ pub struct JobView {
     /// The job.
     #[schema(value_type = String)]
     pub id: JobId,
-    /// What it does: backup, snapshot, restore-vm, restore-disk, export, verify, gc, copy or repair.
+    /// What it does: backup, snapshot, restore-vm, restore-disk, restore-files, export, verify, gc, copy or repair.
     #[schema(value_type = String)]
     pub kind: JobKind,
     /// What it does it to, in words: a VM's name, a reference, a vault's name.
@@ -72,6 +72,8 @@ pub enum JobResult {
     RestoredDisk(RestoredDiskView),
     /// The VM of which disks were overwritten in place.
     RestoredInPlace(RestoredInPlaceView),
+    /// The files that were put into a guest.
+    RestoredFiles(RestoredFilesView),
     /// The file that was exported.
     Exported(ExportedView),
     /// What a verification found; also of one that found damage, whose job has failed.

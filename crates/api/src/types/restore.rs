@@ -181,3 +181,53 @@ pub struct RestoredDiskView {
     #[schema(value_type = u64)]
     pub written_bytes: ByteCount,
 }
+
+/// Puts files of an image into a running guest, through its agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreFilesRequest {
+    /// The image: `point:<vm>/<point>[/<disk>]` or `file:<path>`.
+    pub reference: String,
+    /// The copy to read instead of the vault: `<copy>`, or `<vault>/<copy>` where several have the name.
+    #[serde(default)]
+    pub from_copy: Option<String>,
+    /// Files, and directories with all that is below them: `/<volume>/<path>`.
+    pub paths: Vec<String>,
+    /// The VM, by name or id. It must run, and have a guest agent.
+    pub vm: String,
+    /// The directory in the guest that they go to. Where it is left out they go to their own places, which are known of points
+    /// of the VM itself, in the volume with the system's root.
+    #[serde(default)]
+    pub to: Option<String>,
+    /// Replace files that exist. Otherwise they are kept.
+    #[serde(default)]
+    pub overwrite: bool,
+    /// Look, count and write nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What was put into a guest; of a dry run, what would be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RestoredFilesView {
+    /// The VM's name.
+    pub vm_name: String,
+    /// The directory in the guest that they went to; none for their own places.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Files.
+    pub files: u64,
+    /// Directories that were made.
+    pub directories: u64,
+    /// Symbolic links.
+    pub links: u64,
+    /// The length of the files.
+    #[schema(value_type = u64)]
+    pub written_bytes: ByteCount,
+    /// Files and links that exist and were kept.
+    pub kept: u64,
+    /// What could not be restored; the job's warnings say why.
+    pub failed: u64,
+    /// Whether nothing was written.
+    pub dry_run: bool,
+}

@@ -1,27 +1,36 @@
 //! Guest agents that are absent, hang, or do less than they should: bounded, honest, and refused where that was asked for.
+//! What they do well: files come back through them.
+
+use std::{fs, os::unix::fs::symlink, path::Path};
 
 use anyhow::Result;
-use api::{JobView, VmView};
+use api::{JobView, RestoredFilesView, VaultView, VmView};
 use model::{Consistency, JobState};
 use serde_json::json;
 use testkit::{
+    command::run,
+    file_systems::FileSystemTools,
     guest::GuestImage,
     qemu::{GuestVm, VmOptions},
     site::Site,
 };
 
-use crate::fixture::{
-    back_up, backup_job, failed_job, guest_disks, job_until, points, protect_guest, site_with_vault, words,
+use crate::{
+    files::with_tools,
+    fixture::{back_up, backup_job, failed_job, guest_disks, job_until, points, protect_guest, words},
 };
 
 #[tokio::test]
 async fn what_the_agent_cannot_do_is_said_or_refused_and_the_guest_goes_on() -> Result<()> {
     let image = GuestImage::obtain()?;
-    let site = site_with_vault().await?;
+    let (tools, work) = (FileSystemTools::obtain()?, tempfile::tempdir()?);
+    let site = Site::start_with(&with_tools(&tools, work.path())?).await?;
+    let _: VaultView = site.json(["vault", "create", "main"]).await?;
     let vm = GuestVm::start(&image, &guest_disks(&site, &image)?, &VmOptions::default()).await?;
     vm.guest().state_at_boot().await?.sound()?;
     protect_guest(&site, &vm, "odd").await?;
 
+    files_come_back(&site, &vm, &tools, work.path()).await?;
     hook_fails(&site, &vm).await?;
     hook_hangs(&site, &vm).await?;
     recovered(&site, &vm).await?;
@@ -29,6 +38,39 @@ async fn what_the_agent_cannot_do_is_said_or_refused_and_the_guest_goes_on() -> 
     recovered(&site, &vm).await?;
     no_agent(&site, &vm).await?;
     assert_eq!(vm.leftovers().await?, Vec::<String>::new());
+    Ok(())
+}
+
+/// Files of an image get into the guest, whole and with what the agent can keep.
+async fn files_come_back(site: &Site, vm: &GuestVm, tools: &FileSystemTools, work: &Path) -> Result<()> {
+    let (tree, image) = (work.join("tree"), work.join("image.raw"));
+    fs::create_dir_all(tree.join("lost/deep"))?;
+    fs::write(tree.join("lost/deep/it's a \"name\""), "content")?;
+    fs::write(tree.join("lost/large"), vec![7; 3 << 20])?;
+    symlink("large", tree.join("lost/link"))?;
+    fs::File::create(&image)?.set_len(32 << 20)?;
+    run(tools.command("mkfs.ext4").args(["-q", "-F", "-d"]).arg(&tree).arg(&image))?;
+    let reference = format!("file:{}", image.display());
+    let restore = ["restore", "files", &reference, "/disk/lost", "--vm", "odd", "--to", "/tmp/back"];
+    let dry: RestoredFilesView = site.json([&restore[..], &["--dry-run"]].concat()).await?;
+    assert_eq!((dry.files, dry.directories, dry.links, dry.kept), (2, 2, 1, 0), "{dry:?}");
+    let said = |command: &'static str| async move { vm.guest().exec(&["/bin/sh", "-c", command]).await };
+    assert_eq!(said("ls /tmp/back 2>/dev/null | wc -l").await?.trim(), "0", "a dry run writes nothing");
+
+    let restored: RestoredFilesView = site.json(restore).await?;
+    assert_eq!((restored.files, restored.directories, restored.links), (2, 2, 1), "{restored:?}");
+    assert_eq!((restored.kept, restored.failed), (0, 0), "{restored:?}");
+    assert_eq!(said("cat /tmp/back/lost/deep/*").await?, "content");
+    assert_eq!(said("wc -c < /tmp/back/lost/link").await?.trim(), (3 << 20).to_string());
+    assert_eq!(said("find /tmp/back -name '.holdfast*' | wc -l").await?.trim(), "0");
+
+    said("echo mine > /tmp/back/lost/large").await?;
+    let again: RestoredFilesView = site.json(restore).await?;
+    assert_eq!((again.files, again.directories, again.kept), (0, 0, 3), "{again:?}");
+    assert_eq!(said("cat /tmp/back/lost/large").await?.trim(), "mine");
+    // The image is of no VM, so nobody knows where its files belong.
+    let (code, message) = site.failure(["restore", "files", &reference, "/disk/lost", "--vm", "odd"]).await?;
+    assert!(code == 2 && message.contains("--to"), "{code}: {message}");
     Ok(())
 }
 
@@ -83,6 +125,9 @@ async fn no_agent(site: &Site, vm: &GuestVm) -> Result<()> {
     let point = back_up(site, "odd").await?;
     assert_eq!(point.consistency_reached, Consistency::Crash, "{point:?}");
     assert!(point.shortfall.as_deref().is_some_and(|reason| reason.contains("no channel")), "{point:?}");
+    let (code, message) =
+        site.failure(["restore", "files", "point:odd/latest", "/x", "--vm", "odd", "--to", "/tmp"]).await?;
+    assert!(code == 6 && message.contains("no guest agent"), "{code}: {message}");
     refused_when_strict(site, vm).await
 }
 

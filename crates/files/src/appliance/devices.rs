@@ -1,6 +1,7 @@
 //! The machine's disks and their partitions.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -33,24 +34,29 @@ impl Device {
         Self { name, node, size_bytes: size_bytes(&Path::new(BLOCK_DEVICES).join(kernel_name)) }
     }
 
-    /// The device's partitions, in order; itself where it has none.
+    /// The device's partitions, in order; itself where it has none. Those that claim the very sectors of one before them are
+    /// left out: a table can lead back to its own start, and is then told a hundred times.
     pub(super) fn or_partitions(self) -> Vec<Self> {
         let real = fs::canonicalize(&self.node).unwrap_or_else(|_| self.node.clone());
         let Some(kernel_name) = real.file_name() else { return vec![self] };
         let directory = Path::new(BLOCK_DEVICES).join(kernel_name);
-        let mut partitions: Vec<(u32, Self)> = entries(&directory)
+        let mut partitions: Vec<(u32, u64, Self)> = entries(&directory)
             .filter_map(|path| {
-                let number = fs::read_to_string(path.join("partition")).ok()?.trim().parse().ok()?;
+                let number = |file: &str| fs::read_to_string(path.join(file)).ok();
+                let start = number("start")?.trim().parse().ok()?;
+                let number = number("partition")?.trim().parse().ok()?;
                 let node = Path::new("/dev").join(path.file_name()?);
                 let name = format!("{}-{number}", self.name);
-                Some((number, Self { name, node, size_bytes: size_bytes(&path) }))
+                Some((number, start, Self { name, node, size_bytes: size_bytes(&path) }))
             })
             .collect();
-        partitions.sort_by_key(|(number, _)| *number);
+        partitions.sort_by_key(|(number, ..)| *number);
+        let mut seen = BTreeSet::new();
+        partitions.retain(|(_, start, partition)| seen.insert((*start, partition.size_bytes)));
         if partitions.is_empty() {
             vec![self]
         } else {
-            partitions.into_iter().map(|(_, partition)| partition).collect()
+            partitions.into_iter().map(|(.., partition)| partition).collect()
         }
     }
 }

@@ -19,13 +19,16 @@ use rustix::{
 };
 
 use crate::{
-    Attribute, Entry, Kind, Page, ROOT_START, Time,
-    limits::{ATTRIBUTES_MAX_BYTES, PAGE_BYTES, RANGES_MAX, READ_MAX_BYTES},
+    Attribute, Digest, Entry, Kind, Page, ROOT_START, Time,
+    limits::{ATTRIBUTES_MAX_BYTES, DIGEST_READ_MAX_BYTES, PAGE_BYTES, RANGES_MAX, READ_MAX_BYTES},
     protocol::entry_length,
 };
 
 /// `XATTR_LIST_MAX` and `XATTR_SIZE_MAX` of the kernel's `include/uapi/linux/limits.h`.
 const ATTRIBUTE_MAX_BYTES: usize = 64 << 10;
+
+/// What is digested at once, in bytes; only blocks that are not all zeros count.
+const DIGEST_BLOCK_BYTES: u64 = 64 << 10;
 
 /// `statx` counts allocated blocks of 512 bytes.
 const BLOCK_BYTES: u64 = 512;
@@ -92,6 +95,13 @@ pub(super) fn read(
 ) -> Result<Vec<u8>, Errno> {
     let file = open_file(root, path)?;
     let mut buffer = vec![0; length_bytes.min(READ_MAX_BYTES)];
+    let filled = fill(&file, &mut buffer, offset_bytes)?;
+    buffer.truncate(filled);
+    Ok(buffer)
+}
+
+/// Reads until a buffer is full or the file ends; returns how much was read.
+fn fill(file: &File, buffer: &mut [u8], offset_bytes: u64) -> Result<usize, Errno> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         match file.read_at(rest, offset_bytes.saturating_add(filled as u64)) {
@@ -101,8 +111,40 @@ pub(super) fn read(
             Err(error) => return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
         }
     }
-    buffer.truncate(filled);
-    Ok(buffer)
+    Ok(filled)
+}
+
+/// The digest of a range of a file, or of its start where it holds much data: of each block that holds more than zeros, and
+/// where it lies.
+pub(super) fn digest(root: BorrowedFd<'_>, path: &[u8], range: Range<u64>) -> Result<Digest, Errno> {
+    let file = open_file(root, path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; DIGEST_BLOCK_BYTES as usize];
+    let (mut at, mut read_bytes) = (range.start, 0);
+    while at < range.end && read_bytes < DIGEST_READ_MAX_BYTES {
+        let data = match seek(&file, SeekFrom::Data(at)) {
+            Ok(data) => data,
+            Err(Errno::NXIO) => range.end,
+            Err(error) => return Err(error),
+        };
+        at = at.max(data - data % DIGEST_BLOCK_BYTES);
+        if at >= range.end {
+            at = range.end;
+            break;
+        }
+        let end = (at - at % DIGEST_BLOCK_BYTES).saturating_add(DIGEST_BLOCK_BYTES).min(range.end);
+        let block = buffer.get_mut(..(end - at) as usize).unwrap_or_default();
+        if fill(&file, block, at)? < block.len() {
+            return Err(Errno::IO);
+        }
+        if block.iter().any(|&byte| byte != 0) {
+            hasher.update(&at.to_le_bytes());
+            hasher.update(block);
+        }
+        read_bytes += end - at;
+        at = end;
+    }
+    Ok(Digest { hash: *hasher.finalize().as_bytes(), end_bytes: at })
 }
 
 /// Where a file has data, from an offset on.

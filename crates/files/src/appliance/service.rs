@@ -74,6 +74,11 @@ impl Service {
                 let (ranges, next) = reading::data_ranges(root, &path, offset_bytes)?;
                 Ok(Answer::Ranges { ranges, next })
             }),
+            Request::Digest { volume, path, offset_bytes, end_bytes } => {
+                self.with_root(volume, modules, |root| {
+                    reading::digest(root, &path, offset_bytes..end_bytes).map(Answer::Digest)
+                })
+            }
         }
     }
 

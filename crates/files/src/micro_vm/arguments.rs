@@ -9,9 +9,9 @@ use crate::protocol::PORT_NAME;
 /// The translator's cache in MiB: QEMU would take a quarter of the host's memory.
 const TRANSLATOR_CACHE_MIB: u32 = 64;
 
-/// What the kernel is told. A panic ends the machine.
+/// What the kernel is told. A panic ends the machine, and so does an oops: whoever waits for a thread that died would wait long.
 const KERNEL_ARGUMENTS: &str =
-    "console=ttyS0 loglevel=3 panic=-1 random.trust_cpu=on mitigations=off -- file-helper";
+    "console=ttyS0 loglevel=3 panic=-1 oops=panic random.trust_cpu=on mitigations=off -- file-helper";
 
 /// What decides a command line.
 pub(super) struct Machine<'a> {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{Malformed, Reader, Writer};
 use crate::{
-    Attribute, Entry, Kind, Page, Time, Volume, VolumeState,
+    Attribute, Digest, Entry, Kind, Page, Time, Volume, VolumeState,
     limits::{ATTRIBUTES_MAX_BYTES, NAME_MAX_BYTES, PATH_MAX_BYTES, RANGES_MAX, READ_MAX_BYTES, VOLUMES_MAX},
     path::is_name,
 };
@@ -35,6 +35,7 @@ pub(crate) enum Answer {
     Page(Page),
     Bytes(Vec<u8>),
     Ranges { ranges: Vec<Range<u64>>, next: Option<u64> },
+    Digest(Digest),
 }
 
 impl Answer {
@@ -80,6 +81,11 @@ impl Answer {
                 }
                 write_next(&mut writer, *next);
             }
+            Self::Digest(Digest { hash, end_bytes }) => {
+                writer.u8(6);
+                writer.raw(hash);
+                writer.u64(*end_bytes);
+            }
         }
         writer.finish()
     }
@@ -97,6 +103,7 @@ impl Answer {
             }),
             4 => Self::Bytes(reader.bytes(READ_MAX_BYTES)?.to_vec()),
             5 => read_ranges(&mut reader)?,
+            6 => Self::Digest(Digest { hash: reader.array()?, end_bytes: reader.u64()? }),
             _ => return Err(Malformed("an unknown answer")),
         };
         reader.finish()?;

@@ -19,6 +19,8 @@ pub(crate) enum Request {
     Read { volume: u32, path: Vec<u8>, offset_bytes: u64, length_bytes: u32 },
     /// Where a file has data.
     DataRanges { volume: u32, path: Vec<u8>, offset_bytes: u64 },
+    /// The digest of a range of a file, or of its start.
+    Digest { volume: u32, path: Vec<u8>, offset_bytes: u64, end_bytes: u64 },
 }
 
 impl Request {
@@ -55,6 +57,11 @@ impl Request {
                 place(&mut writer, 4, *volume, path);
                 writer.u64(*offset_bytes);
             }
+            Self::Digest { volume, path, offset_bytes, end_bytes } => {
+                place(&mut writer, 5, *volume, path);
+                writer.u64(*offset_bytes);
+                writer.u64(*end_bytes);
+            }
         }
         writer.finish()
     }
@@ -85,6 +92,12 @@ impl Request {
                 volume: reader.u32()?,
                 path: path(&mut reader)?,
                 offset_bytes: reader.u64()?,
+            },
+            5 => Self::Digest {
+                volume: reader.u32()?,
+                path: path(&mut reader)?,
+                offset_bytes: reader.u64()?,
+                end_bytes: reader.u64()?,
             },
             _ => return Err(Malformed("an unknown request")),
         };

@@ -24,6 +24,7 @@ fn answers() -> Vec<Answer> {
         Answer::Page(Page { entries: vec![entry(), Entry::directory(b"d")], next: Some(9) }),
         Answer::Bytes(vec![1, 2, 3]),
         Answer::Ranges { ranges: vec![0..5, 7..8], next: Some(8) },
+        Answer::Digest(crate::Digest { hash: [7; 32], end_bytes: 9 }),
     ]
 }
 
@@ -43,6 +44,7 @@ fn requests_come_back_as_they_were() {
         Request::List { volume: 2, path: path(), start: 5, with_attributes: true },
         Request::Read { volume: 3, path: path(), offset_bytes: 4096, length_bytes: 512 },
         Request::DataRanges { volume: 4, path: path(), offset_bytes: 1 },
+        Request::Digest { volume: 5, path: path(), offset_bytes: 1, end_bytes: 7 },
     ] {
         assert!(Request::decode(&request.encode()) == Ok(request));
     }

@@ -74,7 +74,7 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    fn array<const LENGTH: usize>(&mut self) -> Result<[u8; LENGTH], Malformed> {
+    pub(crate) fn array<const LENGTH: usize>(&mut self) -> Result<[u8; LENGTH], Malformed> {
         self.raw(LENGTH)?.try_into().map_err(|_| Malformed("it breaks off"))
     }
 

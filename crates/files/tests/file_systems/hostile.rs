@@ -79,7 +79,7 @@ async fn damaged_file_systems_give_errors_or_data() -> Result<()> {
     images::linux_tree(&at("tree"))?;
     images::ext4(&tools, &at("tree"), &at("ext4"), "^metadata_csum")?;
     images::xfs(&tools, &at("tree"), &at("xfs"))?;
-    images::btrfs(&tools, &at("tree"), &at("btrfs"))?;
+    images::btrfs(&tools, &at("tree"), &at("btrfs"), "xxhash")?;
     let mut disks: Vec<(_, Arc<dyn DiskImage>)> = Vec::new();
     for (kind, name) in ["ext4", "xfs", "btrfs"].into_iter().enumerate() {
         let image = Arc::new(RawImage::open(&at(name)).await?);

@@ -11,6 +11,7 @@ use testkit::{command::run, file_systems::FileSystemTools};
 
 /// How large each image is.
 const IMAGE_BYTES: u64 = 300 << 20;
+const SMALL_IMAGE_BYTES: u64 = 32 << 20;
 
 /// Files that every file system holds alike: no links, no owners.
 pub fn plain_tree(directory: &Path) -> Result<()> {
@@ -98,13 +99,23 @@ pub fn ext4(tools: &FileSystemTools, tree: &Path, image: &Path, features: &str) 
 
 pub fn ext4_with(tools: &FileSystemTools, tree: &Path, image: &Path, options: &[&str]) -> Result<()> {
     blank(image)?;
+    ext4_over(tools, tree, image, features)
+}
+
+/// The same, as small as it may be for a few files.
+pub fn small_ext4(tools: &FileSystemTools, tree: &Path, image: &Path, features: &str) -> Result<()> {
+    File::create(image)?.set_len(SMALL_IMAGE_BYTES)?;
+    ext4_over(tools, tree, image, features)
+}
+
+fn ext4_over(tools: &FileSystemTools, tree: &Path, image: &Path, features: &str) -> Result<()> {
     let mut command = tools.command("mkfs.ext4");
     run(command.args(["-q", "-F"]).args(options).arg("-d").arg(tree).arg(image)).map(drop)
 }
 
-pub fn btrfs(tools: &FileSystemTools, tree: &Path, image: &Path) -> Result<()> {
+pub fn btrfs(tools: &FileSystemTools, tree: &Path, image: &Path, checksum: &str) -> Result<()> {
     blank(image)?;
-    run(tools.command("mkfs.btrfs").args(["-q", "-f", "--csum", "xxhash", "--rootdir"]).arg(tree).arg(image))
+    run(tools.command("mkfs.btrfs").args(["-q", "-f", "--csum", checksum, "--rootdir"]).arg(tree).arg(image))
         .map(drop)
 }
 
@@ -141,10 +152,16 @@ pub fn ntfs(tools: &FileSystemTools, tree: &Path, image: &Path) -> Result<()> {
 
 /// XFS from a prototype (`mkfs.xfs(8)`, `-p`), which knows names without white space only.
 pub fn xfs(tools: &FileSystemTools, tree: &Path, image: &Path) -> Result<()> {
+    xfs_with(tools, tree, image, "crc=1")
+}
+
+/// The same with options of its metadata.
+pub fn xfs_with(tools: &FileSystemTools, tree: &Path, image: &Path, metadata: &str) -> Result<()> {
     blank(image)?;
     let prototype = image.with_extension("prototype");
     fs::write(&prototype, format!("/\n0 0\nd--755 0 0\n{}$\n", prototype_of(tree)?))?;
-    run(tools.command("mkfs.xfs").args(["-q", "-f", "-p"]).arg(&prototype).arg(image)).map(drop)
+    run(tools.command("mkfs.xfs").args(["-q", "-f", "-m", metadata, "-p"]).arg(&prototype).arg(image))
+        .map(drop)
 }
 
 fn prototype_of(directory: &Path) -> Result<String> {
@@ -164,6 +181,19 @@ fn prototype_of(directory: &Path) -> Result<String> {
         });
     }
     Ok(text)
+}
+
+/// An exFAT, which no tool fills: a machine does.
+pub fn exfat(tools: &FileSystemTools, tree: &Path, image: &Path) -> Result<()> {
+    let source = image.with_extension("source");
+    small_ext4(tools, tree, &source, "metadata_csum")?;
+    File::create(image)?.set_len(SMALL_IMAGE_BYTES)?;
+    run(tools.command("mkfs.exfat").arg(image))?;
+    let script = "mkdir -p /run/source /run/target\nmount -t ext4 -o ro /dev/vda /run/source\n\
+                  mount -t exfat -o iocharset=utf8 /dev/vdb /run/target\ncd /run/source\n\
+                  for name in *; do [ $name = lost+found ] || cp -r $name /run/target/; done\n\
+                  cd /\numount /run/target\n";
+    tools.run_script(script, &[&source, image])
 }
 
 fn blank(image: &Path) -> Result<()> {

@@ -50,7 +50,7 @@ async fn every_file_is_what_went_in() -> Result<()> {
     images::ext4(&tools, &linux, &at("ext4.img"), "metadata_csum,64bit")?;
     images::ext4(&tools, &linux, &at("ext3.img"), "^extents,^64bit,^metadata_csum,^flex_bg")?;
     images::xfs(&tools, &linux, &at("xfs.img"))?;
-    images::btrfs(&tools, &linux, &at("btrfs.img"))?;
+    images::btrfs(&tools, &linux, &at("btrfs.img"), "xxhash")?;
     images::vfat(&tools, &plain, &at("vfat.img"))?;
     images::ntfs(&tools, &plain, &at("ntfs.img"))?;
 

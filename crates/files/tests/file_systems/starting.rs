@@ -65,3 +65,19 @@ fn running(directory: &std::path::Path) -> Result<Vec<std::path::PathBuf>> {
 fn left_behind(directory: &std::path::Path) -> Result<usize> {
     Ok(fs::read_dir(directory)?.count())
 }
+
+/// The machine needs nothing that only root has: the same test as above, in a user namespace in which this is nobody.
+#[test]
+fn an_ordinary_user_is_enough() -> Result<()> {
+    let name = "starting::a_machine_ends_with_the_value_that_stands_for_it";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--user", "--map-user=65534", "--map-group=65534"]).arg(std::env::current_exe()?);
+    let output = command.args(["--exact", name]).output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}

@@ -1,17 +1,21 @@
 //! Files inside images.
 
+mod diff;
+mod get;
+
 use std::{
-    io::{self, Read},
+    io,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
-use api::{ByteStream, FileView};
+use api::FileView;
 use clap::{Args, Subcommand};
-use tokio::sync::mpsc;
 
+pub use self::get::take_out;
+use self::{diff::DiffFiles, get::Get};
 use super::image::{ImageArgument, NamedImage};
-use crate::{context::Context, exit::Exit, failure::Failure, output::Tone, output::tell, secret};
+use crate::{context::Context, failure::Failure, secret};
 
 /// What can be done with files inside images.
 #[derive(Debug, Subcommand)]
@@ -33,6 +37,12 @@ pub enum FilesCommand {
     /// Finds files by name, in a directory and below.
     #[command(after_long_help = "Example:\n  holdfast files find point:web-1/latest /vda-1/home '*.odt'")]
     Find(Find),
+    /// Shows which files differ between two images: added, removed and changed, and what changed of them.
+    ///
+    /// Volumes are matched by name. Whether a file's content changed is told by its size; where only its times or its inode
+    /// say so it is called likely, unless --content looks at the bytes, which also finds what changed behind equal times.
+    #[command(after_long_help = diff::EXAMPLES)]
+    Diff(DiffFiles),
 }
 
 const GET_EXAMPLES: &str = "\
@@ -71,22 +81,6 @@ impl Unlock {
     }
 }
 
-/// Takes files out.
-#[derive(Debug, Args)]
-pub struct Get {
-    #[command(flatten)]
-    place: Place,
-    /// The directory that they go to. Created where it does not exist.
-    #[arg(long, value_name = "DIR", required_unless_present_any = ["tar", "zip"], conflicts_with_all = ["tar", "zip"])]
-    to: Option<PathBuf>,
-    /// Write a tar archive instead; - means standard output.
-    #[arg(long, value_name = "FILE", conflicts_with = "zip")]
-    tar: Option<PathBuf>,
-    /// Write a ZIP archive instead, without owners and special attributes; - means standard output.
-    #[arg(long, value_name = "FILE")]
-    zip: Option<PathBuf>,
-}
-
 /// Finds files.
 #[derive(Debug, Args)]
 pub struct Find {
@@ -101,9 +95,6 @@ pub struct Find {
     #[command(flatten)]
     unlock: Unlock,
 }
-
-/// Chunks on their way to a thread that writes them.
-const CHUNKS_WAITING: usize = 4;
 
 impl FilesCommand {
     /// Does it.
@@ -127,9 +118,10 @@ impl FilesCommand {
                 let (image, path) = place.opened(context).await?;
                 let mut content =
                     context.client.file_content(image.query(), path.as_os_str().as_bytes()).await?;
-                copy(&mut content, &mut io::stdout().lock()).await
+                get::copy(&mut content, &mut io::stdout().lock()).await
             }
             Self::Get(get) => get.run(context).await,
+            Self::Diff(diff) => diff.run(context).await,
             Self::Find(Find { image, path, name, unlock }) => {
                 let place = Place { image, path, unlock };
                 let (image, path) = place.opened(context).await?;
@@ -159,107 +151,6 @@ impl Place {
 
 type Result<T, E = Failure> = std::result::Result<T, E>;
 
-impl Get {
-    async fn run(self, context: &Context) -> Result<()> {
-        let (image, path) = self.place.opened(context).await?;
-        if is_root(&path) {
-            return Err(Failure::usage("the root lists the volumes; name one of them, or something in one")
-                .with_hint(context.command(&format!("files ls {}", api::shell_word(&image.reference)))));
-        }
-        let mut archive = context
-            .client
-            .file_archive(
-                image.query(),
-                path.as_os_str().as_bytes(),
-                if self.zip.is_some() { "zip" } else { "tar" },
-            )
-            .await?;
-        match (self.tar.or(self.zip), self.to) {
-            (Some(file), _) if file == Path::new("-") => copy(&mut archive, &mut io::stdout().lock()).await,
-            (Some(path), _) => {
-                let file = std::fs::File::create_new(&path).map_err(|error| Failure::file(&path, &error))?;
-                let written = copy(&mut archive, &mut io::BufWriter::new(file)).await;
-                // Half an archive would only be taken for a whole one.
-                written.inspect_err(|_| drop(std::fs::remove_file(&path)))
-            }
-            (None, Some(target)) => extract(archive, target, context).await,
-            (None, None) => Err(Failure::usage("name a directory with --to, or an archive with --tar")),
-        }
-    }
-}
-
 fn is_root(path: &Path) -> bool {
     path.as_os_str().as_bytes().iter().all(|&byte| byte == b'/')
-}
-
-async fn copy(source: &mut ByteStream, target: &mut impl io::Write) -> Result<()> {
-    while let Some(bytes) = source.next().await? {
-        match target.write_all(&bytes) {
-            // A reader that has read enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            written => {
-                written.map_err(|error| Failure::new(Exit::Error, format!("cannot write: {error}")))?
-            }
-        }
-    }
-    target.flush().map_err(|error| Failure::new(Exit::Error, format!("cannot write: {error}")))
-}
-
-/// Takes an archive apart on a thread that may wait for the disk.
-async fn extract(mut archive: ByteStream, target: PathBuf, context: &Context) -> Result<()> {
-    let (sender, chunks) = mpsc::channel(CHUNKS_WAITING);
-    let reader = ChunkReader { chunks, chunk: bytes::Bytes::new() };
-    let directory = target.clone();
-    let extracting = tokio::task::spawn_blocking(move || files::extract::extract(reader, &directory));
-    let mut broken = None;
-    loop {
-        match archive.next().await {
-            // Whoever extracts may have stopped; it says why.
-            Ok(Some(bytes)) => {
-                if sender.send(bytes).await.is_err() {
-                    break;
-                }
-            }
-            Ok(None) => break,
-            Err(error) => {
-                broken = Some(error);
-                break;
-            }
-        }
-    }
-    drop(sender);
-    let extracted = extracting.await.map_err(|error| Failure::new(Exit::Error, error.to_string()))?;
-    if let Some(error) = broken {
-        return Err(error.into());
-    }
-    let extracted = extracted.map_err(|error| Failure::problem(None, &server::files_problem(error)))?;
-    extracted.warnings.iter().for_each(|warning| tell(Tone::Warning, warning));
-    context.note(&format!(
-        "{} files and {} directories in {}",
-        extracted.files,
-        extracted.directories,
-        target.display()
-    ));
-    Ok(())
-}
-
-/// Chunks as a stream that is read on another thread.
-struct ChunkReader {
-    chunks: mpsc::Receiver<bytes::Bytes>,
-    chunk: bytes::Bytes,
-}
-
-impl Read for ChunkReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.chunk.is_empty() {
-            match self.chunks.blocking_recv() {
-                Some(chunk) => self.chunk = chunk,
-                None => return Ok(0),
-            }
-        }
-        let count = self.chunk.len().min(buffer.len());
-        let part = self.chunk.split_to(count);
-        buffer[..count].copy_from_slice(&part);
-        Ok(count)
-    }
 }

@@ -87,7 +87,7 @@ Examples:
   holdfast export point:web-1/latest/vdb --to - | ssh other 'cat > vdb.img'
   holdfast export file:/srv/old.vmdk --to /srv/new.qcow2";
 
-/// Shows where two images differ.
+/// Shows where two images differ, in bytes; `files diff` shows which files differ.
 #[derive(Debug, Args)]
 #[command(after_long_help = DIFF_EXAMPLES)]
 pub struct Diff {
@@ -105,7 +105,8 @@ pub struct Diff {
 const DIFF_EXAMPLES: &str = "\
 Examples:
   holdfast diff point:web-1/2026-03-01T14:05:00Z/vdb point:web-1/latest/vdb
-  holdfast diff point:web-1/latest/vroot file:/srv/vroot.img -o json";
+  holdfast diff point:web-1/latest/vroot file:/srv/vroot.img -o json
+  holdfast files diff point:web-1/2026-03-01T14:05:00Z point:web-1/latest      # files instead of bytes";
 
 impl Export {
     /// Does it.
@@ -182,7 +183,7 @@ impl Diff {
 }
 
 /// The reference as the server takes it: the path of a file is absolute.
-fn checked(text: &str) -> Result<String, Failure> {
+pub(super) fn checked(text: &str) -> Result<String, Failure> {
     match text.parse() {
         Ok(ImageReference::Point(_) | ImageReference::Snapshot(_)) => Ok(text.to_owned()),
         Ok(ImageReference::File(path)) => Ok(format!("file:{}", location::absolute(&path)?)),

@@ -1,11 +1,14 @@
 //! Restores.
 
+mod files;
+
 use std::path::{Path, PathBuf};
 
 use api::{PointDiskView, PointView, RestoreDiskRequest, RestoreVmRequest, VmView};
 use clap::{Args, Subcommand};
 use model::{DiskFormat, ImageReference, PointReference, SnapshotReference, VmName};
 
+use self::files::RestoreFiles;
 use super::point::MomentArgument;
 use crate::{
     context::Context,
@@ -35,6 +38,15 @@ pub enum RestoreCommand {
     /// knows is overwritten in place where it differs, after the VM is backed up.
     #[command(after_long_help = DISK_EXAMPLES)]
     Disk(RestoreDisk),
+    /// Puts files of an image into a running guest through its agent, or takes them out to a directory of this host.
+    ///
+    /// In a guest, a file is written beside its place and gets its name when it is whole; what exists is kept without
+    /// --overwrite. Owners, modes, times and symbolic links are kept as far as the guest's agent allows, and what was not is
+    /// warned of; extended attributes are not, and hard links become files of their own. On Windows, and where the agent may
+    /// not run programs, files get their contents and nothing else. Restore into directories only that nobody else in the
+    /// guest can rename things in: the agent writes with all rights.
+    #[command(after_long_help = files::EXAMPLES)]
+    Files(RestoreFiles),
 }
 
 const VM_EXAMPLES: &str = "\
@@ -117,6 +129,7 @@ impl RestoreCommand {
         match self {
             Self::Vm(restore) => restore.run(context).await,
             Self::Disk(restore) => restore.run(context).await,
+            Self::Files(restore) => restore.run(context).await,
         }
     }
 }

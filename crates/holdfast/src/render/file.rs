@@ -1,6 +1,9 @@
 //! Files inside images.
 
-use api::{FileKind, FileView, VolumeStateView, VolumeView};
+use api::{
+    FileChange, FileChangeView, FileDifference, FileKind, FileStateView, FileView, VolumeStateView,
+    VolumeView,
+};
 
 use super::{Identified, Row, Times, or_dash};
 
@@ -51,6 +54,69 @@ impl Row for FileView {
             or_dash(self.modified_at.map(|moment| times.clock(moment))),
             format!("{}{target}", self.path),
         ]
+    }
+}
+
+impl Identified for FileChangeView {
+    fn id(&self) -> String {
+        self.path.clone()
+    }
+}
+
+impl Row for FileChangeView {
+    const COLUMNS: &'static [&'static str] = &["change", "what", "size", "path"];
+
+    fn cells(&self, _: &Times) -> Vec<String> {
+        let change = match self.change {
+            FileChange::Added => "added",
+            FileChange::Removed => "removed",
+            FileChange::Changed => "changed",
+            FileChange::Unreadable => "unreadable",
+        };
+        let state = self.after.as_ref().or(self.before.as_ref());
+        let what = match (self.change, &self.reason) {
+            (FileChange::Unreadable, reason) => reason.clone().unwrap_or_default(),
+            (FileChange::Changed, _) => {
+                let words: Vec<_> = self.differences.iter().map(|difference| word(*difference)).collect();
+                words.join(", ")
+            }
+            _ => state.map(|state| kind_word(state.kind).to_owned()).unwrap_or_default(),
+        };
+        let size = |state: &FileStateView| (state.kind == FileKind::File).then_some(state.size_bytes);
+        let sizes = (self.before.as_ref().and_then(size), self.after.as_ref().and_then(size));
+        let size = match sizes {
+            (Some(before), Some(after)) if before != after => format!("{before} -> {after}"),
+            (before, after) => or_dash(after.or(before)),
+        };
+        let target = state.and_then(|state| state.target.as_ref());
+        let target = target.map(|target| format!(" -> {target}")).unwrap_or_default();
+        vec![change.to_owned(), what, size, format!("{}{target}", self.path)]
+    }
+}
+
+fn kind_word(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::File => "file",
+        FileKind::Directory => "directory",
+        FileKind::Symlink => "link",
+        FileKind::CharacterDevice | FileKind::BlockDevice => "device",
+        FileKind::Fifo => "pipe",
+        FileKind::Socket => "socket",
+    }
+}
+
+fn word(difference: FileDifference) -> &'static str {
+    match difference {
+        FileDifference::Kind => "kind",
+        FileDifference::Size => "size",
+        FileDifference::Mode => "mode",
+        FileDifference::Owner => "owner",
+        FileDifference::Times => "times",
+        FileDifference::Target => "target",
+        FileDifference::Device => "device",
+        FileDifference::Attributes => "attributes",
+        FileDifference::Content => "content",
+        FileDifference::ContentLikely => "content likely",
     }
 }
 

@@ -57,6 +57,7 @@ impl Page for JobView {
             Some(JobResult::Hydrated(hydrated)) => hydrated.page(times),
             Some(JobResult::Tested(test)) => test.page(times),
             Some(JobResult::RestoredDisk(disk)) => disk.page(times),
+            Some(JobResult::RestoredFiles(files)) => files.page(times),
             Some(JobResult::RestoredInPlace(vm)) => vm.page(times),
             Some(JobResult::Exported(exported)) => exported.page(times),
             Some(JobResult::Verified(verified)) => verified.page(times),

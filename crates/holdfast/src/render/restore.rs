@@ -1,6 +1,6 @@
 //! Restores: what one did, and what one would do.
 
-use api::{HydratedView, RestoredDiskView, RestoredInPlaceView, RestoredVmView};
+use api::{HydratedView, RestoredDiskView, RestoredFilesView, RestoredInPlaceView, RestoredVmView};
 use model::ByteCount;
 use serde::Serialize;
 
@@ -20,6 +20,31 @@ impl Page for RestoredVmView {
             ("From point", self.point_id.clone()),
             ("Power", power.to_owned()),
         ]) + &disks_section(&self.disks)
+    }
+}
+
+impl Identified for RestoredFilesView {
+    fn id(&self) -> String {
+        self.vm_name.clone()
+    }
+}
+
+impl Page for RestoredFilesView {
+    fn page(&self, _: &Times) -> String {
+        let what = if self.dry_run { "Would write" } else { "Written" };
+        let counts = format!(
+            "{} files with {}, {} directories, {} links",
+            self.files, self.written_bytes, self.directories, self.links
+        );
+        let place = self.to.clone().unwrap_or_else(|| "their own places".to_owned());
+        let mut fields = vec![("Guest", self.vm_name.clone()), ("To", place), (what, counts)];
+        if self.kept > 0 {
+            fields.push(("Kept", format!("{} that exist; --overwrite replaces them", self.kept)));
+        }
+        if self.failed > 0 {
+            fields.push(("Failed", self.failed.to_string()));
+        }
+        table::fields(fields)
     }
 }
 

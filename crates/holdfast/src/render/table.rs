@@ -12,6 +12,13 @@ pub fn with_header(columns: &[&str], rows: Vec<Vec<String>>) -> String {
     finish(&mut table)
 }
 
+/// More rows of such a table.
+pub fn rows(rows: Vec<Vec<String>>) -> String {
+    let mut table = plain();
+    table.add_rows(rows.into_iter().map(|row| row.into_iter().map(cell)));
+    finish(&mut table)
+}
+
 /// Titles on the left, values on the right.
 pub fn fields(fields: Vec<(&str, String)>) -> String {
     let mut table = plain();

@@ -26,6 +26,10 @@ pub enum Answer {
     Events(Vec<JobView>),
     /// Server-sent events, after which nothing more comes until the program goes away.
     EventsThenSilence(Vec<JobView>),
+    /// Bytes of an answer that has no end: the connection breaks off behind them.
+    Half(Vec<u8>),
+    /// The same, and nothing more comes until the program goes away.
+    HalfThenSilence(Vec<u8>),
     /// The server dies: the connection and the socket go away.
     Death,
 }
@@ -121,6 +125,11 @@ fn send(stream: &mut UnixStream, answer: Answer) -> std::io::Result<()> {
         }
         Answer::Events(events) => (events, false),
         Answer::EventsThenSilence(events) => (events, true),
+        Answer::Half(bytes) => return send_half(stream, &bytes),
+        Answer::HalfThenSilence(bytes) => {
+            send_half(stream, &bytes)?;
+            return stream.read_to_end(&mut Vec::new()).map(drop);
+        }
         Answer::Death => return Ok(()),
     };
     write!(stream, "HTTP/1.1 200 x\r\nconnection: close\r\ncontent-type: text/event-stream\r\n\r\n")?;
@@ -132,4 +141,12 @@ fn send(stream: &mut UnixStream, answer: Answer) -> std::io::Result<()> {
         stream.read_to_end(&mut Vec::new())?;
     }
     Ok(())
+}
+
+/// A chunk of an answer that would go on.
+fn send_half(stream: &mut UnixStream, bytes: &[u8]) -> std::io::Result<()> {
+    write!(stream, "HTTP/1.1 200 x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n")?;
+    write!(stream, "{:x}\r\n", bytes.len())?;
+    stream.write_all(bytes)?;
+    write!(stream, "\r\n")
 }

@@ -166,6 +166,7 @@ fn base64_follows_the_examples_of_its_rfc() {
     ];
     for (encoded, decoded) in examples {
         assert_eq!(base64::decode(encoded).unwrap(), decoded.as_bytes());
+        assert_eq!(base64::encode(decoded.as_bytes()), encoded);
     }
     for bad in ["Z", "Zg", "Zg=", "====", "Zm9v!A==", "Zg==Zg=="] {
         assert_eq!(base64::decode(bad), None, "{bad}");
@@ -176,6 +177,11 @@ proptest! {
     #[test]
     fn base64_takes_any_text_without_panic(text: String) {
         let _ = base64::decode(&text);
+    }
+
+    #[test]
+    fn base64_comes_back_as_it_was(bytes: Vec<u8>) {
+        assert_eq!(base64::decode(&base64::encode(&bytes)), Some(bytes));
     }
 }
 

@@ -9,6 +9,7 @@ mod devices;
 mod faults;
 mod guard;
 mod guest_agent;
+mod guest_files;
 mod machine;
 mod managed;
 mod recovery;

@@ -1,18 +1,23 @@
 //! `/v1/files`.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod changes;
+mod query;
+mod view;
 
-use api::{FileKind, FileView, Problem, UnlockVolumes, VolumeView};
+use api::{FileView, Problem, UnlockVolumes, VolumeView};
 use axum::{
     Json,
     extract::{RawQuery, State},
     response::Response,
 };
-use files::{Entry, FilePath, FileTree, Kind, MicroVm, Passphrase, Pattern, ROOT_START, Walk, archive};
-use model::{ByteCount, Timestamp};
+use files::{FileTree, Passphrase, Pattern, ROOT_START, Walk, archive};
 use tokio::sync::mpsc;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use self::{
+    query::Query,
+    view::{file, line},
+};
 use super::{
     extract::Body,
     stream::{Chunks, stream},
@@ -34,6 +39,7 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
         .routes(routes!(find))
         .routes(routes!(content))
         .routes(routes!(archived))
+        .routes(routes!(changes::changes))
 }
 
 /// What an image has that may hold files.
@@ -89,14 +95,14 @@ async fn list(State(site): State<Site>, RawQuery(query): RawQuery) -> Result<Res
     let work = |chunks: Chunks| async move {
         let entry = machine.stat(&path, false).await?;
         if !entry.is_directory() {
-            return chunks.send(line(&path, &entry)).await;
+            return chunks.send(line(&file(&path, &entry))).await;
         }
         let mut start = Some(ROOT_START);
         while let Some(from) = start {
             let page = machine.list(&path, from, false).await?;
             let mut lines = Vec::new();
             for entry in &page.entries {
-                lines.extend(line(&path.join(&entry.name)?, entry));
+                lines.extend(line(&file(&path.join(&entry.name)?, entry)));
             }
             chunks.send(lines).await?;
             start = page.next;
@@ -121,7 +127,7 @@ async fn list(State(site): State<Site>, RawQuery(query): RawQuery) -> Result<Res
 )]
 async fn find(State(site): State<Site>, RawQuery(query): RawQuery) -> Result<Response> {
     let query = Query::parse(query)?;
-    let pattern = Pattern::parse(query.0.get("name").map_or(b"*".as_slice(), Vec::as_slice))?;
+    let pattern = Pattern::parse(query.bytes("name").unwrap_or(b"*"))?;
     let (machine, path) = query.open(&site).await?;
     let work = |chunks: Chunks| async move {
         // So that nobody waits for the first match to learn that the path is wrong.
@@ -129,7 +135,7 @@ async fn find(State(site): State<Site>, RawQuery(query): RawQuery) -> Result<Res
         chunks.send(Vec::new()).await?;
         while let Some(found) = walk.next().await? {
             if pattern.matches(&found.entry.name) {
-                chunks.send(line(&found.path, &found.entry)).await?;
+                chunks.send(line(&file(&found.path, &found.entry))).await?;
             }
         }
         Ok(())
@@ -187,7 +193,7 @@ async fn content(State(site): State<Site>, RawQuery(query): RawQuery) -> Result<
 )]
 async fn archived(State(site): State<Site>, RawQuery(query): RawQuery) -> Result<Response> {
     let query = Query::parse(query)?;
-    let is_zip = match query.0.get("format").map(Vec::as_slice) {
+    let is_zip = match query.bytes("format") {
         None | Some(b"tar") => false,
         Some(b"zip") => true,
         Some(_) => return Err(Failure::invalid("the format is neither tar nor zip")),
@@ -212,92 +218,4 @@ async fn archived(State(site): State<Site>, RawQuery(query): RawQuery) -> Result
         tokio::try_join!(async { archived.await.map_err(Failure::from) }, forwarded).map(|_: ((), ())| ())
     };
     stream(if is_zip { "application/zip" } else { "application/x-tar" }, work).await
-}
-
-/// A query whose values are bytes: paths need not be text.
-struct Query(BTreeMap<String, Vec<u8>>);
-
-impl Query {
-    fn parse(query: Option<String>) -> Result<Self> {
-        let query = query.unwrap_or_default();
-        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        let decode = |(key, value): (&str, &str)| Some((key.to_owned(), percent_decoded(value)?));
-        let pairs: Option<_> = pairs.map(decode).collect();
-        pairs.map(Self).ok_or_else(|| Failure::invalid("the query is not percent-encoded"))
-    }
-
-    fn text(&self, key: &str) -> Result<Option<&str>> {
-        let text = self.0.get(key).map(|value| std::str::from_utf8(value)).transpose();
-        text.map_err(|_| Failure::invalid(format!("{key} is no UTF-8")))
-    }
-
-    fn number(&self, key: &str) -> Result<Option<u64>> {
-        let Some(value) = self.0.get(key) else { return Ok(None) };
-        let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-        number.map(Some).ok_or_else(|| Failure::invalid(format!("{key} is no number")))
-    }
-
-    /// The machine for the image.
-    async fn machine(&self, site: &Site) -> Result<Arc<MicroVm>> {
-        let reference =
-            self.text("reference")?.ok_or_else(|| Failure::invalid("the query has no reference"))?;
-        machines::open(site, reference, self.text("from_copy")?, None).await
-    }
-
-    /// The machine for the image, and the path in it.
-    async fn open(&self, site: &Site) -> Result<(Arc<MicroVm>, FilePath)> {
-        let path = FilePath::parse(self.0.get("path").map_or(b"/".as_slice(), Vec::as_slice))?;
-        Ok((self.machine(site).await?, path))
-    }
-}
-
-fn percent_decoded(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = text.bytes();
-    let mut decoded = Vec::new();
-    while let Some(byte) = bytes.next() {
-        let mut digit = || char::from(bytes.next()?).to_digit(16);
-        decoded.push(match byte {
-            b'%' => u8::try_from(digit()? * 16 + digit()?).ok()?,
-            byte => byte,
-        });
-    }
-    Some(decoded)
-}
-
-/// A line of a listing.
-fn line(path: &FilePath, entry: &Entry) -> Vec<u8> {
-    let bytes = path.to_bytes();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let (kind, target) = match &entry.kind {
-        Kind::File => (FileKind::File, None),
-        Kind::Directory => (FileKind::Directory, None),
-        Kind::Symlink { target } => (FileKind::Symlink, Some(text(target))),
-        Kind::CharacterDevice { .. } => (FileKind::CharacterDevice, None),
-        Kind::BlockDevice { .. } => (FileKind::BlockDevice, None),
-        Kind::Fifo => (FileKind::Fifo, None),
-        Kind::Socket => (FileKind::Socket, None),
-    };
-    let view = FileView {
-        path: text(&bytes),
-        path_hex: std::str::from_utf8(&bytes).is_err().then(|| hex(&bytes)),
-        kind,
-        mode: format!("{:04o}", entry.mode),
-        user: entry.user,
-        group: entry.group,
-        size_bytes: ByteCount(entry.size_bytes),
-        allocated_bytes: ByteCount(entry.allocated_bytes),
-        modified_at: moment(entry),
-        target,
-    };
-    // A view is plain data: writing it as JSON cannot fail.
-    let mut line = serde_json::to_vec(&view).unwrap_or_default();
-    line.push(b'\n');
-    line
-}
-
-fn moment(entry: &Entry) -> Option<Timestamp> {
-    let microseconds = entry.modified.seconds.checked_mul(1_000_000)?;
-    let microseconds = microseconds.checked_add((entry.modified.nanoseconds / 1000).into())?;
-    Some(Timestamp::from_microseconds(microseconds))
 }

@@ -1,6 +1,6 @@
 //! `/v1/restores`.
 
-use api::{JobView, Problem, RestoreDiskRequest, RestoreVmRequest};
+use api::{JobView, Problem, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest};
 use axum::{Json, extract::State, http::StatusCode};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -8,7 +8,7 @@ use super::extract::Body;
 use crate::{failure::Result, jobs, site::Site, work};
 
 pub(super) fn routes() -> OpenApiRouter<Site> {
-    OpenApiRouter::new().routes(routes!(vm)).routes(routes!(disk))
+    OpenApiRouter::new().routes(routes!(vm)).routes(routes!(disk)).routes(routes!(files))
 }
 
 /// Starts the restore of a VM, as a new one.
@@ -40,5 +40,21 @@ async fn disk(
     Body(request): Body<RestoreDiskRequest>,
 ) -> Result<(StatusCode, Json<JobView>)> {
     let job = work::restore_disk(&site, request).await?;
+    Ok((StatusCode::ACCEPTED, Json(jobs::view(job))))
+}
+
+/// Starts to put files of an image into a running guest, through its agent.
+#[utoipa::path(
+    post,
+    path = "/v1/restores/files",
+    tag = "restores",
+    request_body = RestoreFilesRequest,
+    responses((status = ACCEPTED, body = JobView), (status = "default", body = Problem))
+)]
+async fn files(
+    State(site): State<Site>,
+    Body(request): Body<RestoreFilesRequest>,
+) -> Result<(StatusCode, Json<JobView>)> {
+    let job = work::restore_files(&site, request).await?;
     Ok((StatusCode::ACCEPTED, Json(jobs::view(job))))
 }

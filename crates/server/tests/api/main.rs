@@ -4,6 +4,7 @@
 
 mod copies;
 mod deletion;
+mod guest_files;
 mod images;
 mod in_place;
 mod jobs;

@@ -13,8 +13,8 @@ use std::{
 use async_trait::async_trait;
 use hypervisor::{
     Baseline, Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, Chain, Error, ErrorKind,
-    FakeDisk, FakeHypervisor, FakeVm, GuestExit, Hydration, HydrationListener, Hypervisor, Inspection, Power,
-    Result, VmAccess, VmOrigin,
+    FakeDisk, FakeHypervisor, FakeVm, GuestExit, GuestFiles, Hydration, HydrationListener, Hypervisor,
+    Inspection, Power, Result, VmAccess, VmOrigin,
 };
 use image::{ByteRange, DiskImage, Extent};
 use model::{CaptureCost, Consistency, DiskFormat, VmDefinition, VmId};
@@ -82,6 +82,7 @@ impl Scripted {
             disks: [("root".parse().unwrap(), FakeDisk::new(bytes))].into(),
             consistency: Consistency::Application,
             power: Power::Running,
+            guest: None,
         };
         self.guests.lock().unwrap().insert(qmp.to_owned(), guest);
     }
@@ -151,6 +152,7 @@ fn managed(definition: &VmDefinition) -> Option<FakeVm> {
         disks: disks.collect(),
         consistency: Consistency::Crash,
         power: Power::Stopped,
+        guest: None,
     })
 }
 
@@ -217,6 +219,11 @@ impl Hypervisor for Handle {
 
     async fn run_in_guest(&self, vm: &VmAccess, command: &[String], limit: Duration) -> Result<GuestExit> {
         self.0.fake.run_in_guest(vm, command, limit).await
+    }
+
+    async fn guest_files(&self, vm: &VmAccess) -> Result<Box<dyn GuestFiles>> {
+        self.0.meet(vm);
+        self.0.fake.guest_files(vm).await
     }
 
     async fn screenshot(&self, vm: &VmAccess) -> Result<Vec<u8>> {

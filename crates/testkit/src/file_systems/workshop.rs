@@ -14,7 +14,7 @@ use super::FileSystemTools;
 use crate::command::{run, run_into_file};
 
 /// Modules that scripts need.
-const MODULES: [&str; 19] = [
+const MODULES: [&str; 21] = [
     "virtio_pci",
     "virtio_blk",
     "crc32c_generic",
@@ -22,6 +22,8 @@ const MODULES: [&str; 19] = [
     "xfs",
     "btrfs",
     "vfat",
+    "nls_utf8",
+    "exfat",
     "dm_mod",
     "dm_crypt",
     "dm_thin_pool",

@@ -103,3 +103,44 @@ fn what_is_no_file_is_not_read() {
     assert_eq!(read(tree.root.as_fd(), b"pipe", 0, 1), Err(Errno::INVAL));
     assert_eq!(read(tree.root.as_fd(), b"", 0, 1), Err(Errno::ISDIR));
 }
+
+#[test]
+fn digests_tell_contents_apart_and_not_how_they_are_stored() {
+    let tree = tree();
+    let at = |name: &str| tree.directory.path().join(name);
+    let size = 3 * DIGEST_BLOCK_BYTES + 5;
+    let mut content = vec![0; size as usize];
+    content[DIGEST_BLOCK_BYTES as usize + 7] = 1;
+    fs::write(at("stored"), &content).unwrap();
+    let sparse = fs::File::create(at("sparse")).unwrap();
+    sparse.set_len(size).unwrap();
+    sparse.write_all_at(&[1], DIGEST_BLOCK_BYTES + 7).unwrap();
+    let moved = fs::File::create(at("moved")).unwrap();
+    moved.set_len(size).unwrap();
+    moved.write_all_at(&[1], 2 * DIGEST_BLOCK_BYTES + 7).unwrap();
+
+    let digest = |name: &str, range| digest(tree.root.as_fd(), name.as_bytes(), range).unwrap();
+    assert_eq!(digest("stored", 0..size), digest("sparse", 0..size));
+    assert_eq!(digest("stored", 0..size).end_bytes, size);
+    assert_ne!(digest("stored", 0..size).hash, digest("moved", 0..size).hash);
+    // From any offset on.
+    let start = DIGEST_BLOCK_BYTES + 3;
+    assert_eq!(digest("stored", start..size), digest("sparse", start..size));
+    assert_ne!(digest("stored", start..size).hash, digest("stored", start + 5..size).hash);
+    // A file that ends before the range is damage, or a lie.
+    assert_eq!(super::digest(tree.root.as_fd(), b"stored", 0..size + 1), Err(Errno::IO));
+}
+
+#[test]
+fn a_digest_ends_where_it_has_read_much() {
+    let tree = tree();
+    let size = DIGEST_READ_MAX_BYTES + DIGEST_BLOCK_BYTES;
+    let file = fs::File::create(tree.directory.path().join("large")).unwrap();
+    file.set_len(4 * size).unwrap();
+    file.write_all_at(&vec![7; size as usize], size).unwrap();
+    let digest = |range| digest(tree.root.as_fd(), b"large", range).unwrap();
+    let first = digest(0..4 * size);
+    assert_eq!(first.end_bytes, size + DIGEST_READ_MAX_BYTES);
+    assert_eq!(digest(0..first.end_bytes), first);
+    assert_eq!(digest(first.end_bytes..4 * size).end_bytes, 4 * size);
+}
