@@ -27,7 +27,7 @@ mod stream;
 mod upkeep;
 
 pub use files::FileLines;
-pub use images::ImageQuery;
+pub use images::{ImageQuery, ShownOverNbd};
 pub use stream::ByteStream;
 
 /// The largest answer that the client takes, in bytes.

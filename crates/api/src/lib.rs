@@ -9,7 +9,7 @@ mod problem;
 mod site;
 mod types;
 
-pub use client::{ByteStream, Client, ClientError, FileLines, ImageQuery, JobEvents};
+pub use client::{ByteStream, Client, ClientError, FileLines, ImageQuery, JobEvents, ShownOverNbd};
 pub use hint::shell_word;
 pub use problem::{Code, Problem};
 pub use site::{data_directory_default, socket_path};
@@ -20,12 +20,12 @@ pub use types::{
     EditPolicy, ExportRequest, ExportedView, FileKind, FileView, FindingView, FollowedPolicyView,
     HalfRestoredView, HeldView, HoldPoints, HurtDiskView, HurtPointView, HurtView, HydrateRequest,
     HydratedView, ImageExtentView, ImageExtentsView, JobResult, JobView, KeepRules, KeySlotView,
-    MakeRecoveryKit, NewKeyWith, ObjectLockState, ObjectLockView, PointDiskView, PointTestView,
-    PointVerdictView, PointView, PolicyView, ProbeStore, ProbeView, ProgressView, ProtectRequest,
-    ProtectionView, RecoveryKitView, RepairRequest, RepairView, RestoreDiskRequest, RestoreVmRequest,
-    RestoredDiskView, RestoredInPlaceView, RestoredVmView, RetentionMode, SettingsView, SiteView, StopVm,
-    SyncView, TestPoint, UnlockVolumes, UnlockWith, VaultView, VerifyRequest, VerifyView, VmOriginView,
-    VmView, VolumeStateView, VolumeView,
+    MakeRecoveryKit, NbdExportView, NbdRequest, NbdView, NewKeyWith, ObjectLockState, ObjectLockView,
+    PointDiskView, PointTestView, PointVerdictView, PointView, PolicyView, ProbeStore, ProbeView,
+    ProgressView, ProtectRequest, ProtectionView, RecoveryKitView, RepairRequest, RepairView,
+    RestoreDiskRequest, RestoreVmRequest, RestoredDiskView, RestoredInPlaceView, RestoredVmView,
+    RetentionMode, SettingsView, SiteView, StopVm, SyncView, TestPoint, UnlockVolumes, UnlockWith, VaultView,
+    VerifyRequest, VerifyView, VmOriginView, VmView, VolumeStateView, VolumeView,
 };
 
 /// The media type of problem documents, by RFC 9457 §3.

@@ -15,6 +15,7 @@ use crate::{
         image::{Diff, Export},
         job::JobCommand,
         mount::Mount,
+        nbd::Nbd,
         point::PointCommand,
         policy::PolicyCommand,
         protect::Protect,
@@ -175,6 +176,12 @@ pub enum ClientCommand {
     /// the user alone who has mounted it; newer points do not change it. Files are read by the small virtual machine of
     /// `holdfast files`, which is started when somebody looks into `DIR/files`; disks need none.
     Mount(Mount),
+    /// Shows the disks of a recovery point or an image file over NBD, read-only, to whatever speaks it: QEMU, nbdcopy, nbd-client.
+    ///
+    /// They are there until Ctrl-C, under the names of the disks, on a unix socket for the site's own user alone; newer points
+    /// do not change them. Any number of programs may read at once. Without the server nothing can be read; when it is back,
+    /// the disks are in the same place.
+    Nbd(Nbd),
     /// Jobs: backups, restores, copies and the upkeep of vaults, running and ended.
     #[command(subcommand)]
     Job(JobCommand),

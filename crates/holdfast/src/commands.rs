@@ -8,6 +8,7 @@ pub mod files;
 pub mod image;
 pub mod job;
 pub mod mount;
+pub mod nbd;
 pub mod point;
 pub mod policy;
 pub mod protect;
@@ -67,6 +68,7 @@ async fn ask_the_server(command: ClientCommand, context: &Context) -> Result<(),
         ClientCommand::Diff(diff) => diff.run(context).await,
         ClientCommand::Files(command) => command.run(context).await,
         ClientCommand::Mount(mount) => mount.run(context).await,
+        ClientCommand::Nbd(nbd) => nbd.run(context).await,
         ClientCommand::Job(command) => command.run(context).await,
     }
 }
