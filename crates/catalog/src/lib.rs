@@ -22,7 +22,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use job::Job;
 pub use pack_check::PackCheck;
 pub use point_test::PointTest;
-pub use policy::{KnownPolicy, PolicyMember, PolicyRun, RunOutcome};
+pub use policy::{FailedRun, KnownPolicy, PolicyMember, PolicyRun, RunOutcome};
 pub use store::Catalog;
 pub use vault::KnownVault;
 pub use vm::{HalfRestored, KnownVm, Origin};
