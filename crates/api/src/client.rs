@@ -29,7 +29,7 @@ mod stream;
 mod upkeep;
 
 pub use files::FileLines;
-pub use images::ImageQuery;
+pub use images::{ImageQuery, ShownOverNbd};
 pub use snapshots::SnapshotQuery;
 pub use stream::ByteStream;
 

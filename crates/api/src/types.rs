@@ -22,7 +22,9 @@ pub use deletion::{
     SettingsView,
 };
 pub use file::{FileKind, FileView, UnlockVolumes, VolumeStateView, VolumeView};
-pub use image::{ExportRequest, ExportedView, ImageExtentView, ImageExtentsView};
+pub use image::{
+    ExportRequest, ExportedView, ImageExtentView, ImageExtentsView, NbdExportView, NbdRequest, NbdView,
+};
 pub use job::{JobResult, JobView, ProgressView};
 pub use key::{AddKey, AddedKey, KeySlotView, MakeRecoveryKit, NewKeyWith, RecoveryKitView};
 pub use peer::{

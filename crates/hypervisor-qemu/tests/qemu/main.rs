@@ -12,4 +12,5 @@ mod guest_agent;
 mod machine;
 mod managed;
 mod recovery;
+mod silent_image;
 mod tracking;
