@@ -29,7 +29,7 @@ mod snapshots;
 mod stream;
 mod upkeep;
 
-pub use images::ImageQuery;
+pub use images::{ImageQuery, ShownOverNbd};
 pub use lines::Lines;
 pub use snapshots::SnapshotQuery;
 pub use stream::ByteStream;

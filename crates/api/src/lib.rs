@@ -9,7 +9,9 @@ mod problem;
 mod site;
 mod types;
 
-pub use client::{ByteStream, Client, ClientError, ImageQuery, JobEvents, Lines, SnapshotQuery};
+pub use client::{
+    ByteStream, Client, ClientError, ImageQuery, JobEvents, Lines, ShownOverNbd, SnapshotQuery,
+};
 pub use hint::shell_word;
 pub use problem::{Code, Problem};
 pub use site::{data_directory_default, socket_path};
@@ -21,14 +23,14 @@ pub use types::{
     FileChange, FileChangeView, FileDifference, FileKind, FileStateView, FileView, FindingView,
     FollowedPolicyView, HalfRestoredView, HeldView, HoldPoints, HurtDiskView, HurtPointView, HurtView,
     HydrateRequest, HydratedView, ImageExtentView, ImageExtentsView, JobResult, JobView, KeepRules,
-    KeySlotView, LockSnapshot, MakePairingToken, MakeRecoveryKit, NewKeyWith, ObjectLockState,
-    ObjectLockView, PairSite, PairingTokenView, PeerState, PeerView, PeerWays, PointDiskView, PointTestView,
-    PointVerdictView, PointView, PolicyView, ProbeStore, ProbeView, ProgressView, ProtectRequest,
-    ProtectionView, RecoveryKitView, RemovedPeerView, RepairRequest, RepairView, RestoreDiskRequest,
-    RestoreFilesRequest, RestoreVmRequest, RestoredDiskView, RestoredFilesView, RestoredInPlaceView,
-    RestoredVmView, RetentionMode, SettingsView, SiteView, SnapshotPage, SnapshotView, StopVm, SyncView,
-    TagSnapshot, TestPoint, UnlockVolumes, UnlockWith, VaultView, VerifyRequest, VerifyView, VmOriginView,
-    VmView, VolumeStateView, VolumeView,
+    KeySlotView, LockSnapshot, MakePairingToken, MakeRecoveryKit, NbdExportView, NbdRequest, NbdView,
+    NewKeyWith, ObjectLockState, ObjectLockView, PairSite, PairingTokenView, PeerState, PeerView, PeerWays,
+    PointDiskView, PointTestView, PointVerdictView, PointView, PolicyView, ProbeStore, ProbeView,
+    ProgressView, ProtectRequest, ProtectionView, RecoveryKitView, RemovedPeerView, RepairRequest,
+    RepairView, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest, RestoredDiskView,
+    RestoredFilesView, RestoredInPlaceView, RestoredVmView, RetentionMode, SettingsView, SiteView,
+    SnapshotPage, SnapshotView, StopVm, SyncView, TagSnapshot, TestPoint, UnlockVolumes, UnlockWith,
+    VaultView, VerifyRequest, VerifyView, VmOriginView, VmView, VolumeStateView, VolumeView,
 };
 
 /// The media type of problem documents, by RFC 9457 §3.

@@ -25,7 +25,9 @@ pub use file::{
     FileChange, FileChangeView, FileDifference, FileKind, FileStateView, FileView, UnlockVolumes,
     VolumeStateView, VolumeView,
 };
-pub use image::{ExportRequest, ExportedView, ImageExtentView, ImageExtentsView};
+pub use image::{
+    ExportRequest, ExportedView, ImageExtentView, ImageExtentsView, NbdExportView, NbdRequest, NbdView,
+};
 pub use job::{JobResult, JobView, ProgressView};
 pub use key::{AddKey, AddedKey, KeySlotView, MakeRecoveryKit, NewKeyWith, RecoveryKitView};
 pub use peer::{

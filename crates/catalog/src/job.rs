@@ -103,6 +103,13 @@ impl Catalog {
         read_all(query.fetch_all(&self.pool).await)
     }
 
+    /// The backups of a VM that began and did not succeed, oldest first.
+    pub async fn unsuccessful_backups(&self, vm_id: VmId) -> Result<Vec<Job>> {
+        let sql = "SELECT * FROM jobs WHERE kind = 'backup' AND vm_id = $1 AND state IN ('failed', 'cancelled') \
+                   AND started_at IS NOT NULL ORDER BY created_at, id";
+        read_all(sqlx::query(sql).bind(vm_id.to_string()).fetch_all(&self.pool).await)
+    }
+
     /// The jobs that have not ended, oldest first.
     pub async fn unfinished_jobs(&self) -> Result<Vec<Job>> {
         let sql = "SELECT * FROM jobs WHERE state IN ('queued', 'running') ORDER BY created_at, id";

@@ -62,6 +62,17 @@ pub enum RunOutcome {
     Skipped(String),
 }
 
+/// A VM whose last run came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailedRun {
+    /// The VM.
+    pub vm_id: VmId,
+    /// When the backup failed.
+    pub ended_at: Timestamp,
+    /// How many backups of the VM have failed since one succeeded.
+    pub failures: u32,
+}
+
 impl Catalog {
     /// Adds a policy.
     ///
@@ -172,11 +183,32 @@ impl Catalog {
         self.execute(&format!("keeping the last run of the VM {vm_id}"), query).await.map(|_| ())
     }
 
+    /// The VMs of which the backup of the last run failed, and none has succeeded since.
+    pub async fn failed_runs(&self) -> Result<Vec<FailedRun>> {
+        let sql = "SELECT failed.vm_id, failed.ended_at, failed.failures FROM (SELECT run.vm_id, run.ended_at, \
+                   (SELECT COUNT(*) FROM jobs AS other WHERE other.kind = 'backup' AND other.vm_id = run.vm_id \
+                   AND other.state = 'failed' AND other.created_at <= run.created_at AND other.created_at > \
+                   COALESCE((SELECT MAX(good.created_at) FROM jobs AS good WHERE good.kind = 'backup' \
+                   AND good.vm_id = run.vm_id AND good.state = 'succeeded'), 0)) AS failures \
+                   FROM policy_members AS member JOIN jobs AS run ON run.id = member.last_job \
+                   WHERE run.state = 'failed' AND run.ended_at IS NOT NULL) AS failed WHERE failed.failures > 0";
+        let rows = sqlx::query(sql).fetch_all(&self.pool).await;
+        let rows = rows.map_err(|error| Error::from_database("listing runs that failed", error))?;
+        let read = |row: &AnyRow| {
+            Ok(FailedRun {
+                vm_id: row::parsed(row, "vm_id")?,
+                ended_at: row::time(row, "ended_at")?,
+                failures: count(row, "failures")?,
+            })
+        };
+        rows.iter().map(read).collect()
+    }
+
     /// Keeps that a policy made this point.
     pub async fn add_policy_point(&self, vm_id: VmId, point: PointId) -> Result<()> {
-        let query = sqlx::query("INSERT INTO policy_points (point_id, vm_id) VALUES ($1, $2)")
-            .bind(point.to_string())
-            .bind(vm_id.to_string());
+        let sql =
+            "INSERT INTO policy_points (point_id, vm_id) VALUES ($1, $2) ON CONFLICT (point_id) DO NOTHING";
+        let query = sqlx::query(sql).bind(point.to_string()).bind(vm_id.to_string());
         self.execute(&format!("keeping who made the point {point}"), query).await.map(|_| ())
     }
 

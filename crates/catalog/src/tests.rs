@@ -9,8 +9,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{
-    Catalog, CopyFailure, ErrorKind, HalfRestored, Job, KnownCopy, KnownPeer, KnownPolicy, KnownVault,
-    KnownVm, OpenToken, Origin, PackCheck, PeerStanding, PolicyRun, RunOutcome,
+    Catalog, CopyFailure, ErrorKind, FailedRun, HalfRestored, Job, KnownCopy, KnownPeer, KnownPolicy,
+    KnownVault, KnownVm, OpenToken, Origin, PackCheck, PeerStanding, PolicyRun, RunOutcome,
 };
 
 async fn open(directory: &TempDir) -> Catalog {
@@ -64,6 +64,36 @@ fn job(env: &Env) -> Job {
         problem: None,
         warnings: Vec::new(),
     }
+}
+
+#[tokio::test]
+async fn runs_that_failed_are_told_until_a_backup_succeeds() {
+    let (env, directory) = (Env::seeded(1), tempfile::tempdir().unwrap());
+    let catalog = open(&directory).await;
+    let (vm, vault, gold) = (vm(&env, "a"), vault(&env, "v"), policy(&env, "gold"));
+    catalog.add_vm(&vm).await.unwrap();
+    catalog.add_vault(&vault).await.unwrap();
+    catalog.set_protection(vm.id, &ProtectionSettings::into_vault(vault.id)).await.unwrap();
+    catalog.add_policy(&gold).await.unwrap();
+    catalog.join_policy(vm.id, &gold.name, env.clock.now()).await.unwrap();
+    let backup = async |state, is_run| {
+        let job = Job { state, vm_id: Some(vm.id), ended_at: Some(env.clock.now()), ..job(&env) };
+        catalog.add_job(&job).await.unwrap();
+        if is_run {
+            let run = PolicyRun { at: env.clock.now(), outcome: RunOutcome::Submitted(job.id) };
+            catalog.set_policy_run(vm.id, &run).await.unwrap();
+        }
+        (job.ended_at.unwrap(), catalog.failed_runs().await.unwrap())
+    };
+    let told = |(ended_at, failures)| [FailedRun { vm_id: vm.id, ended_at, failures }];
+    backup(JobState::Failed, false).await;
+    backup(JobState::Succeeded, true).await;
+    assert_eq!(backup(JobState::Failed, false).await.1, [], "it was no run");
+    let (ended_at, failed) = backup(JobState::Failed, true).await;
+    assert_eq!(failed, told((ended_at, 2)));
+    let (ended_at, failed) = backup(JobState::Failed, true).await;
+    assert_eq!(failed, told((ended_at, 3)));
+    assert_eq!(backup(JobState::Succeeded, false).await.1, []);
 }
 
 #[tokio::test]
@@ -339,6 +369,7 @@ async fn a_policy_is_kept_and_cannot_go_while_a_vm_follows_it() {
     assert_eq!(catalog.policy("gold").await.unwrap(), None);
 
     let point = model::PointId::from_random([1; 10]);
+    catalog.add_policy_point(vm.id, point).await.unwrap();
     catalog.add_policy_point(vm.id, point).await.unwrap();
     catalog.remove_protection(vm.id).await.unwrap();
     assert_eq!(catalog.policy_of(vm.id).await.unwrap(), None, "who is not protected follows nothing");

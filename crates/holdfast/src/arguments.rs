@@ -15,6 +15,7 @@ use crate::{
         image::{Diff, Export},
         job::JobCommand,
         mount::Mount,
+        nbd::Nbd,
         peer::SiteCommand,
         point::PointCommand,
         policy::PolicyCommand,
@@ -193,6 +194,12 @@ pub enum ClientCommand {
     /// Other sites: pair this one with them, see how they are.
     #[command(subcommand)]
     Site(SiteCommand),
+    /// Shows the disks of a recovery point or an image file over NBD, read-only, to whatever speaks it: QEMU, nbdcopy, nbd-client.
+    ///
+    /// They are there until Ctrl-C, under the names of the disks, on a unix socket for the site's own user alone; newer points
+    /// do not change them. Any number of programs may read at once. Without the server nothing can be read; when it is back,
+    /// the disks are in the same place.
+    Nbd(Nbd),
     /// Jobs: backups, restores, copies and the upkeep of vaults, running and ended.
     #[command(subcommand)]
     Job(JobCommand),

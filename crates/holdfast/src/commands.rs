@@ -8,6 +8,7 @@ pub mod files;
 pub mod image;
 pub mod job;
 pub mod mount;
+pub mod nbd;
 pub mod peer;
 pub mod point;
 pub mod policy;
@@ -71,6 +72,7 @@ async fn ask_the_server(command: ClientCommand, context: &Context) -> Result<(),
         ClientCommand::Files(command) => command.run(context).await,
         ClientCommand::Mount(mount) => mount.run(context).await,
         ClientCommand::Site(command) => command.run(context).await,
+        ClientCommand::Nbd(nbd) => nbd.run(context).await,
         ClientCommand::Job(command) => command.run(context).await,
     }
 }

@@ -10,6 +10,7 @@ mod location;
 mod output;
 mod render;
 mod secret;
+mod signals;
 mod wait;
 
 use std::process::ExitCode;

@@ -35,6 +35,7 @@ pub(crate) async fn hydrate(
     let session = Session::open(config, monitors, vm).await?.ok_or_else(stopped)?;
     let monitor = &session.monitor;
     let stream = Stream::find(monitor, vm, hydration).await?;
+    stream.forget_end(monitor).await?;
     stream.set_pace(monitor).await?;
     // A guest that ran out of space for its disk stands still; whoever asks has made room.
     if monitor.status().await? == "io-error" {
@@ -136,6 +137,16 @@ impl<'a> Stream<'a> {
     async fn look(&self, monitor: &Monitor) -> Result<Option<Value>> {
         let jobs = monitor.query("query-jobs").await?;
         Ok(jobs.as_array().and_then(|jobs| jobs.iter().find(|job| job["id"] == self.job.as_str())).cloned())
+    }
+
+    /// Forgets how copying ended that nobody has waited for: it begins anew, and fails anew where it must.
+    async fn forget_end(&self, monitor: &Monitor) -> Result<()> {
+        match self.look(monitor).await? {
+            Some(job) if job["status"] == "concluded" => {
+                monitor.execute("job-dismiss", json!({"id": self.job})).await.map(drop)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether the disk's file still needs another image.

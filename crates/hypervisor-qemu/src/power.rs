@@ -2,13 +2,19 @@
 
 use std::{fs, io, path::Path, time::Duration};
 
-use hypervisor::{Error, ErrorKind, Power, Result, VmAccess};
-use tokio::time::{self, Instant};
+use hypervisor::{Error, ErrorKind, Power, Result, VmAccess, VmOrigin};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process},
+};
+use serde_json::{Value, json};
+use tokio::{net::UnixStream, time};
 
 use crate::{
     agent::Agent,
     config::{QemuConfig, Sockets},
     monitor::{Monitor, Monitors},
+    qmp::{self, Event},
     session::make_private_dir,
 };
 
@@ -18,6 +24,10 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(120);
 const AGENT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a QEMU may take to end when told to; it writes its disks' caches back.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long it may wait meanwhile for images that it reads over NBD.
+const IMAGES_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a command out of band may take, which waits for nothing.
+const YANK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What QEMU's word for a VM's state means.
 pub(crate) fn of_status(status: &str) -> Power {
@@ -30,36 +40,52 @@ pub(crate) async fn stop(config: &QemuConfig, monitors: &Monitors, vm: &VmAccess
     let monitor = match monitors.attach(&sockets.monitor, &vm.name).await {
         Ok(monitor) => monitor,
         Err(_) if !crate::launch::is_socket_alive(&sockets.monitor).await => return Ok(()),
+        // One that ends and cannot answers nobody. That of somebody else may only be busy with another client.
+        Err(error) if force && error.kind() == ErrorKind::Unreachable && is_managed(vm) => {
+            return kill_silent(&sockets.monitor, vm).await;
+        }
         Err(error) => return Err(error),
     };
     if force { quit(&monitor, vm).await } else { shut_down(config, &monitor, &sockets, vm).await }
 }
 
+fn is_managed(vm: &VmAccess) -> bool {
+    matches!(vm.origin, VmOrigin::Managed { .. })
+}
+
 async fn shut_down(config: &QemuConfig, monitor: &Monitor, sockets: &Sockets, vm: &VmAccess) -> Result<()> {
     let mut events = monitor.qmp().events();
     ask_to_shut_down(monitor, sockets).await?;
-    let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
     let mut by_guest = false;
-    loop {
-        tokio::select! {
-            event = events.recv() => {
-                by_guest |= event.is_ok_and(|event| event.name == "SHUTDOWN" && event.data["guest"] == true);
-            }
-            () = monitor.qmp().closed() => break,
-            () = time::sleep_until(deadline) => {
-                let context = format!("the guest of {} has not shut down within {} s", vm.name, SHUTDOWN_TIMEOUT.as_secs());
-                return Err(Error::new(ErrorKind::Busy, context)
-                    .with_guidance("stop it with --force, which is a power cut for the guest"));
+    let shutting_down = async {
+        loop {
+            tokio::select! {
+                event = events.recv() => if event.is_ok_and(|event| is_shutdown(&event, &mut by_guest)) { break },
+                () = monitor.qmp().closed() => break,
             }
         }
+    };
+    if time::timeout(SHUTDOWN_TIMEOUT, shutting_down).await.is_err() {
+        let context =
+            format!("the guest of {} has not shut down within {} s", vm.name, SHUTDOWN_TIMEOUT.as_secs());
+        return Err(Error::new(ErrorKind::Busy, context)
+            .with_guidance("stop it with --force, which is a power cut for the guest"));
     }
     while let Ok(event) = events.try_recv() {
-        by_guest |= event.name == "SHUTDOWN" && event.data["guest"] == true;
+        is_shutdown(&event, &mut by_guest);
     }
-    if by_guest {
+    let by_itself = end(monitor, vm).await?;
+    if by_guest && by_itself {
         note_clean_shutdown(&config.vm_dir(vm.vm_id));
     }
     Ok(())
+}
+
+/// Whether the guest's machine goes off; notes where it was the guest that did it.
+fn is_shutdown(event: &Event, by_guest: &mut bool) -> bool {
+    let is_shutdown = event.name == "SHUTDOWN";
+    *by_guest |= is_shutdown && event.data["guest"] == true;
+    is_shutdown
 }
 
 async fn ask_to_shut_down(monitor: &Monitor, sockets: &Sockets) -> Result<()> {
@@ -73,18 +99,81 @@ async fn ask_to_shut_down(monitor: &Monitor, sockets: &Sockets) -> Result<()> {
 }
 
 async fn quit(monitor: &Monitor, vm: &VmAccess) -> Result<()> {
-    match monitor.query("quit").await {
-        Err(error) if error.kind() != ErrorKind::Gone => return Err(error),
-        _ => {}
+    match monitor.qmp().execute("quit", json!({}), IMAGES_TIMEOUT).await {
+        Err(error) if error.kind() == qmp::ErrorKind::Refused => {
+            let context = format!("the QEMU of {} does not quit: {error}", vm.name);
+            Err(Error::new(ErrorKind::Failed, context).with_source(error))
+        }
+        // One that does not answer is told by other means.
+        _ => end(monitor, vm).await.map(drop),
     }
-    if time::timeout(QUIT_TIMEOUT, monitor.qmp().closed()).await.is_ok() {
-        return Ok(());
+}
+
+/// Waits until a QEMU has ended that was told to. What keeps it is taken from it: first the images that it reads, then its
+/// life. Whether it ended by itself.
+async fn end(monitor: &Monitor, vm: &VmAccess) -> Result<bool> {
+    let closed = async |limit| time::timeout(limit, monitor.qmp().closed()).await.is_ok();
+    if closed(IMAGES_TIMEOUT).await {
+        return Ok(true);
+    }
+    if let Err(error) = yank_images(monitor).await {
+        tracing::debug!(vm = %vm.name, %error, "QEMU keeps the images that it reads");
+    }
+    if closed(QUIT_TIMEOUT).await {
+        return Ok(true);
     }
     let hangs = || Error::new(ErrorKind::Failed, format!("the QEMU of {} does not end", vm.name));
-    let process = monitor.qmp().process_id().and_then(rustix::process::Pid::from_raw).ok_or_else(hangs)?;
-    rustix::process::kill_process(process, rustix::process::Signal::KILL)
-        .map_err(|source| hangs().with_source(io::Error::from(source)))?;
-    time::timeout(QUIT_TIMEOUT, monitor.qmp().closed()).await.map_err(|_| hangs())
+    kill(monitor.qmp().process_id().ok_or_else(hangs)?, vm)?;
+    if closed(QUIT_TIMEOUT).await { Ok(false) } else { Err(hangs()) }
+}
+
+/// Cuts the connections to all images that QEMU reads over NBD, so that it waits for none of their servers. Out of band: its
+/// main loop may hang for their sake. One whose server has gone is not among them.
+async fn yank_images(monitor: &Monitor) -> qmp::Result<()> {
+    let known = monitor.qmp().execute_out_of_band("query-yank", json!({}), YANK_TIMEOUT).await?;
+    let is_image = |instance: &&Value| instance["type"] == "block-node";
+    let images: Vec<_> = known.as_array().into_iter().flatten().filter(is_image).collect();
+    if !images.is_empty() {
+        let instances = json!({ "instances": images });
+        monitor.qmp().execute_out_of_band("yank", instances, YANK_TIMEOUT).await?;
+    }
+    Ok(())
+}
+
+/// Kills a QEMU whose monitor answers nobody, by the process on the other side of its socket.
+async fn kill_silent(socket: &Path, vm: &VmAccess) -> Result<()> {
+    let unreachable = |source: io::Error| {
+        Error::new(ErrorKind::Unreachable, format!("the QEMU of {} cannot be found", vm.name))
+            .with_source(source)
+    };
+    let stream = UnixStream::connect(socket).await.map_err(unreachable)?;
+    let credentials = stream.peer_cred().map_err(unreachable)?;
+    let process = credentials.pid().ok_or_else(|| unreachable(io::ErrorKind::NotFound.into()))?;
+    kill(process, vm)?;
+    // Its end closes the connection.
+    let ended = async { while stream.readable().await.is_ok() && has_more(&stream) {} };
+    time::timeout(QUIT_TIMEOUT, ended)
+        .await
+        .map_err(|_| Error::new(ErrorKind::Failed, format!("the QEMU of {} does not end", vm.name)))
+}
+
+/// Whether a connection goes on after what it has for us, which nobody reads.
+fn has_more(stream: &UnixStream) -> bool {
+    match stream.try_read(&mut [0; 4096]) {
+        Ok(0) => false,
+        Ok(_) => true,
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+    }
+}
+
+fn kill(process: i32, vm: &VmAccess) -> Result<()> {
+    let hangs = || Error::new(ErrorKind::Failed, format!("the QEMU of {} cannot be killed", vm.name));
+    let process = Pid::from_raw(process).ok_or_else(hangs)?;
+    match kill_process(process, Signal::KILL) {
+        // It has ended meanwhile.
+        Err(Errno::SRCH) => Ok(()),
+        killed => killed.map_err(|source| hangs().with_source(io::Error::from(source))),
+    }
 }
 
 /// The proof that a guest shut itself down, which a stopped VM's consistency rests on.

@@ -1,6 +1,6 @@
 //! Where an NBD server listens.
 
-use std::{fmt, io, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, io, net::SocketAddr, os::unix::ffi::OsStrExt, path::PathBuf, time::Duration};
 
 use image::{Error, ErrorKind, Result};
 use tokio::{
@@ -30,6 +30,31 @@ impl fmt::Display for Endpoint {
             Self::Tcp(address) => write!(formatter, "nbd://{address}"),
         }
     }
+}
+
+impl Endpoint {
+    /// The address of an export as NBD's tools take it.
+    #[must_use]
+    pub fn uri(&self, export: &str, tls: bool) -> String {
+        let (scheme, export) = (if tls { "nbds" } else { "nbd" }, encoded(export.as_bytes()));
+        match self {
+            Self::Unix(path) => {
+                let socket = encoded(path.as_os_str().as_bytes()).replace("%2F", "/");
+                format!("{scheme}+unix:///{export}?socket={socket}")
+            }
+            Self::Tcp(address) => format!("{scheme}://{address}/{export}"),
+        }
+    }
+}
+
+/// Text within a URI: everything but RFC 3986's unreserved characters is percent-encoded.
+fn encoded(bytes: &[u8]) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let encode = |&byte: &u8| match plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    bytes.iter().map(encode).collect()
 }
 
 /// The names of a server's exports.

@@ -7,12 +7,18 @@ mod tls;
 mod transmission;
 mod work;
 
-use std::{fs, io, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs, io,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use image::{Error, ErrorKind, Result};
+use rustix::process::{Resource, getrlimit};
 use tokio::{
-    net::{TcpListener, UnixListener, UnixStream},
-    sync::Semaphore,
+    net::{TcpListener, UnixListener, UnixSocket, UnixStream},
+    sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -22,8 +28,14 @@ pub use exports::Exports;
 use negotiation::{Negotiation, Outcome, Session};
 pub use tls::Tls;
 
-/// Connections that are served at once; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 128;
+/// Connections that are served at once whatever is offered; more wait to be accepted.
+const CONNECTIONS_MIN: usize = 128;
+
+/// Connections that each export adds to that. A VM has one, and another for a moment when it comes back.
+const CONNECTIONS_PER_EXPORT: usize = 2;
+
+/// Clients of a unix socket that the kernel lets wait.
+const BACKLOG: u32 = 1024;
 
 /// How long a client may take from the connection to the end of the negotiation.
 const NEGOTIATION_TIMEOUT: Duration = Duration::from_secs(30);
@@ -79,25 +91,41 @@ impl Server {
         }
     }
 
-    /// Serves until the future is dropped, which cuts all connections.
+    /// Serves until the future is dropped, which cuts all connections. It serves 128 connections at once and two more for
+    /// each export, as long as that leaves half of the files that this process may open to others.
     pub async fn run(&self) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
+        let mut changes = self.offer.exports.changes();
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            while connections.try_join_next().is_some() {}
+            self.make_room(&mut connections, &mut changes).await;
             match self.listener.accept().await {
                 Ok(stream) => {
                     let offer = self.offer.clone();
-                    connections.spawn(async move {
-                        offer.serve(stream).await;
-                        drop(place);
-                    });
+                    connections.spawn(async move { offer.serve(stream).await });
                 }
                 Err(_) => sleep(ACCEPT_PAUSE).await,
             }
         }
     }
+
+    /// Waits until one connection more may be served.
+    async fn make_room(&self, connections: &mut JoinSet<()>, changes: &mut watch::Receiver<()>) {
+        while connections.try_join_next().is_some() {}
+        while connections.len() >= connections_max(self.offer.exports.len()) {
+            tokio::select! {
+                _ = connections.join_next() => {}
+                // What is offered more brings places with it. The sender lives as long as the exports.
+                _ = changes.changed() => {}
+            }
+        }
+    }
+}
+
+/// How many connections are served at once.
+fn connections_max(exports: usize) -> usize {
+    let files = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+    let bound = files.map_or(usize::MAX, |files| files / 2);
+    CONNECTIONS_MIN.saturating_add(exports.saturating_mul(CONNECTIONS_PER_EXPORT)).min(bound).max(1)
 }
 
 impl Offer {
@@ -137,15 +165,14 @@ impl Listener {
         match endpoint {
             Endpoint::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
             Endpoint::Unix(path) => {
-                let refused = UnixStream::connect(path)
-                    .await
-                    .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-                if refused {
+                if is_abandoned_socket(path).await {
                     fs::remove_file(path)?;
                 }
-                let listener = UnixListener::bind(path)?;
+                let socket = UnixSocket::new_stream()?;
+                socket.bind(path)?;
+                // Nobody can connect before it listens.
                 fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-                Ok(Self::Unix { listener, path: path.clone() })
+                Ok(Self::Unix { listener: socket.listen(BACKLOG)?, path: path.clone() })
             }
         }
     }
@@ -169,6 +196,15 @@ impl Drop for Listener {
             let _ = fs::remove_file(path);
         }
     }
+}
+
+/// Whether there is a socket that nobody listens on. Any other file is somebody's.
+async fn is_abandoned_socket(path: &Path) -> bool {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    is_socket
+        && UnixStream::connect(path)
+            .await
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// The error of an image as the protocol numbers it.

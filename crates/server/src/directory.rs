@@ -16,6 +16,9 @@ use crate::failure::{Failure, Result};
 /// Bytes that the kernel takes for the path of a unix socket, without the final zero.
 const SOCKET_PATH_LIMIT_BYTES: usize = 107;
 
+/// How the names of the sockets begin on which images are shown.
+const NBD_SOCKET_PREFIX: &str = "nbd-";
+
 /// The data directory. Owned by this process until dropped.
 #[derive(Debug)]
 pub(crate) struct DataDirectory {
@@ -36,6 +39,9 @@ impl DataDirectory {
             create_private(&directory.path.join(part))?;
         }
         create_private_file(&directory.catalog())?;
+        let removed = directory.remove_nbd_sockets();
+        removed
+            .map_err(|error| Failure::from_io("removing what a dead server has left".to_owned(), &error))?;
         Ok(directory)
     }
 
@@ -69,6 +75,22 @@ impl DataDirectory {
     /// Where VMs find the images that they run from.
     pub(crate) fn images_socket(&self) -> PathBuf {
         self.runtime().join("images.sock")
+    }
+
+    /// Where an image is shown over NBD for which no place was named.
+    pub(crate) fn nbd_socket(&self, number: u32) -> PathBuf {
+        self.runtime().join(format!("{NBD_SOCKET_PREFIX}{number:08x}.sock"))
+    }
+
+    /// Removes the sockets of images that a dead server showed: this process owns the directory.
+    fn remove_nbd_sockets(&self) -> std::io::Result<()> {
+        for entry in self.runtime().read_dir()? {
+            let entry = entry?;
+            if entry.file_name().as_encoded_bytes().starts_with(NBD_SOCKET_PREFIX.as_bytes()) {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn scratch(&self) -> PathBuf {

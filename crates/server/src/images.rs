@@ -1,14 +1,20 @@
 //! Images that references name: found, and opened.
 
 mod compare;
+mod shown;
 
 use std::{path::PathBuf, sync::Arc};
 
 use image::DiskImage;
-use model::{CopyName, DiskName, ImageReference, PointId, VaultId};
+use model::{
+    CopyName, DiskName, ImageReference, PointId, PointReference, PointSelector, SnapshotReference, VaultId,
+};
 use vault::VaultImage;
 
-pub(crate) use self::compare::{Page, changes, extents};
+pub(crate) use self::{
+    compare::{Page, changes, extents},
+    shown::ShownOverNbd,
+};
 use crate::{
     failure::{Failure, Result},
     points::{self, FoundPoint, Named},
@@ -88,6 +94,23 @@ impl Source {
                 disks: disks.clone(),
             },
             Self::File(path) => Key::File(path.clone()),
+        }
+    }
+
+    /// A reference that names the same when newer points come, and VMs have other names.
+    pub(crate) fn pinned(&self) -> String {
+        match self {
+            Self::File(path) => format!("file:{}", path.display()),
+            Self::Point { found, disks } => {
+                let summary = &found.record.summary;
+                let disk = if let [only] = disks.as_slice() { Some(only.clone()) } else { None };
+                if let Some(snapshot) = &found.snapshot {
+                    return SnapshotReference { snapshot: snapshot.id.to_string(), disk }.to_string();
+                }
+                let (vm, point) =
+                    (summary.vm_id.to_string(), PointSelector::IdPrefix(summary.id.to_string()));
+                PointReference { vm, point, disk }.to_string()
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use api::shell_word;
 use catalog::{Job, KnownVm};
 use futures::{StreamExt as _, stream};
 use hypervisor::{Baseline, Chain};
@@ -38,7 +39,7 @@ pub(crate) async fn clean_up(site: &Site) -> Result<()> {
         tracing::error!(reason = failure.detail(), "what became of unfinished snapshots is not known");
     }
     let vms = site.catalog.vms().await?;
-    let hint = |job: &Job| half_restored_by(job, &vms);
+    let hint = |job: &Job| after_restore_in_place(job, &vms);
     site.jobs.end_interrupted(&mut interrupted, hint).await?;
     // Each VM is taken before the first request can line up for it.
     let taken: Vec<_> = vms
@@ -68,10 +69,17 @@ pub(crate) async fn clean_up(site: &Site) -> Result<()> {
 }
 
 /// What to do after a restore in place that died on its way.
-fn half_restored_by(job: &Job, vms: &[KnownVm]) -> Option<String> {
+fn after_restore_in_place(job: &Job, vms: &[KnownVm]) -> Option<String> {
     let is_restore = matches!(job.kind, JobKind::RestoreVm | JobKind::RestoreDisk);
     let vm = vms.iter().find(|vm| is_restore && job.vm_id == Some(vm.id))?;
-    Some(vms::way_out(vm, vm.half_restored.as_ref()?))
+    match &vm.half_restored {
+        Some(half) => Some(vms::way_out(vm, half)),
+        None if work::stops_its_vm(job) => {
+            let name = shell_word(vm.name.as_str());
+            Some(format!("ask for it again, or where the VM was stopped for it: holdfast vm start {name}"))
+        }
+        None => None,
+    }
 }
 
 /// The VM of a test goes with it.

@@ -15,7 +15,7 @@ pub(crate) use self::{
     admit::{add, admit, check_name_free, check_paths_free, disk_at, owner_of},
     half_restored::{check_whole, reference_to, way_out},
     look::{known_definition, list, refresh, view},
-    power::{check_stopped, start, stop},
+    power::{check_stopped, is_running, start, stop},
     protect::{protect, unprotect},
     remove::remove,
 };

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use vault::Vault;
 
 pub(crate) use self::{
-    backup::{submit as backup, submit_by_policy as backup_by_policy},
+    backup::{is_by_policy, submit as backup, submit_by_policy as backup_by_policy},
     collect::{collect_snapshot_store, submit as collect, submit_for_snapshots as collect_for_snapshots},
     copy::{subject as copy_subject, submit as copy},
     export::submit as export,
@@ -33,6 +33,7 @@ pub(crate) use self::{
     repair::submit as repair,
     restore_disk::submit as restore_disk,
     restore_files::submit as restore_files,
+    restore_in_place::stops_its_vm,
     restore_vm::{boot, submit as restore_vm},
     snapshot::submit as snapshot,
     test_point::{submit as test_point, take_down as take_down_test, view as point_test_view},
@@ -121,9 +122,9 @@ fn target_file(path: &str, replace: bool) -> Result<PathBuf> {
 }
 
 /// Fails for what only a restore in place can do.
-fn check_in_place_only(no_safety_point: bool, dry_run: bool) -> Result<()> {
-    if no_safety_point || dry_run {
-        let detail = "a safety point and a dry run are for restores that overwrite the disks of a known VM";
+fn check_in_place_only(no_safety_point: bool, dry_run: bool, stop: bool) -> Result<()> {
+    if no_safety_point || dry_run || stop {
+        let detail = "a safety point, a dry run and stopping a VM are for restores that overwrite the disks of a known VM";
         return Err(Failure::invalid(detail).with_hint("leave them out"));
     }
     Ok(())

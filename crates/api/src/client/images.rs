@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::{ByteStream, Client, Result, segment};
-use crate::{ExportRequest, ImageExtentsView, JobView};
+use super::{ByteStream, Client, Result, broken, segment};
+use crate::{ExportRequest, ImageExtentsView, JobView, NbdRequest, NbdView};
 
 impl Client {
     /// Starts to write an image to a file.
@@ -41,6 +41,38 @@ impl Client {
     /// All bytes of an image.
     pub async fn image_data(&self, image: ImageQuery<'_>) -> Result<ByteStream> {
         self.stream(&format!("/v1/images/data?{image}")).await
+    }
+
+    /// Shows the disks of an image over NBD until the answer is dropped.
+    pub async fn show_over_nbd(&self, request: &NbdRequest) -> Result<ShownOverNbd> {
+        let mut lasting = self.post_stream("/v1/images/nbd", request).await?;
+        let mut line = Vec::new();
+        while !line.ends_with(b"\n") {
+            let bytes = lasting.next().await?.ok_or_else(|| broken("it has no end"))?;
+            line.extend_from_slice(&bytes);
+            if line.len() > VIEW_LIMIT_BYTES {
+                return Err(broken("it is too long"));
+            }
+        }
+        Ok(ShownOverNbd { view: serde_json::from_slice(&line).map_err(broken)?, lasting })
+    }
+}
+
+/// The longest description of what is shown, in bytes.
+const VIEW_LIMIT_BYTES: usize = 1 << 20;
+
+/// Disks that are shown over NBD for as long as this lives and the server does.
+#[derive(Debug)]
+pub struct ShownOverNbd {
+    /// What is shown, and where.
+    pub view: NbdView,
+    lasting: ByteStream,
+}
+
+impl ShownOverNbd {
+    /// Returns when the server shows them no more.
+    pub async fn ended(&mut self) {
+        while let Ok(Some(_)) = self.lasting.next().await {}
     }
 }
 

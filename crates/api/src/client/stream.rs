@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::{Method, Response, body::Incoming};
+use serde::Serialize;
 
 use super::{Client, Result, broken};
 
@@ -10,6 +11,12 @@ impl Client {
     /// Asks for what may be long.
     pub(super) async fn stream(&self, path: &str) -> Result<ByteStream> {
         Ok(ByteStream { response: self.request(Method::GET, path, Bytes::new()).await? })
+    }
+
+    /// The same, with a document.
+    pub(super) async fn post_stream(&self, path: &str, body: &impl Serialize) -> Result<ByteStream> {
+        let body = serde_json::to_vec(body).map_err(broken)?;
+        Ok(ByteStream { response: self.request(Method::POST, path, body.into()).await? })
     }
 }
 

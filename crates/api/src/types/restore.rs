@@ -39,6 +39,12 @@ pub struct RestoreVmRequest {
     /// In place only: compare and write nothing.
     #[serde(default)]
     pub dry_run: bool,
+    /// In place only: where the VM runs, ask its guest to shut down first, and start it again afterwards.
+    #[serde(default)]
+    pub stop: bool,
+    /// With `stop`: power the VM off where its guest has not shut down in time.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// Runs a new VM from a recovery point at once; its disks become whole meanwhile.
@@ -124,6 +130,12 @@ pub struct RestoreDiskRequest {
     /// In place only: compare and write nothing.
     #[serde(default)]
     pub dry_run: bool,
+    /// In place only: where the VM runs, ask its guest to shut down first, and start it again afterwards.
+    #[serde(default)]
+    pub stop: bool,
+    /// With `stop`: power the VM off where its guest has not shut down in time.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// A VM that was restored.

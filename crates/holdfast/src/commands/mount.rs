@@ -19,11 +19,7 @@ use clap::Args;
 use fuser::{Config, MountOption, Session, SessionUnmounter};
 use model::{DiskName, ImageReference, PointReference, PointSelector, SnapshotReference, Timestamp};
 use rustix::mount::{UnmountFlags, unmount};
-use tokio::{
-    runtime::Handle,
-    signal::unix::{SignalKind, signal},
-    sync::oneshot,
-};
+use tokio::{runtime::Handle, sync::oneshot};
 
 use self::{
     filesystem::MountedTree,
@@ -39,6 +35,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     output::{Tone, tell},
+    signals::Signals,
 };
 
 type Result<T, E = Failure> = std::result::Result<T, E>;
@@ -230,8 +227,7 @@ fn cannot_mount(directory: &Path, error: &io::Error) -> Failure {
 /// Answers the kernel until somebody unmounts, or asks this process to end.
 async fn until_unmounted(mut session: Session<MountedTree>, directory: &Path) -> Result<()> {
     let cannot_listen = |error| Failure::new(Exit::Error, format!("cannot listen for signals: {error}"));
-    let mut interrupted = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
-    let mut terminated = signal(SignalKind::terminate()).map_err(cannot_listen)?;
+    let mut signals = Signals::new().map_err(cannot_listen)?;
     let unmounter = session.unmount_callable();
     let (sender, ended) = oneshot::channel();
     // No task of the runtime, which would wait for it at the end.
@@ -242,8 +238,7 @@ async fn until_unmounted(mut session: Session<MountedTree>, directory: &Path) ->
             Ok(Err(error)) => Err(Failure::new(Exit::Error, format!("the mount broke off: {error}"))),
             Err(_) => Err(Failure::new(Exit::Error, "the mount broke off")),
         },
-        _ = interrupted.recv() => let_go(unmounter, directory).await,
-        _ = terminated.recv() => let_go(unmounter, directory).await,
+        () = signals.next() => let_go(unmounter, directory).await,
     }
 }
 

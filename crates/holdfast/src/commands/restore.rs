@@ -27,7 +27,7 @@ pub enum RestoreCommand {
     /// A new VM's disks are new files; nothing that exists is touched without --replace. Every byte is checked while it is
     /// written.
     ///
-    /// With --replace, a stopped VM of that name goes back to the point: its disks are overwritten in place where they differ,
+    /// With --replace, the stopped VM of that name goes back to the point, one that runs with --stop: its disks are overwritten in place where they differ,
     /// and its hardware becomes the point's; it keeps its name, UUID and files. What it was before is kept as a recovery point
     /// of its own, which is then the latest. If that restore is interrupted, the VM is not started until it is run again.
     #[command(after_long_help = VM_EXAMPLES)]
@@ -35,7 +35,7 @@ pub enum RestoreCommand {
     /// Writes one disk of a recovery point to an image file.
     ///
     /// Holes stay holes. A file that exists is not touched without --replace. With it, the disk of a stopped VM that the site
-    /// knows is overwritten in place where it differs, after the VM is backed up.
+    /// knows is overwritten in place where it differs, after the VM is backed up; --stop stops the VM for it.
     #[command(after_long_help = DISK_EXAMPLES)]
     Disk(RestoreDisk),
     /// Puts files of an image into a running guest through its agent, or takes them out to a directory of this host.
@@ -54,7 +54,7 @@ Examples:
   holdfast restore vm point:web-1/latest --name web-2 --start
   holdfast restore vm point:web-1/2026-03-01T14:05:00Z --keep-identity --directory /srv/vms/web-1
   holdfast restore vm point:web-1/latest --from-copy offsite
-  holdfast restore vm point:web-1/2026-03-01T14:05:00Z --replace      # the stopped VM itself goes back";
+  holdfast restore vm point:web-1/2026-03-01T14:05:00Z --replace --stop    # the VM itself goes back, and runs on";
 
 const DISK_EXAMPLES: &str = "\
 Example:
@@ -121,6 +121,12 @@ pub struct Caution {
     /// Show what would be written and replaced, and change nothing. Disks that would be overwritten in place are compared.
     #[arg(long)]
     dry_run: bool,
+    /// Where the VM whose disks are overwritten runs, ask its guest to shut down first, and start it again afterwards.
+    #[arg(long, requires = "replace", conflicts_with = "dry_run")]
+    stop: bool,
+    /// Power the VM off where its guest has not shut down within two minutes, which is a power cut for it.
+    #[arg(long, requires = "stop")]
+    force: bool,
 }
 
 impl RestoreCommand {
@@ -169,6 +175,8 @@ impl RestoreVm {
             start: self.start,
             no_safety_point: self.caution.no_safety_point,
             dry_run: self.caution.dry_run,
+            stop: self.caution.stop,
+            force: self.caution.force,
         };
         let job = context.client.restore_vm(&request).await?;
         self.wait.finish(context, &job).await
@@ -206,6 +214,8 @@ impl RestoreDisk {
             replace: self.caution.replace,
             no_safety_point: self.caution.no_safety_point,
             dry_run: self.caution.dry_run,
+            stop: self.caution.stop,
+            force: self.caution.force,
         };
         let job = context.client.restore_disk(&request).await?;
         self.wait.finish(context, &job).await
@@ -226,7 +236,11 @@ impl Caution {
             true => "What they hold now is kept nowhere.",
             false => "What they hold now becomes a recovery point first.",
         };
-        context.confirm(&format!("Overwrite {what}, where the point differs? {safety}"))
+        let power = match self.stop {
+            true => " A VM that runs is stopped for it.",
+            false => "",
+        };
+        context.confirm(&format!("Overwrite {what}, where the point differs? {safety}{power}"))
     }
 
     /// Prints the plan where that is all that is wanted; asks before anything is replaced. True when the restore ends here.

@@ -4,11 +4,11 @@ use std::{io::IsTerminal as _, path::PathBuf};
 
 use clap::Args;
 use model::{PeerAddress, SiteName};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use server::{Site, SiteConfig};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::{exit::Exit, failure::Failure};
+use crate::{exit::Exit, failure::Failure, signals::Signals};
 
 /// The variable that sets what is logged, in tracing-subscriber's filter syntax.
 const LOG_VARIABLE: &str = "HOLDFAST_LOG";
@@ -45,6 +45,7 @@ impl Serve {
     /// Serves the site until a signal stops it.
     pub fn run(self, data_directory: PathBuf) -> Result<(), Failure> {
         start_log("info")?;
+        raise_open_files_limit();
         let mut config = SiteConfig::new(data_directory, vec![THIS_PROGRAM.into(), "capture-guard".into()]);
         config.peers.site_name = self.site_name;
         config.peers.listen = self.peer_listen;
@@ -56,6 +57,13 @@ impl Serve {
         let runtime = runtime.map_err(|error| cannot("start", &error))?;
         runtime.block_on(Box::pin(serve(config)))
     }
+}
+
+/// Takes as many open files as this process may have: each VM that runs from a point and each client takes one.
+fn raise_open_files_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // Without it fewer are served at once.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 async fn serve(config: SiteConfig) -> Result<(), Failure> {
@@ -93,23 +101,4 @@ pub(super) fn start_log(level: &str) -> Result<(), Failure> {
 
 fn cannot(what: &str, error: &std::io::Error) -> Failure {
     Failure::new(Exit::Error, format!("cannot {what}: {error}"))
-}
-
-/// The signals that stop the server.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }

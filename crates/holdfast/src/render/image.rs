@@ -1,6 +1,6 @@
 //! Images: written to files, and compared.
 
-use api::{ExportedView, ImageExtentView};
+use api::{ExportedView, ImageExtentView, NbdView, shell_word};
 use model::{ByteCount, ImageFormat};
 use serde::Serialize;
 
@@ -38,6 +38,33 @@ impl Row for ImageExtentView {
             self.length_bytes.to_string(),
             ByteCount(self.length_bytes).to_string(),
         ]
+    }
+}
+
+impl Identified for NbdView {
+    fn id(&self) -> String {
+        let uris: Vec<_> = self.exports.iter().map(|export| export.uri.as_str()).collect();
+        uris.join("\n")
+    }
+}
+
+impl Page for NbdView {
+    fn page(&self, _: &Times) -> String {
+        let rows = self.exports.iter();
+        let rows =
+            rows.map(|export| vec![export.name.clone(), export.size_bytes.to_string(), export.uri.clone()]);
+        let table = table::with_header(&["disk", "size", "address"], rows.collect());
+        let Some(first) = self.exports.first() else { return table };
+        if self.tls {
+            let uri = shell_word(&format!("{}?tls-certificates=DIR", first.uri));
+            return format!(
+                "{table}\nRead with, where DIR holds the client's certificate:\n  nbdinfo {uri}\n"
+            );
+        }
+        let (uri, file) = (shell_word(&first.uri), shell_word(&format!("{}.qcow2", first.name)));
+        format!(
+            "{table}\nRead with, as in:\n  nbdinfo {uri}\n  qemu-img convert -p -f raw -O qcow2 {uri} {file}\n"
+        )
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod data;
 mod files;
+mod nbd;
 mod policies;
 mod program;
 mod rescue;

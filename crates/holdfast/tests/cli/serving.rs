@@ -13,31 +13,29 @@ use tempfile::TempDir;
 use crate::program::{Run, holdfast, run, send};
 
 /// A server at work. Killed when dropped.
-struct Serving {
-    directory: TempDir,
+pub struct Serving {
+    pub directory: TempDir,
     server: Child,
 }
 
 impl Serving {
-    fn start() -> Self {
+    pub fn start() -> Self {
         Self::start_with(&[])
     }
 
     fn start_with(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut command = holdfast(directory.path());
-        let mut server = command.arg("serve").args(arguments).stderr(Stdio::piped()).spawn().unwrap();
-        let mut log = BufReader::new(server.stderr.take().unwrap()).lines();
-        let mut seen = Vec::new();
-        while !seen.last().is_some_and(|line: &String| line.contains("listening")) {
-            seen.push(log.next().unwrap_or_else(|| panic!("the server ended: {seen:#?}")).unwrap());
-        }
-        // Goes on reading: a full pipe would hold the server up.
-        std::thread::spawn(move || log.count());
-        Self { directory, server }
+        Self { server: serve(&directory, arguments), directory }
     }
 
-    fn run(&self, arguments: &[&str]) -> Run {
+    /// Kills the server and starts another over the same data.
+    pub fn start_over(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+        self.server = serve(&self.directory, &[]);
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Run {
         run(self.directory.path(), arguments)
     }
 
@@ -47,9 +45,23 @@ impl Serving {
         serde_json::from_str(&run.stdout).unwrap()
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.directory.path().join(name).to_str().unwrap().to_owned()
     }
+}
+
+/// A server that listens.
+fn serve(directory: &TempDir, arguments: &[&str]) -> Child {
+    let mut command = holdfast(directory.path());
+    let mut server = command.arg("serve").args(arguments).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(server.stderr.take().unwrap()).lines();
+    let mut seen = Vec::new();
+    while !seen.last().is_some_and(|line: &String| line.contains("listening")) {
+        seen.push(log.next().unwrap_or_else(|| panic!("the server ended: {seen:#?}")).unwrap());
+    }
+    // Goes on reading: a full pipe would hold the server up.
+    std::thread::spawn(move || log.count());
+    server
 }
 
 impl Drop for Serving {

@@ -176,7 +176,6 @@ impl Qmp {
     ///
     /// # Errors
     /// As [`Qmp::execute`], and [`ErrorKind::Refused`] when the monitor did not offer it.
-    #[allow(dead_code)] // the watchdog of the write tap is its first caller
     pub(crate) async fn execute_out_of_band(
         &self,
         command: &str,

@@ -323,13 +323,13 @@ fn spawn(limits: &str, dir: &Path, disks: &[Disk], arguments: &[&str]) -> Child 
 }
 
 /// The test's own way into QEMU, independent of what is tested.
-struct TestMonitor {
+pub struct TestMonitor {
     stream: UnixStream,
     lines: BufReader<UnixStream>,
 }
 
 impl TestMonitor {
-    fn connect(path: &Path) -> Self {
+    pub fn connect(path: &Path) -> Self {
         let begun = Instant::now();
         let stream = loop {
             match UnixStream::connect(path) {
@@ -353,7 +353,7 @@ impl TestMonitor {
         serde_json::from_str(&line).unwrap_or_default()
     }
 
-    fn send(&mut self, command: &str, arguments: Value) -> Value {
+    pub fn send(&mut self, command: &str, arguments: Value) -> Value {
         writeln!(self.stream, "{}", json!({"execute": command, "arguments": arguments})).unwrap();
         loop {
             let answer = self.line();

@@ -13,4 +13,5 @@ mod guest_files;
 mod machine;
 mod managed;
 mod recovery;
+mod silent_image;
 mod tracking;

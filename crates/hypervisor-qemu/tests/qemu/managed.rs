@@ -1,6 +1,6 @@
 //! VMs that Holdfast starts itself, and VMs that do not run.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hypervisor::{
     CaptureOutcome, CaptureRequest, Chain, DiskChanges, ErrorKind, Hypervisor, Power, Tracking, VmAccess,
@@ -17,14 +17,14 @@ use crate::machine::{
 const SIZE_BYTES: u64 = 4 << 20;
 
 /// A VM of Holdfast's own, and what ends it when a test fails.
-struct Managed {
-    dir: TempDir,
-    hypervisor: QemuHypervisor,
-    definition: VmDefinition,
+pub struct Managed {
+    pub dir: TempDir,
+    pub hypervisor: QemuHypervisor,
+    pub definition: VmDefinition,
 }
 
 impl Managed {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let hypervisor = QemuHypervisor::new(config(dir.path()));
         let disks = vec![
@@ -45,7 +45,7 @@ impl Managed {
         Self { dir, hypervisor, definition }
     }
 
-    fn access(&self) -> VmAccess {
+    pub fn access(&self) -> VmAccess {
         let definition = Box::new(self.definition.clone());
         let vm_id = VmId::from_random([9; 10]);
         VmAccess { vm_id, name: self.definition.name.clone(), origin: VmOrigin::Managed { definition } }
@@ -68,10 +68,18 @@ impl Managed {
     }
 }
 
+impl Managed {
+    /// Where QEMU has its sockets and the number of its process; that is gone when it has ended by itself.
+    pub fn run_dir(&self) -> PathBuf {
+        self.dir.path().join("run").join(self.access().vm_id.as_str())
+    }
+}
+
 impl Drop for Managed {
     fn drop(&mut self) {
-        let pid = self.dir.path().join("run").join(self.access().vm_id.as_str()).join("qemu.pid");
-        let pid = std::fs::read_to_string(pid).ok().and_then(|text| text.trim().parse().ok());
+        let pid = std::fs::read_to_string(self.run_dir().join("qemu.pid"))
+            .ok()
+            .and_then(|text| text.trim().parse().ok());
         if let Some(process) = pid.and_then(rustix::process::Pid::from_raw) {
             let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
         }

@@ -68,14 +68,15 @@ struct OpenDisk {
 }
 
 impl InPlaceRestore {
-    /// Finds out what would keep a restore from beginning, and leaves no file open.
+    /// Finds out what would keep a restore from beginning, and leaves no file open. That a VM runs from them keeps nobody who is
+    /// going to stop it.
     ///
     /// # Errors
     /// As [`InPlaceRestore::open`].
-    pub async fn check(vault: &Vault, order: &InPlaceOrder) -> Result<()> {
+    pub async fn check(vault: &Vault, order: &InPlaceOrder, usage: Usage) -> Result<()> {
         let point = vault.point(order.point_id).await.context("the recovery point cannot be read")?;
         for disk in &order.disks {
-            let info = info(&disk.path, disk.format, Usage::AtRest).await;
+            let info = info(&disk.path, disk.format, usage).await;
             let info = info.context(format!("{} cannot be overwritten", disk.path.display()))?;
             check_size(disk, info.size_bytes, map_of(&point, disk)?.size_bytes)?;
         }

@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use catalog::{KnownPolicy, PolicyMember};
+use catalog::{FailedRun, KnownPolicy, PolicyMember};
 use model::{JobId, PolicyName, Timestamp, VmId};
+
+/// The pause before a failed run is repeated; doubled before each further one, up to the longest.
+const FIRST_PAUSE_SECONDS: i64 = 60;
+const LONGEST_PAUSE_SECONDS: i64 = 3_600;
 
 /// What the scheduler does for a VM whose run is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,18 +26,18 @@ pub(super) struct Plan {
     pub(super) next: Option<Timestamp>,
 }
 
-/// Decides who is due. `backups` are those that have not ended, by their VM.
+/// Decides who is due. `backups` are those that have not ended and `failed` the last runs that came to nothing, by their VM.
 pub(super) fn plan(
     now: Timestamp,
     policies: &BTreeMap<PolicyName, KnownPolicy>,
     members: &[PolicyMember],
     backups: &BTreeMap<VmId, JobId>,
+    failed: &BTreeMap<VmId, FailedRun>,
 ) -> Plan {
     let mut plan = Plan { actions: Vec::new(), next: None };
     for member in members {
         let Some(policy) = policies.get(&member.policy) else { continue };
-        let last_run_at = member.last_run.as_ref().map(|run| run.at);
-        let Some(mut due) = due_at(policy, member, last_run_at, now) else { continue };
+        let Some(mut due) = next_run_at(policy, member, failed.get(&member.vm_id), now) else { continue };
         if due <= now {
             plan.actions.push(match backups.get(&member.vm_id) {
                 None => Action::Backup(member.vm_id),
@@ -47,8 +51,28 @@ pub(super) fn plan(
     plan
 }
 
+/// When a VM runs next: when it is due, or earlier where its last run came to nothing.
+pub(super) fn next_run_at(
+    policy: &KnownPolicy,
+    member: &PolicyMember,
+    failed: Option<&FailedRun>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let due = due_at(policy, member, member.last_run.as_ref().map(|run| run.at), now);
+    let repeat = failed.map(|failed| repeat_at(failed, now));
+    due.into_iter().chain(repeat).min()
+}
+
+/// When a run that came to nothing is repeated.
+fn repeat_at(failed: &FailedRun, now: Timestamp) -> Timestamp {
+    let doublings = failed.failures.saturating_sub(1).min(LONGEST_PAUSE_SECONDS.ilog2());
+    let pause_seconds = (FIRST_PAUSE_SECONDS << doublings).min(LONGEST_PAUSE_SECONDS);
+    // A clock that was set back must not keep the VM waiting.
+    shifted(failed.ended_at.min(now), pause_seconds)
+}
+
 /// When a VM is due next after its last run; long past where runs were missed, which are made up for by one.
-pub(super) fn due_at(
+fn due_at(
     policy: &KnownPolicy,
     member: &PolicyMember,
     last_run_at: Option<Timestamp>,

@@ -13,6 +13,7 @@ use crate::{
     failure::Result,
     points::{self, FoundPoint, Survey},
     site::Site,
+    work,
 };
 
 const HOUR_US: i64 = 3_600_000_000;
@@ -112,8 +113,10 @@ async fn review(
     vault: &KnownVault,
     now: Timestamp,
 ) -> Result<Vec<Reviewed>> {
+    let points = Survey::of_vault(site, vault).await?.points;
+    adopt(site, vm_id, &points).await?;
     let made = site.catalog.policy_points(vm_id).await?;
-    let points = Survey::of_vault(site, vault).await?.points.into_iter();
+    let points = points.into_iter();
     let mut points: BTreeMap<_, _> = points
         .map(|point| (point.record.summary.id, point))
         .filter(|(id, point)| made.contains(id) && point.record.summary.vm_id == vm_id && !point.is_deleted())
@@ -134,6 +137,22 @@ async fn review(
         Some(Reviewed { point, kept_by: verdict.kept_by, stays_because })
     });
     Ok(reviewed.collect())
+}
+
+/// Notes the points of runs that were cut off between the commit and the note: a VM has one backup at a time, so what was
+/// captured while a policy's was at work is the policy's.
+async fn adopt(site: &Site, vm_id: VmId, points: &[FoundPoint]) -> Result<()> {
+    for job in site.catalog.unsuccessful_backups(vm_id).await? {
+        let Some((begun_at, ended_at)) = job.started_at.zip(job.ended_at) else { continue };
+        let is_its = |point: &&FoundPoint| {
+            let summary = &point.record.summary;
+            summary.vm_id == vm_id && (begun_at..=ended_at).contains(&summary.captured_at)
+        };
+        if let Some(point) = points.iter().find(is_its).filter(|_| work::is_by_policy(&job)) {
+            site.catalog.add_policy_point(vm_id, point.record.summary.id).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Until when a policy deletes nothing, or nothing of one VM.

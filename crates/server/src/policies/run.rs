@@ -43,8 +43,10 @@ async fn look(site: &Site) -> Result<Option<Timestamp>> {
         .filter(|job| job.kind == JobKind::Backup)
         .filter_map(|job| Some((job.vm_id?, job.id)))
         .collect();
+    let failed = site.catalog.failed_runs().await?;
+    let failed: BTreeMap<_, _> = failed.into_iter().map(|failed| (failed.vm_id, failed)).collect();
     let now = site.env.clock.now();
-    let plan = plan(now, &policies, &members, &backups);
+    let plan = plan(now, &policies, &members, &backups, &failed);
     for action in plan.actions {
         if let Err(failure) = carry_out(site, now, action).await {
             // It is not noted as run: the next look tries again.

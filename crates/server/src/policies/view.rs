@@ -5,7 +5,7 @@ use catalog::{KnownPolicy, RunOutcome};
 use model::{Timestamp, VmId};
 use policy::Retention;
 
-use super::{plan::due_at, retire::grace_until};
+use super::{plan::next_run_at, retire::grace_until};
 use crate::{failure::Result, site::Site};
 
 /// Runs that are told in advance.
@@ -44,7 +44,8 @@ pub(crate) async fn followed(site: &Site, vm_id: VmId) -> Result<Option<Followed
     let Some(member) = site.catalog.policy_of(vm_id).await? else { return Ok(None) };
     let policy = super::find(site, member.policy.as_str()).await?;
     let last_run_at = member.last_run.as_ref().map(|run| run.at);
-    let next_run_at = due_at(&policy, &member, last_run_at, site.env.clock.now());
+    let failed = site.catalog.failed_runs().await?.into_iter().find(|failed| failed.vm_id == vm_id);
+    let next_run_at = next_run_at(&policy, &member, failed.as_ref(), site.env.clock.now());
     let (last_job, skipped) = match member.last_run.map(|run| run.outcome) {
         Some(RunOutcome::Submitted(job)) => (Some(job), None),
         Some(RunOutcome::Skipped(reason)) => (None, Some(reason)),

@@ -1,6 +1,8 @@
 //! `/v1/exports` and `/v1/images`.
 
-use api::{ExportRequest, ImageExtentView, ImageExtentsView, JobView, Problem};
+use std::time::Duration;
+
+use api::{ExportRequest, ImageExtentView, ImageExtentsView, JobView, NbdRequest, NbdView, Problem};
 use axum::{Json, extract::State, http::StatusCode, response::Response};
 use image::ByteRange;
 use serde::Deserialize;
@@ -12,7 +14,7 @@ use super::{
 };
 use crate::{
     failure::Result,
-    images::{self, Page, Source},
+    images::{self, Page, ShownOverNbd, Source},
     jobs,
     site::Site,
     work,
@@ -21,12 +23,16 @@ use crate::{
 /// What is read of an image at once, in bytes.
 const PIECE_BYTES: u64 = 1 << 20;
 
+/// The time after which a quiet answer shows that it lives.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
 pub(super) fn routes() -> OpenApiRouter<Site> {
     OpenApiRouter::new()
         .routes(routes!(export))
         .routes(routes!(extents))
         .routes(routes!(changes))
         .routes(routes!(data))
+        .routes(routes!(nbd))
 }
 
 /// Starts to write an image to a file of any format.
@@ -151,6 +157,43 @@ async fn data(State(site): State<Site>, Parameters(asked): Parameters<DataParame
         Ok(())
     };
     stream("application/octet-stream", work).await
+}
+
+/// Shows the disks of an image over NBD, read-only. The answer is one line, and then an empty one from time to time: the disks
+/// are shown for as long as the client takes it.
+#[utoipa::path(
+    post,
+    path = "/v1/images/nbd",
+    tag = "images",
+    request_body = NbdRequest,
+    responses(
+        (status = OK, body = NbdView, content_type = "application/jsonl"),
+        (status = "default", body = Problem)
+    )
+)]
+async fn nbd(State(site): State<Site>, Body(request): Body<NbdRequest>) -> Result<Response> {
+    let shown = ShownOverNbd::begin(&site, &request).await?;
+    // A view is plain data: writing it as JSON cannot fail.
+    let line = serde_json::to_string(shown.view()).unwrap_or_default() + "\n";
+    let work = |chunks: Chunks| async move {
+        chunks.send(line).await?;
+        let alive = async {
+            loop {
+                tokio::time::sleep(KEEP_ALIVE_INTERVAL).await;
+                if chunks.send("\n").await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = shown.serve() => {}
+            () = alive => {}
+            () = chunks.gone() => {}
+            () = site.stopping.cancelled() => {}
+        }
+        Ok(())
+    };
+    stream("application/jsonl", work).await
 }
 
 fn view(page: Page) -> ImageExtentsView {

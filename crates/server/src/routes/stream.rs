@@ -24,6 +24,13 @@ impl Chunks {
     }
 }
 
+impl Chunks {
+    /// Returns when the client has gone.
+    pub(super) async fn gone(&self) {
+        self.0.closed().await;
+    }
+}
+
 /// Answers with what some work sends. What fails before the first piece is a problem document; what fails later breaks the
 /// answer off.
 pub(super) async fn stream<F>(media_type: &'static str, work: impl FnOnce(Chunks) -> F) -> Result<Response>

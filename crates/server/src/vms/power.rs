@@ -31,15 +31,21 @@ pub(crate) async fn stop(site: &Site, vm: &KnownVm, force: bool) -> Result<()> {
 
 /// Fails when a VM runs, or may run.
 pub(crate) async fn check_stopped(site: &Site, vm: &KnownVm) -> Result<()> {
+    match is_running(site, vm).await? {
+        true => Err(Failure::conflict(format!("the VM {} runs", vm.name))
+            .with_hint(format!("stop it first: holdfast vm stop {}", shell_word(vm.name.as_str())))),
+        false => Ok(()),
+    }
+}
+
+/// Whether a VM runs; fails where nobody can tell.
+pub(crate) async fn is_running(site: &Site, vm: &KnownVm) -> Result<bool> {
     match site.hypervisor.inspect(&access(vm)).await {
-        Ok(inspection) if inspection.power != Power::Stopped => {
-            Err(Failure::conflict(format!("the VM {} runs", vm.name))
-                .with_hint(format!("stop it first: holdfast vm stop {}", shell_word(vm.name.as_str()))))
-        }
+        Ok(inspection) => Ok(inspection.power != Power::Stopped),
         Err(error) if error.is_retryable() => {
             let context = format!("it cannot be seen whether the VM {} runs", vm.name);
             Err(Failure::from(error).during(&context).with_code(Code::Unreachable))
         }
-        Ok(_) | Err(_) => Ok(()),
+        Err(_) => Ok(false),
     }
 }

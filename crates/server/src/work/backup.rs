@@ -29,6 +29,11 @@ struct BackupDocument<'a> {
     by_policy: bool,
 }
 
+/// Whether this is a backup that a policy asked for.
+pub(crate) fn is_by_policy(job: &Job) -> bool {
+    job.request["by_policy"] == true
+}
+
 /// Lines up a backup.
 pub(crate) async fn submit(site: &Site, vm: &KnownVm, request: BackupRequest) -> Result<Job> {
     let label = request.label.as_deref().unwrap_or_default();

@@ -8,7 +8,9 @@ use model::{DiskFormat, DiskName, JobKind, PointSelector};
 use protection::{DiskRestore, Monitor};
 
 use super::{
-    RestoreDocument, check_unclaimed, document_of, open_source, restore_in_place::InPlace, target_file,
+    RestoreDocument, check_unclaimed, document_of, open_source,
+    restore_in_place::{InPlace, Stop},
+    target_file,
 };
 use crate::{
     failure::{Failure, Result},
@@ -29,7 +31,7 @@ pub(crate) async fn submit(site: &Site, request: RestoreDiskRequest) -> Result<J
     if let Some(vm) = vms::owner_of(site, &path).await? {
         return in_place(site, vm, point, (selector, disk), &request, &path).await;
     }
-    super::check_in_place_only(request.no_safety_point, request.dry_run)?;
+    super::check_in_place_only(request.no_safety_point, request.dry_run, request.stop)?;
     check_unclaimed(site, std::slice::from_ref(&path))?;
     let order = DiskRestore {
         point_id: point.record.summary.id,
@@ -88,6 +90,7 @@ async fn in_place(
         no_safety_point: request.no_safety_point,
         dry_run: request.dry_run,
         start: false,
+        stop: Stop::wanted(request.stop, request.force),
     };
     restore.submit(site).await
 }

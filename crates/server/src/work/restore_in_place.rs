@@ -6,23 +6,28 @@
 //! - The catalog says so until every disk is durable; then one statement gives the VM its definition and takes the note away.
 //! - A half-restored VM is neither started nor backed up. The same restore asked for again, any other of the same disks, and
 //!   that of the safety point make it whole; none of them takes a safety point of what is half-overwritten.
+//! - A VM that was stopped for it runs again afterwards, also where nothing came of it, but for one that is half-restored.
 
+mod power;
 mod target;
 
 use std::{path::PathBuf, sync::Arc};
 
 use api::{Code, JobResult, RestoredInPlaceView, shell_word};
 use catalog::{HalfRestored, Job, KnownVm, Origin};
+use image_formats::Usage;
 use model::{DiskName, JobKind, PointId, PointSelector, ProtectionSettings};
 use protection::{BackupOrder, InPlaceDisk, InPlaceOrder, InPlaceRestore, Monitor, RestoredDisk};
 use serde::Serialize;
 use vault::Vault;
 
+pub(super) use self::power::Stop;
+pub(crate) use self::power::stops_its_vm;
 use super::{check_unclaimed, document_of, open_vault, open_vault_of, restore_disk::disk_view};
 use crate::{
     copies,
     failure::{Failure, Result},
-    jobs::{JobDraft, JobMonitor, Outcome, WorkFailure},
+    jobs::{JobDraft, JobMonitor, Outcome},
     points::FoundPoint,
     site::Site,
     vms,
@@ -35,6 +40,8 @@ struct InPlaceDocument {
     paths: Vec<PathBuf>,
     safety_point: bool,
     dry_run: bool,
+    /// Whether the VM is stopped where it runs.
+    stop: bool,
 }
 
 /// What to restore a VM to, and how.
@@ -48,6 +55,8 @@ pub(super) struct InPlace {
     pub(super) no_safety_point: bool,
     pub(super) dry_run: bool,
     pub(super) start: bool,
+    /// How the VM is stopped where it runs; none where that keeps the restore from beginning.
+    pub(super) stop: Option<Stop>,
 }
 
 impl InPlace {
@@ -60,9 +69,12 @@ impl InPlace {
         }
         self.check_means_one_point()?;
         check_needs_no_other(&self.vm)?;
-        if self.start && matches!(self.vm.origin, Origin::External { .. }) {
-            return Err(Failure::invalid(format!("somebody else starts the VM {}", self.vm.name))
-                .with_hint("leave --start out"));
+        if (self.start || self.stop.is_some()) && matches!(self.vm.origin, Origin::External { .. }) {
+            return Err(Failure::invalid(format!("somebody else starts and stops the VM {}", self.vm.name))
+                .with_hint("leave --start and --stop out, and stop it where it is managed"));
+        }
+        if self.dry_run && self.stop.is_some() {
+            return Err(Failure::invalid("no VM is stopped for a dry run"));
         }
         let paths: Vec<_> = self.disks(&self.vm)?.into_iter().map(|disk| disk.path).collect();
         check_unclaimed(site, &paths)?;
@@ -71,6 +83,7 @@ impl InPlace {
             paths,
             safety_point: !self.no_safety_point,
             dry_run: self.dry_run,
+            stop: self.stop.is_some(),
         };
         let (kind, subject) = match &self.disk {
             Some(disk) => (JobKind::RestoreDisk, format!("{} of {}", disk, self.vm.name)),
@@ -95,40 +108,48 @@ impl InPlace {
         self.vm = vms::find(site, self.vm.id.as_str()).await?;
         self.check_means_one_point()?;
         check_needs_no_other(&self.vm)?;
-        vms::check_stopped(site, &self.vm).await?;
         let disks = self.disks(&self.vm)?;
         self.check_covers_what_is_open(&disks)?;
+        if self.stop.is_none() {
+            vms::check_stopped(site, &self.vm).await.map_err(|failure| self.or_stop_it(failure))?;
+        }
         let vault = open_vault_of(site, &self.point, &monitor).await?;
-        let operation: Arc<dyn Monitor> = monitor.clone();
-        let mut order =
+        let order =
             InPlaceOrder { point_id: self.point_id(), disks, safety_point: None, dry_run: self.dry_run };
         if self.dry_run {
+            let operation: Arc<dyn Monitor> = monitor.clone();
             let restored = InPlaceRestore::open(&vault, &order).await?.run(&operation).await?;
             return Ok(JobResult::RestoredInPlace(self.view(restored, None)));
         }
-        // Before the VM is backed up for it.
-        InPlaceRestore::check(&vault, &order).await?;
+        // Before the VM is stopped and backed up for it.
+        let usage = if self.stop.is_some() { Usage::Live } else { Usage::AtRest };
+        InPlaceRestore::check(&vault, &order, usage).await?;
+        let was_running = self.stop_vm(site, &monitor).await?;
+        match self.carry_out(site, &vault, order, &monitor).await {
+            Ok(view) if was_running || self.start => self.start_vm(site, view, &monitor).await,
+            Ok(view) => Ok(JobResult::RestoredInPlace(view)),
+            Err(failure) if was_running => Err(self.after_failure(site, failure, &monitor).await.into()),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// Backs the stopped VM up and overwrites its disks.
+    async fn carry_out(
+        &self,
+        site: &Site,
+        vault: &Vault,
+        mut order: InPlaceOrder,
+        monitor: &Arc<JobMonitor>,
+    ) -> Result<RestoredInPlaceView> {
+        let operation: Arc<dyn Monitor> = monitor.clone();
         for warning in target::untouched(&self.vm, &order.disks, self.disk.as_ref()) {
             operation.warn(warning);
         }
-        let safety_point = self.safety_point(site, &monitor).await?;
+        let safety_point = self.safety_point(site, monitor).await?;
         // A copy need not have it yet, and another restore's says nothing of what that one has written.
         order.safety_point = safety_point.filter(|_| self.point.copy.is_none() && self.continues_or_begins());
-        let restored = self.overwrite(site, &vault, &order, safety_point, &operation).await?;
-        let mut view = self.view(restored, safety_point);
-        if self.start {
-            monitor.phase("starting the VM");
-            let vm = vms::find(site, self.vm.id.as_str()).await?;
-            if let Err(error) = site.hypervisor.start(&vms::access(&vm)).await {
-                let failure = Failure::from(error).during("the VM is restored but did not start");
-                return Err(WorkFailure {
-                    failure,
-                    result: Some(Box::new(JobResult::RestoredInPlace(view))),
-                });
-            }
-            view.started = true;
-        }
-        Ok(JobResult::RestoredInPlace(view))
+        let restored = self.overwrite(site, vault, &order, safety_point, &operation).await?;
+        Ok(self.view(restored, safety_point))
     }
 
     /// Overwrites the disks between the two notes in the catalog.
@@ -168,6 +189,14 @@ impl InPlace {
         site.catalog.end_overwriting(self.vm.id, &origin).await?;
         tracing::info!(vm = %self.vm.name, point = %order.point_id, "restored in place");
         Ok(restored)
+    }
+
+    /// What somebody is told whose VM runs.
+    fn or_stop_it(&self, failure: Failure) -> Failure {
+        match failure.hint().map(|hint| format!("{hint}; or let the restore do it with --stop")) {
+            Some(hint) if !self.dry_run => failure.with_hint(hint),
+            _ => failure,
+        }
     }
 
     /// The point of what the VM is now: taken, or taken when a restore began that has not finished.

@@ -10,7 +10,7 @@ use protection::VmRestore;
 use super::{
     RestoreDocument, absolute, check_absent, check_unclaimed, document_of, hydrate,
     new_vm::{self, NewVm},
-    restore_in_place::InPlace,
+    restore_in_place::{InPlace, Stop},
 };
 use crate::{
     failure::{Failure, Result},
@@ -43,7 +43,7 @@ pub(crate) async fn submit(site: &Site, request: RestoreVmRequest) -> Result<Job
     {
         return in_place(site, vm, point, selector, &request).await;
     }
-    super::check_in_place_only(request.no_safety_point, request.dry_run)?;
+    super::check_in_place_only(request.no_safety_point, request.dry_run, request.stop)?;
     let wishes = Wishes { start: request.start, isolated: false, instant: None };
     line_up(site, point, name, request, wishes).await
 }
@@ -159,6 +159,7 @@ async fn in_place(
         no_safety_point: request.no_safety_point,
         dry_run: request.dry_run,
         start: request.start,
+        stop: Stop::wanted(request.stop, request.force),
     };
     let _admission = site.admission.lock().await;
     restore.submit(site).await

@@ -33,6 +33,8 @@ fn restore(site: &TestSite, from_copy: Option<&str>) -> RestoreDiskRequest {
         replace: true,
         no_safety_point: false,
         dry_run: false,
+        stop: false,
+        force: false,
     }
 }
 
@@ -76,6 +78,8 @@ async fn a_copy_follows_each_backup_and_restores_without_its_vault() {
         start: false,
         no_safety_point: false,
         dry_run: false,
+        stop: false,
+        force: false,
     };
     let ended = site.end(&site.client.restore_vm(&vm).await.unwrap()).await;
     assert_eq!(ended.state, JobState::Succeeded, "{:?}", ended.problem);

@@ -51,6 +51,8 @@ async fn a_deleted_point_is_out_of_sight_and_can_be_brought_back() {
         replace: false,
         no_safety_point: false,
         dry_run: false,
+        stop: false,
+        force: false,
     };
     let refused = problem(site.client.restore_disk(&restore).await);
     assert_eq!(refused.code, Code::Conflict, "{refused:?}");

@@ -1,6 +1,9 @@
 //! Restores of stopped VMs in place.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+};
 
 use api::{
     AddVm, ChangeSourceView, Code, JobResult, JobView, PointView, RestoreDiskRequest, RestoreVmRequest,
@@ -124,6 +127,72 @@ async fn one_disk_goes_back_only_while_its_vm_is_stopped() {
     let other = RestoreDiskRequest { path: disk(&site, "root").display().to_string(), ..request };
     assert_eq!(code(site.client.restore_disk(&other).await), Code::Conflict, "that is another disk");
     assert!(holds(&disk(&site, "root"), &root));
+}
+
+#[tokio::test]
+async fn a_vm_that_runs_is_stopped_for_it_and_runs_again() {
+    let site = site_with_vm().await;
+    let point = site.backup("own").await;
+    std::fs::write(disk(&site, "root"), changed(pattern(1))).unwrap();
+    let request = RestoreVmRequest { stop: true, ..vm_request(point.id.as_str()) };
+    let view = restore(&site, &request).await;
+    assert!(!view.started, "it did not run before");
+
+    site.client.start_vm("own").await.unwrap();
+    let view = restore(&site, &request).await;
+    assert!(view.started && view.safety_point_id.is_some());
+    assert!(holds(&disk(&site, "root"), &pattern(1)));
+    assert_eq!(site.client.vm("own").await.unwrap().power, "running");
+
+    let request = RestoreDiskRequest { stop: true, ..disk_request(&site, &point, "data") };
+    let view = restored(&site, site.client.restore_disk(&request).await.unwrap()).await;
+    assert!(view.started);
+    let dry = RestoreVmRequest { stop: true, dry_run: true, ..vm_request(point.id.as_str()) };
+    assert_eq!(code(site.client.restore_vm(&dry).await), Code::Invalid);
+    let new = RestoreVmRequest { stop: true, name: Some("new".to_owned()), ..vm_request("latest") };
+    assert_eq!(code(site.client.restore_vm(&new).await), Code::Invalid, "nothing runs that could be stopped");
+}
+
+#[tokio::test]
+async fn a_guest_that_does_not_shut_down_keeps_its_vm_from_being_restored_unless_forced() {
+    let site = site_with_vm().await;
+    let point = site.backup("own").await;
+    let root = changed(pattern(1));
+    std::fs::write(disk(&site, "root"), &root).unwrap();
+    site.client.start_vm("own").await.unwrap();
+    site.hypervisor.is_stubborn.store(true, Ordering::Relaxed);
+    let request = RestoreVmRequest { stop: true, ..vm_request(point.id.as_str()) };
+    let refused = site.failure(&site.client.restore_vm(&request).await.unwrap()).await;
+    assert!(refused.detail.contains("nothing is overwritten"), "{}", refused.detail);
+    assert!(holds(&disk(&site, "root"), &root));
+    assert_eq!(site.client.vm("own").await.unwrap().power, "running");
+
+    let ended = site.client.restore_vm(&RestoreVmRequest { force: true, ..request }).await.unwrap();
+    let ended = site.end(&ended).await;
+    assert_eq!(ended.state, JobState::Succeeded, "{:?}", ended.problem);
+    assert!(ended.warnings.iter().any(|warning| warning.contains("power was cut")), "{:?}", ended.warnings);
+    assert!(holds(&disk(&site, "root"), &pattern(1)));
+}
+
+#[tokio::test]
+async fn a_vm_that_was_stopped_for_nothing_runs_again_and_a_half_restored_one_does_not() {
+    let site = site_with_vm().await;
+    let point = site.backup("own").await;
+    std::fs::write(disk(&site, "root"), changed(pattern(1))).unwrap();
+    site.client.start_vm("own").await.unwrap();
+    let request = RestoreVmRequest { stop: true, ..vm_request(point.id.as_str()) };
+    site.hypervisor.has_no_captures.store(true, Ordering::Relaxed);
+    let job = site.end(&site.client.restore_vm(&request).await.unwrap()).await;
+    assert_eq!(job.state, JobState::Failed, "there is no safety point");
+    assert!(job.warnings.iter().any(|warning| warning.contains("runs again as it was")), "{job:?}");
+    assert_eq!(site.client.vm("own").await.unwrap().power, "running");
+
+    site.hypervisor.has_no_captures.store(false, Ordering::Relaxed);
+    damage(&site.path("vaults/main/packs"));
+    let job = site.end(&site.client.restore_vm(&request).await.unwrap()).await;
+    assert!(job.warnings.iter().any(|warning| warning.contains("ran before")), "{job:?}");
+    let vm = site.client.vm("own").await.unwrap();
+    assert!(vm.half_restored.is_some() && vm.power == "stopped", "{vm:?}");
 }
 
 #[tokio::test]

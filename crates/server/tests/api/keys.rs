@@ -82,6 +82,8 @@ async fn a_site_that_only_writes_backs_up_and_cannot_read() {
         replace: false,
         no_safety_point: false,
         dry_run: false,
+        stop: false,
+        force: false,
     };
     let refused = host.failure(&host.client.restore_disk(&restore).await.unwrap()).await;
     assert_eq!(refused.code, Code::WrongKey, "{refused:?}");

@@ -1,12 +1,13 @@
 //! Policies, with a clock that the test moves.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use api::{
     BackupRequest, ChosenPoints, Code, CreatePolicy, EditPolicy, FollowedPolicyView, HoldPoints, JobView,
     KeepRules, PointView, ProtectRequest,
 };
-use model::{JobKind, JobState};
+use catalog::Catalog;
+use model::{JobId, JobKind, JobState};
 
 use crate::site::{SetClock, TestSite, code, into_vault, pattern, problem};
 
@@ -159,6 +160,53 @@ async fn a_policy_that_keeps_less_deletes_nothing_before_its_grace_is_over() {
     assert!(!ids.contains(&second.id));
     let longer = EditPolicy { keep: last(3), ..EditPolicy::default() };
     assert_eq!(site.client.edit_policy("nightly", &longer).await.unwrap().grace_until, None);
+}
+
+#[tokio::test]
+async fn a_run_whose_backup_failed_is_repeated_soon() {
+    let site = site_with(policy("nightly", "21:00")).await;
+    let fresh = followed(&site).await;
+    site.hypervisor.has_no_captures.store(true, Ordering::Relaxed);
+    site.clock.advance_hours(9);
+    let failed = loop {
+        let now = followed(&site).await;
+        if let Some(job) = now.last_job {
+            break site.end(&site.client.job(job.as_str()).await.unwrap()).await;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(failed.state, JobState::Failed);
+    let after = followed(&site).await;
+    let pause_us = after.next_run_at.unwrap().microseconds_since(failed.ended_at.unwrap());
+    assert_eq!(pause_us, 60_000_000, "{after:?}");
+    assert!(after.last_run_at > fresh.last_run_at);
+
+    site.hypervisor.has_no_captures.store(false, Ordering::Relaxed);
+    site.clock.advance_hours(1);
+    let repeated = next_run(&site, &after).await;
+    assert_eq!(repeated.next_run_at.unwrap().to_string(), "2040-03-03T21:00:00Z");
+    assert_eq!(point_ids(&site).await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_point_of_a_run_that_was_cut_off_after_its_commit_is_the_policys() {
+    let site = site_with(policy("nightly", "21:00")).await;
+    let point = site.backup("db").await;
+    assert_eq!(site.client.preview_policy("nightly", &EditPolicy::default()).await.unwrap(), []);
+    let (clock, (directory, hypervisor)) = (site.clock.clone(), site.stop().await);
+    // What a server leaves that dies before it notes what the policy made.
+    let catalog = Catalog::open(&directory.path().join("catalog.db")).await.unwrap();
+    let mut job = catalog.jobs(1).await.unwrap().pop().unwrap();
+    job.id = JobId::from_random([7; 10]);
+    job.request = serde_json::json!({"by_policy": true});
+    (job.state, job.ended_at, job.result) = (JobState::Running, None, None);
+    catalog.add_job(&job).await.unwrap();
+    catalog.close().await;
+    let site = TestSite::start_over_by((directory, hypervisor), clock).await;
+    let later = site.backup("db").await;
+    let preview = site.client.preview_policy("nightly", &EditPolicy::default()).await.unwrap();
+    let made: Vec<_> = preview.iter().map(|verdict| verdict.point.id).collect();
+    assert_eq!(made, [point.id], "and not {}", later.id);
 }
 
 #[tokio::test]

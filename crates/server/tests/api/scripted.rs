@@ -32,6 +32,10 @@ pub struct Scripted {
     pub is_silent: AtomicBool,
     /// Captures panic while this is set.
     pub is_defective: AtomicBool,
+    /// Captures fail while this is set.
+    pub has_no_captures: AtomicBool,
+    /// Guests do not shut down while this is set.
+    pub is_stubborn: AtomicBool,
     pub captures: AtomicUsize,
     recoveries: Mutex<Vec<(VmId, Chain, Baseline)>>,
     /// What each recovery says it did.
@@ -172,6 +176,9 @@ impl Hypervisor for Handle {
     async fn capture(&self, request: CaptureRequest) -> Result<Box<dyn Capture>> {
         self.0.captures.fetch_add(1, Ordering::Relaxed);
         assert!(!self.0.is_defective.load(Ordering::Relaxed), "the test asked for a defect");
+        if self.0.has_no_captures.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Failed, "the test asked for a failure"));
+        }
         self.0.meet(&request.vm);
         let inner = self.0.fake.capture(request).await?;
         let held = |disk: &CapturedDisk| CapturedDisk {
@@ -208,6 +215,9 @@ impl Hypervisor for Handle {
     }
 
     async fn stop(&self, vm: &VmAccess, force: bool) -> Result<()> {
+        if self.0.is_stubborn.load(Ordering::Relaxed) && !force {
+            return Err(Error::new(ErrorKind::Busy, "the guest has not shut down"));
+        }
         self.0.meet(vm);
         self.0.fake.stop(vm, force).await
     }

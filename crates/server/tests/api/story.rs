@@ -12,6 +12,8 @@ fn restore_disk(reference: &str, path: &std::path::Path) -> RestoreDiskRequest {
         replace: false,
         no_safety_point: false,
         dry_run: false,
+        stop: false,
+        force: false,
     }
 }
 

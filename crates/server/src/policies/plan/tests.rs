@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use catalog::{KnownPolicy, PolicyMember, PolicyRun, RunOutcome};
+use catalog::{FailedRun, KnownPolicy, PolicyMember, PolicyRun, RunOutcome};
 use model::{JobId, Timestamp, VmId};
 
 use super::{Action, Plan, plan};
@@ -41,7 +41,7 @@ fn planned(now: &str, policy: &KnownPolicy, members: &[PolicyMember], busy: &[u8
     let policies = BTreeMap::from([(policy.name.clone(), policy.clone())]);
     let backups: BTreeMap<_, _> =
         busy.iter().map(|&number| (vm(number), JobId::from_random([number; 10]))).collect();
-    plan(at(now), &policies, members, &backups)
+    plan(at(now), &policies, members, &backups, &BTreeMap::new())
 }
 
 fn waits_until(next: &str) -> Plan {
@@ -93,6 +93,33 @@ fn a_clock_that_was_set_back_keeps_nobody_waiting() {
     assert_eq!(planned("01-06T10:00", &policy("21:00", 0), &members, &[]), waits_until("01-06T21:00"));
 }
 
+/// What is planned where the last run of VM 1 failed.
+fn after_failures(now: &str, schedule: &str, ended: &str, failures: u32) -> Plan {
+    let policy = policy(schedule, 0);
+    let policies = BTreeMap::from([(policy.name.clone(), policy)]);
+    let failed = FailedRun { vm_id: vm(1), ended_at: at(ended), failures };
+    let members = [member(1, "01-05T10:00", Some("01-05T21:00"))];
+    plan(at(now), &policies, &members, &BTreeMap::new(), &BTreeMap::from([(vm(1), failed)]))
+}
+
+#[test]
+fn a_run_that_failed_is_repeated_after_pauses_that_grow_and_end() {
+    assert_eq!(after_failures("01-05T21:05", "21:00", "01-05T21:05", 1), waits_until("01-05T21:06"));
+    assert_eq!(after_failures("01-05T21:06", "21:00", "01-05T21:05", 1), backs_up(1, "01-06T21:00"));
+    for (failures, next) in [(2, "21:07"), (3, "21:09"), (6, "21:37"), (7, "22:05"), (u32::MAX, "22:05")] {
+        let plan = after_failures("01-05T21:05", "21:00", "01-05T21:05", failures);
+        assert_eq!(plan, waits_until(&format!("01-05T{next}")), "{failures} failures");
+    }
+}
+
+#[test]
+fn what_is_due_before_a_failed_run_is_repeated_is_its_repetition() {
+    let plan = after_failures("01-05T21:09", "every 10m", "01-05T21:05", 9);
+    assert_eq!(plan, waits_until("01-05T21:10"));
+    let set_back = after_failures("01-05T21:02", "21:00", "02-20T08:00", 1);
+    assert_eq!(set_back, waits_until("01-05T21:03"), "by a clock that was set back");
+}
+
 #[test]
 fn jitter_delays_each_vm_by_its_own_time_and_no_run_is_lost_or_doubled() {
     let spread = policy("every 10m", 3600);
@@ -102,12 +129,13 @@ fn jitter_delays_each_vm_by_its_own_time_and_no_run_is_lost_or_doubled() {
     let mut now = at("01-05T10:00");
     let policies = BTreeMap::from([(spread.name.clone(), spread.clone())]);
     for number in 1..20 {
-        let next = plan(now, &policies, &[followed.clone()], &BTreeMap::new()).next.unwrap();
+        let next =
+            plan(now, &policies, &[followed.clone()], &BTreeMap::new(), &BTreeMap::new()).next.unwrap();
         let due_us = at("01-05T10:00").as_microseconds() + number * 600_000_000 + delay_us;
         assert_eq!(next, Timestamp::from_microseconds(due_us));
         // The scheduler looks a little late.
         now = Timestamp::from_microseconds(due_us + 3_000_000);
-        let plan = plan(now, &policies, &[followed.clone()], &BTreeMap::new());
+        let plan = plan(now, &policies, &[followed.clone()], &BTreeMap::new(), &BTreeMap::new());
         assert_eq!(plan.actions, [Action::Backup(vm(1))]);
         followed.last_run = Some(PolicyRun { at: now, outcome: RunOutcome::Skipped(String::new()) });
     }
