@@ -7,7 +7,10 @@ use std::{
 
 use hypervisor::{Error, ErrorKind, Hydration, HydrationListener, Result, VmAccess};
 use serde_json::{Value, json};
-use tokio::{sync::broadcast, time};
+use tokio::{
+    sync::broadcast::{self, error::TryRecvError},
+    time,
+};
 
 use crate::{
     config::QemuConfig,
@@ -34,24 +37,21 @@ pub(crate) async fn hydrate(
     let stopped = || Error::new(ErrorKind::Gone, format!("the VM {} does not run", vm.name));
     let session = Session::open(config, monitors, vm).await?.ok_or_else(stopped)?;
     let monitor = &session.monitor;
+    forget_ends(monitor).await?;
     let stream = Stream::find(monitor, vm, hydration).await?;
-    stream.forget_end(monitor).await?;
     stream.set_pace(monitor).await?;
     // A guest that ran out of space for its disk stands still; whoever asks has made room.
     if monitor.status().await? == "io-error" {
         monitor.query("cont").await?;
     }
-    let mut events = monitor.qmp().events();
+    let mut ends = Ends { events: monitor.qmp().events(), job: stream.job.clone(), failure: None };
     loop {
-        match stream.look(monitor).await? {
-            Some(job) if job["status"] == "concluded" => {
-                monitor.execute("job-dismiss", json!({"id": stream.job})).await?;
-                // One that was cancelled made room for a capture; it begins anew.
-                if let Some(reason) = job["error"].as_str().filter(|reason| *reason != "Operation canceled") {
-                    return Err(stream.failed(reason));
-                }
-                continue;
-            }
+        let job = stream.look(monitor).await?;
+        // What happened before this answer was told before it. One that was cancelled made room for a capture.
+        if let Some(reason) = ends.failure() {
+            return Err(stream.failed(&reason));
+        }
+        match job {
             Some(job) => {
                 let bytes = |key: &str| job[key].as_u64().unwrap_or_default();
                 listener(bytes("current-progress"), bytes("total-progress"));
@@ -59,7 +59,7 @@ pub(crate) async fn hydrate(
             None if !stream.stands_on_another(monitor).await? => return Ok(()),
             None => stream.begin(monitor).await?,
         }
-        let _ = time::timeout(LOOK_INTERVAL, stream.changes(&mut events)).await; // a change, or a while
+        let _ = time::timeout(LOOK_INTERVAL, ends.next()).await; // an end, or a while
     }
 }
 
@@ -89,13 +89,27 @@ impl Drop for Pause {
     }
 }
 
+/// Forgets how copying ended that nobody has waited for: it begins anew, and fails anew where it must. Before anything else is
+/// asked: a job that has ended and is not dismissed keeps a node without children, and QEMU dies of telling its name.
+async fn forget_ends(monitor: &Monitor) -> Result<()> {
+    let jobs = monitor.query("query-jobs").await?;
+    let is_left = |job: &&Value| is_ours(job) && job["status"] == "concluded";
+    for job in jobs.as_array().into_iter().flatten().filter(is_left) {
+        monitor.execute("job-dismiss", json!({"id": job["id"]})).await?;
+    }
+    Ok(())
+}
+
+fn is_ours(job: &Value) -> bool {
+    job["id"].as_str().is_some_and(|id| names::is(names::stream, id))
+}
+
 /// Cancels our streams and waits until they have let go of the disks.
 async fn end_streams(monitor: &Monitor) -> Result<()> {
     let mut wait = monitor.wait(END_TIMEOUT);
     loop {
         let jobs = monitor.query("query-jobs").await?;
-        let is_ours = |job: &&Value| job["id"].as_str().is_some_and(|id| names::is(names::stream, id));
-        let ours: Vec<&Value> = jobs.as_array().into_iter().flatten().filter(is_ours).collect();
+        let ours: Vec<&Value> = jobs.as_array().into_iter().flatten().filter(|job| is_ours(job)).collect();
         if ours.is_empty() {
             return Ok(());
         }
@@ -111,6 +125,48 @@ async fn end_streams(monitor: &Monitor) -> Result<()> {
             return Err(Error::new(ErrorKind::Busy, "QEMU does not stop copying into a disk")
                 .with_guidance("try again when the image that the VM runs from can be read"));
         }
+    }
+}
+
+/// The ends of the copying of one disk, as QEMU tells them.
+struct Ends {
+    events: broadcast::Receiver<Event>,
+    job: String,
+    failure: Option<String>,
+}
+
+impl Ends {
+    /// Why the copying has failed, as far as that was told.
+    fn failure(&mut self) -> Option<String> {
+        loop {
+            match self.events.try_recv() {
+                Ok(event) => {
+                    self.take(&event);
+                }
+                // Who has missed an end looks at what came of it.
+                Err(TryRecvError::Lagged(_)) => {}
+                Err(_) => return self.failure.take(),
+            }
+        }
+    }
+
+    /// Waits until the copying has ended, or too much was told to follow.
+    async fn next(&mut self) {
+        while let Ok(event) = self.events.recv().await {
+            if self.take(&event) {
+                return;
+            }
+        }
+    }
+
+    /// Notes an event; whether it is an end.
+    fn take(&mut self, event: &Event) -> bool {
+        let is_end = matches!(event.name.as_str(), "BLOCK_JOB_COMPLETED" | "BLOCK_JOB_CANCELLED")
+            && event.data["device"] == self.job.as_str();
+        if is_end && let Some(reason) = event.data["error"].as_str() {
+            self.failure = Some(reason.to_owned());
+        }
+        is_end
     }
 }
 
@@ -139,16 +195,6 @@ impl<'a> Stream<'a> {
         Ok(jobs.as_array().and_then(|jobs| jobs.iter().find(|job| job["id"] == self.job.as_str())).cloned())
     }
 
-    /// Forgets how copying ended that nobody has waited for: it begins anew, and fails anew where it must.
-    async fn forget_end(&self, monitor: &Monitor) -> Result<()> {
-        match self.look(monitor).await? {
-            Some(job) if job["status"] == "concluded" => {
-                monitor.execute("job-dismiss", json!({"id": self.job})).await.map(drop)
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Whether the disk's file still needs another image.
     async fn stands_on_another(&self, monitor: &Monitor) -> Result<bool> {
         let nodes = monitor.execute("query-named-block-nodes", json!({"flat": true})).await?;
@@ -157,15 +203,6 @@ impl<'a> Stream<'a> {
         let node = node.ok_or_else(|| self.failed("QEMU does not know its file"))?;
         // Where the layers are not told in depth, backing_file_depth is 0 whatever they are.
         Ok(node["backing_file"].as_str().is_some_and(|below| !below.is_empty()))
-    }
-
-    /// Waits until QEMU tells of a change of the job, or has told too much to follow.
-    async fn changes(&self, events: &mut broadcast::Receiver<Event>) {
-        while let Ok(event) = events.recv().await {
-            if event.name == "JOB_STATUS_CHANGE" && event.data["id"] == self.job.as_str() {
-                return;
-            }
-        }
     }
 
     /// Gives copying that goes on already the pace that is wanted now.
@@ -194,8 +231,6 @@ impl<'a> Stream<'a> {
             "job-id": self.job,
             "device": self.node,
             "speed": self.pace(),
-            // The end must be there for whoever asks after it.
-            "auto-dismiss": false,
         });
         monitor.execute("block-stream", arguments).await.map(drop)
     }

@@ -1,7 +1,9 @@
 //! Images shown over NBD.
 
 use std::{
+    fs::File,
     io::{BufRead as _, BufReader, Lines},
+    os::unix::fs::FileExt as _,
     path::Path,
     process::{Child, ChildStderr, Command, Stdio},
 };
@@ -14,7 +16,7 @@ use crate::{
     serving::Serving,
 };
 
-const SIZE_BYTES: usize = 4 << 20;
+const SIZE_BYTES: u64 = 4 << 20;
 
 /// A command that shows an image. Killed when dropped.
 struct Showing {
@@ -54,9 +56,9 @@ impl Drop for Showing {
 /// A site, and an image file with something in it.
 fn site_with_image() -> (Serving, String) {
     let site = Serving::start();
-    let mut bytes = vec![0; SIZE_BYTES];
-    bytes[1 << 20..][..5000].fill(7);
-    std::fs::write(site.path("disk.raw"), bytes).unwrap();
+    let file = File::create(site.path("disk.raw")).unwrap();
+    file.set_len(SIZE_BYTES).unwrap();
+    file.write_all_at(&[7; 5000], 1 << 20).unwrap();
     let reference = format!("file:{}", site.path("disk.raw"));
     (site, reference)
 }

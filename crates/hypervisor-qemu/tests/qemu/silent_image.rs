@@ -90,21 +90,24 @@ impl Dependent {
 
     /// Begins to copy, and leaves it with a read that nobody answers.
     async fn hang(&mut self) {
-        self.mood.send_replace(Mood::Silent);
         let (begins, mut has_begun) = watch::channel(false);
         tokio::select! {
-            ended = self.hydrate(&begins) => panic!("it has ended: {ended:?}"),
+            // So slowly that it is not done before the image is silent. A silent one would keep QEMU from beginning.
+            ended = self.hydrate(Some(1 << 20), &begins) => panic!("it has ended: {ended:?}"),
             _ = has_begun.wait_for(|has_begun| *has_begun) => {}
         }
+        self.mood.send_replace(Mood::Silent);
         self.is_awaited.wait_for(|is_awaited| *is_awaited).await.unwrap();
     }
 
     /// Hydrates the disk, and tells once the copying has begun.
-    async fn hydrate(&self, has_begun: &watch::Sender<bool>) -> hypervisor::Result<()> {
-        let order =
-            Hydration { disk: self.vm.definition.disks[0].name.clone(), rate_limit_bytes_per_second: None };
+    async fn hydrate(&self, rate: Option<u64>, has_begun: &watch::Sender<bool>) -> hypervisor::Result<()> {
+        let disk = self.vm.definition.disks[0].name.clone();
+        let order = Hydration { disk, rate_limit_bytes_per_second: rate };
         let has_begun = has_begun.clone();
-        let tell = move |_, _| drop(has_begun.send_replace(true));
+        let tell = move |_, _| {
+            has_begun.send_replace(true);
+        };
         self.vm.hypervisor.hydrate(&self.vm.access(), &order, &tell).await
     }
 }
@@ -138,17 +141,17 @@ async fn copying_that_failed_while_nobody_waited_begins_anew() {
     dependent.hang().await;
     dependent.mood.send_replace(Mood::Broken);
     let mut monitor = TestMonitor::connect(&dependent.vm.run_dir().join("qmp2.sock"));
-    while monitor.send("query-jobs", json!({}))["return"][0]["status"] != "concluded" {
+    while monitor.send("query-jobs", json!({}))["return"] != json!([]) {
         tokio::task::yield_now().await;
     }
     dependent.mood.send_replace(Mood::Sound);
-    dependent.hydrate(&watch::Sender::new(false)).await.unwrap();
+    dependent.hydrate(None, &watch::Sender::new(false)).await.unwrap();
     let vm = &dependent.vm;
     vm.hypervisor.stop(&vm.access(), true).await.unwrap();
 
     let failing = Dependent::start().await;
     failing.mood.send_replace(Mood::Broken);
-    let error = failing.hydrate(&watch::Sender::new(false)).await.unwrap_err();
+    let error = failing.hydrate(None, &watch::Sender::new(false)).await.unwrap_err();
     assert!(error.to_string().contains("Input/output error"), "{error}");
     failing.vm.hypervisor.stop(&failing.vm.access(), true).await.unwrap();
 }

@@ -148,7 +148,9 @@ async fn adopt(site: &Site, vm_id: VmId, points: &[FoundPoint]) -> Result<()> {
             let summary = &point.record.summary;
             summary.vm_id == vm_id && (begun_at..=ended_at).contains(&summary.captured_at)
         };
-        if let Some(point) = points.iter().find(is_its).filter(|_| work::is_by_policy(&job)) {
+        // A run makes one point.
+        let its = points.iter().filter(is_its).min_by_key(|point| point.record.summary.captured_at);
+        if let Some(point) = its.filter(|_| work::is_by_policy(&job)) {
             site.catalog.add_policy_point(vm_id, point.record.summary.id).await?;
         }
     }

@@ -200,6 +200,7 @@ async fn the_point_of_a_run_that_was_cut_off_after_its_commit_is_the_policys() {
     job.id = JobId::from_random([7; 10]);
     job.request = serde_json::json!({"by_policy": true});
     (job.state, job.ended_at, job.result) = (JobState::Running, None, None);
+    job.started_at = Some(point.captured_at);
     catalog.add_job(&job).await.unwrap();
     catalog.close().await;
     let site = TestSite::start_over_by((directory, hypervisor), clock).await;
