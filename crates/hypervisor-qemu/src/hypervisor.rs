@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use hypervisor::{
-    Baseline, Capture, CaptureRequest, Chain, GuestExit, Hydration, HydrationListener, Hypervisor, Inspection,
-    Result, VmAccess,
+    Baseline, Capture, CaptureRequest, Chain, GuestExit, Hydration, HydrationListener, Hypervisor,
+    Inspection, Result, VmAccess,
 };
 
 use crate::{capture, config::QemuConfig, guest, hydrate, inspect, launch, monitor::Monitors, power};

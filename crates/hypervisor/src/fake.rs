@@ -17,9 +17,9 @@ use model::{
 };
 
 use crate::{
-    AgentState, Baseline, Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, Chain, DiskChanges,
-    DiskInspection, Error, ErrorKind, GuestExit, Hydration, HydrationListener, Hypervisor, Inspection, Power,
-    Result, Tracking, VmAccess,
+    AgentState, Baseline, Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, Chain,
+    DiskChanges, DiskInspection, Error, ErrorKind, GuestExit, Hydration, HydrationListener, Hypervisor,
+    Inspection, Power, Result, Tracking, VmAccess,
 };
 
 /// A VM in memory.

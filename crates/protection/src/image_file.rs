@@ -47,8 +47,8 @@ async fn hold(path: &Path, clone: &Path) -> image_formats::Result<Arc<dyn DiskIm
     // It is locked until it is cloned.
     let image = open_image(path, Some(format)).await?;
     // The name of a file below may be meant from where the overlay is.
-    let stands_alone = format != ImageFormat::Qcow2
-        || info(path, DiskFormat::Qcow2, Usage::Live).await?.backing.is_none();
+    let stands_alone =
+        format != ImageFormat::Qcow2 || info(path, DiskFormat::Qcow2, Usage::Live).await?.backing.is_none();
     if !stands_alone || !clone_file(path, clone).await? {
         return Ok(image);
     }

@@ -24,8 +24,8 @@ pub use moment::Moment;
 pub use monitor::{Monitor, vault_monitor};
 pub use points::{latest_baseline, select_point};
 pub use restore::{
-    Backing, DiskRestore, HeldPoint, InPlaceDisk, InPlaceOrder, InPlaceRestore, RestoreSource, RestoredDisk, RestoredVm, VmRestore,
-    discard_partial, partial_path, restore_disk, restore_vm,
+    Backing, DiskRestore, HeldPoint, InPlaceDisk, InPlaceOrder, InPlaceRestore, RestoreSource, RestoredDisk,
+    RestoredVm, VmRestore, discard_partial, partial_path, restore_disk, restore_vm,
 };
 pub use snapshot::{CLONE_PREFIX, SnapshotOrder, SnapshotRun};
 pub use uefi::variable_store;

@@ -174,7 +174,12 @@ impl NewPoint<'_> {
         earliest.map_or(captured_at, |earliest| captured_at.max(earliest))
     }
 
-    fn point(&self, facts: &CaptureFacts, cost: CaptureCost, stored: Vec<(DiskSummary, DiskMap)>) -> PointRecord {
+    fn point(
+        &self,
+        facts: &CaptureFacts,
+        cost: CaptureCost,
+        stored: Vec<(DiskSummary, DiskMap)>,
+    ) -> PointRecord {
         let (disks, maps) = stored.into_iter().unzip();
         PointRecord {
             summary: PointSummary {

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use vault::{NewKey, NewSlot, Passphrase, StoreLocation, Vault};
 
 use crate::{
-    BackupOrder, DiskRestore, ErrorKind, Monitor, RestoreSource, Result, VmRestore, backup, partial_path, restore_disk,
-    restore_vm, verify,
+    BackupOrder, DiskRestore, ErrorKind, Monitor, RestoreSource, Result, VmRestore, backup, partial_path,
+    restore_disk, restore_vm, verify,
 };
 
 const DISK_SIZE_BYTES: usize = 9 << 20;

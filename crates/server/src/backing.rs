@@ -46,11 +46,7 @@ pub(crate) fn export_name(vm_id: VmId, disk: &DiskName) -> String {
 impl Backings {
     /// Begins to serve, until the server stops. QEMUs that wait for their images since the last server died find them
     /// once they are offered.
-    pub(crate) async fn serve(
-        socket: PathBuf,
-        open: Images,
-        stopping: CancellationToken,
-    ) -> Result<Self> {
+    pub(crate) async fn serve(socket: PathBuf, open: Images, stopping: CancellationToken) -> Result<Self> {
         check_socket_path(&socket)?;
         let exports = Exports::new();
         let backings = Self {

@@ -135,9 +135,7 @@ pub(crate) fn choose_disk(point: &FoundPoint, named: Option<DiskName>) -> Result
     let word = point.word();
     match (named, &*names) {
         (Some(name), names) if names.contains(&&name) => Ok(name),
-        (Some(name), _) => {
-            Err(Failure::not_found(format!("the {word} has no disk {name}; it has {list}")))
-        }
+        (Some(name), _) => Err(Failure::not_found(format!("the {word} has no disk {name}; it has {list}"))),
         (None, [only]) => Ok((*only).clone()),
         (None, names) => {
             let example = point.reference(names.first().map(|disk| (*disk).clone()));

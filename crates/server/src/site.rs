@@ -137,7 +137,8 @@ impl Site {
         let vaults = Arc::new(Vaults::new(catalog.clone(), &directory, config.env.clone()));
         let stopping = CancellationToken::new();
         let held = Arc::new(Held::new(config.running_limit));
-        let images = Images { catalog: catalog.clone(), vaults: Arc::clone(&vaults), held: Arc::clone(&held) };
+        let images =
+            Images { catalog: catalog.clone(), vaults: Arc::clone(&vaults), held: Arc::clone(&held) };
         let backings = Backings::serve(directory.images_socket(), images, stopping.clone()).await?;
         let jobs = Jobs::new(catalog.clone(), config.env.clone(), config.running_limit);
         let site = Self {

@@ -20,8 +20,11 @@ use crate::{
 const MIB: usize = 1 << 20;
 
 /// Reads every file of the guest's system from its disk.
-const READ_ALL: [&str; 3] =
-    ["/bin/sh", "-c", "echo 3 > /proc/sys/vm/drop_caches; find /usr /bin /sbin -type f -exec cat {} + | wc -c"];
+const READ_ALL: [&str; 3] = [
+    "/bin/sh",
+    "-c",
+    "echo 3 > /proc/sys/vm/drop_caches; find /usr /bin /sbin -type f -exec cat {} + | wc -c",
+];
 
 async fn show(site: &Site, name: &str) -> Result<SnapshotView> {
     site.json(["snapshot", "show", name]).await
@@ -133,7 +136,8 @@ async fn what_goes_wrong_is_said_and_the_vm_goes_on() -> Result<()> {
     std::fs::remove_file(ballast)?;
 
     // The server is killed in mid-copy.
-    site.run(["protect", "vm", "--vault", "main", "--consistency", "crash", "--read-limit", "256KiB"]).await?;
+    site.run(["protect", "vm", "--vault", "main", "--consistency", "crash", "--read-limit", "256KiB"])
+        .await?;
     copying(&site, "vm", "third").await?;
     site.kill_server().await?;
     site.start_server().await?;
@@ -147,7 +151,8 @@ async fn what_goes_wrong_is_said_and_the_vm_goes_on() -> Result<()> {
     assert_eq!(by_bitmap(&back_up(&site, "vm").await?), [true]);
 
     // The VM ends in mid-copy.
-    site.run(["protect", "vm", "--vault", "main", "--consistency", "crash", "--read-limit", "256KiB"]).await?;
+    site.run(["protect", "vm", "--vault", "main", "--consistency", "crash", "--read-limit", "256KiB"])
+        .await?;
     vm.write("vda", 0, &noise(3, MIB)).await?;
     let fifth = copying(&site, "vm", "fifth").await?;
     let job: JobView = site.json(["job", "show", fifth.job_id.context("a job makes it")?.as_str()]).await?;
@@ -160,8 +165,7 @@ async fn what_goes_wrong_is_said_and_the_vm_goes_on() -> Result<()> {
     // The source goes right after the command has returned.
     let path = site.directory().join("golden.img");
     std::fs::write(&path, noise(4, 8 * MIB))?;
-    let made: SnapshotView =
-        site.json(words!["snapshot", "import", path, "--name", "golden"]).await?;
+    let made: SnapshotView = site.json(words!["snapshot", "import", path, "--name", "golden"]).await?;
     std::fs::remove_file(&path)?;
     assert_eq!(copied(&site, &made).await?.state, SnapshotState::Ready);
     assert_same(&restored_bytes(&site, "snapshot:golden").await?, &noise(4, 8 * MIB));

@@ -8,9 +8,7 @@ use model::Timestamp;
 
 use self::create::Create;
 use super::image::{Diff, Export};
-use crate::{
-    arguments, context::Context, failure::Failure, render::SnapshotSizes, wait::WaitArguments,
-};
+use crate::{arguments, context::Context, failure::Failure, render::SnapshotSizes, wait::WaitArguments};
 
 /// What can be done with snapshots.
 #[derive(Debug, Subcommand)]
@@ -31,20 +29,30 @@ pub enum SnapshotCommand {
     #[command(after_long_help = "Example:\n  holdfast snapshot undelete before-upgrade")]
     Undelete(One),
     /// Locks a snapshot: nobody can delete it before a date. A lock can be extended, not shortened.
-    #[command(after_long_help = "Example:\n  holdfast snapshot lock before-upgrade --until 2027-01-01T00:00:00Z")]
+    #[command(
+        after_long_help = "Example:\n  holdfast snapshot lock before-upgrade --until 2027-01-01T00:00:00Z"
+    )]
     Lock(Lock),
     /// Changes a snapshot's tags.
-    #[command(after_long_help = "Example:\n  holdfast snapshot tag before-upgrade --set team=web --remove draft")]
+    #[command(
+        after_long_help = "Example:\n  holdfast snapshot tag before-upgrade --set team=web --remove draft"
+    )]
     Tag(Tag),
     /// Shows the snapshot store: the vault of the site's own that snapshots live in.
+    #[command(after_long_help = "Example:\n  holdfast snapshot store")]
     Store,
     /// Gives back the room of snapshots that are purged or have failed. Purging does it by itself.
+    #[command(after_long_help = "Example:\n  holdfast snapshot gc --dry-run")]
     Gc(Gc),
     /// Shows where two snapshots differ; as holdfast diff does.
-    #[command(after_long_help = "Example:\n  holdfast snapshot diff snapshot:monday/vda snapshot:tuesday/vda")]
+    #[command(
+        after_long_help = "Example:\n  holdfast snapshot diff snapshot:monday/vda snapshot:tuesday/vda"
+    )]
     Diff(Diff),
     /// Writes a disk of a snapshot to an image file of any format; as holdfast export does.
-    #[command(after_long_help = "Example:\n  holdfast snapshot export snapshot:monday/vda --to disk.vhd --format vhd")]
+    #[command(
+        after_long_help = "Example:\n  holdfast snapshot export snapshot:monday/vda --to disk.vhd --format vhd"
+    )]
     Export(Export),
     /// Makes a snapshot of an image file that was made elsewhere: a VHD, say. The file may go when it is ready.
     #[command(after_long_help = "Example:\n  holdfast snapshot import disk.vhd --name golden")]
@@ -160,7 +168,9 @@ impl SnapshotCommand {
                 Some(store) => context.output.one(&store),
                 None => {
                     let create = context.command("snapshot create VM");
-                    context.note(&format!("there is no snapshot store yet; the first snapshot makes it: {create}"));
+                    context.note(&format!(
+                        "there is no snapshot store yet; the first snapshot makes it: {create}"
+                    ));
                     Ok(())
                 }
             },

@@ -80,7 +80,8 @@ impl Page for SnapshotView {
         fields.push(("Added to the store", self.stored_bytes.to_string()));
         fields.extend(self.used_bytes.map(|bytes| ("Used", bytes.to_string())));
         fields.extend(self.unique_bytes.map(|bytes| ("Needed by it alone", bytes.to_string())));
-        fields.extend(self.family_unique_bytes.map(|bytes| ("Needed by its family alone", bytes.to_string())));
+        fields
+            .extend(self.family_unique_bytes.map(|bytes| ("Needed by its family alone", bytes.to_string())));
         fields.extend(self.locked_until.map(|at| ("Locked until", times.clock(at))));
         fields.extend(self.deleted_at.map(|at| ("Deleted", times.moment(at))));
         fields.extend(self.purge_after.map(|at| ("Can be brought back until", times.clock(at))));

@@ -107,7 +107,12 @@ pub(super) struct Settlement {
 impl Settlement {
     /// What to do with a disk's bitmaps of one chain, given its newest capture that was committed. A committed bitmap that
     /// cannot be made whole stays: it tells the next capture why there is no map.
-    pub(super) fn of(bitmaps: &[Bitmap], disk: &DiskName, chain: Chain, committed: Option<CaptureId>) -> Self {
+    pub(super) fn of(
+        bitmaps: &[Bitmap],
+        disk: &DiskName,
+        chain: Chain,
+        committed: Option<CaptureId>,
+    ) -> Self {
         let committed = committed.map(|capture_id| names::bitmap(chain, capture_id, disk));
         let of_chain = bitmaps.iter().filter(|bitmap| bitmap.chain == chain);
         let (kept, others): (Vec<_>, Vec<_>) =

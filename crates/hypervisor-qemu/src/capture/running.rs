@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use hypervisor::{
-    Baseline, Capture, CaptureFacts, CaptureOutcome, CapturePhase, CaptureRequest, CapturedDisk, Chain, Error,
-    ErrorKind, Result,
+    Baseline, Capture, CaptureFacts, CaptureOutcome, CapturePhase, CaptureRequest, CapturedDisk, Chain,
+    Error, ErrorKind, Result,
 };
 use model::{CaptureCost, CaptureId};
 

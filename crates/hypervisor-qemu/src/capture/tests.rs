@@ -171,8 +171,14 @@ fn a_bitmap_that_came_with_another_disks_image_is_not_trusted_and_goes() {
     assert_eq!(names::capture_of_bitmap(&foreign.name), Some((Chain::Backup, capture_id)));
     let of_snapshot = names::bitmap(Chain::Snapshot, capture_id, &disk_name("a"));
     assert_eq!(names::capture_of_bitmap(&of_snapshot), Some((Chain::Snapshot, capture_id)));
-    assert!(names::bitmap(Chain::Backup, capture_id, &disk_name("a")).ends_with("-af63dc4c8601ec8c"), "FNV-1a, for ever");
-    assert!(usable(std::slice::from_ref(&foreign), &disk_name("vroot"), true, (Chain::Backup, Some(capture_id))).is_err());
+    assert!(
+        names::bitmap(Chain::Backup, capture_id, &disk_name("a")).ends_with("-af63dc4c8601ec8c"),
+        "FNV-1a, for ever"
+    );
+    assert!(
+        usable(std::slice::from_ref(&foreign), &disk_name("vroot"), true, (Chain::Backup, Some(capture_id)))
+            .is_err()
+    );
     let committed = Some(capture_id);
     let settlement =
         Settlement::of(std::slice::from_ref(&foreign), &disk_name("vroot"), Chain::Backup, committed);

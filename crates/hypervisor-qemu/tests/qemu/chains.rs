@@ -50,7 +50,10 @@ async fn an_abandoned_capture_of_one_chain_leaves_no_gap_in_either() {
     abandoned.finish(CaptureOutcome::Abandoned).await.unwrap();
     machine.write("vroot", 4 * 65536, 65536, 0x03);
     assert_eq!(kept(&machine, machine.request(4, Some(1))).await, [blocks(0, 1), blocks(2, 1), blocks(4, 1)]);
-    assert_eq!(kept(&machine, snapshot(&machine, 5, Some(2))).await, [blocks(0, 1), blocks(2, 1), blocks(4, 1)]);
+    assert_eq!(
+        kept(&machine, snapshot(&machine, 5, Some(2))).await,
+        [blocks(0, 1), blocks(2, 1), blocks(4, 1)]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -127,7 +127,8 @@ async fn a_later_server_undoes_what_both_left_undone() {
         json!({"capture-id": crate::machine::capture_id(1), "frozen": true, "paused": true, "files": []});
     fs::write(dir.join("ledger.json"), ledger.to_string()).unwrap();
 
-    let done = machine.hypervisor.recover(&machine.access(), Chain::Backup, &Baseline::default()).await.unwrap();
+    let done =
+        machine.hypervisor.recover(&machine.access(), Chain::Backup, &Baseline::default()).await.unwrap();
     assert_eq!(done.len(), 2, "{done:?}");
     assert!(!agent.is_frozen());
     assert_eq!(machine.status(), "running");

@@ -7,8 +7,8 @@ use image::ByteRange;
 use serde_json::json;
 
 use crate::machine::{
-    Disk, Machine, SIZE_BYTES, assert_shows, bitmap_name, blocks, changes_of, committed, expected,
-    reason_of, virtio,
+    Disk, Machine, SIZE_BYTES, assert_shows, bitmap_name, blocks, changes_of, committed, expected, reason_of,
+    virtio,
 };
 
 #[tokio::test(flavor = "multi_thread")]

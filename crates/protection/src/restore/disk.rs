@@ -8,10 +8,7 @@ use std::{
 use image_formats::{NbdBacking, Usage, create_overlay, create_target, detect};
 use model::{ByteCount, DiskFormat, DiskName, PointId};
 
-use super::{
-    RestoreSource, RestoredDisk, discard_partial, partial_path,
-    source::Content,
-};
+use super::{RestoreSource, RestoredDisk, discard_partial, partial_path, source::Content};
 use crate::{Error, ErrorKind, Monitor, Result, error::Context as _};
 
 /// Which disk to restore, and where.
@@ -44,7 +41,8 @@ pub async fn restore_disk(
         let context = format!("the recovery point has no disk {}; it has {}", order.disk, names.join(", "));
         return Err(Error::new(ErrorKind::NotFound, context));
     };
-    let partial = PartialDisk::prepare(&order.disk, content, &order.path, order.format, order.replace).await?;
+    let partial =
+        PartialDisk::prepare(&order.disk, content, &order.path, order.format, order.replace).await?;
     let written = partial.write(monitor).await;
     let placed = match written {
         Ok(written_bytes) => partial.place(written_bytes).await,

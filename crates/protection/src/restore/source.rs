@@ -59,7 +59,8 @@ impl RestoreSource {
             }
             Self::Held(held) if held.summary.id == id => {
                 let names = held.summary.disks.iter().map(|disk| &disk.name);
-                let content = |name: &DiskName| Some((name.clone(), Content::Held(held.images.get(name)?.clone())));
+                let content =
+                    |name: &DiskName| Some((name.clone(), Content::Held(held.images.get(name)?.clone())));
                 let disks = names.filter_map(content).collect();
                 Ok(OpenPoint { disks, summary: held.summary.clone(), definition: held.definition.clone() })
             }

@@ -40,7 +40,9 @@ impl Source {
             Some(snapshot) if matches!(snapshot.state, SnapshotState::Ready | SnapshotState::Deleted) => {}
             Some(snapshot) => {
                 let (name, state) = (snapshot.name, snapshot.state);
-                return Err(Failure::not_found(format!("the snapshot {name} is {state}, and cannot be read")));
+                return Err(Failure::not_found(format!(
+                    "the snapshot {name} is {state}, and cannot be read"
+                )));
             }
             None => return Err(Failure::not_found(format!("there is no snapshot {id} any more"))),
         }

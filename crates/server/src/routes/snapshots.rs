@@ -1,20 +1,15 @@
 //! `/v1/snapshots` and `/v1/snapshot-store`.
 
 use api::{
-    CollectRequest, CreateSnapshot, CreatedSnapshot, DeleteSnapshot, JobView, LockSnapshot, Problem, SnapshotPage,
-    SnapshotView, TagSnapshot, VaultView,
+    CollectRequest, CreateSnapshot, CreatedSnapshot, DeleteSnapshot, JobView, LockSnapshot, Problem,
+    SnapshotPage, SnapshotView, TagSnapshot, VaultView,
 };
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::extract::{Body, Parameters, Segment};
-use crate::{
-    failure::Result,
-    jobs,
-    site::Site,
-    snapshots, vaults, work,
-};
+use crate::{failure::Result, jobs, site::Site, snapshots, vaults, work};
 
 /// Snapshots on a page, unless the client says otherwise, and at most.
 const PAGE_LIMIT_DEFAULT: u32 = 200;

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use api::{Code, DeleteSnapshot, LockSnapshot, TagSnapshot, shell_word};
-use catalog::{DependentDisk, ImageSource, KnownSnapshot};
-use model::{SnapshotState, Timestamp};
+use catalog::{DependentDisk, ImageSource, Job, KnownSnapshot};
+use model::{JobKind, SnapshotState, Timestamp};
 
 use crate::{
     failure::{Failure, Result},
@@ -34,6 +34,15 @@ pub(crate) async fn delete(
         return Err(Failure::conflict(format!("the snapshot {} is deleted already", snapshot.name))
             .with_hint(format!("let it go for good: holdfast snapshot delete {} --now", snapshot.name)));
     }
+    if let Some(job) = reader(site).await?.filter(|_| request.now && snapshot.state != SnapshotState::Failed)
+    {
+        // It may be this one that it reads, whose packs would go.
+        return Err(Failure::conflict(format!(
+            "the {} job {} reads from the snapshot store",
+            job.kind, job.id
+        ))
+        .with_hint("wait until it has ended, or delete the snapshot without --now"));
+    }
     if request.dry_run {
         return Ok(snapshot);
     }
@@ -53,16 +62,21 @@ pub(crate) async fn delete(
     Ok(snapshot)
 }
 
+/// A job that reads from the snapshot store.
+pub(super) async fn reader(site: &Site) -> Result<Option<Job>> {
+    let Some(store) = site.vaults.snapshot_store().await? else { return Ok(None) };
+    let reads = |job: &Job| job.vault_id == Some(store.id) && job.kind != JobKind::Collect;
+    Ok(site.jobs.unfinished().into_iter().find(reads))
+}
+
 /// Gives a deleted snapshot up: first in the store, where it is seen last. Done again, it changes nothing more.
 pub(super) async fn purge(site: &Site, snapshot: &KnownSnapshot) -> Result<()> {
     if let Some(store) = site.vaults.snapshot_store().await? {
         let vault = site.vaults.open_checked(&store).await?;
-        match vault.delete_points(&[snapshot.id.point_id()]).await {
-            // A server that died had got this far.
-            Err(error) if matches!(error.kind(), vault::ErrorKind::NotFound | vault::ErrorKind::Refused) => {
-                tracing::debug!(snapshot = %snapshot.name, %error, "a snapshot was purged before");
-            }
-            other => other?,
+        let id = snapshot.id.point_id();
+        // A server that died may have got this far.
+        if vault.fates().await?.iter().any(|fate| fate.id == id && fate.deleted_at.is_none()) {
+            vault.delete_points(&[id]).await?;
         }
     }
     site.catalog.remove_snapshot(snapshot.id).await?;
@@ -83,9 +97,7 @@ async fn check_deletable(site: &Site, snapshot: &KnownSnapshot, now: Timestamp) 
             None => busy,
         });
     }
-    let reads = |disk: &DependentDisk| {
-        matches!(&disk.source, ImageSource::Snapshot { snapshot_id, .. } if *snapshot_id == snapshot.id)
-    };
+    let reads = |disk: &DependentDisk| matches!(&disk.source, ImageSource::Snapshot { snapshot_id, .. } if *snapshot_id == snapshot.id);
     match site.catalog.vms().await?.iter().find(|vm| vm.dependent_disks.iter().any(reads)) {
         None => Ok(()),
         Some(vm) => {
@@ -154,11 +166,15 @@ pub(crate) async fn tag(
 
 /// Fails for tags that are too many, too long or unreadable.
 pub(crate) fn check_tags(tags: &BTreeMap<String, String>) -> Result<()> {
-    let is_word = |word: &String| word.chars().count() <= TAG_CHARS_MAX && !word.chars().any(char::is_control);
+    let is_word =
+        |word: &String| word.chars().count() <= TAG_CHARS_MAX && !word.chars().any(char::is_control);
     if tags.len() > TAGS_MAX {
         return Err(Failure::invalid(format!("a snapshot has at most {TAGS_MAX} tags")));
     }
-    match tags.iter().find(|(key, value)| key.is_empty() || key.contains('=') || !is_word(key) || !is_word(value)) {
+    match tags
+        .iter()
+        .find(|(key, value)| key.is_empty() || key.contains('=') || !is_word(key) || !is_word(value))
+    {
         None => Ok(()),
         Some((key, _)) => Err(Failure::invalid(format!(
             "the tag {key:?} is not KEY=VALUE, of {TAG_CHARS_MAX} characters each at most and without control characters"

@@ -34,7 +34,8 @@ impl Subject {
             return vms::find(site, text).await.map(|vm| Self::Vm { vm: Box::new(vm), disk: None });
         };
         let vm = vms::find(site, &decode(vm)).await?;
-        let disk = decode(disk).parse().map_err(|error| Failure::invalid(format!("the disk's name: {error}")))?;
+        let disk =
+            decode(disk).parse().map_err(|error| Failure::invalid(format!("the disk's name: {error}")))?;
         let names: Vec<_> =
             vms::known_definition(&vm).into_iter().flat_map(|it| &it.disks).map(|disk| &disk.name).collect();
         if !names.is_empty() && !names.contains(&&disk) {
@@ -52,10 +53,15 @@ impl Subject {
         let canonical = std::fs::canonicalize(&path)
             .map_err(|error| Failure::from_io(format!("the image file {}", path.display()), &error))?;
         if let Some(vm) = vms::owner_of(site, &canonical).await? {
-            let disk = vms::disk_at(&vm, &canonical).map_or_else(|| "DISK".to_owned(), |disk| disk.to_string());
+            let disk =
+                vms::disk_at(&vm, &canonical).map_or_else(|| "DISK".to_owned(), |disk| disk.to_string());
             let source = shell_word(&format!("{}/{}", encode(vm.name.as_str()), encode(&disk)));
-            return Err(Failure::conflict(format!("{} is a disk of the VM {}", canonical.display(), vm.name))
-                .with_hint(format!("make a snapshot of the VM's disk: holdfast snapshot create {source}")));
+            return Err(Failure::conflict(format!(
+                "{} is a disk of the VM {}",
+                canonical.display(),
+                vm.name
+            ))
+            .with_hint(format!("make a snapshot of the VM's disk: holdfast snapshot create {source}")));
         }
         Ok(Self::File(canonical))
     }
@@ -92,7 +98,9 @@ impl Subject {
     pub(crate) fn words(&self) -> String {
         match self {
             Self::Vm { vm, disk: None } => vm.name.to_string(),
-            Self::Vm { vm, disk: Some(disk) } => format!("{}/{}", encode(vm.name.as_str()), encode(disk.as_str())),
+            Self::Vm { vm, disk: Some(disk) } => {
+                format!("{}/{}", encode(vm.name.as_str()), encode(disk.as_str()))
+            }
             Self::File(path) => format!("file:{}", path.display()),
         }
     }
@@ -102,7 +110,9 @@ impl Subject {
         let name = match self {
             Self::Vm { vm, disk: None } => vm.name.to_string(),
             Self::Vm { vm, disk: Some(disk) } => format!("{}-{disk}", vm.name),
-            Self::File(path) => path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+            Self::File(path) => {
+                path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+            }
         };
         let plain = |character: char| {
             if character.is_ascii_alphanumeric() || "._-".contains(character) { character } else { '-' }

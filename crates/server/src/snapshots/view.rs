@@ -100,8 +100,8 @@ fn place_of(snapshot: &KnownSnapshot) -> String {
 }
 
 fn read_place(text: &str) -> Result<(Timestamp, SnapshotId)> {
-    let parsed = text.split_once('-').and_then(|(at, id)| {
-        Some((Timestamp::from_microseconds(at.parse().ok()?), id.parse().ok()?))
-    });
+    let parsed = text
+        .split_once('-')
+        .and_then(|(at, id)| Some((Timestamp::from_microseconds(at.parse().ok()?), id.parse().ok()?)));
     parsed.ok_or_else(|| Failure::invalid(format!("{text:?} is no place in a list of snapshots")))
 }

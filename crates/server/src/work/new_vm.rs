@@ -7,9 +7,7 @@ use model::{DiskSummary, NetworkKind, PointSummary, VmId};
 use protection::{Backing, Monitor, RestoredDisk, VmRestore};
 
 use super::open_source;
-use crate::{
-    backing::export_name, failure::Result, jobs::JobMonitor, points::FoundPoint, site::Site, vms,
-};
+use crate::{backing::export_name, failure::Result, jobs::JobMonitor, points::FoundPoint, site::Site, vms};
 
 /// A VM that is to be built.
 pub(super) struct NewVm {

@@ -10,8 +10,8 @@ use catalog::{Job, KnownSnapshot};
 use hypervisor::CaptureOutcome;
 use image::DiskImage;
 use model::{
-    ByteCount, CaptureCost, CaptureId, ChangeSource, Consistency, DiskName, DiskSummary, JobKind, PointSummary,
-    Progress, ProtectionSettings, SnapshotId, SnapshotName, SnapshotState,
+    ByteCount, CaptureCost, CaptureId, ChangeSource, Consistency, DiskName, DiskSummary, JobKind,
+    PointSummary, Progress, ProtectionSettings, SnapshotId, SnapshotName, SnapshotState,
 };
 use protection::{Moment, Monitor, SnapshotOrder, SnapshotRun};
 use tokio_util::sync::CancellationToken;

@@ -13,8 +13,8 @@ use std::{
 use async_trait::async_trait;
 use hypervisor::{
     Baseline, Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, Chain, Error, ErrorKind,
-    FakeDisk, FakeHypervisor, FakeVm, GuestExit, Hydration, HydrationListener, Hypervisor, Inspection, Power, Result,
-    VmAccess, VmOrigin,
+    FakeDisk, FakeHypervisor, FakeVm, GuestExit, Hydration, HydrationListener, Hypervisor, Inspection, Power,
+    Result, VmAccess, VmOrigin,
 };
 use image::{ByteRange, DiskImage, Extent};
 use model::{CaptureCost, Consistency, DiskFormat, VmDefinition, VmId};
@@ -34,7 +34,7 @@ pub struct Scripted {
     pub is_defective: AtomicBool,
     pub captures: AtomicUsize,
     recoveries: Mutex<Vec<(VmId, Chain, Baseline)>>,
-    /// What each recovery says it did.
+    /// What each recovery of backups says it did.
     pub recovered: Mutex<Vec<String>>,
 }
 
@@ -190,7 +190,10 @@ impl Hypervisor for Handle {
         self.0.recoveries().push((vm.vm_id, chain, committed.clone()));
         self.0.meet(vm);
         self.0.fake.recover(vm, chain, committed).await?;
-        Ok(self.0.recovered.lock().unwrap().clone())
+        match chain {
+            Chain::Backup => Ok(self.0.recovered.lock().unwrap().clone()),
+            Chain::Snapshot => Ok(Vec::new()),
+        }
     }
 
     async fn forget_shutdown(&self, vm: &VmAccess) {

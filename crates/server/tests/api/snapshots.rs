@@ -1,8 +1,8 @@
 //! Managed snapshots: made, used while they are copied, deleted, and what becomes of them when something goes wrong.
 
 use api::{
-    BootRequest, ByteStream, ChangeSourceView, Code, CreateSnapshot, DeleteSnapshot, ImageQuery, JobResult, JobView,
-    LockSnapshot, SnapshotQuery, SnapshotView, TagSnapshot,
+    BootRequest, ByteStream, ChangeSourceView, Code, CreateSnapshot, DeleteSnapshot, ImageQuery, JobResult,
+    JobView, LockSnapshot, SnapshotQuery, SnapshotView, TagSnapshot,
 };
 use model::{JobKind, JobState, SnapshotKind, SnapshotState};
 
@@ -97,7 +97,10 @@ async fn snapshots_and_backups_count_changes_each_from_their_own_last() {
     let full = CreateSnapshot { full: true, ..of("db", "third") };
     assert_eq!(ready(&site, &full).await.kind, Some(SnapshotKind::Compared));
     assert_eq!(site.backup("db").await.disks[0].source, ChangeSourceView::Bitmap);
-    assert_eq!(site.client.snapshot("second").await.unwrap().consistency_asked.unwrap().as_str(), "application");
+    assert_eq!(
+        site.client.snapshot("second").await.unwrap().consistency_asked.unwrap().as_str(),
+        "application"
+    );
 
     let now = DeleteSnapshot { now: true, dry_run: false };
     site.client.delete_snapshot("first", &now).await.unwrap();
@@ -130,7 +133,9 @@ async fn a_name_is_one_living_snapshots() {
     assert!(one.name.as_str().starts_with("db-2") && one.name != other.name, "{} {}", one.name, other.name);
 
     site.client.delete_snapshot("monday", &DeleteSnapshot::default()).await.unwrap();
-    let gone = problem(site.client.image_extents(ImageQuery { reference: "snapshot:monday", from_copy: None }, 0).await);
+    let gone = problem(
+        site.client.image_extents(ImageQuery { reference: "snapshot:monday", from_copy: None }, 0).await,
+    );
     assert_eq!(gone.hint.as_deref(), Some("bring it back first: holdfast snapshot undelete monday"));
     ready(&site, &of("db", "monday")).await;
     assert_eq!(code(site.client.undelete_snapshot("monday").await), Code::Conflict, "another has its name");
@@ -156,9 +161,13 @@ async fn what_is_deleted_can_be_brought_back_and_what_is_locked_cannot_be_delete
     assert!(all_of(&site, "snapshot:monday").await == pattern(1));
 
     let until = |text: &str| LockSnapshot { until: text.parse().unwrap() };
-    assert_eq!(code(site.client.lock_snapshot("monday", &until("2001-01-01T00:00:00Z")).await), Code::Invalid);
+    assert_eq!(
+        code(site.client.lock_snapshot("monday", &until("2001-01-01T00:00:00Z")).await),
+        Code::Invalid
+    );
     site.client.lock_snapshot("monday", &until("2999-01-01T00:00:00Z")).await.unwrap();
-    let refused = problem(site.client.delete_snapshot("monday", &DeleteSnapshot { now: true, dry_run: false }).await);
+    let refused =
+        problem(site.client.delete_snapshot("monday", &DeleteSnapshot { now: true, dry_run: false }).await);
     assert_eq!(refused.code, Code::Refused);
     assert!(refused.detail.contains("locked until 2999-01-01"), "{}", refused.detail);
     let shorter = site.client.lock_snapshot("monday", &until("2998-01-01T00:00:00Z")).await;
@@ -199,13 +208,17 @@ async fn lists_are_paged_and_filtered() {
     assert_eq!(names(&site, &SnapshotQuery::default()).await, ["c", "b", "a"]);
     assert_eq!(names(&site, &SnapshotQuery { family: Some("db"), ..Default::default() }).await, ["b", "a"]);
     assert_eq!(names(&site, &SnapshotQuery { tag: Some("team=web"), ..Default::default() }).await, ["a"]);
-    let tags = TagSnapshot { set: [("x".to_owned(), "=\"".to_owned())].into(), remove: vec!["team".to_owned()] };
+    let tags =
+        TagSnapshot { set: [("x".to_owned(), "=\"".to_owned())].into(), remove: vec!["team".to_owned()] };
     site.client.tag_snapshot("a", &tags).await.unwrap();
     assert_eq!(names(&site, &SnapshotQuery { tag: Some("x==\""), ..Default::default() }).await, ["a"]);
     assert_eq!(names(&site, &SnapshotQuery { tag: Some("team=web"), ..Default::default() }).await, [""; 0]);
     site.client.remove_vm("web").await.unwrap();
     assert_eq!(names(&site, &SnapshotQuery { family: Some("web"), ..Default::default() }).await, ["c"]);
-    assert_eq!(code(site.client.snapshots(&SnapshotQuery { family: Some("no"), ..Default::default() }).await), Code::NotFound);
+    assert_eq!(
+        code(site.client.snapshots(&SnapshotQuery { family: Some("no"), ..Default::default() }).await),
+        Code::NotFound
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -236,8 +249,10 @@ async fn a_vm_boots_from_a_snapshot_that_is_still_copied() {
     let site = TestSite::start().await;
     site.add_guest("db", pattern(1)).await;
     let job = copying(&site, &of("db", "monday")).await;
-    let boot: BootRequest =
-        serde_json::from_value(serde_json::json!({"reference": "snapshot:monday", "name": "again", "hydrate": false})).unwrap();
+    let boot: BootRequest = serde_json::from_value(
+        serde_json::json!({"reference": "snapshot:monday", "name": "again", "hydrate": false}),
+    )
+    .unwrap();
     let booted = site.end(&site.client.boot(&boot).await.unwrap()).await;
     assert_eq!(booted.state, JobState::Succeeded, "{booted:?}");
     let cancelled = site.client.snapshot("monday").await.unwrap();
@@ -251,13 +266,43 @@ async fn a_vm_boots_from_a_snapshot_that_is_still_copied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_purged_while_a_job_reads_from_the_store() {
+    let site = TestSite::start().await;
+    site.protected_guest("db").await;
+    site.add_guest("web", pattern(2)).await;
+    site.client.protect("web", &into_vault("main")).await.unwrap();
+    ready(&site, &of("db", "monday")).await;
+    // As many jobs as may run, so that the export waits.
+    site.hypervisor.held.close();
+    let backups = [site.submit_backup("db").await, site.submit_backup("web").await];
+    let export = serde_json::json!({
+        "reference": "snapshot:monday", "path": site.path("out.img"), "format": "raw",
+    });
+    let export = site.client.export(&serde_json::from_value(export).unwrap()).await.unwrap();
+    let now = DeleteSnapshot { now: true, dry_run: false };
+    let refused = problem(site.client.delete_snapshot("monday", &now).await);
+    assert!(refused.detail.contains(export.id.as_str()), "{}", refused.detail);
+    site.client.delete_snapshot("monday", &DeleteSnapshot::default()).await.unwrap();
+    site.hypervisor.held.open();
+    assert_eq!(site.end(&export).await.state, JobState::Succeeded, "what is only deleted can still be read");
+    assert!(std::fs::read(site.path("out.img")).unwrap() == pattern(1));
+    for backup in &backups {
+        site.end(backup).await;
+    }
+    site.client.delete_snapshot("monday", &now).await.unwrap();
+    assert_eq!(code(site.client.snapshot("monday").await), Code::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_moment_that_is_lost_is_a_failed_snapshot_that_says_why() {
     let site = TestSite::start().await;
     site.add_guest("db", pattern(1)).await;
     ready(&site, &of("db", "first")).await;
     site.hypervisor.write(&site.path("db"), 0, &[7; 512]);
-    let lose = |reads| move |vm: &mut hypervisor::FakeVm| {
-        vm.disks.values_mut().for_each(|disk| disk.reads_until_lost = reads);
+    let lose = |reads| {
+        move |vm: &mut hypervisor::FakeVm| {
+            vm.disks.values_mut().for_each(|disk| disk.reads_until_lost = reads);
+        }
     };
     site.hypervisor.edit(&site.path("db"), lose(Some(0)));
     let created = site.client.create_snapshot(&of("db", "lost")).await.unwrap();
@@ -291,6 +336,27 @@ async fn a_snapshot_whose_server_went_away_has_failed_and_leaves_no_gap() {
     assert!(all_of(&site, "snapshot:third").await == changed);
     site.client.delete_snapshot("second", &DeleteSnapshot::default()).await.unwrap();
     assert_eq!(code(site.client.snapshot("second").await), Code::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_store_has_is_ready_whatever_a_dead_server_had_noted() {
+    let site = TestSite::start().await;
+    site.add_guest("db", pattern(1)).await;
+    let made = ready(&site, &of("db", "monday")).await;
+    let left = site.stop().await;
+    let catalog = catalog::Catalog::open(&left.0.path().join("catalog.db")).await.unwrap();
+    let mut known = catalog.snapshot(made.id).await.unwrap().unwrap();
+    known.state = SnapshotState::Deleted;
+    catalog.move_snapshot(&known).await.unwrap();
+    catalog.remove_snapshot(known.id).await.unwrap();
+    (known.state, known.disks, known.ready_at) = (SnapshotState::Copying, Vec::new(), None);
+    catalog.add_snapshot(&known).await.unwrap();
+    catalog.close().await;
+    let site = TestSite::start_over(left).await;
+    let settled = site.client.snapshot("monday").await.unwrap();
+    assert_eq!((settled.state, &settled.disks), (SnapshotState::Ready, &made.disks));
+    site.hypervisor.write(&site.path("db"), 0, &[7; 512]);
+    assert_eq!(ready(&site, &of("db", "tuesday")).await.kind, Some(SnapshotKind::Incremental));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -75,7 +75,8 @@ impl Create {
             Some(path) => format!("file:{}", location::absolute(path.as_ref())?),
             None => self.source,
         };
-        let request = CreateSnapshot { source, consistency: self.consistency, full: self.full, ..Default::default() };
+        let request =
+            CreateSnapshot { source, consistency: self.consistency, full: self.full, ..Default::default() };
         self.words.create(context, request).await
     }
 }
@@ -104,7 +105,11 @@ impl Words {
 }
 
 /// Shows how the job goes until the moment is fixed, or until all is copied.
-async fn watch(context: &Context, created: &CreatedSnapshot, to_the_end: bool) -> Result<SnapshotView, Failure> {
+async fn watch(
+    context: &Context,
+    created: &CreatedSnapshot,
+    to_the_end: bool,
+) -> Result<SnapshotView, Failure> {
     let id = created.snapshot.id;
     let mut progress = Progress::new(&context.output);
     progress.observe(&created.job);
@@ -121,7 +126,10 @@ async fn watch(context: &Context, created: &CreatedSnapshot, to_the_end: bool) -
                     let what = format!("snapshot of {}", job.subject);
                     Err(Failure::problem(Some(&what), &problem))
                 }
-                _ => Err(Failure::new(crate::exit::Exit::Error, format!("the snapshot's job was {}", job.state))),
+                _ => Err(Failure::new(
+                    crate::exit::Exit::Error,
+                    format!("the snapshot's job was {}", job.state),
+                )),
             };
         }
         // What has become of the snapshot can be seen where the job has gone on to something else.
