@@ -22,7 +22,11 @@ CREATE TABLE snapshots (
 );
 
 CREATE UNIQUE INDEX snapshots_by_living_name ON snapshots (name) WHERE state IN ('waiting', 'copying', 'ready');
-CREATE INDEX snapshots_by_family ON snapshots (family, created_at, id);
-CREATE INDEX snapshots_by_time ON snapshots (created_at, id);
-CREATE INDEX snapshots_by_state ON snapshots (state);
+CREATE INDEX snapshots_by_name ON snapshots (name);
+CREATE INDEX snapshots_by_time ON snapshots (created_at, id) WHERE state <> 'deleted';
+CREATE INDEX snapshots_by_family ON snapshots (family, created_at, id) WHERE state <> 'deleted';
+CREATE INDEX deleted_snapshots_by_time ON snapshots (created_at, id) WHERE state = 'deleted';
+CREATE INDEX deleted_snapshots_by_family ON snapshots (family, created_at, id) WHERE state = 'deleted';
+CREATE INDEX stored_snapshots_by_family ON snapshots (family, taken_at, id) WHERE state IN ('ready', 'deleted');
 CREATE INDEX snapshots_by_family_name ON snapshots (family_name, created_at);
+CREATE INDEX unfinished_snapshots ON snapshots (created_at, id) WHERE state IN ('waiting', 'copying');

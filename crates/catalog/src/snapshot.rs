@@ -66,6 +66,37 @@ pub struct SnapshotFilter {
     pub after: Option<(Timestamp, SnapshotId)>,
 }
 
+/// A page of snapshots, newest first.
+macro_rules! page {
+    ($which:literal) => {
+        concat!(
+            "SELECT * FROM snapshots WHERE ",
+            $which,
+            " AND (created_at, id) < ($1, $2) AND ($4 = '' OR replace(tags, $4, '') <> tags) \
+             ORDER BY created_at DESC, id DESC LIMIT $3"
+        )
+    };
+}
+
+/// By name or the start of an id, which is made of digits and small letters.
+const CALLED: &str = "SELECT * FROM snapshots WHERE name = $1 OR (id >= $1 AND id <= $1 || 'zzzzzzzzzzzzzzzz') \
+     ORDER BY CASE WHEN name = $1 THEN 0 ELSE 1 END, \
+     CASE WHEN state IN ('waiting', 'copying', 'ready') THEN 0 ELSE 1 END, created_at DESC LIMIT $2";
+
+const STORED: &str = "SELECT * FROM snapshots WHERE family = $1 AND state IN ('ready', 'deleted') \
+     ORDER BY taken_at DESC, id DESC LIMIT $2";
+
+impl SnapshotFilter {
+    fn sql(&self) -> &'static str {
+        match (self.deleted, self.family) {
+            (false, None) => page!("state <> 'deleted'"),
+            (false, Some(_)) => page!("state <> 'deleted' AND family = $5"),
+            (true, None) => page!("state = 'deleted'"),
+            (true, Some(_)) => page!("state = 'deleted' AND family = $5"),
+        }
+    }
+}
+
 impl Catalog {
     /// Keeps a new snapshot.
     ///
@@ -168,32 +199,24 @@ impl Catalog {
         self.change(&format!("forgetting the snapshot {id}"), query).await
     }
 
-    /// Snapshots, newest first, at most `limit`.
+    /// Snapshots, newest first, at most `limit`. Costs as much however many there are, but for tags, which are looked for.
     pub async fn snapshots(&self, filter: &SnapshotFilter, limit: u32) -> Result<Vec<KnownSnapshot>> {
-        let sql = "SELECT * FROM snapshots WHERE (state = 'deleted') = (CAST($1 AS BIGINT) = 1) \
-                   AND ($2 = '' OR family = $2) AND ($3 = '' OR replace(tags, $3, '') <> tags) \
-                   AND (created_at < $4 OR (created_at = $4 AND id < $5)) \
-                   ORDER BY created_at DESC, id DESC LIMIT $6";
         let tag = filter.tag.as_ref().map(fragment).transpose()?;
         let (at, id) =
             filter.after.map_or((i64::MAX, String::new()), |(at, id)| (at.as_microseconds(), id.to_string()));
-        let query = sqlx::query(sql)
-            .bind(i64::from(filter.deleted))
-            .bind(filter.family.as_ref().map(ToString::to_string).unwrap_or_default())
-            .bind(tag.unwrap_or_default())
-            .bind(at)
-            .bind(id)
-            .bind(i64::from(limit));
+        let query =
+            sqlx::query(filter.sql()).bind(at).bind(id).bind(i64::from(limit)).bind(tag.unwrap_or_default());
+        let query = match filter.family {
+            Some(family) => query.bind(family.to_string()),
+            None => query,
+        };
         read_all(query.fetch_all(&self.pool).await)
     }
 
     /// The snapshots that may be meant by a name or the start of an id, living ones first; of several with one name the
     /// newest first.
     pub async fn snapshots_called(&self, text: &str, limit: u32) -> Result<Vec<KnownSnapshot>> {
-        let sql = "SELECT * FROM snapshots WHERE name = $1 OR substr(id, 1, length($1)) = $1 \
-                   ORDER BY CASE WHEN name = $1 THEN 0 ELSE 1 END, \
-                   CASE WHEN state IN ('waiting', 'copying', 'ready') THEN 0 ELSE 1 END, created_at DESC LIMIT $2";
-        let query = sqlx::query(sql).bind(text.to_owned()).bind(i64::from(limit));
+        let query = sqlx::query(CALLED).bind(text.to_owned()).bind(i64::from(limit));
         read_all(query.fetch_all(&self.pool).await)
     }
 
@@ -207,9 +230,7 @@ impl Catalog {
 
     /// The snapshots of a family that are in the store, deleted ones too; the newest first, at most `limit`.
     pub async fn stored_snapshots(&self, family: VmId, limit: u32) -> Result<Vec<KnownSnapshot>> {
-        let sql = "SELECT * FROM snapshots WHERE family = $1 AND state IN ('ready', 'deleted') \
-                   ORDER BY taken_at DESC, created_at DESC, id DESC LIMIT $2";
-        let query = sqlx::query(sql).bind(family.to_string()).bind(i64::from(limit));
+        let query = sqlx::query(STORED).bind(family.to_string()).bind(i64::from(limit));
         read_all(query.fetch_all(&self.pool).await)
     }
 
@@ -267,3 +288,6 @@ fn read(row: &AnyRow) -> Result<KnownSnapshot> {
         problem: row::optional_text(row, "problem")?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use crate::{
-    ByteCount, Consistency, DiskBus, Firmware, NameError, PointId, PointReference, PointSelector, Timestamp,
-    VaultName, VmDefinition, VmName,
+    ByteCount, Consistency, DiskBus, Firmware, ImageReference, NameError, PointId, PointReference,
+    PointSelector, SnapshotReference, SnapshotState, Timestamp, VaultName, VmDefinition, VmName,
 };
 
 #[test]
@@ -97,5 +97,39 @@ proptest! {
     #[test]
     fn sizes_survive_as_numbers(bytes: u64) {
         prop_assert_eq!(bytes.to_string().parse(), Ok(ByteCount(bytes)));
+    }
+}
+
+#[test]
+fn references_to_snapshots_name_all_of_it_or_a_disk() {
+    let read = |text: &str| text.parse::<ImageReference>();
+    let of = |disk: Option<&str>| {
+        let disk = disk.map(|disk| disk.parse().unwrap());
+        ImageReference::Snapshot(SnapshotReference { snapshot: "monday".to_owned(), disk })
+    };
+    assert_eq!(read("snapshot:monday"), Ok(of(None)));
+    assert_eq!(read("snapshot:monday/a%2Fb"), Ok(of(Some("a/b"))));
+    for reference in [of(None), of(Some("a/b%"))] {
+        assert_eq!(read(&reference.to_string()), Ok(reference));
+    }
+    for text in ["snapshot:", "snapshot:/vda", "snapshot:monday/", "snapshot:monday/a/b", "monday"] {
+        let error = read(text).unwrap_err().to_string();
+        assert!(error.contains("snapshot:<name>[/<disk>]"), "{error}");
+    }
+}
+
+#[test]
+fn a_snapshot_ends_as_deleted_or_failed_and_only_the_deleted_come_back() {
+    use SnapshotState::{Copying, Deleted, Failed, Ready, Waiting};
+    for (from, to) in [
+        (Waiting, vec![Copying, Ready, Failed]),
+        (Copying, vec![Ready, Failed]),
+        (Ready, vec![Deleted]),
+        (Deleted, vec![Ready]),
+        (Failed, vec![]),
+    ] {
+        let may: Vec<_> = SnapshotState::ALL.into_iter().filter(|next| from.may_become(*next)).collect();
+        assert_eq!(may, to, "from {from}");
+        assert_eq!(from.to_string().parse(), Ok(from));
     }
 }

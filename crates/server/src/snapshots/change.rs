@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use api::{Code, DeleteSnapshot, LockSnapshot, TagSnapshot, shell_word};
-use catalog::{DependentDisk, ImageSource, KnownSnapshot};
-use model::{SnapshotState, Timestamp};
+use catalog::{DependentDisk, ImageSource, Job, KnownSnapshot};
+use model::{JobKind, SnapshotState, Timestamp};
 
 use crate::{
     failure::{Failure, Result},
@@ -34,6 +34,15 @@ pub(crate) async fn delete(
         return Err(Failure::conflict(format!("the snapshot {} is deleted already", snapshot.name))
             .with_hint(format!("let it go for good: holdfast snapshot delete {} --now", snapshot.name)));
     }
+    if let Some(job) = reader(site).await?.filter(|_| request.now && snapshot.state != SnapshotState::Failed)
+    {
+        // It may be this one that it reads, whose packs would go.
+        return Err(Failure::conflict(format!(
+            "the {} job {} reads from the snapshot store",
+            job.kind, job.id
+        ))
+        .with_hint("wait until it has ended, or delete the snapshot without --now"));
+    }
     if request.dry_run {
         return Ok(snapshot);
     }
@@ -53,16 +62,21 @@ pub(crate) async fn delete(
     Ok(snapshot)
 }
 
+/// A job that reads from the snapshot store.
+pub(super) async fn reader(site: &Site) -> Result<Option<Job>> {
+    let Some(store) = site.vaults.snapshot_store().await? else { return Ok(None) };
+    let reads = |job: &Job| job.vault_id == Some(store.id) && job.kind != JobKind::Collect;
+    Ok(site.jobs.unfinished().into_iter().find(reads))
+}
+
 /// Gives a deleted snapshot up: first in the store, where it is seen last. Done again, it changes nothing more.
 pub(super) async fn purge(site: &Site, snapshot: &KnownSnapshot) -> Result<()> {
     if let Some(store) = site.vaults.snapshot_store().await? {
         let vault = site.vaults.open_checked(&store).await?;
-        match vault.delete_points(&[snapshot.id.point_id()]).await {
-            // A server that died had got this far.
-            Err(error) if matches!(error.kind(), vault::ErrorKind::NotFound | vault::ErrorKind::Refused) => {
-                tracing::debug!(snapshot = %snapshot.name, %error, "a snapshot was purged before");
-            }
-            other => other?,
+        let id = snapshot.id.point_id();
+        // A server that died may have got this far.
+        if vault.fates().await?.iter().any(|fate| fate.id == id && fate.deleted_at.is_none()) {
+            vault.delete_points(&[id]).await?;
         }
     }
     site.catalog.remove_snapshot(snapshot.id).await?;

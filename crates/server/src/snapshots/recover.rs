@@ -68,11 +68,11 @@ pub(crate) async fn watch(site: Site) {
 
 async fn purge_expired(site: &Site, now: Timestamp) -> Result<()> {
     let expired: Vec<KnownSnapshot> = site.catalog.expired_snapshots(now).await?;
+    if expired.is_empty() || change::reader(site).await?.is_some() {
+        return Ok(());
+    }
     for snapshot in &expired {
         change::purge(site, snapshot).await?;
     }
-    if !expired.is_empty() {
-        work::collect_snapshot_store(site).await?;
-    }
-    Ok(())
+    work::collect_snapshot_store(site).await
 }

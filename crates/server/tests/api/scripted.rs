@@ -38,7 +38,7 @@ pub struct Scripted {
     pub is_stubborn: AtomicBool,
     pub captures: AtomicUsize,
     recoveries: Mutex<Vec<(VmId, Chain, Baseline)>>,
-    /// What each recovery says it did.
+    /// What each recovery of backups says it did.
     pub recovered: Mutex<Vec<String>>,
 }
 
@@ -199,7 +199,10 @@ impl Hypervisor for Handle {
         self.0.recoveries().push((vm.vm_id, chain, committed.clone()));
         self.0.meet(vm);
         self.0.fake.recover(vm, chain, committed).await?;
-        Ok(self.0.recovered.lock().unwrap().clone())
+        match chain {
+            Chain::Backup => Ok(self.0.recovered.lock().unwrap().clone()),
+            Chain::Snapshot => Ok(Vec::new()),
+        }
     }
 
     async fn forget_shutdown(&self, vm: &VmAccess) {

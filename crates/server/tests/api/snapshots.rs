@@ -266,6 +266,34 @@ async fn a_vm_boots_from_a_snapshot_that_is_still_copied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_purged_while_a_job_reads_from_the_store() {
+    let site = TestSite::start().await;
+    site.protected_guest("db").await;
+    site.add_guest("web", pattern(2)).await;
+    site.client.protect("web", &into_vault("main")).await.unwrap();
+    ready(&site, &of("db", "monday")).await;
+    // As many jobs as may run, so that the export waits.
+    site.hypervisor.held.close();
+    let backups = [site.submit_backup("db").await, site.submit_backup("web").await];
+    let export = serde_json::json!({
+        "reference": "snapshot:monday", "path": site.path("out.img"), "format": "raw",
+    });
+    let export = site.client.export(&serde_json::from_value(export).unwrap()).await.unwrap();
+    let now = DeleteSnapshot { now: true, dry_run: false };
+    let refused = problem(site.client.delete_snapshot("monday", &now).await);
+    assert!(refused.detail.contains(export.id.as_str()), "{}", refused.detail);
+    site.client.delete_snapshot("monday", &DeleteSnapshot::default()).await.unwrap();
+    site.hypervisor.held.open();
+    assert_eq!(site.end(&export).await.state, JobState::Succeeded, "what is only deleted can still be read");
+    assert!(std::fs::read(site.path("out.img")).unwrap() == pattern(1));
+    for backup in &backups {
+        site.end(backup).await;
+    }
+    site.client.delete_snapshot("monday", &now).await.unwrap();
+    assert_eq!(code(site.client.snapshot("monday").await), Code::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_moment_that_is_lost_is_a_failed_snapshot_that_says_why() {
     let site = TestSite::start().await;
     site.add_guest("db", pattern(1)).await;
@@ -308,6 +336,27 @@ async fn a_snapshot_whose_server_went_away_has_failed_and_leaves_no_gap() {
     assert!(all_of(&site, "snapshot:third").await == changed);
     site.client.delete_snapshot("second", &DeleteSnapshot::default()).await.unwrap();
     assert_eq!(code(site.client.snapshot("second").await), Code::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_store_has_is_ready_whatever_a_dead_server_had_noted() {
+    let site = TestSite::start().await;
+    site.add_guest("db", pattern(1)).await;
+    let made = ready(&site, &of("db", "monday")).await;
+    let left = site.stop().await;
+    let catalog = catalog::Catalog::open(&left.0.path().join("catalog.db")).await.unwrap();
+    let mut known = catalog.snapshot(made.id).await.unwrap().unwrap();
+    known.state = SnapshotState::Deleted;
+    catalog.move_snapshot(&known).await.unwrap();
+    catalog.remove_snapshot(known.id).await.unwrap();
+    (known.state, known.disks, known.ready_at) = (SnapshotState::Copying, Vec::new(), None);
+    catalog.add_snapshot(&known).await.unwrap();
+    catalog.close().await;
+    let site = TestSite::start_over(left).await;
+    let settled = site.client.snapshot("monday").await.unwrap();
+    assert_eq!((settled.state, &settled.disks), (SnapshotState::Ready, &made.disks));
+    site.hypervisor.write(&site.path("db"), 0, &[7; 512]);
+    assert_eq!(ready(&site, &of("db", "tuesday")).await.kind, Some(SnapshotKind::Incremental));
 }
 
 #[tokio::test(flavor = "multi_thread")]

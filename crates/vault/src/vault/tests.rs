@@ -1,13 +1,15 @@
 use std::sync::Arc;
 
 use env::{Env, SeededEntropy};
+use image::ByteRange;
 use object_store::{ObjectStoreExt, memory::InMemory, path::Path};
 
 use crate::{
     ErrorKind, Identity, KeptKey, KeyFile, MasterKey, Monitor, NewKey, NewSlot, Passphrase, StoreLocation,
     Unlock, Vault, WriterKey,
     fixture::{
-        MIB, back_up, create_in, key_file_slot, noise, object, objects, open_in, restored, source, unlock,
+        MIB, OddStore, Oddity, back_up, changed_source, create_in, key_file_slot, noise, object, objects,
+        open_in, restored, source, unlock,
     },
     index::Index,
     log::{Change, NewPoint, entry::Collection},
@@ -78,6 +80,31 @@ async fn a_vault_in_a_directory_survives_being_closed() {
     assert_eq!(vault.point(point.summary.id).await.unwrap(), point);
     assert!(restored(&vault, &point.maps[0]).await.unwrap() == noise(1, 20 * MIB));
     assert!(vault.verify(&Monitor::default()).await.unwrap().is_clean());
+}
+
+#[tokio::test]
+async fn a_chain_of_points_gets_no_dearer_with_its_length() {
+    let inner = Arc::new(InMemory::new());
+    create_in(inner.clone()).await;
+    let store = Arc::new(OddStore::new(inner, Oddity::Counts));
+    let vault = open_in(store.clone(), 2).await;
+    let mut bytes = noise(1, 4 * MIB);
+    let mut last = back_up(&vault, 0, source(&bytes)).await.unwrap();
+    let mut costs = Vec::new();
+    for number in 1..=96_u8 {
+        let begun = store.requests();
+        // As somebody asks who goes on from a point that he knows the id of.
+        vault.point(model::PointId::from_random([number - 1; 10])).await.unwrap();
+        bytes[..4096].copy_from_slice(&noise(number.into(), 4096));
+        let changed = changed_source(&bytes, last.map, vec![ByteRange::new(0, 4096)]);
+        last = back_up(&vault, number, changed).await.unwrap();
+        costs.push(store.requests() - begun);
+    }
+    let sum = |costs: &[u64]| costs.iter().sum::<u64>();
+    let (first, later) = (sum(&costs[..32]), sum(&costs[64..]));
+    assert!(later <= first + 8, "{first} requests for the first 32, {later} for the last");
+    let point = vault.point(model::PointId::from_random([96; 10])).await.unwrap();
+    assert!(restored(&vault, &point.maps[0]).await.unwrap() == bytes);
 }
 
 #[tokio::test]
