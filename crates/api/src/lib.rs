@@ -14,18 +14,18 @@ pub use hint::shell_word;
 pub use problem::{Code, Problem};
 pub use site::{data_directory_default, socket_path};
 pub use types::{
-    AddCopy, AddKey, AddVm, AddedKey, AgentView, AttachVault, BackupRequest, BootRequest, ChangeSettings,
+    AddCopy, AddKey, AddVm, AddedKey, AgentView, AttachVault, BackupRequest, ChangeSettings,
     ChangeSourceView, CheckStatus, CheckView, ChosenPoints, CollectRequest, CollectView, CopyState, CopyView,
-    CostView, CreatePolicy, CreateVault, CreatedVault, DamageView, DeletePoints, DependentDiskView, DiskView,
-    EditPolicy, ExportRequest, ExportedView, FileKind, FileView, FindingView, FollowedPolicyView,
-    HalfRestoredView, HeldView, HoldPoints, HurtDiskView, HurtPointView, HurtView, HydrateRequest,
-    HydratedView, ImageExtentView, ImageExtentsView, JobResult, JobView, KeepRules, KeySlotView,
-    MakeRecoveryKit, NewKeyWith, ObjectLockState, ObjectLockView, PointDiskView, PointTestView,
+    CostView, CreateDisk, CreatePolicy, CreateVault, CreateVm, CreatedVault, DamageView, DeletePoints,
+    DependentDiskView, DiskState, DiskView, EditPolicy, ExportRequest, ExportedView, FileKind, FileView,
+    FindingView, FollowedPolicyView, HalfRestoredView, HeldView, HoldPoints, HurtDiskView, HurtPointView,
+    HurtView, HydrateRequest, HydratedView, ImageExtentView, ImageExtentsView, JobResult, JobView, KeepRules,
+    KeySlotView, MakeRecoveryKit, NewKeyWith, ObjectLockState, ObjectLockView, PointDiskView, PointTestView,
     PointVerdictView, PointView, PolicyView, ProbeStore, ProbeView, ProgressView, ProtectRequest,
     ProtectionView, RecoveryKitView, RepairRequest, RepairView, RestoreDiskRequest, RestoreVmRequest,
-    RestoredDiskView, RestoredInPlaceView, RestoredVmView, RetentionMode, SettingsView, SiteView, StopVm,
-    SyncView, TestPoint, UnlockVolumes, UnlockWith, VaultView, VerifyRequest, VerifyView, VmOriginView,
-    VmView, VolumeStateView, VolumeView,
+    RestoredDiskView, RestoredInPlaceView, RestoredVmView, RetentionMode, SettingsView, SiteDiskView,
+    SiteView, StopVm, SyncView, TestPoint, UnlockVolumes, UnlockWith, VaultView, VerifyRequest, VerifyView,
+    VmOriginView, VmView, VolumeStateView, VolumeView,
 };
 
 /// The media type of problem documents, by RFC 9457 §3.

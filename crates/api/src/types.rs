@@ -2,6 +2,7 @@
 
 mod copy;
 mod deletion;
+mod disk;
 mod file;
 mod image;
 mod job;
@@ -19,6 +20,7 @@ pub use deletion::{
     ChangeSettings, ChosenPoints, DeletePoints, HoldPoints, ObjectLockState, ObjectLockView, RetentionMode,
     SettingsView,
 };
+pub use disk::{CreateDisk, DiskState, SiteDiskView};
 pub use file::{FileKind, FileView, UnlockVolumes, VolumeStateView, VolumeView};
 pub use image::{ExportRequest, ExportedView, ImageExtentView, ImageExtentsView};
 pub use job::{JobResult, JobView, ProgressView};
@@ -26,7 +28,7 @@ pub use key::{AddKey, AddedKey, KeySlotView, MakeRecoveryKit, NewKeyWith, Recove
 pub use point::{ChangeSourceView, CostView, PointDiskView, PointTestView, PointView, TestPoint};
 pub use policy::{CreatePolicy, EditPolicy, FollowedPolicyView, KeepRules, PointVerdictView, PolicyView};
 pub use restore::{
-    BootRequest, HydrateRequest, HydratedView, RestoreDiskRequest, RestoreVmRequest, RestoredDiskView,
+    CreateVm, HydrateRequest, HydratedView, RestoreDiskRequest, RestoreVmRequest, RestoredDiskView,
     RestoredInPlaceView, RestoredVmView,
 };
 pub use site::{CheckStatus, CheckView, SiteView};

@@ -1,10 +1,11 @@
 //! The catalog: what a site knows and must not forget, in SQL.
 //!
-//! Known VMs, known vaults and their copies, how VMs are protected, policies, and jobs. Recovery points are not here: they live in vaults, and every
+//! Known VMs and disks, known vaults and their copies, how VMs are protected, policies, and jobs. Recovery points are not here: they live in vaults, and every
 //! one of them restores without a catalog. Each method is one statement, durable when it returns.
 
 mod copy;
 mod dependent_disk;
+mod disk;
 mod error;
 mod job;
 mod pack_check;
@@ -18,6 +19,7 @@ mod vm;
 
 pub use copy::{CopyFailure, KnownCopy};
 pub use dependent_disk::{DependentDisk, ImageSource};
+pub use disk::KnownDisk;
 pub use error::{Error, ErrorKind, Result};
 pub use job::Job;
 pub use pack_check::PackCheck;

@@ -16,7 +16,12 @@ mod monitor;
 mod names;
 mod power;
 mod qmp;
+mod resting;
 mod session;
 mod topology;
 
-pub use crate::{config::QemuConfig, hypervisor::QemuHypervisor};
+pub use crate::{
+    config::QemuConfig,
+    hypervisor::QemuHypervisor,
+    resting::{RestingDisks, Taken},
+};

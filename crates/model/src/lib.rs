@@ -20,10 +20,10 @@ pub use consistency::{Consistency, ParseConsistencyError};
 pub use definition::{
     DiskBus, DiskDefinition, DiskFormat, Firmware, NetworkDefinition, NetworkKind, VmDefinition,
 };
-pub use id::{CaptureId, JobId, ParseIdError, PointId, VaultId, VmId};
+pub use id::{CaptureId, DiskId, JobId, ParseIdError, PointId, VaultId, VmId};
 pub use image_format::ImageFormat;
 pub use job::{JobKind, JobState, Progress};
-pub use name::{CopyName, DiskName, NameError, PolicyName, VaultName, VmName};
+pub use name::{CopyName, DiskName, NameError, PolicyName, SiteDiskName, VaultName, VmName};
 pub use point::{CaptureCost, ChangeSource, ConsistencyReached, DiskSummary, PointSummary};
 pub use protection::ProtectionSettings;
 pub use reference::{ImageReference, ParseReferenceError, PointReference, PointSelector};

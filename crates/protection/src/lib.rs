@@ -19,8 +19,8 @@ pub use export::{DiskExport, ExportedDisk, export_disk};
 pub use monitor::{Monitor, vault_monitor};
 pub use points::{latest_capture, select_point};
 pub use restore::{
-    Backing, DiskRestore, InPlaceDisk, InPlaceOrder, InPlaceRestore, RestoredDisk, RestoredVm, VmRestore,
-    discard_partial, partial_path, restore_disk, restore_vm,
+    Backing, DiskRestore, InPlaceDisk, InPlaceOrder, InPlaceRestore, NewOverlay, RestoredDisk, RestoredVm,
+    VmRestore, discard_partial, partial_path, place_partial, restore_disk, restore_vm,
 };
 pub use uefi::variable_store;
 pub use verify::verify;

@@ -4,6 +4,7 @@ mod compare;
 
 use std::{path::PathBuf, sync::Arc};
 
+use catalog::ImageSource;
 use image::DiskImage;
 use model::{CopyName, DiskName, ImageReference, PointId, PointReference, PointSelector, VaultId};
 use vault::VaultImage;
@@ -92,13 +93,28 @@ impl Source {
         }
     }
 
+    /// Its images, told so that each is found again at any time.
+    pub(crate) fn image_sources(&self) -> Result<Vec<(DiskName, ImageSource)>> {
+        match self {
+            Self::File(path) => Ok(vec![(file_disk()?, ImageSource::File { path: path.clone() })]),
+            Self::Point { found, disks } => {
+                let source = |disk: &DiskName| ImageSource::Point {
+                    vault_id: found.vault.id,
+                    copy: found.copy.as_ref().map(|copy| copy.name.clone()),
+                    point_id: found.record.summary.id,
+                    disk: disk.clone(),
+                };
+                Ok(disks.iter().map(|disk| (disk.clone(), source(disk))).collect())
+            }
+        }
+    }
+
     /// Opens all of it.
     pub(crate) async fn open(&self, site: &Site) -> Result<Vec<OpenImage>> {
         match self {
             Self::File(path) => {
                 let image = image_formats::open_image(path, None).await?;
-                let disk = FILE_DISK.parse().map_err(|error| Failure::invalid(format!("{error}")))?;
-                Ok(vec![OpenImage { disk, image, in_vault: None }])
+                Ok(vec![OpenImage { disk: file_disk()?, image, in_vault: None }])
             }
             Self::Point { found, disks } => {
                 let vault = site.vaults.open_source(&found.vault, found.copy.as_ref()).await?;
@@ -121,6 +137,10 @@ impl Source {
         let images = self.open(site).await?;
         images.into_iter().next().ok_or_else(|| Failure::not_found("the recovery point has no disks"))
     }
+}
+
+fn file_disk() -> Result<DiskName> {
+    FILE_DISK.parse().map_err(|error| Failure::invalid(format!("{error}")))
 }
 
 /// The disk of a point that is named, or the only one.

@@ -2,8 +2,9 @@
 //!
 //! A handler reads what was asked for, calls one function of the site, and shows what came of it.
 
-mod boots;
 mod copies;
+mod creations;
+mod disks;
 mod doctor;
 mod extract;
 mod files;
@@ -39,6 +40,7 @@ use crate::{failure::Failure, site::Site};
     tags(
         (name = "site", description = "The site and its host."),
         (name = "vms", description = "VMs and their protection."),
+        (name = "disks", description = "Disks that have names of their own, whatever VM has them."),
         (name = "policies", description = "Policies: backups that run by themselves, and points that go by rule."),
         (name = "vaults", description = "Vaults."),
         (name = "copies", description = "Copies of vaults."),
@@ -57,6 +59,7 @@ fn described() -> OpenApiRouter<Site> {
         .merge(site::routes())
         .merge(doctor::routes())
         .merge(vms::routes())
+        .merge(disks::routes())
         .merge(vaults::routes())
         .merge(upkeep::routes())
         .merge(copies::routes())
@@ -65,7 +68,7 @@ fn described() -> OpenApiRouter<Site> {
         .merge(policies::routes())
         .merge(files::routes())
         .merge(restores::routes())
-        .merge(boots::routes())
+        .merge(creations::routes())
         .merge(images::routes())
         .merge(jobs::routes())
 }

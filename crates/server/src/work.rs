@@ -4,6 +4,8 @@
 mod backup;
 mod collect;
 mod copy;
+mod create_disk;
+mod create_vm;
 mod export;
 mod hydrate;
 mod new_vm;
@@ -25,11 +27,13 @@ pub(crate) use self::{
     backup::{submit as backup, submit_by_policy as backup_by_policy},
     collect::submit as collect,
     copy::{subject as copy_subject, submit as copy},
+    create_disk::{clean_up as clean_up_disk, submit as create_disk},
+    create_vm::submit as create_vm,
     export::submit as export,
-    hydrate::submit as hydrate,
+    hydrate::{of as hydration_of, submit as hydrate},
     repair::submit as repair,
     restore_disk::submit as restore_disk,
-    restore_vm::{boot, submit as restore_vm},
+    restore_vm::submit as restore_vm,
     test_point::{submit as test_point, take_down as take_down_test, view as point_test_view},
     verify::submit as verify,
 };
@@ -114,6 +118,11 @@ fn check_in_place_only(no_safety_point: bool, dry_run: bool) -> Result<()> {
         return Err(Failure::invalid(detail).with_hint("leave them out"));
     }
     Ok(())
+}
+
+fn make_directory(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path)
+        .map_err(|error| Failure::from_io(format!("the directory {}", path.display()), &error))
 }
 
 fn absolute(path: &str) -> Result<PathBuf> {

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::{
     CollectView, ExportedView, HydratedView, PointTestView, PointView, RepairView, RestoredDiskView,
-    RestoredInPlaceView, RestoredVmView, SyncView, VerifyView,
+    RestoredInPlaceView, RestoredVmView, SiteDiskView, SyncView, VerifyView,
 };
 use crate::Problem;
 
@@ -16,7 +16,8 @@ pub struct JobView {
     /// The job.
     #[schema(value_type = String)]
     pub id: JobId,
-    /// What it does: backup, restore-vm, restore-disk, export, verify, gc, copy or repair.
+    /// What it does: backup, restore-vm, boot, create-vm, create-disk, hydrate, test, restore-disk, export, verify, gc, copy or
+    /// repair.
     #[schema(value_type = String)]
     pub kind: JobKind,
     /// What it does it to, in words: a VM's name, a reference, a vault's name.
@@ -60,9 +61,11 @@ pub struct ProgressView {
 pub enum JobResult {
     /// The recovery point that a backup made.
     Point(Box<PointView>),
-    /// The VM that was restored.
+    /// The VM that was restored, or made from an image.
     RestoredVm(RestoredVmView),
-    /// The VM whose disks are whole.
+    /// The disk that was made.
+    CreatedDisk(SiteDiskView),
+    /// The VM whose disks are whole, or the disk.
     Hydrated(HydratedView),
     /// How a recovery point did; also of one that did not work, whose job has failed.
     Tested(PointTestView),

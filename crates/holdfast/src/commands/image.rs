@@ -182,7 +182,7 @@ impl Diff {
 }
 
 /// The reference as the server takes it: the path of a file is absolute.
-fn checked(text: &str) -> Result<String, Failure> {
+pub(super) fn checked(text: &str) -> Result<String, Failure> {
     match text.parse() {
         Ok(ImageReference::Point(_)) => Ok(text.to_owned()),
         Ok(ImageReference::File(path)) => Ok(format!("file:{}", location::absolute(&path)?)),

@@ -11,4 +11,5 @@ mod guest_agent;
 mod machine;
 mod managed;
 mod recovery;
+mod resting;
 mod tracking;

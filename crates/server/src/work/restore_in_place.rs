@@ -91,6 +91,7 @@ impl InPlace {
         self.check_means_one_point()?;
         check_needs_no_other(&self.vm)?;
         vms::check_stopped(site, &self.vm).await?;
+        let _taken = site.resting.take(&vms::disk_paths(&self.vm)).await?;
         let disks = self.disks(&self.vm)?;
         self.check_covers_what_is_open(&disks)?;
         let vault = open_source(site, &self.point.vault, self.point.copy.as_ref(), &monitor).await?;
@@ -114,8 +115,8 @@ impl InPlace {
         if self.start {
             monitor.phase("starting the VM");
             let vm = vms::find(site, self.vm.id.as_str()).await?;
-            if let Err(error) = site.hypervisor.start(&vms::access(&vm)).await {
-                let failure = Failure::from(error).during("the VM is restored but did not start");
+            if let Err(failure) = vms::run(site, &vm).await {
+                let failure = failure.during("the VM is restored but did not start");
                 return Err(WorkFailure {
                     failure,
                     result: Some(Box::new(JobResult::RestoredInPlace(view))),

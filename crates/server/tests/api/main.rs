@@ -4,6 +4,7 @@
 
 mod copies;
 mod deletion;
+mod disks;
 mod images;
 mod in_place;
 mod jobs;

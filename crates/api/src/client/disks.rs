@@ -1,0 +1,45 @@
+//! What is made from images: VMs and disks that read from them until they are whole.
+
+use bytes::Bytes;
+use hyper::Method;
+
+use super::{Client, Result, segment};
+use crate::{CreateDisk, CreateVm, HydrateRequest, JobView, SiteDiskView};
+
+impl Client {
+    /// Builds a new VM on an image.
+    pub async fn create_vm(&self, request: &CreateVm) -> Result<JobView> {
+        self.post("/v1/creations/vm", request).await
+    }
+
+    /// Makes the disks of a VM whole.
+    pub async fn hydrate(&self, vm: &str, request: &HydrateRequest) -> Result<JobView> {
+        self.post(&format!("/v1/vms/{}/hydrations", segment(vm)), request).await
+    }
+
+    /// All disks that have names of their own, by name.
+    pub async fn disks(&self) -> Result<Vec<SiteDiskView>> {
+        self.get("/v1/disks").await
+    }
+
+    /// One disk, by name or id.
+    pub async fn disk(&self, disk: &str) -> Result<SiteDiskView> {
+        self.get(&format!("/v1/disks/{}", segment(disk))).await
+    }
+
+    /// Makes a disk from an image.
+    pub async fn create_disk(&self, request: &CreateDisk) -> Result<JobView> {
+        self.post("/v1/disks", request).await
+    }
+
+    /// Makes a disk whole.
+    pub async fn hydrate_disk(&self, disk: &str, request: &HydrateRequest) -> Result<JobView> {
+        self.post(&format!("/v1/disks/{}/hydrations", segment(disk)), request).await
+    }
+
+    /// Deletes a disk and its file; with `dry_run`, only asks whether that could be.
+    pub async fn delete_disk(&self, disk: &str, dry_run: bool) -> Result<()> {
+        let path = format!("/v1/disks/{}?dry_run={dry_run}", segment(disk));
+        self.call(Method::DELETE, &path, Bytes::new()).await
+    }
+}
