@@ -5,9 +5,11 @@
 
 mod assemble;
 mod devices;
+mod grow;
 mod init;
 mod launcher;
 mod mounts;
+mod partitions;
 mod probe;
 mod reading;
 mod service;

@@ -9,6 +9,7 @@
 
 pub mod appliance;
 pub mod archive;
+mod crc;
 mod entry;
 mod error;
 pub mod extract;
@@ -22,7 +23,10 @@ mod walk;
 
 pub use entry::{Attribute, Entry, Kind, Time, Volume, VolumeState};
 pub use error::{Error, ErrorKind, Result};
-pub use micro_vm::{Capability, Config, DIRECTORY_PREFIX, MicroVm, Passphrase, capabilities};
+pub use micro_vm::{
+    Capability, Config, DIRECTORY_PREFIX, GrownFileSystem, MicroVm, Passphrase, capabilities,
+    grow_file_system,
+};
 pub use path::FilePath;
 pub use pattern::Pattern;
 pub use tree::{FileTree, Page, ROOT_START};

@@ -35,6 +35,7 @@ pub(crate) enum Answer {
     Page(Page),
     Bytes(Vec<u8>),
     Ranges { ranges: Vec<Range<u64>>, next: Option<u64> },
+    Grown { file_system: String, size_bytes: u64 },
 }
 
 impl Answer {
@@ -80,6 +81,11 @@ impl Answer {
                 }
                 write_next(&mut writer, *next);
             }
+            Self::Grown { file_system, size_bytes } => {
+                writer.u8(6);
+                writer.bytes(file_system.as_bytes());
+                writer.u64(*size_bytes);
+            }
         }
         writer.finish()
     }
@@ -97,6 +103,10 @@ impl Answer {
             }),
             4 => Self::Bytes(reader.bytes(READ_MAX_BYTES)?.to_vec()),
             5 => read_ranges(&mut reader)?,
+            6 => {
+                let file_system = reader.text(NAME_MAX_BYTES)?;
+                Self::Grown { file_system, size_bytes: reader.u64()? }
+            }
             _ => return Err(Malformed("an unknown answer")),
         };
         reader.finish()?;

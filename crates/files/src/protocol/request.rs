@@ -19,6 +19,8 @@ pub(crate) enum Request {
     Read { volume: u32, path: Vec<u8>, offset_bytes: u64, length_bytes: u32 },
     /// Where a file has data.
     DataRanges { volume: u32, path: Vec<u8>, offset_bytes: u64 },
+    /// Grow what lies last on the only disk, which can be written. Nothing else is asked of such a machine.
+    Grow,
 }
 
 impl Request {
@@ -55,6 +57,7 @@ impl Request {
                 place(&mut writer, 4, *volume, path);
                 writer.u64(*offset_bytes);
             }
+            Self::Grow => writer.u8(5),
         }
         writer.finish()
     }
@@ -86,6 +89,7 @@ impl Request {
                 path: path(&mut reader)?,
                 offset_bytes: reader.u64()?,
             },
+            5 => Self::Grow,
             _ => return Err(Malformed("an unknown request")),
         };
         reader.finish()?;
