@@ -14,7 +14,7 @@ pub use hint::shell_word;
 pub use problem::{Code, Problem};
 pub use site::{data_directory_default, socket_path};
 pub use types::{
-    AddCopy, AddKey, AddVm, AddedKey, AgentView, AttachVault, BackupRequest, ChangeSettings,
+    AddCopy, AddKey, AddVm, AddedKey, AgentView, AttachVault, BackupRequest, BeginUpload, ChangeSettings,
     ChangeSourceView, CheckStatus, CheckView, ChosenPoints, CollectRequest, CollectView, CopyState, CopyView,
     CostView, CreateDisk, CreatePolicy, CreateVault, CreateVm, CreatedVault, DamageView, DeletePoints,
     DependentDiskView, DiskState, DiskView, EditPolicy, ExportRequest, ExportedView, FileKind, FileView,
@@ -23,9 +23,10 @@ pub use types::{
     KeySlotView, MakeRecoveryKit, NewKeyWith, ObjectLockState, ObjectLockView, PointDiskView, PointTestView,
     PointVerdictView, PointView, PolicyView, ProbeStore, ProbeView, ProgressView, ProtectRequest,
     ProtectionView, RecoveryKitView, RepairRequest, RepairView, RestoreDiskRequest, RestoreVmRequest,
-    RestoredDiskView, RestoredInPlaceView, RestoredVmView, RetentionMode, SettingsView, SiteDiskView,
-    SiteView, StopVm, SyncView, TestPoint, UnlockVolumes, UnlockWith, VaultView, VerifyRequest, VerifyView,
-    VmOriginView, VmView, VolumeStateView, VolumeView,
+    RestoredDiskView, RestoredInPlaceView, RestoredVmView, RetentionMode, SealUpload, SettingsView,
+    SiteDiskView, SiteView, StopVm, SyncView, TestPoint, UPLOAD_BLOCK_BYTES, UnlockVolumes, UnlockWith,
+    UploadedBlockView, UploadedBlocksView, VaultView, VerifyRequest, VerifyView, VmOriginView, VmView,
+    VolumeStateView, VolumeView,
 };
 
 /// The media type of problem documents, by RFC 9457 §3.

@@ -12,6 +12,7 @@ mod policy;
 mod restore;
 mod site;
 mod upkeep;
+mod upload;
 mod vault;
 mod vm;
 
@@ -36,6 +37,7 @@ pub use upkeep::{
     CollectRequest, CollectView, FindingView, HeldView, HurtView, ProbeStore, ProbeView, RepairRequest,
     RepairView, VerifyRequest,
 };
+pub use upload::{BeginUpload, SealUpload, UPLOAD_BLOCK_BYTES, UploadedBlockView, UploadedBlocksView};
 pub use vault::{
     AttachVault, CreateVault, CreatedVault, DamageView, HurtDiskView, HurtPointView, UnlockWith, VaultView,
     VerifyView,

@@ -24,6 +24,8 @@ pub struct KnownDisk {
     pub dependent: Option<DependentDisk>,
     /// Why it did not become whole when that was last tried.
     pub failure: Option<String>,
+    /// Whether its bytes are still being uploaded: it is no disk yet.
+    pub uploading: bool,
     /// Since when it is known.
     pub created_at: Timestamp,
 }
@@ -35,8 +37,8 @@ impl Catalog {
     /// [`crate::ErrorKind::Exists`] when another disk has its name, id or file.
     pub async fn add_disk(&self, disk: &KnownDisk) -> Result<()> {
         let query = sqlx::query(
-            "INSERT INTO disks (id, name, path, size_bytes, source, dependent, failure, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO disks (id, name, path, size_bytes, source, dependent, failure, created_at, uploading) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(disk.id.to_string())
         .bind(disk.name.to_string())
@@ -45,7 +47,8 @@ impl Catalog {
         .bind(disk.source.clone())
         .bind(disk.dependent.as_ref().map(row::json_column).transpose()?)
         .bind(disk.failure.clone())
-        .bind(disk.created_at.as_microseconds());
+        .bind(disk.created_at.as_microseconds())
+        .bind(i64::from(disk.uploading));
         self.execute(&format!("adding the disk {}", disk.name), query).await.map(|_| ())
     }
 
@@ -106,6 +109,7 @@ fn read(row: &AnyRow) -> Result<KnownDisk> {
         source: row::text(row, "source")?,
         dependent: row::optional_json(row, "dependent")?,
         failure: row::optional_text(row, "failure")?,
+        uploading: row::number(row, "uploading")? != 0,
         created_at: row::time(row, "created_at")?,
     })
 }

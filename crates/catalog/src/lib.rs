@@ -14,6 +14,7 @@ mod policy;
 mod protection;
 mod row;
 mod store;
+mod upload;
 mod vault;
 mod vm;
 
@@ -26,6 +27,7 @@ pub use pack_check::PackCheck;
 pub use point_test::PointTest;
 pub use policy::{KnownPolicy, PolicyMember, PolicyRun, RunOutcome};
 pub use store::Catalog;
+pub use upload::UploadedBlock;
 pub use vault::KnownVault;
 pub use vm::{HalfRestored, KnownVm, Origin};
 

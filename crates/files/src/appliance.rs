@@ -12,6 +12,7 @@ mod mounts;
 mod partitions;
 mod probe;
 mod reading;
+mod requests;
 mod service;
 mod volumes;
 

@@ -7,7 +7,7 @@ use std::{future, time::Duration};
 use api::{Client, JobResult, JobView};
 use model::{JobId, JobState};
 
-pub use self::progress::Progress;
+pub use self::progress::{Progress, TransferProgress};
 use crate::{
     context::Context,
     exit::Exit,

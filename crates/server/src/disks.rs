@@ -1,6 +1,7 @@
 //! Disks that the site made and knows by names of their own, whatever VM has them.
 
 mod remove;
+pub(crate) mod upload;
 mod view;
 
 use catalog::KnownDisk;

@@ -18,6 +18,7 @@ mod site;
 mod stream;
 mod task;
 mod upkeep;
+mod uploads;
 mod vaults;
 mod vms;
 
@@ -60,6 +61,7 @@ fn described() -> OpenApiRouter<Site> {
         .merge(doctor::routes())
         .merge(vms::routes())
         .merge(disks::routes())
+        .merge(uploads::routes())
         .merge(vaults::routes())
         .merge(upkeep::routes())
         .merge(copies::routes())

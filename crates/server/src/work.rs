@@ -13,6 +13,7 @@ mod repair;
 mod restore_disk;
 mod restore_in_place;
 mod restore_vm;
+mod seal_upload;
 mod test_point;
 mod verify;
 
@@ -34,6 +35,7 @@ pub(crate) use self::{
     repair::submit as repair,
     restore_disk::submit as restore_disk,
     restore_vm::submit as restore_vm,
+    seal_upload::submit as seal_upload,
     test_point::{submit as test_point, take_down as take_down_test, view as point_test_view},
     verify::submit as verify,
 };
@@ -120,12 +122,12 @@ fn check_in_place_only(no_safety_point: bool, dry_run: bool) -> Result<()> {
     Ok(())
 }
 
-fn make_directory(path: &Path) -> Result<()> {
+pub(crate) fn make_directory(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path)
         .map_err(|error| Failure::from_io(format!("the directory {}", path.display()), &error))
 }
 
-fn absolute(path: &str) -> Result<PathBuf> {
+pub(crate) fn absolute(path: &str) -> Result<PathBuf> {
     let path = Path::new(path);
     if !path.is_absolute() {
         return Err(Failure::invalid(format!("{} is not an absolute path", path.display())));
@@ -134,7 +136,7 @@ fn absolute(path: &str) -> Result<PathBuf> {
 }
 
 /// Fails when there is a file that must not be replaced.
-fn check_absent(paths: &[PathBuf]) -> Result<()> {
+pub(crate) fn check_absent(paths: &[PathBuf]) -> Result<()> {
     match paths.iter().find(|path| std::fs::symlink_metadata(path).is_ok()) {
         Some(path) => Err(Failure::conflict(format!("{} exists", path.display()))
             .with_hint("name another place, or replace what is there with --replace")),
@@ -143,7 +145,7 @@ fn check_absent(paths: &[PathBuf]) -> Result<()> {
 }
 
 /// Fails when another unfinished job writes one of these files.
-fn check_unclaimed(site: &Site, paths: &[PathBuf]) -> Result<()> {
+pub(crate) fn check_unclaimed(site: &Site, paths: &[PathBuf]) -> Result<()> {
     for job in site.jobs.unfinished() {
         if let Some(path) = written_paths(&job).iter().find(|path| paths.contains(path)) {
             return Err(Failure::conflict(format!("job {} is writing {} already", job.id, path.display())));

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use hyper::Method;
 
 use super::{Client, Result, segment};
-use crate::{CreateDisk, CreateVm, HydrateRequest, JobView, SiteDiskView};
+use crate::{
+    BeginUpload, CreateDisk, CreateVm, HydrateRequest, JobView, SealUpload, SiteDiskView, UploadedBlocksView,
+};
 
 impl Client {
     /// Builds a new VM on an image.
@@ -30,6 +32,27 @@ impl Client {
     /// Makes a disk from an image.
     pub async fn create_disk(&self, request: &CreateDisk) -> Result<JobView> {
         self.post("/v1/disks", request).await
+    }
+
+    /// Begins to upload a disk; one of the same name and size goes on.
+    pub async fn begin_upload(&self, request: &BeginUpload) -> Result<SiteDiskView> {
+        self.post("/v1/uploads", request).await
+    }
+
+    /// A page of the blocks that the server has of an upload.
+    pub async fn uploaded_blocks(&self, disk: &str, start: u64) -> Result<UploadedBlocksView> {
+        self.get(&format!("/v1/uploads/{}/blocks?start={start}", segment(disk))).await
+    }
+
+    /// Sends a block; durable when this returns. The digest is BLAKE3's, in hexadecimal digits.
+    pub async fn put_block(&self, disk: &str, number: u64, blake3: &str, bytes: Bytes) -> Result<()> {
+        let path = format!("/v1/uploads/{}/blocks/{number}?blake3={blake3}", segment(disk));
+        self.call(Method::PUT, &path, bytes).await
+    }
+
+    /// Starts to make the disk out of an upload that is all there.
+    pub async fn seal_upload(&self, disk: &str, request: &SealUpload) -> Result<JobView> {
+        self.post(&format!("/v1/uploads/{}/seal", segment(disk)), request).await
     }
 
     /// Makes a disk whole.

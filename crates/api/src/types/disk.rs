@@ -22,6 +22,10 @@ pub struct CreateDisk {
     #[serde(default)]
     #[schema(value_type = Option<u64>)]
     pub size_bytes: Option<ByteCount>,
+    /// Make the last partition reach the end of the larger disk, and its file system fill it: ext4, XFS or btrfs. Where that
+    /// fails, there is no disk.
+    #[serde(default)]
+    pub grow_file_system: bool,
     /// The directory for its file, as an absolute path; defaults to one in the site's data directory.
     #[serde(default)]
     pub directory: Option<String>,
@@ -83,6 +87,8 @@ pub enum DiskState {
     Whole,
     /// It reads from an image, and copying has failed.
     Failed,
+    /// Its bytes are being uploaded; it has no file yet.
+    Uploading,
 }
 
 impl DiskState {
@@ -94,6 +100,7 @@ impl DiskState {
             Self::Hydrating => "hydrating",
             Self::Whole => "whole",
             Self::Failed => "failed",
+            Self::Uploading => "uploading",
         }
     }
 }

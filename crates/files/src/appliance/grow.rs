@@ -5,12 +5,11 @@ use std::{
     io,
     os::fd::{AsFd, OwnedFd},
     os::unix::fs::FileExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use rustix::{
     fs::{Mode, OFlags, open},
-    ioctl::{NoArg, Setter, ioctl},
     mount::{MountFlags, UnmountFlags, mount, unmount},
 };
 
@@ -19,33 +18,12 @@ use super::{
     init::{Modules, wait_for},
     mounts, partitions,
     probe::{Content, probe},
+    requests,
 };
 use crate::protocol::{Answer, FailureKind};
 
 /// Where the file system is mounted meanwhile.
 const PLACE: &str = "/volumes/grown";
-
-/// Requests to the kernel: re-read the partitions (`linux/fs.h`), and grow a mounted file system (the kernel's `fs/ext4/ext4.h`,
-/// `fs/xfs/libxfs/xfs_fs.h` and `linux/btrfs.h`).
-const READ_PARTITIONS: u32 = 0x125f;
-const EXT4_RESIZE: u32 = 0x4008_6610;
-const XFS_GROW: u32 = 0x4010_586e;
-const BTRFS_RESIZE: u32 = 0x5000_9403;
-
-/// `struct xfs_growfs_data`.
-#[repr(C)]
-struct XfsGrowth {
-    blocks: u64,
-    inodes_max_percent: u32,
-    padding: u32,
-}
-
-/// `struct btrfs_ioctl_vol_args`.
-#[repr(C)]
-struct BtrfsResize {
-    fd: i64,
-    words: [u8; 4088],
-}
 
 /// Grows the only disk of the machine. Everything is durable when this returns.
 pub(super) fn grow(modules: &mut Modules) -> Answer {
@@ -70,8 +48,7 @@ fn try_grow(modules: &mut Modules) -> io::Result<(&'static str, u64)> {
     let device = match grown {
         None => disk,
         Some(number) => {
-            // SAFETY: BLKRRPART takes no argument and touches no memory of this process.
-            unsafe { ioctl(&node, NoArg::<READ_PARTITIONS>::new()) }?;
+            requests::read_partitions(&node)?;
             drop(node);
             let suffix = format!("-{number}");
             wait_for(|| {
@@ -133,7 +110,7 @@ impl Mounted {
         let grown = match file_system {
             "ext4" => grow_ext4(&self.root, &node, device.size_bytes),
             "xfs" => grow_xfs(&self.root, &node, device.size_bytes),
-            _ => grow_btrfs(&self.root),
+            _ => requests::grow_btrfs(&self.root),
         };
         grown.map_err(|error| {
             io::Error::new(error.kind(), format!("the {file_system} does not grow: {error}"))
@@ -149,38 +126,22 @@ impl Mounted {
 fn grow_ext4(root: impl AsFd, node: &File, size_bytes: u64) -> io::Result<()> {
     // `s_log_block_size` of the superblock at 1024.
     let shift = u32_at(node, 1024 + 24, u32::from_le_bytes)?;
-    let block_bytes = 1024_u64.checked_shl(shift).filter(|bytes| *bytes <= 64 << 10);
-    let blocks = size_bytes / block_bytes.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
-    // SAFETY: the request reads a number of 64 bits, and that is what it gets.
-    Ok(unsafe { ioctl(root, Setter::<EXT4_RESIZE, u64>::new(blocks)) }?)
+    let block_bytes = 1024_u64.checked_shl(shift).filter(|bytes| (1024..=64 << 10).contains(bytes));
+    let block_bytes = block_bytes.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+    requests::grow_ext4(root, size_bytes / block_bytes)
 }
 
 fn grow_xfs(root: impl AsFd, node: &File, size_bytes: u64) -> io::Result<()> {
-    // `sb_blocksize`, and `sb_imax_pct`, which stays.
+    // `sb_blocksize`, `sb_dblocks`, and `sb_imax_pct`, which stays.
     let block_bytes = u64::from(u32_at(node, 4, u32::from_be_bytes)?);
-    let mut percent = [0];
+    let (mut present, mut percent) = ([0; 8], [0]);
+    node.read_exact_at(&mut present, 8)?;
     node.read_exact_at(&mut percent, 127)?;
     let blocks = size_bytes.checked_div(block_bytes).ok_or(io::ErrorKind::InvalidData)?;
-    let growth = XfsGrowth { blocks, inodes_max_percent: percent[0].into(), padding: 0 };
-    // SAFETY: the request reads a `struct xfs_growfs_data`, and that is what it gets.
-    match unsafe { ioctl(root, Setter::<XFS_GROW, XfsGrowth>::new(growth)) } {
-        // It has that size already.
-        Err(rustix::io::Errno::INVAL) if is_xfs_of(node, blocks)? => Ok(()),
-        grown => Ok(grown?),
+    if u64::from_be_bytes(present) >= blocks {
+        return Ok(());
     }
-}
-
-fn is_xfs_of(node: &File, blocks: u64) -> io::Result<bool> {
-    let mut present = [0; 8];
-    node.read_exact_at(&mut present, 8)?;
-    Ok(u64::from_be_bytes(present) == blocks)
-}
-
-fn grow_btrfs(root: impl AsFd) -> io::Result<()> {
-    let mut request = BtrfsResize { fd: 0, words: [0; 4088] };
-    request.words[..3].copy_from_slice(b"max");
-    // SAFETY: the request reads a `struct btrfs_ioctl_vol_args`, and that is what it gets; its words end with a zero.
-    Ok(unsafe { ioctl(root, Setter::<BTRFS_RESIZE, BtrfsResize>::new(request)) }?)
+    requests::grow_xfs(root, blocks, percent[0])
 }
 
 fn u32_at(node: &File, offset_bytes: u64, decode: fn([u8; 4]) -> u32) -> io::Result<u32> {

@@ -1,5 +1,7 @@
 //! Disks that have names of their own.
 
+mod upload;
+
 use std::{path::PathBuf, time::Duration};
 
 use api::{CreateDisk, HydrateRequest, JobResult, SiteDiskView};
@@ -45,14 +47,26 @@ pub struct Create {
     /// The disk's name: letters, digits, '.', '_' and '-'. Its file is NAME.qcow2.
     name: String,
     /// The image: point:VM/POINT[/DISK] or file:PATH. An image file must stay as it is until the disk is whole.
-    #[arg(long, value_name = "REF")]
-    from: String,
+    #[arg(long, value_name = "REF", required_unless_present = "upload")]
+    from: Option<String>,
+    /// Send an image file of this machine to the server instead, whatever its format: only what holds data, in blocks that are
+    /// checked. Asked for again after an interruption, it goes on where it was.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["from", "from_copy", "size", "grow_file_system", "no_hydrate", "hydrate_limit", "wait_limit", "wait"]
+    )]
+    upload: Option<PathBuf>,
     /// Read a copy instead of the vault, which need not be there any more: COPY, or VAULT/COPY.
     #[arg(long, value_name = "COPY")]
     from_copy: Option<String>,
     /// Its size, as in 20GiB; that of the image where it is left out. It can only be larger.
     #[arg(long, value_name = "SIZE")]
     size: Option<ByteCount>,
+    /// Make the last partition reach the end of the larger disk, and its file system fill it: ext4, XFS or btrfs, without
+    /// partitions, in GPT or in MBR. That is done by the small virtual machine of holdfast files; where it fails, there is no disk.
+    #[arg(long, requires = "size")]
+    grow_file_system: bool,
     /// The directory for its file; one in the site's data directory where it is left out.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -76,7 +90,8 @@ pub struct Create {
 const CREATE_EXAMPLES: &str = "\
 Examples:
   holdfast disk create data-2 --from point:db-1/latest/data
-  holdfast disk create big --from file:/srv/images/debian-12.qcow2 --size 40GiB --dir /srv/vms
+  holdfast disk create big --from file:/srv/images/debian-12.qcow2 --size 40GiB --grow-file-system --dir /srv/vms
+  holdfast disk create moved --upload old-server.vmdk
   holdfast disk create look --from point:db-1/2026-03-01T14:05:00Z/data --no-hydrate";
 
 /// The disk that a command is about.
@@ -131,12 +146,18 @@ impl DiskCommand {
 
 impl Create {
     async fn run(self, context: &Context) -> Result<(), Failure> {
+        let directory = location::absolute_if_given(self.dir.as_deref())?;
+        if let Some(file) = &self.upload {
+            let job = upload::upload(context, self.name, file, directory).await?;
+            return self.timeout.watch(context, &job).await;
+        }
         let request = CreateDisk {
             name: self.name,
-            reference: image::checked(&self.from)?,
+            reference: image::checked(self.from.as_deref().unwrap_or_default())?,
             from_copy: self.from_copy,
             size_bytes: self.size,
-            directory: location::absolute_if_given(self.dir.as_deref())?,
+            grow_file_system: self.grow_file_system,
+            directory,
             hydrate: !self.no_hydrate,
             rate_limit_bytes_per_second: self.hydrate_limit.map(|limit| limit.0),
             wait_limit_seconds: self.wait_limit.as_secs(),

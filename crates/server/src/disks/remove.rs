@@ -5,12 +5,14 @@ use std::io::ErrorKind;
 use api::shell_word;
 use catalog::KnownDisk;
 
+use super::upload;
 use crate::{
     dependents::{self, Owner},
     failure::{Failure, Result},
     jobs::Jobs,
     site::Site,
-    vms, work,
+    vms,
+    work::{self, check_unclaimed},
 };
 
 /// Deletes a disk that nobody uses: its file first, so that what is left after a crash is a disk without a file, which can be
@@ -18,6 +20,7 @@ use crate::{
 pub(crate) async fn remove(site: &Site, disk: &KnownDisk, dry_run: bool) -> Result<()> {
     let _admission = site.admission.lock().await;
     check_unused(site, disk).await?;
+    check_unclaimed(site, std::slice::from_ref(&disk.path))?;
     let taken = site.resting.take(std::slice::from_ref(&disk.path)).await?;
     check_closed(disk).await?;
     if dry_run {
@@ -32,6 +35,7 @@ pub(crate) async fn remove(site: &Site, disk: &KnownDisk, dry_run: bool) -> Resu
         }
         _ => {}
     }
+    upload::discard(&disk.path)?;
     site.catalog.remove_disk(disk.id).await?;
     site.backings.withdraw_all(disk.id.as_str(), disk.dependent.as_slice());
     drop(taken);

@@ -23,6 +23,7 @@ pub(crate) async fn view(site: &Site, disk: &KnownDisk) -> Result<SiteDiskView> 
         .as_ref()
         .and_then(|dependent| site.backings.failure(disk.id.as_str(), &dependent.disk));
     let state = match &disk.dependent {
+        None if disk.uploading => DiskState::Uploading,
         None => DiskState::Whole,
         Some(_) if job.is_some() => DiskState::Hydrating,
         Some(_) if disk.failure.is_some() => DiskState::Failed,

@@ -5,17 +5,17 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use api::{CreateDisk, JobResult};
+use api::{Code, CreateDisk, JobResult};
 use catalog::{DependentDisk, ImageSource, Job, KnownDisk};
 use image_formats::NbdBacking;
 use model::{ByteCount, DiskFormat, DiskId, DiskName, JobKind, SiteDiskName};
-use protection::NewOverlay;
+use protection::{Monitor as _, NewOverlay};
 
 use super::{RestoreDocument, absolute, check_absent, check_unclaimed, document_of, hydrate};
 use crate::{
     backing::export_name,
     dependents::Owner,
-    disks,
+    disks::{self, upload},
     failure::{Failure, Result},
     images::Source,
     jobs::{JobDraft, JobMonitor, Outcome},
@@ -30,6 +30,8 @@ const SECTOR_BYTES: u64 = 512;
 struct NewDisk {
     disk: KnownDisk,
     dependent: DependentDisk,
+    /// Whether what lies last on it is to fill it.
+    grow_file_system: bool,
 }
 
 /// Lines a new disk up. Its name and its file are taken from now on.
@@ -62,6 +64,7 @@ pub(crate) async fn submit(site: &Site, request: CreateDisk) -> Result<Job> {
         vault_id,
         request: document_of(&document(&request, &path)),
     };
+    let grow_file_system = request.grow_file_system && size_bytes > image_size_bytes;
     let dependent = dependent(&request, disk, image, image_size_bytes);
     let disk = KnownDisk {
         id: DiskId::from_random(env::random(&*site.env.entropy)),
@@ -71,9 +74,10 @@ pub(crate) async fn submit(site: &Site, request: CreateDisk) -> Result<Job> {
         source: request.reference,
         dependent: Some(dependent.clone()),
         failure: None,
+        uploading: false,
         created_at: site.env.clock.now(),
     };
-    let new = NewDisk { disk, dependent };
+    let new = NewDisk { disk, dependent, grow_file_system };
     let work_site = site.clone();
     let work = Box::new(move |monitor| Box::pin(async move { work(&work_site, new, monitor).await }) as _);
     site.jobs.submit(draft, work).await
@@ -120,12 +124,12 @@ fn dependent(request: &CreateDisk, disk: DiskName, source: ImageSource, size_byt
 
 async fn work(site: &Site, new: NewDisk, monitor: Arc<JobMonitor>) -> Outcome {
     monitor.phase("creating the disk");
-    let NewDisk { disk, dependent } = new;
-    site.backings.offer(disk.id.as_str(), std::slice::from_ref(&dependent));
-    if let Err(failure) = make(site, &disk, &dependent).await {
-        site.backings.withdraw(disk.id.as_str(), &dependent.disk);
+    site.backings.offer(new.disk.id.as_str(), std::slice::from_ref(&new.dependent));
+    if let Err(failure) = make(site, &new, &monitor).await {
+        site.backings.withdraw(new.disk.id.as_str(), &new.dependent.disk);
         return Err(failure.into());
     }
+    let NewDisk { disk, dependent, .. } = new;
     tracing::info!(disk = %disk.name, path = %disk.path.display(), "a disk was made");
     if dependent.hydrates {
         let owner = Owner::Disk(disk.clone());
@@ -134,7 +138,8 @@ async fn work(site: &Site, new: NewDisk, monitor: Arc<JobMonitor>) -> Outcome {
     Ok(JobResult::CreatedDisk(disks::view(site, &disk).await?))
 }
 
-async fn make(site: &Site, disk: &KnownDisk, dependent: &DependentDisk) -> Result<()> {
+async fn make(site: &Site, new: &NewDisk, monitor: &JobMonitor) -> Result<()> {
+    let NewDisk { disk, dependent, grow_file_system } = new;
     if let Some(directory) = disk.path.parent() {
         super::make_directory(directory)?;
     }
@@ -145,6 +150,14 @@ async fn make(site: &Site, disk: &KnownDisk, dependent: &DependentDisk) -> Resul
         wait_limit: Duration::from_secs(dependent.wait_limit_seconds),
     };
     let overlay = NewOverlay::create(&disk.path, disk.size_bytes, backing).await?;
+    if *grow_file_system {
+        monitor.phase("growing the file system");
+        let file = overlay.partial();
+        let growing = grow(site, &file);
+        let grown = monitor.cancellation().run_until_cancelled(growing).await;
+        let grown = grown.unwrap_or_else(|| Err(Failure::new(Code::Cancelled, "cancelled")));
+        grown.inspect_err(|_| overlay.discard())?;
+    }
     let known = async {
         site.catalog.add_disk(disk).await?;
         if let Err(error) = overlay.place().await {
@@ -156,15 +169,31 @@ async fn make(site: &Site, disk: &KnownDisk, dependent: &DependentDisk) -> Resul
     known.await.inspect_err(|_| overlay.discard())
 }
 
-/// What a dead server left of a new disk gets its name when the disk is known, and goes otherwise.
+/// The file is new, so that it needs no care: where this fails, it goes.
+async fn grow(site: &Site, file: &Path) -> Result<()> {
+    let grown = files::grow_file_system(file, site.files.config()).await.map_err(|error| {
+        let failure = Failure::from(error);
+        match failure.hint() {
+            Some(_) => failure,
+            None => failure.with_hint("leave --grow-file-system out, and grow it in the guest"),
+        }
+    })?;
+    tracing::info!(file = %file.display(), file_system = grown.file_system, "a file system has grown");
+    Ok(())
+}
+
+/// What a dead server left of a new disk gets its name when the disk is known and all there, and goes otherwise.
 pub(crate) async fn clean_up(site: &Site, job: &Job) -> Result<()> {
     let known = site.catalog.disk(&job.subject).await?;
     for path in super::written_paths(job) {
-        let is_known = known.as_ref().is_some_and(|disk| disk.path == path);
+        let is_known = known.as_ref().is_some_and(|disk| disk.path == path && !disk.uploading);
         if !is_known {
             startup::discard_partial(&path);
         } else if !path.exists() && protection::partial_path(&path).exists() {
             protection::place_partial(&path).await?;
+        }
+        if is_known {
+            upload::discard(&path)?;
         }
     }
     Ok(())

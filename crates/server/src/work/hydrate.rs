@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use crate::{
     dependents::Owner,
+    disks::upload,
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome},
     site::Site,
@@ -28,6 +29,9 @@ pub(crate) async fn submit(
 ) -> Result<Job> {
     let _admission = site.admission.lock().await;
     let owner = owner.again(site).await?;
+    if let Owner::Disk(disk) = &owner {
+        upload::check_there(disk)?;
+    }
     if owner.dependents().is_empty() {
         let detail = match &owner {
             Owner::Vm(vm) => format!("the disks of the VM {} are whole", vm.name),
@@ -122,7 +126,7 @@ async fn hydrate(site: &Site, owner: &Owner, monitor: &Arc<JobMonitor>) -> Resul
         let owner = owner.again(site).await?;
         let Some(dependent) = owner.dependents().first() else { return Ok(whole_bytes) };
         let place = Place::of(site, &owner, dependent).await?;
-        let phase = format!("making {} whole", place.disk);
+        let phase = format!("making {} whole", place.shown);
         let told = Arc::clone(monitor);
         let listener = move |done_bytes, total_bytes| {
             told.progress(Progress { phase: phase.clone(), done_bytes, total_bytes: Some(total_bytes) });
@@ -151,7 +155,8 @@ async fn hydrate(site: &Site, owner: &Owner, monitor: &Arc<JobMonitor>) -> Resul
 
 /// Where a disk is, and who may run from it.
 struct Place {
-    disk: DiskName,
+    /// The disk's name within its VM, or on the site.
+    shown: String,
     path: PathBuf,
     vm: Option<(KnownVm, DiskName)>,
 }
@@ -161,6 +166,10 @@ impl Place {
         let path = owner.file_of(dependent).ok_or_else(|| {
             Failure::not_found(format!("nobody knows the file of {} of {}", dependent.disk, owner.shown()))
         })?;
+        let shown = match owner {
+            Owner::Vm(_) => dependent.disk.to_string(),
+            Owner::Disk(disk) => disk.name.to_string(),
+        };
         let vm = match owner {
             Owner::Vm(vm) => Some((vm.clone(), dependent.disk.clone())),
             Owner::Disk(_) => vms::owner_of(site, &path).await?.and_then(|vm| {
@@ -168,7 +177,7 @@ impl Place {
                 Some((vm, disk))
             }),
         };
-        Ok(Self { disk: dependent.disk.clone(), path, vm })
+        Ok(Self { shown, path, vm })
     }
 
     /// Copies in the VM that runs from the disk; at rest where none does.

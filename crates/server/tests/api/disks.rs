@@ -55,7 +55,7 @@ fn needs_another(path: &Path) -> bool {
 }
 
 /// Whether a disk shows these bytes, and zeros behind them.
-fn shows(site: &TestSite, disk: &Path, bytes: &[u8]) -> bool {
+pub fn shows(site: &TestSite, disk: &Path, bytes: &[u8]) -> bool {
     let expected = site.path("expected.raw");
     std::fs::write(&expected, bytes).unwrap();
     let mut compare = Command::new("qemu-img");

@@ -17,5 +17,6 @@ mod scripted;
 mod server;
 mod site;
 mod story;
+mod uploads;
 mod vaults;
 mod vms;
