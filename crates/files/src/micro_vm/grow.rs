@@ -55,10 +55,18 @@ pub async fn grow_file_system(disk: &Path, config: &Config) -> Result<GrownFileS
             () = process.ended() => Err(process.failure()),
         }
     });
-    let connection = greeted.await.unwrap_or_else(|_| {
+    let greeted = greeted.await.unwrap_or_else(|_| {
         let context = format!("the helper's machine is not ready after {} s", START_TIMEOUT.as_secs());
         Err(Error::new(ErrorKind::TimedOut, context))
-    })?;
+    });
+    let connection = match greeted {
+        // A machine that has hung up is about to end, and says why on its console.
+        Err(error) if error.kind() == ErrorKind::Gone => {
+            let ended = timeout(END_TIMEOUT, process.ended()).await;
+            return Err(ended.map_or(error, |()| process.failure()));
+        }
+        greeted => greeted?,
+    };
     let doing = "growing the file system";
     let answer = connection.ask(&Request::Grow, doing).await.inspect_err(|error| {
         tracing::debug!(%error, console = process.console(), "the helper's machine does not answer");
