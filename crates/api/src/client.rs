@@ -14,11 +14,12 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use crate::{
-    AddVm, AttachVault, BackupRequest, BootRequest, CheckView, CreateVault, CreatedVault, HydrateRequest,
-    JobView, Problem, ProtectRequest, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest, SiteView,
-    StopVm, VaultView, VerifyRequest, VmView,
+    AddVm, AttachVault, BackupRequest, CheckView, CreateVault, CreatedVault, JobView, Problem,
+    ProtectRequest, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest, SiteView, StopVm, VaultView,
+    VerifyRequest, VmView,
 };
 
+mod disks;
 mod files;
 mod images;
 mod lines;
@@ -176,16 +177,6 @@ impl Client {
     /// Starts the restore of a VM.
     pub async fn restore_vm(&self, request: &RestoreVmRequest) -> Result<JobView> {
         self.post("/v1/restores/vm", request).await
-    }
-
-    /// Runs a new VM from a recovery point.
-    pub async fn boot(&self, request: &BootRequest) -> Result<JobView> {
-        self.post("/v1/boots", request).await
-    }
-
-    /// Makes the disks of a VM whole.
-    pub async fn hydrate(&self, vm: &str, request: &HydrateRequest) -> Result<JobView> {
-        self.post(&format!("/v1/vms/{}/hydrations", segment(vm)), request).await
     }
 
     /// Starts to put files of an image into a running guest.

@@ -16,21 +16,22 @@ pub use hint::shell_word;
 pub use problem::{Code, Problem};
 pub use site::{data_directory_default, socket_path};
 pub use types::{
-    AddCopy, AddKey, AddVm, AddedKey, AgentView, AttachVault, BackupRequest, BootRequest, ChangeSettings,
+    AddCopy, AddKey, AddVm, AddedKey, AgentView, AttachVault, BackupRequest, BeginUpload, ChangeSettings,
     ChangeSourceView, CheckStatus, CheckView, ChosenPoints, CollectRequest, CollectView, CopyState, CopyView,
-    CostView, CreatePolicy, CreateSnapshot, CreateVault, CreatedSnapshot, CreatedVault, DamageView,
-    DeletePoints, DeleteSnapshot, DependentDiskView, DiskView, EditPolicy, ExportRequest, ExportedView,
-    FileChange, FileChangeView, FileDifference, FileKind, FileStateView, FileView, FindingView,
-    FollowedPolicyView, HalfRestoredView, HeldView, HoldPoints, HurtDiskView, HurtPointView, HurtView,
-    HydrateRequest, HydratedView, ImageExtentView, ImageExtentsView, JobResult, JobView, KeepRules,
-    KeySlotView, LockSnapshot, MakePairingToken, MakeRecoveryKit, NbdExportView, NbdRequest, NbdView,
-    NewKeyWith, ObjectLockState, ObjectLockView, PairSite, PairingTokenView, PeerState, PeerView, PeerWays,
-    PointDiskView, PointTestView, PointVerdictView, PointView, PolicyView, ProbeStore, ProbeView,
-    ProgressView, ProtectRequest, ProtectionView, RecoveryKitView, RemovedPeerView, RepairRequest,
+    CostView, CreateDisk, CreatePolicy, CreateSnapshot, CreateVault, CreateVm, CreatedSnapshot, CreatedVault,
+    DamageView, DeletePoints, DeleteSnapshot, DependentDiskView, DiskState, DiskView, EditPolicy,
+    ExportRequest, ExportedView, FileChange, FileChangeView, FileDifference, FileKind, FileStateView,
+    FileView, FindingView, FollowedPolicyView, HalfRestoredView, HeldView, HoldPoints, HurtDiskView,
+    HurtPointView, HurtView, HydrateRequest, HydratedView, ImageExtentView, ImageExtentsView, JobResult,
+    JobView, KeepRules, KeySlotView, LockSnapshot, MakePairingToken, MakeRecoveryKit, NbdExportView,
+    NbdRequest, NbdView, NewKeyWith, ObjectLockState, ObjectLockView, PairSite, PairingTokenView, PeerState,
+    PeerView, PeerWays, PointDiskView, PointTestView, PointVerdictView, PointView, PolicyView, ProbeStore,
+    ProbeView, ProgressView, ProtectRequest, ProtectionView, RecoveryKitView, RemovedPeerView, RepairRequest,
     RepairView, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest, RestoredDiskView,
-    RestoredFilesView, RestoredInPlaceView, RestoredVmView, RetentionMode, SettingsView, SiteView,
-    SnapshotPage, SnapshotView, StopVm, SyncView, TagSnapshot, TestPoint, UnlockVolumes, UnlockWith,
-    VaultView, VerifyRequest, VerifyView, VmOriginView, VmView, VolumeStateView, VolumeView,
+    RestoredFilesView, RestoredInPlaceView, RestoredVmView, RetentionMode, SealUpload, SettingsView,
+    SiteDiskView, SiteView, SnapshotPage, SnapshotView, StopVm, SyncView, TagSnapshot, TestPoint,
+    UPLOAD_BLOCK_BYTES, UnlockVolumes, UnlockWith, UploadedBlockView, UploadedBlocksView, VaultView,
+    VerifyRequest, VerifyView, VmOriginView, VmView, VolumeStateView, VolumeView,
 };
 
 /// The media type of problem documents, by RFC 9457 §3.

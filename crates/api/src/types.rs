@@ -2,6 +2,7 @@
 
 mod copy;
 mod deletion;
+mod disk;
 mod file;
 mod image;
 mod job;
@@ -13,6 +14,7 @@ mod restore;
 mod site;
 mod snapshot;
 mod upkeep;
+mod upload;
 mod vault;
 mod vm;
 
@@ -21,6 +23,7 @@ pub use deletion::{
     ChangeSettings, ChosenPoints, DeletePoints, HoldPoints, ObjectLockState, ObjectLockView, RetentionMode,
     SettingsView,
 };
+pub use disk::{CreateDisk, DiskState, SiteDiskView};
 pub use file::{
     FileChange, FileChangeView, FileDifference, FileKind, FileStateView, FileView, UnlockVolumes,
     VolumeStateView, VolumeView,
@@ -36,7 +39,7 @@ pub use peer::{
 pub use point::{ChangeSourceView, CostView, PointDiskView, PointTestView, PointView, TestPoint};
 pub use policy::{CreatePolicy, EditPolicy, FollowedPolicyView, KeepRules, PointVerdictView, PolicyView};
 pub use restore::{
-    BootRequest, HydrateRequest, HydratedView, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest,
+    CreateVm, HydrateRequest, HydratedView, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest,
     RestoredDiskView, RestoredFilesView, RestoredInPlaceView, RestoredVmView,
 };
 pub use site::{CheckStatus, CheckView, SiteView};
@@ -47,6 +50,7 @@ pub use upkeep::{
     CollectRequest, CollectView, FindingView, HeldView, HurtView, ProbeStore, ProbeView, RepairRequest,
     RepairView, VerifyRequest,
 };
+pub use upload::{BeginUpload, SealUpload, UPLOAD_BLOCK_BYTES, UploadedBlockView, UploadedBlocksView};
 pub use vault::{
     AttachVault, CreateVault, CreatedVault, DamageView, HurtDiskView, HurtPointView, UnlockWith, VaultView,
     VerifyView,

@@ -1,10 +1,12 @@
 //! The catalog: what a site knows and must not forget, in SQL.
 //!
-//! Known VMs, known vaults and their copies, how VMs are protected, policies, snapshots, peers, and jobs. Recovery points are not
-//! here: they live in vaults, and every one of them restores without a catalog. Each method is one statement, durable when it returns.
+//! Known VMs and disks, known vaults and their copies, how VMs are protected, policies, snapshots, peers, and jobs. Recovery points
+//! are not here: they live in vaults, and every one of them restores without a catalog. Each method is one statement, durable when
+//! it returns.
 
 mod copy;
 mod dependent_disk;
+mod disk;
 mod error;
 mod job;
 mod pack_check;
@@ -15,11 +17,13 @@ mod protection;
 mod row;
 mod snapshot;
 mod store;
+mod upload;
 mod vault;
 mod vm;
 
 pub use copy::{CopyFailure, KnownCopy};
 pub use dependent_disk::{DependentDisk, ImageSource};
+pub use disk::KnownDisk;
 pub use error::{Error, ErrorKind, Result};
 pub use job::Job;
 pub use pack_check::PackCheck;
@@ -28,6 +32,7 @@ pub use point_test::PointTest;
 pub use policy::{FailedRun, KnownPolicy, PolicyMember, PolicyRun, RunOutcome};
 pub use snapshot::{KnownSnapshot, SnapshotFilter};
 pub use store::Catalog;
+pub use upload::UploadedBlock;
 pub use vault::KnownVault;
 pub use vm::{HalfRestored, KnownVm, Origin};
 

@@ -2,15 +2,16 @@ use std::path::Path;
 
 use env::{Env, random};
 use model::{
-    ByteCount, Consistency, JobId, JobKind, JobState, PointId, Progress, ProtectionSettings, Timestamp,
-    VaultId, VmDefinition, VmId,
+    ByteCount, Consistency, DiskId, JobId, JobKind, JobState, PointId, Progress, ProtectionSettings,
+    Timestamp, VaultId, VmDefinition, VmId,
 };
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{
-    Catalog, CopyFailure, ErrorKind, FailedRun, HalfRestored, Job, KnownCopy, KnownPeer, KnownPolicy,
-    KnownVault, KnownVm, OpenToken, Origin, PackCheck, PeerStanding, PolicyRun, RunOutcome,
+    Catalog, CopyFailure, DependentDisk, ErrorKind, FailedRun, HalfRestored, ImageSource, Job, KnownCopy,
+    KnownDisk, KnownPeer, KnownPolicy, KnownVault, KnownVm, OpenToken, Origin, PackCheck, PeerStanding,
+    PolicyRun, RunOutcome, UploadedBlock,
 };
 
 async fn open(directory: &TempDir) -> Catalog {
@@ -440,4 +441,68 @@ async fn a_token_is_used_once() {
     };
     catalog.add_pairing_token(&later).await.unwrap();
     assert_eq!(catalog.pairing_token(token.id).await.unwrap(), None, "one that has expired is forgotten");
+}
+
+fn disk(env: &Env, name: &str) -> KnownDisk {
+    let dependent = DependentDisk {
+        disk: "root".parse().unwrap(),
+        size_bytes: 512,
+        source: ImageSource::File { path: "/srv/image".into() },
+        wait_limit_seconds: 1,
+        hydrates: true,
+        rate_limit_bytes_per_second: Some(7),
+    };
+    KnownDisk {
+        id: DiskId::from_random(random(&*env.entropy)),
+        name: name.parse().unwrap(),
+        path: format!("/srv/{name}.qcow2").into(),
+        size_bytes: 1024,
+        source: "file:/srv/image".to_owned(),
+        dependent: Some(dependent),
+        failure: None,
+        uploading: false,
+        created_at: env.clock.now(),
+    }
+}
+
+#[tokio::test]
+async fn disks_keep_what_they_read_from_until_they_are_whole() {
+    let (env, directory) = (Env::seeded(1), tempfile::tempdir().unwrap());
+    let catalog = open(&directory).await;
+    let mut data = disk(&env, "data");
+    catalog.add_disk(&data).await.unwrap();
+    let same_name = KnownDisk { path: "/elsewhere".into(), ..disk(&env, "data") };
+    assert_eq!(catalog.add_disk(&same_name).await.unwrap_err().kind(), ErrorKind::Exists);
+    let same_file = KnownDisk { path: data.path.clone(), ..disk(&env, "other") };
+    assert_eq!(catalog.add_disk(&same_file).await.unwrap_err().kind(), ErrorKind::Exists);
+    catalog.set_disk_failure(data.id, "no space").await.unwrap();
+    data.failure = Some("no space".to_owned());
+    assert_eq!(catalog.disk("data").await.unwrap(), Some(data.clone()));
+    catalog.set_dependent_disk(data.id, None).await.unwrap();
+    (data.failure, data.dependent) = (None, None);
+    assert_eq!(catalog.disk(data.id.as_str()).await.unwrap(), Some(data.clone()));
+    assert_eq!(catalog.disks().await.unwrap(), [data.clone()]);
+    catalog.remove_disk(data.id).await.unwrap();
+    assert_eq!(catalog.set_dependent_disk(data.id, None).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn blocks_of_an_upload_are_known_until_it_ends() {
+    let (env, directory) = (Env::seeded(1), tempfile::tempdir().unwrap());
+    let catalog = open(&directory).await;
+    let data = KnownDisk { uploading: true, dependent: None, ..disk(&env, "data") };
+    let block = |number, digest: &str| UploadedBlock { number, digest: digest.to_owned() };
+    let early = catalog.add_uploaded_block(data.id, &block(1, "a")).await;
+    assert_eq!(early.unwrap_err().kind(), ErrorKind::InUse, "there is no such disk");
+    catalog.add_disk(&data).await.unwrap();
+    for (number, digest) in [(9, "x"), (1, "a"), (9, "y")] {
+        catalog.add_uploaded_block(data.id, &block(number, digest)).await.unwrap();
+    }
+    assert_eq!(catalog.uploaded_blocks(data.id, 0, 9).await.unwrap(), [block(1, "a"), block(9, "y")]);
+    assert_eq!(catalog.uploaded_blocks(data.id, 2, 9).await.unwrap(), [block(9, "y")]);
+    assert_eq!(catalog.uploaded_blocks(data.id, 0, 1).await.unwrap(), [block(1, "a")]);
+    catalog.forget_uploaded_block(data.id, 1).await.unwrap();
+    catalog.end_upload(data.id).await.unwrap();
+    assert_eq!(catalog.uploaded_blocks(data.id, 0, 9).await.unwrap(), []);
+    assert!(!catalog.disk("data").await.unwrap().unwrap().uploading);
 }

@@ -5,11 +5,14 @@
 
 mod assemble;
 mod devices;
+mod grow;
 mod init;
 mod launcher;
 mod mounts;
+mod partitions;
 mod probe;
 mod reading;
+mod requests;
 mod service;
 mod volumes;
 

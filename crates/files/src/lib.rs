@@ -9,6 +9,7 @@
 
 pub mod appliance;
 pub mod archive;
+mod crc;
 pub mod diff;
 mod entry;
 mod error;
@@ -23,7 +24,10 @@ mod walk;
 
 pub use entry::{Attribute, Entry, Kind, Time, Volume, VolumeState};
 pub use error::{Error, ErrorKind, Result};
-pub use micro_vm::{Capability, Config, DIRECTORY_PREFIX, MicroVm, Passphrase, capabilities};
+pub use micro_vm::{
+    Capability, Config, DIRECTORY_PREFIX, GrownFileSystem, MicroVm, Passphrase, capabilities,
+    grow_file_system,
+};
 pub use path::FilePath;
 pub use pattern::Pattern;
 pub use tree::{Digest, FileTree, Page, ROOT_START, memory::MemoryTree};

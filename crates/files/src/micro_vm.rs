@@ -1,11 +1,12 @@
 //! A small virtual machine that reads the disks: the host's kernel, no network, nothing but these disks.
 //!
 //! It is a process of its own under limits, which dies with the thread that watches it. It sees the disks over NBD, read-only,
-//! under an overlay for what mounting writes, and talks over one serial port.
+//! under an overlay for what mounting writes, and talks over one serial port. The one exception writes to the one disk that it is given.
 
 mod arguments;
 mod config;
 mod connection;
+mod grow;
 mod initrd;
 mod kernel;
 mod process;
@@ -29,6 +30,7 @@ use crate::{
 };
 pub use config::{Capability, Config, Passphrase, capabilities};
 use connection::Connection;
+pub use grow::{GrownFileSystem, grow_file_system};
 use process::Process;
 
 /// How long the machine may take from its start until it has found the volumes. Without KVM it takes ten seconds.
@@ -102,8 +104,7 @@ impl MicroVm {
             kernel: &kernel.image,
             initrd: &initrd,
             memory_bytes: config::memory_bytes(!passphrases.is_empty()),
-            disks: names.len(),
-            disks_socket: &disks_socket,
+            disks: arguments::Disks::Read { count: names.len(), socket: &disks_socket },
             port: &port,
         };
         let process = Process::start(config, &machine, directory.path()).await?;

@@ -11,6 +11,7 @@ use crate::{
         backup::Backup,
         boot::Boot,
         completion::Completion,
+        disk::DiskCommand,
         files::FilesCommand,
         image::{Diff, Export},
         job::JobCommand,
@@ -143,7 +144,10 @@ pub enum ClientCommand {
     Doctor,
     /// Virtual machines: make them known, look at them, start and stop them.
     #[command(subcommand)]
-    Vm(VmCommand),
+    Vm(Box<VmCommand>),
+    /// Disks with names of their own: made from images, whole by and by, for any VM.
+    #[command(subcommand)]
+    Disk(DiskCommand),
     /// Vaults: the encrypted stores that recovery points live in, their copies, keys and upkeep.
     #[command(subcommand)]
     Vault(VaultCommand),

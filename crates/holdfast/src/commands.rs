@@ -4,11 +4,13 @@
 pub mod backup;
 pub mod boot;
 pub mod completion;
+pub mod disk;
 pub mod files;
 pub mod image;
 pub mod job;
 pub mod mount;
 pub mod nbd;
+mod new_vm;
 pub mod peer;
 pub mod point;
 pub mod policy;
@@ -58,6 +60,7 @@ async fn ask_the_server(command: ClientCommand, context: &Context) -> Result<(),
         ClientCommand::Status => site::status(context).await,
         ClientCommand::Doctor => site::doctor(context).await,
         ClientCommand::Vm(command) => command.run(context).await,
+        ClientCommand::Disk(command) => command.run(context).await,
         ClientCommand::Vault(command) => command.run(context).await,
         ClientCommand::Protect(protect) => protect.run(context).await,
         ClientCommand::Unprotect(unprotect) => unprotect.run(context).await,

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use model::{Firmware, VmDefinition};
+use model::{ByteCount, Firmware, NetworkDefinition, NetworkKind, VmDefinition, VmName};
 
 use crate::{failure::Failure, location};
 
@@ -22,6 +22,26 @@ pub fn read(path: &Path) -> Result<VmDefinition, Failure> {
     let directory = PathBuf::from(location::absolute(path)?);
     anchor(&mut definition, directory.parent().unwrap_or(Path::new("/")));
     Ok(definition)
+}
+
+/// The definition of a VM of which no more is said, without any disk.
+pub fn plain(name: VmName, memory: ByteCount) -> VmDefinition {
+    VmDefinition {
+        name,
+        uuid: None,
+        cpus: 1,
+        memory,
+        machine: "q35".to_owned(),
+        firmware: Firmware::Bios,
+        disks: Vec::new(),
+        networks: vec![NetworkDefinition {
+            mac: None,
+            model: "virtio-net-pci".to_owned(),
+            kind: NetworkKind::User,
+            bridge: None,
+        }],
+        agent: true,
+    }
 }
 
 fn parse(file: &str, text: &str) -> Result<VmDefinition, Failure> {

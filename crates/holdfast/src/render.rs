@@ -1,6 +1,7 @@
 //! What people see of the API's answers. Programs get the answers themselves, as JSON.
 
 mod copy;
+mod disk;
 mod file;
 mod image;
 mod job;

@@ -7,7 +7,7 @@ use std::{future, time::Duration};
 use api::{Client, JobResult, JobView};
 use model::{JobId, JobState};
 
-pub use self::progress::Progress;
+pub use self::progress::{Progress, TransferProgress};
 use crate::{
     context::Context,
     exit::Exit,
@@ -51,6 +51,17 @@ impl WaitArguments {
 impl TimeoutArgument {
     /// Shows a job's progress until it has ended, and then what it did.
     pub async fn watch(&self, context: &Context, job: &JobView) -> Result<(), Failure> {
+        conclude(context, &self.end_of(context, job).await?)
+    }
+
+    /// Shows a job's progress until it has ended well, and leaves it to the caller to print what it did.
+    pub async fn watch_quietly(&self, context: &Context, job: &JobView) -> Result<JobView, Failure> {
+        let ended = self.end_of(context, job).await?;
+        check(&ended)?;
+        Ok(ended)
+    }
+
+    async fn end_of(&self, context: &Context, job: &JobView) -> Result<JobView, Failure> {
         let mut progress = Progress::new(&context.output);
         let goes_on = |exit, what: String| {
             Err(Failure::new(exit, format!("{what}; job {} goes on", job.id))
@@ -65,7 +76,7 @@ impl TimeoutArgument {
         };
         progress.finish();
         match ended {
-            Ok(job) => conclude(context, &job),
+            Ok(job) => Ok(job),
             Err(failure) if failure.exit == Exit::Unreachable => Err(failure.with_hint(format!(
                 "the job's state is kept; once the server runs again: {}",
                 context.command(&format!("job watch {}", job.id))
@@ -113,9 +124,6 @@ async fn follow(client: &Client, job: &JobView, progress: &mut Progress) -> Resu
 
 /// Prints what an ended job did, and fails where it failed.
 fn conclude(context: &Context, job: &JobView) -> Result<(), Failure> {
-    for warning in &job.warnings {
-        tell(Tone::Warning, warning);
-    }
     match &job.result {
         Some(JobResult::Point(point)) => context.output.one(&**point)?,
         Some(JobResult::Snapshot(snapshot)) => context.output.one(&**snapshot)?,
@@ -126,6 +134,7 @@ fn conclude(context: &Context, job: &JobView) -> Result<(), Failure> {
                 context.note(&format!("its disks become whole meanwhile; watch it: {watch}"));
             }
         }
+        Some(JobResult::CreatedDisk(disk)) => context.output.one(disk)?,
         Some(JobResult::Hydrated(hydrated)) => context.output.one(hydrated)?,
         Some(JobResult::Tested(test)) => context.output.one(test)?,
         Some(JobResult::RestoredDisk(disk)) => context.output.one(disk)?,
@@ -137,6 +146,14 @@ fn conclude(context: &Context, job: &JobView) -> Result<(), Failure> {
         Some(JobResult::Synced(synced)) => context.output.one(synced)?,
         Some(JobResult::Repaired(repaired)) => context.output.one(&**repaired)?,
         None => {}
+    }
+    check(job)
+}
+
+/// Tells a job's warnings, and fails as it did.
+fn check(job: &JobView) -> Result<(), Failure> {
+    for warning in &job.warnings {
+        tell(Tone::Warning, warning);
     }
     let what = format!("{} of {}", job.kind, job.subject);
     match (&job.problem, job.state) {

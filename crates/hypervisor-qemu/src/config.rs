@@ -88,7 +88,7 @@ impl Sockets {
     }
 }
 
-fn checked_socket(path: PathBuf) -> Result<PathBuf> {
+pub(crate) fn checked_socket(path: PathBuf) -> Result<PathBuf> {
     if socket_path_fits(&path) {
         return Ok(path);
     }

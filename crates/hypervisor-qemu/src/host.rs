@@ -59,6 +59,7 @@ pub async fn examine(config: &QemuConfig) -> Vec<HostCheck> {
         acceleration(),
         tool("qemu-img").await,
         tool("qemu-nbd").await,
+        tool("qemu-storage-daemon").await,
         runtime_directory(config),
         scratch_directory(config),
         firmware(),

@@ -1,4 +1,5 @@
-//! A disk that reads from an image below it takes all of it into its own file, while the guest runs: QEMU's block-stream.
+//! A disk that reads from an image below it takes all of it into its own file: QEMU's block-stream, while the guest runs or in a
+//! process of its own.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -39,28 +40,11 @@ pub(crate) async fn hydrate(
     let monitor = &session.monitor;
     forget_ends(monitor).await?;
     let stream = Stream::find(monitor, vm, hydration).await?;
-    stream.set_pace(monitor).await?;
     // A guest that ran out of space for its disk stands still; whoever asks has made room.
     if monitor.status().await? == "io-error" {
         monitor.query("cont").await?;
     }
-    let mut ends = Ends { events: monitor.qmp().events(), job: stream.job.clone(), failure: None };
-    loop {
-        let job = stream.look(monitor).await?;
-        // What happened before this answer was told before it. One that was cancelled made room for a capture.
-        if let Some(reason) = ends.failure() {
-            return Err(stream.failed(&reason));
-        }
-        match job {
-            Some(job) => {
-                let bytes = |key: &str| job[key].as_u64().unwrap_or_default();
-                listener(bytes("current-progress"), bytes("total-progress"));
-            }
-            None if !stream.stands_on_another(monitor).await? => return Ok(()),
-            None => stream.begin(monitor).await?,
-        }
-        let _ = time::timeout(LOOK_INTERVAL, ends.next()).await; // an end, or a while
-    }
+    stream.follow(monitor, listener).await
 }
 
 /// Ends all hydration of a VM; see [`hypervisor::Hypervisor::stop_hydration`].
@@ -171,22 +155,57 @@ impl Ends {
 }
 
 /// The copying of one disk.
-struct Stream<'a> {
-    vm: &'a VmAccess,
-    hydration: &'a Hydration,
+pub(crate) struct Stream {
+    /// The disk in words, for errors.
+    disk: String,
     job: String,
     /// The node of the disk's own file.
     node: String,
+    /// Bytes in a second; 0 means all that can be had.
+    pace: u64,
 }
 
-impl<'a> Stream<'a> {
-    async fn find(monitor: &Monitor, vm: &'a VmAccess, hydration: &'a Hydration) -> Result<Self> {
+impl Stream {
+    /// The copying into the node of a disk, which nobody else has.
+    pub(crate) fn into_node(disk: String, node: &str, rate_limit_bytes_per_second: Option<u64>) -> Self {
+        let pace = rate_limit_bytes_per_second.unwrap_or(0);
+        Self { disk, job: names::stream(0), node: node.to_owned(), pace }
+    }
+
+    async fn find(monitor: &Monitor, vm: &VmAccess, hydration: &Hydration) -> Result<Self> {
         let topology = Topology::read(monitor, vm).await?;
         let found = topology.disks.iter().enumerate().find(|(_, disk)| disk.name == hydration.disk);
         let (index, disk) = found.ok_or_else(|| {
             Error::new(ErrorKind::Failed, format!("the VM {} has no disk {}", vm.name, hydration.disk))
         })?;
-        Ok(Self { vm, hydration, job: names::stream(index), node: disk.format_node.clone() })
+        Ok(Self {
+            disk: format!("the disk {} of the VM {}", hydration.disk, vm.name),
+            job: names::stream(index),
+            node: disk.format_node.clone(),
+            pace: hydration.rate_limit_bytes_per_second.unwrap_or(0),
+        })
+    }
+
+    /// Copies, or joins copying that goes on, until the disk's file needs no other.
+    pub(crate) async fn follow(&self, monitor: &Monitor, listener: &HydrationListener) -> Result<()> {
+        self.set_pace(monitor).await?;
+        let mut ends = Ends { events: monitor.qmp().events(), job: self.job.clone(), failure: None };
+        loop {
+            let job = self.look(monitor).await?;
+            // What happened before this answer was told before it. One that was cancelled made room for a capture.
+            if let Some(reason) = ends.failure() {
+                return Err(self.failed(&reason));
+            }
+            match job {
+                Some(job) => {
+                    let bytes = |key: &str| job[key].as_u64().unwrap_or_default();
+                    listener(bytes("current-progress"), bytes("total-progress"));
+                }
+                None if !self.stands_on_another(monitor).await? => return Ok(()),
+                None => self.begin(monitor).await?,
+            }
+            let _ = time::timeout(LOOK_INTERVAL, ends.next()).await; // an end, or a while
+        }
     }
 
     /// The job as it is now; none where there is none.
@@ -208,17 +227,12 @@ impl<'a> Stream<'a> {
     /// Gives copying that goes on already the pace that is wanted now.
     async fn set_pace(&self, monitor: &Monitor) -> Result<()> {
         let paced =
-            monitor.execute("block-job-set-speed", json!({"device": self.job, "speed": self.pace()})).await;
+            monitor.execute("block-job-set-speed", json!({"device": self.job, "speed": self.pace})).await;
         match paced {
             // There is none.
             Err(error) if error.kind() == ErrorKind::Failed => Ok(()),
             paced => paced.map(drop),
         }
-    }
-
-    /// Bytes in a second; 0 means all that can be had.
-    fn pace(&self) -> u64 {
-        self.hydration.rate_limit_bytes_per_second.unwrap_or(0)
     }
 
     /// Begins to copy, unless a capture has the disk.
@@ -230,13 +244,13 @@ impl<'a> Stream<'a> {
         let arguments = json!({
             "job-id": self.job,
             "device": self.node,
-            "speed": self.pace(),
+            "speed": self.pace,
         });
         monitor.execute("block-stream", arguments).await.map(drop)
     }
 
     fn failed(&self, reason: &str) -> Error {
-        let context = format!("the disk {} of the VM {}: {reason}", self.hydration.disk, self.vm.name);
+        let context = format!("{}: {reason}", self.disk);
         if reason.contains("No space left on device") {
             return Error::new(ErrorKind::NoSpace, context).with_guidance("make room where the disk lies");
         }

@@ -17,7 +17,12 @@ mod monitor;
 mod names;
 mod power;
 mod qmp;
+mod resting;
 mod session;
 mod topology;
 
-pub use crate::{config::QemuConfig, hypervisor::QemuHypervisor};
+pub use crate::{
+    config::QemuConfig,
+    hypervisor::QemuHypervisor,
+    resting::{RestingDisks, Taken},
+};

@@ -24,10 +24,11 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a condition is looked at again when no event announces it.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The monitor of one VM.
+/// The monitor of one VM, or of the process that serves one disk.
 #[derive(Debug)]
 pub(crate) struct Monitor {
-    vm: VmName,
+    /// Whose it is, as in "the VM web-1".
+    owner: String,
     qmp: Qmp,
     capabilities: Arc<OnceCell<Capabilities>>,
     turn: tokio::sync::Mutex<()>,
@@ -36,11 +37,11 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    async fn connect(path: &Path, vm: &VmName, last: &Last) -> Result<Self> {
-        let qmp = Qmp::connect(path).await.map_err(|error| describe(vm, "cannot reach", error))?;
+    async fn connect(path: &Path, owner: String, last: &Last) -> Result<Self> {
+        let qmp = Qmp::connect(path).await.map_err(|error| describe(&owner, "cannot reach", error))?;
         if qmp.version() < OLDEST_VERSION {
             let context = format!(
-                "the VM {vm} runs on QEMU {}, and captures need {}.{} or newer",
+                "{owner} runs on QEMU {}, and {}.{} or newer is needed",
                 qmp.version(),
                 OLDEST_VERSION.major,
                 OLDEST_VERSION.minor
@@ -51,7 +52,7 @@ impl Monitor {
         let same_process = qmp.process_id().is_some() && qmp.process_id() == last.process_id;
         let capabilities = if same_process { last.capabilities.clone() } else { Arc::default() };
         Ok(Self {
-            vm: vm.clone(),
+            owner,
             qmp,
             capabilities,
             turn: tokio::sync::Mutex::default(),
@@ -92,7 +93,7 @@ impl Monitor {
     /// [`ErrorKind::Failed`] with QEMU's words, [`ErrorKind::Gone`] when QEMU ended, [`ErrorKind::Unreachable`] when it hangs.
     pub(crate) async fn execute(&self, command: &str, arguments: Value) -> Result<Value> {
         let answer = self.qmp.execute(command, arguments, COMMAND_TIMEOUT).await;
-        answer.map_err(|error| describe(&self.vm, "QEMU failed for", error))
+        answer.map_err(|error| describe(&self.owner, "QEMU failed for", error))
     }
 
     /// Runs a command without arguments.
@@ -105,7 +106,7 @@ impl Monitor {
         match self.qmp.execute("qom-get", json!({"path": path, "property": name}), COMMAND_TIMEOUT).await {
             Ok(value) => Ok(Some(value)),
             Err(error) if error.kind() == qmp::ErrorKind::Refused => Ok(None),
-            Err(error) => Err(describe(&self.vm, "QEMU failed for", error)),
+            Err(error) => Err(describe(&self.owner, "QEMU failed for", error)),
         }
     }
 
@@ -136,13 +137,13 @@ impl Wait {
     }
 }
 
-fn describe(vm: &VmName, what: &str, error: qmp::Error) -> Error {
+fn describe(owner: &str, what: &str, error: qmp::Error) -> Error {
     let kind = match error.kind() {
         qmp::ErrorKind::Absent | qmp::ErrorKind::Silent | qmp::ErrorKind::Protocol => ErrorKind::Unreachable,
         qmp::ErrorKind::Closed => ErrorKind::Gone,
         qmp::ErrorKind::Refused => ErrorKind::Failed,
     };
-    let described = Error::new(kind, format!("{what} the VM {vm}: {error}"));
+    let described = Error::new(kind, format!("{what} {owner}: {error}"));
     let described = match error.kind() {
         qmp::ErrorKind::Absent => {
             described.with_guidance("check that the VM runs and that the socket's path is right")
@@ -174,8 +175,17 @@ struct Last {
 }
 
 impl Monitors {
-    /// The open monitor at this path, or a new connection to it.
+    /// The open monitor of a VM at this path, or a new connection to it.
     pub(crate) async fn attach(&self, path: &Path, vm: &VmName) -> Result<Arc<Monitor>> {
+        self.attach_to(path, || format!("the VM {vm}")).await
+    }
+
+    /// The same for whatever has a monitor; `owner` says in errors what that is.
+    pub(crate) async fn attach_to(
+        &self,
+        path: &Path,
+        owner: impl FnOnce() -> String,
+    ) -> Result<Arc<Monitor>> {
         let last = {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             known.entry(path.to_owned()).or_default().clone()
@@ -186,7 +196,7 @@ impl Monitors {
         {
             return Ok(monitor);
         }
-        let monitor = Arc::new(Monitor::connect(path, vm, &last).await?);
+        let monitor = Arc::new(Monitor::connect(path, owner(), &last).await?);
         *last = Last {
             monitor: Arc::downgrade(&monitor),
             process_id: monitor.qmp.process_id(),

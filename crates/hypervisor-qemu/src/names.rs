@@ -3,6 +3,8 @@
 //! Node names have at most 31 bytes, so they carry the number of a disk and nothing else: a VM has one capture at a time.
 
 use hypervisor::Chain;
+use std::path::Path;
+
 use model::{CaptureId, DiskName};
 
 /// What every name begins with.
@@ -63,6 +65,11 @@ pub(crate) fn capture_of_bitmap(name: &str) -> Option<(Chain, CaptureId)> {
         let (capture_id, _) = name.strip_prefix(bitmap_prefix(chain))?.rsplit_once('-')?;
         Some((chain, capture_id.parse().ok()?))
     })
+}
+
+/// The monitor of the process that makes a resting disk whole, by the disk's path.
+pub(crate) fn resting(path: &Path) -> String {
+    format!("resting-{:016x}.sock", digest(&path.to_string_lossy()))
 }
 
 /// 64-bit FNV-1a: short, and the same in every version of Holdfast. It tells names apart; it protects nothing.

@@ -31,4 +31,4 @@ pub use open::{file_format, open_image};
 pub use overlay::{NbdBacking, create_overlay};
 pub use qcow2::Qcow2Target;
 pub use qemu_nbd::QemuNbdImage;
-pub use raw::{RawImage, RawTarget};
+pub use raw::{RawImage, RawTarget, is_open_elsewhere};

@@ -61,6 +61,19 @@ pub(crate) async fn check_at_rest(path: &Path) -> Result<()> {
     locked.map_err(|error| file_error(format!("looking for locks on {}", path.display()), error))
 }
 
+/// Whether another program holds a lock on an image file of any format, as QEMU and its tools do on every file that they have
+/// open, and so does an image that this process has locked.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] and others of the operating system.
+pub async fn is_open_elsewhere(path: &Path) -> Result<bool> {
+    match check_at_rest(path).await {
+        Ok(()) => Ok(false),
+        Err(error) if error.kind() == ErrorKind::InUse => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
 /// An error of the operating system, with what to do when the file is in use.
 fn file_error(doing: String, error: io::Error) -> Error {
     let error = Error::from_io(doing, error);

@@ -103,6 +103,10 @@ id! {
     VmId
 }
 id! {
+    /// A disk that has a name of its own on this site.
+    DiskId
+}
+id! {
     /// A vault; fixed when the vault is created, and part of every key derivation in it.
     VaultId
 }

@@ -14,9 +14,13 @@ pub enum JobKind {
     Snapshot,
     /// Build a new VM from a recovery point.
     RestoreVm,
-    /// Build a VM that runs from a recovery point at once.
+    /// Build a VM on an image at once, and start it.
     Boot,
-    /// Make the disks of a VM whole that runs from a recovery point.
+    /// Build a VM on an image at once.
+    CreateVm,
+    /// Make a disk that reads from an image at first.
+    CreateDisk,
+    /// Make disks whole that read from images.
     Hydrate,
     /// Boot a recovery point in isolation, to see whether it works.
     TestPoint,
@@ -37,12 +41,14 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 15] = [
         Self::TestPoint,
         Self::Backup,
         Self::Snapshot,
         Self::RestoreVm,
         Self::Boot,
+        Self::CreateVm,
+        Self::CreateDisk,
         Self::Hydrate,
         Self::RestoreDisk,
         Self::RestoreFiles,
@@ -61,6 +67,8 @@ impl JobKind {
             Self::Snapshot => "snapshot",
             Self::RestoreVm => "restore-vm",
             Self::Boot => "boot",
+            Self::CreateVm => "create-vm",
+            Self::CreateDisk => "create-disk",
             Self::Hydrate => "hydrate",
             Self::TestPoint => "test",
             Self::RestoreDisk => "restore-disk",

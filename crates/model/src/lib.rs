@@ -23,11 +23,13 @@ pub use definition::{
     DiskBus, DiskDefinition, DiskFormat, Firmware, NetworkDefinition, NetworkKind, VmDefinition,
 };
 pub use id::{
-    CaptureId, JobId, PairingId, ParseIdError, PointId, SiteId, SnapshotId, TransferId, VaultId, VmId,
+    CaptureId, DiskId, JobId, PairingId, ParseIdError, PointId, SiteId, SnapshotId, TransferId, VaultId, VmId,
 };
 pub use image_format::ImageFormat;
 pub use job::{JobKind, JobState, Progress};
-pub use name::{CopyName, DiskName, NameError, PolicyName, SiteName, SnapshotName, VaultName, VmName};
+pub use name::{
+    CopyName, DiskName, NameError, PolicyName, SiteDiskName, SiteName, SnapshotName, VaultName, VmName,
+};
 pub use peer_address::{ParsePeerAddressError, PeerAddress};
 pub use point::{CaptureCost, ChangeSource, ConsistencyReached, DiskSummary, PointSummary};
 pub use protection::ProtectionSettings;

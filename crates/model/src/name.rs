@@ -128,6 +128,10 @@ name! {
     DiskName, check_text, 255
 }
 name! {
+    /// The name of a disk on this site, whatever VM has it: letters, digits, '.', '_' and '-'. Part of its file's name.
+    SiteDiskName, check_plain, 100
+}
+name! {
     /// A vault's name on this site: letters, digits, '.', '_' and '-'.
     VaultName, check_plain, 100
 }

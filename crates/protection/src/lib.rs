@@ -26,8 +26,9 @@ pub use moment::Moment;
 pub use monitor::{Monitor, vault_monitor};
 pub use points::{latest_baseline, select_point};
 pub use restore::{
-    Backing, DiskRestore, HeldPoint, InPlaceDisk, InPlaceOrder, InPlaceRestore, RestoreSource, RestoredDisk,
-    RestoredVm, VmRestore, discard_partial, partial_path, restore_disk, restore_vm,
+    Backing, DiskRestore, HeldPoint, InPlaceDisk, InPlaceOrder, InPlaceRestore, NewOverlay, RestoreSource,
+    RestoredDisk, RestoredVm, VmRestore, discard_partial, partial_path, place_partial, restore_disk,
+    restore_vm,
 };
 pub use snapshot::{CLONE_PREFIX, SnapshotOrder, SnapshotRun};
 pub use uefi::variable_store;

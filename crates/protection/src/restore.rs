@@ -6,6 +6,7 @@
 
 mod disk;
 mod in_place;
+mod overlay;
 mod partial;
 mod source;
 mod vm;
@@ -17,6 +18,7 @@ use model::{ByteCount, DiskFormat, DiskName};
 pub use disk::{DiskRestore, restore_disk};
 pub(crate) use disk::{place, prepare_place};
 pub use in_place::{InPlaceDisk, InPlaceOrder, InPlaceRestore};
+pub use overlay::{NewOverlay, place_partial};
 pub use partial::{discard_partial, partial_path};
 pub use source::{HeldPoint, RestoreSource};
 pub use vm::{Backing, RestoredVm, VmRestore, restore_vm};

@@ -1,4 +1,4 @@
-//! Images that VMs read from until their disks are whole: shown to QEMU over NBD, on one socket of the site.
+//! Images that disks read from until they are whole: shown to QEMU over NBD, on one socket of the site.
 
 mod patient;
 mod read_ahead;
@@ -11,15 +11,17 @@ use std::{
     time::Duration,
 };
 
-use catalog::{Catalog, KnownVm};
-use model::{DiskName, VmId};
+use catalog::{Catalog, DependentDisk};
+use model::DiskName;
 use nbd::{Endpoint, Exports, Server};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::patient::ReadFailure;
 use self::{patient::PatientImage, source::Source};
-use crate::{directory::check_socket_path, failure::Result, snapshots::Held, vaults::Vaults};
+use crate::{
+    dependents::Owner, directory::check_socket_path, failure::Result, snapshots::Held, vaults::Vaults,
+};
 
 /// Where images are opened.
 #[derive(Clone)]
@@ -29,7 +31,7 @@ pub(crate) struct Images {
     pub(crate) held: Arc<Held>,
 }
 
-/// The images that the site's VMs read from now.
+/// The images that the site's disks read from now.
 pub(crate) struct Backings {
     open: Images,
     socket: PathBuf,
@@ -38,9 +40,9 @@ pub(crate) struct Backings {
     changes: watch::Sender<()>,
 }
 
-/// The name under which a disk finds its image.
-pub(crate) fn export_name(vm_id: VmId, disk: &DiskName) -> String {
-    format!("{vm_id}/{disk}")
+/// The name under which a disk finds its image; `owner_id` is that of its VM, or its own.
+pub(crate) fn export_name(owner_id: &str, disk: &DiskName) -> String {
+    format!("{owner_id}/{disk}")
 }
 
 impl Backings {
@@ -56,8 +58,8 @@ impl Backings {
             images: Mutex::default(),
             changes: watch::Sender::new(()),
         };
-        for vm in backings.open.catalog.vms().await? {
-            backings.offer(&vm);
+        for owner in Owner::all(&backings.open.catalog).await? {
+            backings.offer(owner.id(), owner.dependents());
         }
         let server = Server::bind(&Endpoint::Unix(backings.socket.clone()), exports).await?;
         tokio::spawn(async move { stopping.run_until_cancelled(server.run()).await });
@@ -69,10 +71,10 @@ impl Backings {
         &self.socket
     }
 
-    /// Shows a VM the images that its disks read from. They are opened when they are first read.
-    pub(crate) fn offer(&self, vm: &KnownVm) {
-        for dependent in &vm.dependent_disks {
-            let name = export_name(vm.id, &dependent.disk);
+    /// Shows somebody's disks the images that they read from. They are opened when they are first read.
+    pub(crate) fn offer(&self, owner_id: &str, disks: &[DependentDisk]) {
+        for dependent in disks {
+            let name = export_name(owner_id, &dependent.disk);
             let source = Source::new(self.open.clone(), dependent.source.clone());
             let wait_limit = Duration::from_secs(dependent.wait_limit_seconds);
             let image = Arc::new(PatientImage::new(source, dependent.size_bytes, wait_limit));
@@ -82,18 +84,18 @@ impl Backings {
     }
 
     /// Takes the image of a disk back, which needs it no more.
-    pub(crate) fn withdraw(&self, vm_id: VmId, disk: &DiskName) {
-        let name = export_name(vm_id, disk);
+    pub(crate) fn withdraw(&self, owner_id: &str, disk: &DiskName) {
+        let name = export_name(owner_id, disk);
         self.exports.remove(&name);
         self.images().remove(&name);
     }
 
-    /// Takes all images of a VM back.
-    pub(crate) fn withdraw_all(&self, vm: &KnownVm) {
-        vm.dependent_disks.iter().for_each(|dependent| self.withdraw(vm.id, &dependent.disk));
+    /// Takes all images of somebody's disks back.
+    pub(crate) fn withdraw_all(&self, owner_id: &str, disks: &[DependentDisk]) {
+        disks.iter().for_each(|dependent| self.withdraw(owner_id, &dependent.disk));
     }
 
-    /// Tells all hydrations that what is wanted of them may have changed.
+    /// Tells all hydrations that what is wanted of them, or where they go on, may have changed.
     pub(crate) fn tell_of_change(&self) {
         self.changes.send_replace(());
     }
@@ -103,16 +105,16 @@ impl Backings {
         self.changes.subscribe()
     }
 
-    /// Forgets what damage a VM has met, which may have been healed.
-    pub(crate) fn forget_failures(&self, vm: &KnownVm) {
+    /// Forgets what damage somebody's disks have met, which may have been healed.
+    pub(crate) fn forget_failures(&self, owner_id: &str, disks: &[DependentDisk]) {
         let images = self.images();
-        let names = vm.dependent_disks.iter().map(|dependent| export_name(vm.id, &dependent.disk));
+        let names = disks.iter().map(|dependent| export_name(owner_id, &dependent.disk));
         names.filter_map(|name| images.get(&name)).for_each(|image| image.forget_failure());
     }
 
     /// Why a disk's image cannot be read now, or what damage was met in it.
-    pub(crate) fn failure(&self, vm_id: VmId, disk: &DiskName) -> Option<ReadFailure> {
-        self.images().get(&export_name(vm_id, disk))?.failure()
+    pub(crate) fn failure(&self, owner_id: &str, disk: &DiskName) -> Option<ReadFailure> {
+        self.images().get(&export_name(owner_id, disk))?.failure()
     }
 
     fn images(&self) -> MutexGuard<'_, BTreeMap<String, Arc<PatientImage>>> {

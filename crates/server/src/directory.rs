@@ -134,6 +134,11 @@ impl DataDirectory {
         self.path.join("screenshots")
     }
 
+    /// Where disks with names of their own go for which no place was named.
+    pub(crate) fn site_disks(&self) -> PathBuf {
+        self.path.join("disks")
+    }
+
     /// Where a VM's disks go for which no place was named.
     pub(crate) fn disks(&self, vm_id: VmId) -> PathBuf {
         self.path.join("disks").join(vm_id.as_str())

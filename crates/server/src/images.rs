@@ -5,6 +5,7 @@ mod shown;
 
 use std::{path::PathBuf, sync::Arc};
 
+use catalog::ImageSource;
 use image::DiskImage;
 use model::{
     CopyName, DiskName, ImageReference, PointId, PointReference, PointSelector, SnapshotReference, VaultId,
@@ -114,13 +115,22 @@ impl Source {
         }
     }
 
+    /// Its images, told so that each is found again at any time.
+    pub(crate) fn image_sources(&self) -> Result<Vec<(DiskName, ImageSource)>> {
+        match self {
+            Self::File(path) => Ok(vec![(file_disk()?, ImageSource::File { path: path.clone() })]),
+            Self::Point { found, disks } => {
+                Ok(disks.iter().map(|disk| (disk.clone(), found.image_source(disk.clone()))).collect())
+            }
+        }
+    }
+
     /// Opens all of it.
     pub(crate) async fn open(&self, site: &Site) -> Result<Vec<OpenImage>> {
         match self {
             Self::File(path) => {
                 let image = image_formats::open_image(path, None).await?;
-                let disk = FILE_DISK.parse().map_err(|error| Failure::invalid(format!("{error}")))?;
-                Ok(vec![OpenImage { disk, image, in_vault: None }])
+                Ok(vec![OpenImage { disk: file_disk()?, image, in_vault: None }])
             }
             Self::Point { found, disks } if let Some(held) = found.held() => {
                 let open = |disk: &DiskName| {
@@ -149,6 +159,10 @@ impl Source {
         let images = self.open(site).await?;
         images.into_iter().next().ok_or_else(|| Failure::not_found("the recovery point has no disks"))
     }
+}
+
+fn file_disk() -> Result<DiskName> {
+    FILE_DISK.parse().map_err(|error| Failure::invalid(format!("{error}")))
 }
 
 /// The disk of a point that is named, or the only one.

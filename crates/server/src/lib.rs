@@ -6,7 +6,9 @@
 
 mod backing;
 mod copies;
+mod dependents;
 mod directory;
+mod disks;
 mod doctor;
 mod failure;
 mod files;

@@ -2,8 +2,9 @@
 //!
 //! A handler reads what was asked for, calls one function of the site, and shows what came of it.
 
-mod boots;
 mod copies;
+mod creations;
+mod disks;
 mod doctor;
 pub(crate) mod extract;
 mod files;
@@ -19,6 +20,7 @@ mod snapshots;
 mod stream;
 mod task;
 mod upkeep;
+mod uploads;
 mod vaults;
 mod vms;
 
@@ -42,6 +44,7 @@ use crate::{failure::Failure, site::Site};
         (name = "site", description = "The site and its host."),
         (name = "sites", description = "Other sites that this one is paired with."),
         (name = "vms", description = "VMs and their protection."),
+        (name = "disks", description = "Disks that have names of their own, whatever VM has them."),
         (name = "policies", description = "Policies: backups that run by themselves, and points that go by rule."),
         (name = "vaults", description = "Vaults."),
         (name = "copies", description = "Copies of vaults."),
@@ -62,6 +65,8 @@ fn described() -> OpenApiRouter<Site> {
         .merge(doctor::routes())
         .merge(sites::routes())
         .merge(vms::routes())
+        .merge(disks::routes())
+        .merge(uploads::routes())
         .merge(vaults::routes())
         .merge(upkeep::routes())
         .merge(copies::routes())
@@ -71,7 +76,7 @@ fn described() -> OpenApiRouter<Site> {
         .merge(snapshots::routes())
         .merge(files::routes())
         .merge(restores::routes())
-        .merge(boots::routes())
+        .merge(creations::routes())
         .merge(images::routes())
         .merge(jobs::routes())
 }

@@ -6,7 +6,7 @@ use api::Problem;
 use catalog::Catalog;
 use env::Env;
 use hypervisor::Hypervisor;
-use hypervisor_qemu::{QemuConfig, QemuHypervisor};
+use hypervisor_qemu::{QemuConfig, QemuHypervisor, RestingDisks};
 use model::{PeerAddress, SiteName, Timestamp};
 use peer::{SiteIdentity, receive::Receiver, reception::Reception};
 use tokio::sync::Mutex;
@@ -117,10 +117,12 @@ pub struct Site {
     pub(crate) syncs: Arc<Syncs>,
     pub(crate) object_locks: Arc<ObjectLocks>,
     pub(crate) peers: Arc<Peers>,
-    /// The images that VMs run from.
+    /// The images that disks read from until they are whole.
     pub(crate) backings: Arc<Backings>,
     /// The snapshots whose moments are held.
     pub(crate) held: Arc<Held>,
+    /// The disks that no VM runs from, and who has taken them.
+    pub(crate) resting: Arc<RestingDisks>,
     /// What reads files inside images.
     pub(crate) files: Arc<FileMachines>,
     /// Held while a VM becomes known, so that a check of its name and disks stays true.
@@ -188,6 +190,7 @@ impl Site {
             look_interval: config.look_interval,
             directory: Arc::new(directory),
             env: config.env,
+            resting: Arc::new(RestingDisks::new(qemu.clone())),
             qemu: Arc::new(qemu),
             hypervisor,
             catalog,

@@ -11,6 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     copies,
+    dependents::Owner,
     failure::{Failure, Result},
     site::Site,
     snapshots, vms, work,
@@ -26,8 +27,14 @@ const VM_LIMIT: Duration = Duration::from_secs(120);
 /// goes on in the background. A VM that cannot be reached now is cleaned up at its next backup.
 pub(crate) async fn clean_up(site: &Site) -> Result<()> {
     let mut interrupted = site.jobs.interrupted().await?;
-    let writes =
-        [JobKind::RestoreDisk, JobKind::RestoreVm, JobKind::Boot, JobKind::TestPoint, JobKind::Export];
+    let writes = [
+        JobKind::RestoreDisk,
+        JobKind::RestoreVm,
+        JobKind::Boot,
+        JobKind::CreateVm,
+        JobKind::TestPoint,
+        JobKind::Export,
+    ];
     for job in interrupted.iter().filter(|job| job.kind == JobKind::TestPoint) {
         clean_up_test(site, job).await?;
     }
@@ -37,6 +44,9 @@ pub(crate) async fn clean_up(site: &Site) -> Result<()> {
     if let Err(failure) = snapshots::recover(site).await {
         // They stay as they are until the store can be read.
         tracing::error!(reason = failure.detail(), "what became of unfinished snapshots is not known");
+    }
+    for job in interrupted.iter().filter(|job| job.kind == JobKind::CreateDisk) {
+        work::clean_up_disk(site, job).await?;
     }
     let vms = site.catalog.vms().await?;
     let hint = |job: &Job| after_restore_in_place(job, &vms);
@@ -53,17 +63,23 @@ pub(crate) async fn clean_up(site: &Site) -> Result<()> {
         let cleaning = async move {
             clean_up_vm(&site, &vm, &interrupted).await;
             drop(ticket);
-            go_on_hydrating(&site, &vm).await;
+            go_on_hydrating(&site, Owner::Vm(vm)).await;
         };
         async move { drop(AbortOnDropHandle::new(tokio::spawn(cleaning)).await) }
     };
+    let disks = site.catalog.disks().await?;
     let cleanings: Vec<_> = taken.into_iter().map(clean_up).collect();
     let all = stream::iter(cleanings).buffer_unordered(VMS_AT_ONCE).collect::<()>();
     let (stopping, site) = (site.stopping.clone(), site.clone());
     tokio::spawn(async move {
         // What was committed and not copied before the server went away.
         let copied = copies::sync_behind(&site);
-        stopping.run_until_cancelled(futures::future::join(all, copied)).await
+        let hydrated = async {
+            for disk in disks {
+                go_on_hydrating(&site, Owner::Disk(disk)).await;
+            }
+        };
+        stopping.run_until_cancelled(futures::future::join3(all, copied, hydrated)).await
     });
     Ok(())
 }
@@ -111,7 +127,8 @@ async fn clean_up_restore(site: &Site, job: &Job) -> Result<()> {
     Ok(())
 }
 
-fn discard_partial(path: &Path) {
+/// Removes what dead work left beside a place.
+pub(crate) fn discard_partial(path: &Path) {
     match protection::discard_partial(path) {
         Ok(true) => tracing::info!(path = %path.display(), "removed what a dead restore had written"),
         Ok(false) => {}
@@ -123,6 +140,7 @@ async fn clean_up_vm(site: &Site, vm: &KnownVm, interrupted: &[Job]) {
     let mut done = Vec::new();
     let cleaned = async {
         let access = vms::access(vm);
+        let _taken = site.resting.take(&vms::disk_paths(vm)).await?;
         // The guest first: it may be frozen, and the vault far away.
         done.extend(site.hypervisor.free(&access).await?);
         let committed = snapshots::committed(site, vm.id).await?;
@@ -153,12 +171,11 @@ async fn clean_up_vm(site: &Site, vm: &KnownVm, interrupted: &[Job]) {
     }
 }
 
-/// Goes on making a VM whole that runs from images, once no dead capture is in the way. One that somebody wanted to stay as
-/// it is stays.
-async fn go_on_hydrating(site: &Site, vm: &KnownVm) {
-    let Some(dependent) = vm.dependent_disks.iter().find(|dependent| dependent.hydrates) else { return };
-    if let Err(failure) = work::hydrate(site, vm, dependent.rate_limit_bytes_per_second).await {
-        tracing::warn!(vm = %vm.name, reason = failure.detail(), "the VM's disks do not go on becoming whole");
+/// Goes on making disks whole, of a VM once no dead capture is in the way. What somebody wanted to stay as it is stays.
+async fn go_on_hydrating(site: &Site, owner: Owner) {
+    let Some(dependent) = owner.dependents().iter().find(|dependent| dependent.hydrates) else { return };
+    if let Err(failure) = work::hydrate(site, &owner, dependent.rate_limit_bytes_per_second).await {
+        tracing::warn!(owner = owner.name(), reason = failure.detail(), "disks do not go on becoming whole");
     }
 }
 

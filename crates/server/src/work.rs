@@ -4,6 +4,8 @@
 mod backup;
 mod collect;
 mod copy;
+mod create_disk;
+mod create_vm;
 mod export;
 mod hydrate;
 mod new_vm;
@@ -12,6 +14,7 @@ mod restore_disk;
 mod restore_files;
 mod restore_in_place;
 mod restore_vm;
+mod seal_upload;
 mod snapshot;
 mod test_point;
 mod verify;
@@ -28,13 +31,16 @@ pub(crate) use self::{
     backup::{is_by_policy, submit as backup, submit_by_policy as backup_by_policy},
     collect::{collect_snapshot_store, submit as collect, submit_for_snapshots as collect_for_snapshots},
     copy::{subject as copy_subject, submit as copy},
+    create_disk::{clean_up as clean_up_disk, submit as create_disk},
+    create_vm::submit as create_vm,
     export::submit as export,
-    hydrate::submit as hydrate,
+    hydrate::{of as hydration_of, submit as hydrate},
     repair::submit as repair,
     restore_disk::submit as restore_disk,
     restore_files::submit as restore_files,
     restore_in_place::stops_its_vm,
-    restore_vm::{boot, submit as restore_vm},
+    restore_vm::submit as restore_vm,
+    seal_upload::submit as seal_upload,
     snapshot::submit as snapshot,
     test_point::{submit as test_point, take_down as take_down_test, view as point_test_view},
     verify::submit as verify,
@@ -130,7 +136,12 @@ fn check_in_place_only(no_safety_point: bool, dry_run: bool, stop: bool) -> Resu
     Ok(())
 }
 
-fn absolute(path: &str) -> Result<PathBuf> {
+pub(crate) fn make_directory(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path)
+        .map_err(|error| Failure::from_io(format!("the directory {}", path.display()), &error))
+}
+
+pub(crate) fn absolute(path: &str) -> Result<PathBuf> {
     let path = Path::new(path);
     if !path.is_absolute() {
         return Err(Failure::invalid(format!("{} is not an absolute path", path.display())));
@@ -139,7 +150,7 @@ fn absolute(path: &str) -> Result<PathBuf> {
 }
 
 /// Fails when there is a file that must not be replaced.
-fn check_absent(paths: &[PathBuf]) -> Result<()> {
+pub(crate) fn check_absent(paths: &[PathBuf]) -> Result<()> {
     match paths.iter().find(|path| std::fs::symlink_metadata(path).is_ok()) {
         Some(path) => Err(Failure::conflict(format!("{} exists", path.display()))
             .with_hint("name another place, or replace what is there with --replace")),
@@ -148,7 +159,7 @@ fn check_absent(paths: &[PathBuf]) -> Result<()> {
 }
 
 /// Fails when another unfinished job writes one of these files.
-fn check_unclaimed(site: &Site, paths: &[PathBuf]) -> Result<()> {
+pub(crate) fn check_unclaimed(site: &Site, paths: &[PathBuf]) -> Result<()> {
     for job in site.jobs.unfinished() {
         if let Some(path) = written_paths(&job).iter().find(|path| paths.contains(path)) {
             return Err(Failure::conflict(format!("job {} is writing {} already", job.id, path.display())));

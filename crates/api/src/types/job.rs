@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::{
     CollectView, ExportedView, HydratedView, PointTestView, PointView, RepairView, RestoredDiskView,
-    RestoredFilesView, RestoredInPlaceView, RestoredVmView, SnapshotView, SyncView, VerifyView,
+    RestoredFilesView, RestoredInPlaceView, RestoredVmView, SiteDiskView, SnapshotView, SyncView, VerifyView,
 };
 use crate::Problem;
 
@@ -16,7 +16,8 @@ pub struct JobView {
     /// The job.
     #[schema(value_type = String)]
     pub id: JobId,
-    /// What it does: backup, snapshot, restore-vm, restore-disk, restore-files, export, verify, gc, copy or repair.
+    /// What it does: backup, snapshot, restore-vm, boot, create-vm, create-disk, hydrate, test, restore-disk, restore-files, export,
+    /// verify, gc, copy or repair.
     #[schema(value_type = String)]
     pub kind: JobKind,
     /// What it does it to, in words: a VM's name, a reference, a vault's name.
@@ -62,9 +63,11 @@ pub enum JobResult {
     Point(Box<PointView>),
     /// The snapshot that was made.
     Snapshot(Box<SnapshotView>),
-    /// The VM that was restored.
+    /// The VM that was restored, or made from an image.
     RestoredVm(RestoredVmView),
-    /// The VM whose disks are whole.
+    /// The disk that was made.
+    CreatedDisk(SiteDiskView),
+    /// The VM whose disks are whole, or the disk.
     Hydrated(HydratedView),
     /// How a recovery point did; also of one that did not work, whose job has failed.
     Tested(PointTestView),

@@ -1,6 +1,6 @@
 //! Restores.
 
-use model::{ByteCount, DiskFormat, JobId};
+use model::{ByteCount, DiskFormat, JobId, VmDefinition};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -47,18 +47,23 @@ pub struct RestoreVmRequest {
     pub force: bool,
 }
 
-/// Runs a new VM from a recovery point at once; its disks become whole meanwhile.
+/// Builds a new VM on an image at once; its disks become whole by and by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct BootRequest {
-    /// The point: `point:<vm>/<point>`.
+pub struct CreateVm {
+    /// The image: `point:<vm>/<point>`, or `file:<path>`, which must stay as it is until the disks are whole.
     pub reference: String,
     /// The copy to read instead of the vault: `<copy>`, or `<vault>/<copy>` where several have the name.
     #[serde(default)]
     pub from_copy: Option<String>,
-    /// The new VM's name; defaults to the old one where that is free.
+    /// The new VM's name; defaults to the definition's, or to that of the point's VM, where that is free.
     #[serde(default)]
     pub name: Option<String>,
+    /// What the VM is, where the image does not tell. Its one disk without a path is the image's; one without any disks gets
+    /// it as its only one.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub definition: Option<VmDefinition>,
     /// The directory for its disks; defaults to one in the site's data directory.
     #[serde(default)]
     pub directory: Option<String>,
@@ -68,18 +73,21 @@ pub struct BootRequest {
     /// Let the guest reach nothing over its networks.
     #[serde(default)]
     pub isolated: bool,
-    /// Make the disks whole while the VM runs. Otherwise it depends on the point until it is hydrated.
+    /// Make the disks whole, also while the VM runs. Otherwise it depends on the image until it is hydrated.
     #[serde(default = "yes")]
     pub hydrate: bool,
     /// The most that is copied in a second, in bytes.
     #[serde(default)]
     pub rate_limit_bytes_per_second: Option<u64>,
-    /// How long the guest waits while the point cannot be read; then it sees errors of its disk. In seconds; a day by default.
+    /// How long the guest waits while the image cannot be read; then it sees errors of its disk. In seconds; a day by default.
     #[serde(default = "day_seconds")]
     pub wait_limit_seconds: u64,
+    /// Start the VM.
+    #[serde(default)]
+    pub start: bool,
 }
 
-/// Makes the disks of a VM whole that runs from a recovery point.
+/// Makes disks whole that read from an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HydrateRequest {
@@ -88,21 +96,22 @@ pub struct HydrateRequest {
     pub rate_limit_bytes_per_second: Option<u64>,
 }
 
-/// A VM whose disks are whole.
+/// Disks that are whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HydratedView {
-    /// The VM's name.
-    pub vm_name: String,
+    /// The name of the VM that has them, or of the one disk.
+    #[serde(alias = "vm_name")]
+    pub name: String,
     /// The size of the disks that became whole.
     #[schema(value_type = u64)]
     pub whole_bytes: ByteCount,
 }
 
-fn yes() -> bool {
+pub(super) fn yes() -> bool {
     true
 }
 
-fn day_seconds() -> u64 {
+pub(super) fn day_seconds() -> u64 {
     86_400
 }
 
@@ -145,13 +154,14 @@ pub struct RestoredVmView {
     pub vm_id: String,
     /// The VM's name.
     pub vm_name: String,
-    /// The point it was restored from.
-    pub point_id: String,
+    /// The point it was restored from; none for another image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point_id: Option<String>,
     /// Its disks.
     pub disks: Vec<RestoredDiskView>,
     /// Whether it was started.
     pub started: bool,
-    /// The job that makes its disks whole, where it runs from the point.
+    /// The job that makes its disks whole, where they read from the image at first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub hydration_job: Option<JobId>,

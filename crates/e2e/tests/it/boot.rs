@@ -28,7 +28,7 @@ const READ_ALL: [&str; 3] = [
 ];
 
 /// A site with a point of a guest that has shut down, and what was on its disks.
-async fn site_with_point() -> Result<(Site, GuestDisks, WorkloadState)> {
+pub async fn site_with_point() -> Result<(Site, GuestDisks, WorkloadState)> {
     let image = GuestImage::obtain()?;
     let site = site_with_vault().await?;
     let disks = guest_disks(&site, &image)?;
@@ -50,7 +50,7 @@ async fn boot(site: &Site, more: &[&str]) -> Result<RestoredVmView> {
 }
 
 /// The images that a disk's file still needs.
-fn images_below(disk: &str) -> Result<usize> {
+pub fn images_below(disk: &str) -> Result<usize> {
     let info = run(std::process::Command::new("qemu-img").args(["info", "--force-share", disk]))?;
     Ok(info.lines().filter(|line| line.starts_with("backing file:")).count())
 }
@@ -88,7 +88,7 @@ async fn a_vm_runs_at_once_survives_all_deaths_and_depends_on_nothing_in_the_end
     let noted = guest.state_now().await?.sound()?;
     kill_qemu(&site, &booted)?;
     let resumed: HydratedView = site.json(["boot", "--resume", "web-2"]).await?;
-    assert_eq!(resumed.vm_name, "web-2");
+    assert_eq!(resumed.name, "web-2");
     let found = site.guest("web-2").await?.state_at_boot().await?.sound()?;
     assert!(found.root_last >= noted.root_last && found.data_last >= noted.data_last, "{found:?} {noted:?}");
 

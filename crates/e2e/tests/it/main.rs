@@ -14,6 +14,7 @@ mod in_place;
 mod killed;
 mod mount;
 mod names;
+mod new_disks;
 mod point_test;
 mod restore;
 mod small_file_system;

@@ -66,6 +66,12 @@ pub(super) fn modules_wanted() -> impl Iterator<Item = &'static str> {
     DRIVERS.iter().flat_map(|(_, driver)| driver.modules.iter().copied()).chain([FUSE_MODULE])
 }
 
+/// Loads what the kernel needs for a file system that its own driver of that name mounts.
+pub(super) fn load_driver(file_system: &str, modules: &mut Modules) {
+    let drivers = DRIVERS.iter().filter(|(name, _)| *name == file_system);
+    drivers.flat_map(|(_, driver)| driver.modules).for_each(|module| modules.load(module));
+}
+
 /// Mounts a volume and opens its root.
 pub(super) fn mount_volume(number: u32, located: &Located, modules: &mut Modules) -> Result<OwnedFd, Answer> {
     let place = Path::new(DIRECTORY).join(number.to_string());

@@ -10,6 +10,7 @@ use std::{
 use rustix::io::Errno;
 
 use super::{
+    grow,
     init::{Modules, wait_for},
     mounts, reading,
     volumes::{self, Located},
@@ -48,6 +49,7 @@ struct Service {
 impl Service {
     fn answer(&mut self, request: Request, modules: &mut Modules) -> Answer {
         match request {
+            Request::Grow => grow::grow(modules),
             Request::Volumes { disks, passphrases } => match volumes::find(&disks, &passphrases, modules) {
                 Ok(located) => {
                     self.located = located;

@@ -1,13 +1,11 @@
 //! A tree as a ZIP archive, for who has no tar: names, contents, modes, times to the second and symbolic links. Files are stored
 //! as they are. After PKWARE's APPNOTE.TXT 6.3.10; attributes and times as Info-ZIP writes them.
 
-mod crc;
-
 use std::sync::Arc;
 
 use super::Sink;
+use crate::crc::Crc;
 use crate::{Entry, Error, ErrorKind, FilePath, FileTree, Found, Kind, Result, Walk, limits::READ_MAX_BYTES};
-use crc::Crc;
 
 /// Members of one archive: their list comes at the end, and is held until then.
 const MEMBERS_MAX: usize = 1 << 20;

@@ -18,11 +18,17 @@ pub(super) struct Machine<'a> {
     pub(super) kernel: &'a Path,
     pub(super) initrd: &'a Path,
     pub(super) memory_bytes: u64,
-    /// How many disks are exported, as `d0`, `d1` and so on.
-    pub(super) disks: usize,
-    pub(super) disks_socket: &'a Path,
+    pub(super) disks: Disks<'a>,
     /// The socket that the helper's serial port is connected to.
     pub(super) port: &'a Path,
+}
+
+/// What the machine has for disks, with the serials `d0`, `d1` and so on.
+pub(super) enum Disks<'a> {
+    /// So many exports of those names at a socket, which are only read.
+    Read { count: usize, socket: &'a Path },
+    /// One qcow2 file, which is written.
+    Written(&'a Path),
 }
 
 /// The command line, without the program's name.
@@ -47,17 +53,33 @@ pub(super) fn build(machine: &Machine<'_>) -> Vec<OsString> {
     option("-chardev", joined("socket,id=port,path=", machine.port, ""));
     let port = json!({"driver": "virtserialport", "chardev": "port", "name": PORT_NAME});
     option("-device", port.to_string().into());
-    for index in 0..machine.disks {
-        let drive = format!(
-            "id=d{index},if=none,snapshot=on,format=raw,cache=unsafe,file.driver=nbd,file.export=d{index},\
-             file.server.type=unix,file.server.path="
-        );
-        option("-drive", joined(&drive, machine.disks_socket, ""));
+    for (index, drive) in drives(&machine.disks).into_iter().enumerate() {
+        option("-drive", drive);
         let disk =
             json!({"driver": "virtio-blk-pci", "drive": format!("d{index}"), "serial": format!("d{index}")});
         option("-device", disk.to_string().into());
     }
     arguments
+}
+
+fn drives(disks: &Disks<'_>) -> Vec<OsString> {
+    let read = |index: usize, socket: &Path| {
+        let drive = format!(
+            "id=d{index},if=none,snapshot=on,format=raw,cache=unsafe,file.driver=nbd,file.export=d{index},\
+             file.server.type=unix,file.server.path="
+        );
+        joined(&drive, socket, "")
+    };
+    match disks {
+        Disks::Read { count, socket } => (0..*count).map(|index| read(index, socket)).collect(),
+        Disks::Written(file) => {
+            vec![joined(
+                "id=d0,if=none,format=qcow2,cache=writeback,file.driver=file,file.filename=",
+                file,
+                "",
+            )]
+        }
+    }
 }
 
 /// A path inside a comma-separated option.

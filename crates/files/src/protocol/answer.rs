@@ -36,6 +36,7 @@ pub(crate) enum Answer {
     Bytes(Vec<u8>),
     Ranges { ranges: Vec<Range<u64>>, next: Option<u64> },
     Digest(Digest),
+    Grown { file_system: String, size_bytes: u64 },
 }
 
 impl Answer {
@@ -86,6 +87,11 @@ impl Answer {
                 writer.raw(hash);
                 writer.u64(*end_bytes);
             }
+            Self::Grown { file_system, size_bytes } => {
+                writer.u8(7);
+                writer.bytes(file_system.as_bytes());
+                writer.u64(*size_bytes);
+            }
         }
         writer.finish()
     }
@@ -104,6 +110,10 @@ impl Answer {
             4 => Self::Bytes(reader.bytes(READ_MAX_BYTES)?.to_vec()),
             5 => read_ranges(&mut reader)?,
             6 => Self::Digest(Digest { hash: reader.array()?, end_bytes: reader.u64()? }),
+            7 => {
+                let file_system = reader.text(NAME_MAX_BYTES)?;
+                Self::Grown { file_system, size_bytes: reader.u64()? }
+            }
             _ => return Err(Malformed("an unknown answer")),
         };
         reader.finish()?;

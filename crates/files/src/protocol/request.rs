@@ -21,6 +21,8 @@ pub(crate) enum Request {
     DataRanges { volume: u32, path: Vec<u8>, offset_bytes: u64 },
     /// The digest of a range of a file, or of its start.
     Digest { volume: u32, path: Vec<u8>, offset_bytes: u64, end_bytes: u64 },
+    /// Grow what lies last on the only disk, which can be written. Nothing else is asked of such a machine.
+    Grow,
 }
 
 impl Request {
@@ -62,6 +64,7 @@ impl Request {
                 writer.u64(*offset_bytes);
                 writer.u64(*end_bytes);
             }
+            Self::Grow => writer.u8(6),
         }
         writer.finish()
     }
@@ -99,6 +102,7 @@ impl Request {
                 offset_bytes: reader.u64()?,
                 end_bytes: reader.u64()?,
             },
+            6 => Self::Grow,
             _ => return Err(Malformed("an unknown request")),
         };
         reader.finish()?;

@@ -4,6 +4,7 @@ mod composed;
 mod containers;
 mod contradictory;
 mod fields;
+mod growing;
 mod hostile;
 mod images;
 mod machine;

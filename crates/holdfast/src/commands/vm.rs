@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use api::{AddVm, StopVm};
+use api::{AddVm, HydrateRequest, StopVm};
 use clap::{ArgGroup, Args, Subcommand};
-use model::VmName;
+use model::{ByteCount, VmName};
 
-use crate::{context::Context, definition_file, failure::Failure, location};
+use super::new_vm::NewVmArguments;
+use crate::{arguments, context::Context, definition_file, failure::Failure, location, wait::WaitArguments};
 
 /// What can be done with VMs.
 #[derive(Debug, Subcommand)]
@@ -16,6 +17,11 @@ pub enum VmCommand {
     /// Disks, their formats and sizes are discovered. Paths in a definition are relative to its file.
     #[command(after_long_help = ADD_EXAMPLES)]
     Add(Add),
+    /// Makes a VM from a recovery point or an image file: usable at once, and whole by and by.
+    ///
+    /// Its disks read from the image what was never written to them, until everything is copied, whether the VM runs or not. A
+    /// recovery point tells itself what the VM is; for an image file it is to be said.
+    Create(Create),
     /// Lists the VMs.
     #[command(visible_alias = "ls", after_long_help = "Example:\n  holdfast vm list -o json")]
     List,
@@ -28,6 +34,9 @@ pub enum VmCommand {
     /// Starts a VM that was added by its definition, or restored.
     #[command(after_long_help = "Example:\n  holdfast vm start web-1")]
     Start(Vm),
+    /// Copies into a VM's disks what they still read from an image, whether it runs or not, or goes on at another pace.
+    #[command(after_long_help = "Example:\n  holdfast vm hydrate web-2 --limit 50MiB")]
+    Hydrate(Hydrate),
     /// Stops a VM by asking its guest to shut down.
     #[command(after_long_help = "Example:\n  holdfast vm stop web-1 --force")]
     Stop(Stop),
@@ -81,6 +90,43 @@ pub struct Add {
     agent: Option<PathBuf>,
 }
 
+/// Makes a VM from an image.
+#[derive(Debug, Args)]
+#[command(after_long_help = CREATE_EXAMPLES)]
+pub struct Create {
+    /// The new VM's name.
+    name: VmName,
+    /// The image: point:VM/POINT, where POINT is latest, an id or the start of one, or a time; or file:PATH of an image at rest,
+    /// which must stay as it is until the VM is whole.
+    #[arg(long, value_name = "REF")]
+    from: String,
+    #[command(flatten)]
+    new: NewVmArguments,
+    /// Start it at once, as holdfast boot does.
+    #[arg(long)]
+    start: bool,
+    #[command(flatten)]
+    wait: WaitArguments,
+}
+
+const CREATE_EXAMPLES: &str = "\
+Examples:
+  holdfast vm create web-2 --from point:web-1/latest
+  holdfast vm create look --from point:web-1/2026-03-01T14:05:00Z --isolated --no-hydrate --start
+  holdfast vm create try --from file:/srv/images/debian-12.qcow2 --memory 2GiB --cpus 2 --firmware uefi";
+
+/// Makes a VM's disks whole.
+#[derive(Debug, Args)]
+pub struct Hydrate {
+    /// The VM, by name or id.
+    vm: String,
+    /// The fastest rate a second at which data is copied, as in 50MiB; as fast as it can by default.
+    #[arg(long, value_name = "SIZE", value_parser = arguments::rate)]
+    limit: Option<ByteCount>,
+    #[command(flatten)]
+    wait: WaitArguments,
+}
+
 /// Forgets a VM.
 #[derive(Debug, Args)]
 pub struct Remove {
@@ -107,6 +153,14 @@ impl VmCommand {
         let client = &context.client;
         match self {
             Self::Add(add) => context.output.one(&client.add_vm(&add.request()?).await?),
+            Self::Create(Create { name, from, new, start, wait }) => {
+                let job = client.create_vm(&new.request(&from, Some(name), start)?).await?;
+                wait.finish(context, &job).await
+            }
+            Self::Hydrate(Hydrate { vm, limit, wait }) => {
+                let request = HydrateRequest { rate_limit_bytes_per_second: limit.map(|limit| limit.0) };
+                wait.finish(context, &client.hydrate(&vm, &request).await?).await
+            }
             Self::List => {
                 let none = format!("no VMs yet; add one: {}", context.command("vm add --help"));
                 context.output.list(&client.vms().await?, &none)

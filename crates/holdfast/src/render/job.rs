@@ -54,6 +54,7 @@ impl Page for JobView {
             Some(JobResult::Point(point)) => point.page(times),
             Some(JobResult::Snapshot(snapshot)) => snapshot.page(times),
             Some(JobResult::RestoredVm(vm)) => vm.page(times),
+            Some(JobResult::CreatedDisk(disk)) => disk.page(times),
             Some(JobResult::Hydrated(hydrated)) => hydrated.page(times),
             Some(JobResult::Tested(test)) => test.page(times),
             Some(JobResult::RestoredDisk(disk)) => disk.page(times),

@@ -15,11 +15,10 @@ impl Identified for RestoredVmView {
 impl Page for RestoredVmView {
     fn page(&self, _: &Times) -> String {
         let power = if self.started { "started" } else { "stopped" };
-        table::fields(vec![
-            ("VM", format!("{} ({})", self.vm_name, self.vm_id)),
-            ("From point", self.point_id.clone()),
-            ("Power", power.to_owned()),
-        ]) + &disks_section(&self.disks)
+        let mut fields = vec![("VM", format!("{} ({})", self.vm_name, self.vm_id))];
+        fields.extend(self.point_id.clone().map(|point| ("From point", point)));
+        fields.push(("Power", power.to_owned()));
+        table::fields(fields) + &disks_section(&self.disks)
     }
 }
 
@@ -50,15 +49,15 @@ impl Page for RestoredFilesView {
 
 impl Identified for HydratedView {
     fn id(&self) -> String {
-        self.vm_name.clone()
+        self.name.clone()
     }
 }
 
 impl Page for HydratedView {
     fn page(&self, _: &Times) -> String {
         table::fields(vec![
-            ("VM", self.vm_name.clone()),
-            ("Whole", format!("{}; nothing depends on the point any more", self.whole_bytes)),
+            ("Name", self.name.clone()),
+            ("Whole", format!("{}; nothing else is needed any more", self.whole_bytes)),
         ])
     }
 }

@@ -70,6 +70,42 @@ impl Progress {
     }
 }
 
+/// How much of something is sent.
+pub struct TransferProgress {
+    bar: Option<ProgressBar>,
+}
+
+impl TransferProgress {
+    /// A bar on a terminal; elsewhere nothing is shown.
+    pub fn new(output: &Output, what: &'static str, total_bytes: u64) -> Self {
+        let is_shown = !output.quiet && output.format != Format::Jsonl && std::io::stderr().is_terminal();
+        let bar = is_shown.then(|| {
+            let bar = ProgressBar::new(total_bytes);
+            let template =
+                "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style);
+            }
+            bar.with_message(what)
+        });
+        Self { bar }
+    }
+
+    /// So many more bytes are dealt with.
+    pub fn advance(&mut self, bytes: u64) {
+        if let Some(bar) = &self.bar {
+            bar.inc(bytes);
+        }
+    }
+
+    /// Clears what must not stay on the screen.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// A bar of one phase.
 pub struct Bar {
     bar: ProgressBar,

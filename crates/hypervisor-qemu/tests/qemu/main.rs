@@ -13,5 +13,6 @@ mod guest_files;
 mod machine;
 mod managed;
 mod recovery;
+mod resting;
 mod silent_image;
 mod tracking;

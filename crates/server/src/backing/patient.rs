@@ -90,11 +90,11 @@ impl Wait<'_> {
         // A store that is away shows in many ways; damage and a wrong range in one each.
         let is_final = is_damage || error.kind() == ErrorKind::OutOfBounds;
         if is_final || Instant::now() >= self.deadline {
-            tracing::error!(%error, "a VM sees an error of the image that it runs from");
+            tracing::error!(%error, "a disk sees an error of the image that it reads from");
             return Err(error);
         }
         if self.pause.is_none() {
-            tracing::warn!(%error, "an image that a VM runs from cannot be read; the guest waits");
+            tracing::warn!(%error, "an image that a disk reads from cannot be read; reads wait");
         }
         let pause = self.pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
         self.pause = Some(pause);
@@ -105,7 +105,7 @@ impl Wait<'_> {
     /// The read has succeeded.
     fn over(&self) {
         if self.pause.is_some() {
-            tracing::info!("an image that a VM runs from can be read again");
+            tracing::info!("an image that a disk reads from can be read again");
             self.image.note(None);
         }
     }

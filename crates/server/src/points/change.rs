@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::{ChosenPoints, Code, DeletePoints, HoldPoints, PointView, shell_word};
-use catalog::{DependentDisk, ImageSource, KnownVault, KnownVm};
+use api::{ChosenPoints, Code, DeletePoints, HoldPoints, PointView};
+use catalog::{ImageSource, KnownVault};
 use model::{PointId, PointReference, Timestamp, VaultId};
 use vault::Vault;
 
 use super::{FoundPoint, Survey, not_found, parse};
 use crate::{
+    dependents::Owner,
     failure::{Failure, Result},
     site::Site,
 };
@@ -25,9 +26,9 @@ pub(crate) async fn delete(site: &Site, request: &DeletePoints) -> Result<Vec<Po
     let chosen = choose(site, &request.references, |point| !point.is_deleted()).await?;
     // Said of all before any vault is changed: there may be several.
     let now = site.env.clock.now();
-    let vms = site.catalog.vms().await?;
+    let owners = Owner::all(&site.catalog).await?;
     for point in chosen.iter().flat_map(|(_, points)| points) {
-        check_deletable(point, now, &vms)?;
+        check_deletable(point, now, &owners)?;
     }
     if request.dry_run {
         return Ok(chosen.iter().flat_map(|(_, points)| points).map(FoundPoint::view).collect());
@@ -96,9 +97,9 @@ async fn choose(site: &Site, references: &[String], is_wanted: fn(&FoundPoint) -
     Ok(chosen.into_values().collect())
 }
 
-/// Fails while one of these VMs runs from a point, and where the vault would; said before anything is changed.
-pub(crate) fn check_deletable(point: &FoundPoint, now: Timestamp, vms: &[KnownVm]) -> Result<()> {
-    check_unused(point, vms)?;
+/// Fails while the disks of one of these owners read from a point, and where the vault would; said before anything is changed.
+pub(crate) fn check_deletable(point: &FoundPoint, now: Timestamp, owners: &[Owner]) -> Result<()> {
+    check_unused(point, owners)?;
     let Some(fate) = &point.fate else { return Ok(()) };
     let id = fate.id;
     if let Some(reason) = &fate.hold {
@@ -117,16 +118,16 @@ pub(crate) fn check_deletable(point: &FoundPoint, now: Timestamp, vms: &[KnownVm
     Ok(())
 }
 
-/// Fails while a VM runs from a point.
-fn check_unused(point: &FoundPoint, vms: &[KnownVm]) -> Result<()> {
+/// Fails while somebody's disks read from a point.
+fn check_unused(point: &FoundPoint, owners: &[Owner]) -> Result<()> {
     let id = point.record.summary.id;
-    let reads = |disk: &DependentDisk| matches!(disk.source, ImageSource::Point { vault_id, point_id, .. } if (vault_id, point_id) == (point.vault.id, id));
-    match vms.iter().find(|vm| vm.dependent_disks.iter().any(reads)) {
+    let is_point = |source: &ImageSource| matches!(source, ImageSource::Point { vault_id, point_id, .. } if (*vault_id, *point_id) == (point.vault.id, id));
+    match owners.iter().find(|owner| owner.reads(is_point)) {
         None => Ok(()),
-        Some(vm) => {
-            let resume = format!("holdfast boot --resume {}", shell_word(vm.name.as_str()));
-            Err(Failure::conflict(format!("the VM {} runs from the recovery point {id}", vm.name))
-                .with_hint(format!("make its disks whole first: {resume}")))
+        Some(owner) => {
+            let verb = if matches!(owner, Owner::Vm(_)) { "runs" } else { "reads" };
+            Err(Failure::conflict(format!("{} {verb} from the recovery point {id}", owner.shown()))
+                .with_hint(format!("make it whole first: {}", owner.way_out())))
         }
     }
 }

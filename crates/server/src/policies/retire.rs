@@ -10,6 +10,7 @@ use protection::Monitor;
 
 use super::edit::changed;
 use crate::{
+    dependents::Owner,
     failure::Result,
     points::{self, FoundPoint, Survey},
     site::Site,
@@ -122,7 +123,7 @@ async fn review(
         .filter(|(id, point)| made.contains(id) && point.record.summary.vm_id == vm_id && !point.is_deleted())
         .collect();
     let moments: Vec<_> = points.iter().map(|(id, point)| (*id, point.record.summary.captured_at)).collect();
-    let vms = site.catalog.vms().await?;
+    let owners = Owner::all(&site.catalog).await?;
     let rules = policy.retention.unwrap_or_default();
     let verdicts = policy::keep(&moments, &rules, &policy.zone, now).into_iter();
     let reviewed = verdicts.filter_map(|verdict| {
@@ -131,7 +132,7 @@ async fn review(
             _ if verdict.stays() => None,
             None => Some("the policy keeps every point".to_owned()),
             Some(_) => {
-                points::check_deletable(&point, now, &vms).err().map(|failure| failure.detail().to_owned())
+                points::check_deletable(&point, now, &owners).err().map(|failure| failure.detail().to_owned())
             }
         };
         Some(Reviewed { point, kept_by: verdict.kept_by, stays_because })

@@ -2,8 +2,16 @@
 
 use std::time::Duration;
 
-use api::{ExportRequest, ImageExtentView, ImageExtentsView, JobView, NbdRequest, NbdView, Problem};
-use axum::{Json, extract::State, http::StatusCode, response::Response};
+use api::{
+    ExportRequest, ImageExtentView, ImageExtentsView, JobView, NbdRequest, NbdView, Problem,
+    UPLOAD_BLOCK_BYTES,
+};
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
 use image::ByteRange;
 use serde::Deserialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -25,6 +33,12 @@ const PIECE_BYTES: u64 = 1 << 20;
 
 /// The time after which a quiet answer shows that it lives.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// The longest answer that has a digest: it is read before the first byte is sent.
+const DIGEST_MAX_BYTES: u64 = UPLOAD_BLOCK_BYTES;
+
+/// The header with the digest of an answer's bytes.
+const DIGEST_HEADER: &str = "holdfast-blake3";
 
 pub(super) fn routes() -> OpenApiRouter<Site> {
     OpenApiRouter::new()
@@ -121,7 +135,8 @@ struct DataParameters {
 }
 
 /// The bytes of an image, or of a range of it. Every byte is checked before it is sent; an answer that cannot go on is
-/// broken off without the end of its last chunk.
+/// broken off without the end of its last chunk. An answer of at most 4 MiB has the BLAKE3 digest of its bytes in the header
+/// `holdfast-blake3`, in hexadecimal digits.
 #[utoipa::path(
     get,
     path = "/v1/images/data",
@@ -146,6 +161,13 @@ async fn data(State(site): State<Site>, Parameters(asked): Parameters<DataParame
         length_bytes: asked.length_bytes.unwrap_or(rest_bytes),
     };
     range.check_within(image.size_bytes())?;
+    if range.length_bytes <= DIGEST_MAX_BYTES {
+        let mut bytes = vec![0; range.length_bytes as usize];
+        image.read_at(range.offset_bytes, &mut bytes).await?;
+        let digest = blake3::hash(&bytes).to_hex().to_string();
+        let headers = [(header::CONTENT_TYPE.as_str(), "application/octet-stream"), (DIGEST_HEADER, &digest)];
+        return Ok((headers, bytes).into_response());
+    }
     let work = |chunks: Chunks| async move {
         let mut rest = range;
         while !rest.is_empty() {

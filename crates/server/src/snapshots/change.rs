@@ -10,6 +10,7 @@ use catalog::{DependentDisk, ImageSource, Job, KnownSnapshot};
 use model::{JobKind, SnapshotState, Timestamp};
 
 use crate::{
+    dependents::Owner,
     failure::{Failure, Result},
     site::Site,
     work,
@@ -97,14 +98,11 @@ async fn check_deletable(site: &Site, snapshot: &KnownSnapshot, now: Timestamp) 
             None => busy,
         });
     }
-    let reads = |disk: &DependentDisk| matches!(&disk.source, ImageSource::Snapshot { snapshot_id, .. } if *snapshot_id == snapshot.id);
-    match site.catalog.vms().await?.iter().find(|vm| vm.dependent_disks.iter().any(reads)) {
+    let is_it = |source: &ImageSource| matches!(source, ImageSource::Snapshot { snapshot_id, .. } if *snapshot_id == snapshot.id);
+    match Owner::all(&site.catalog).await?.iter().find(|owner| owner.reads(is_it)) {
         None => Ok(()),
-        Some(vm) => {
-            let resume = format!("holdfast boot --resume {}", shell_word(vm.name.as_str()));
-            Err(Failure::conflict(format!("the VM {} runs from the snapshot {name}", vm.name))
-                .with_hint(format!("make its disks whole first: {resume}")))
-        }
+        Some(owner) => Err(Failure::conflict(format!("{} reads from the snapshot {name}", owner.shown()))
+            .with_hint(format!("make it whole first: {}", owner.way_out()))),
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) async fn check_name_free(site: &Site, name: &VmName, vm_id: VmId) -> 
         .jobs
         .unfinished()
         .into_iter()
-        .filter(|job| matches!(job.kind, JobKind::RestoreVm | JobKind::Boot));
+        .filter(|job| matches!(job.kind, JobKind::RestoreVm | JobKind::Boot | JobKind::CreateVm));
     let is_restored =
         restores.into_iter().any(|job| job.vm_id != Some(vm_id) && job.subject == name.as_str());
     if is_restored || site.catalog.vm(name.as_str()).await?.is_some() {
@@ -95,7 +95,8 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-fn disk_paths(vm: &KnownVm) -> Vec<PathBuf> {
+/// The files of a VM's disks, as far as they are known.
+pub(crate) fn disk_paths(vm: &KnownVm) -> Vec<PathBuf> {
     let definition = super::known_definition(vm);
     definition.iter().flat_map(|definition| &definition.disks).filter_map(|disk| disk.path.clone()).collect()
 }

@@ -8,7 +8,7 @@ use model::{DiskDefinition, Firmware, NetworkKind, VmDefinition};
 use crate::failure::{Failure, Result};
 
 /// Checks a definition and fixes the format of each disk.
-pub(super) async fn complete(mut definition: VmDefinition) -> Result<VmDefinition> {
+pub(crate) async fn complete(mut definition: VmDefinition) -> Result<VmDefinition> {
     if definition.cpus == 0 || definition.memory.0 == 0 {
         return Err(Failure::invalid("a VM needs at least one CPU and some memory"));
     }

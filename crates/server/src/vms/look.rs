@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use api::{AgentView, DependentDiskView, DiskView, ProtectionView, VmOriginView, VmView};
-use catalog::{DependentDisk, ImageSource, KnownVm, Origin};
+use catalog::{DependentDisk, KnownVm, Origin};
 use futures::future;
 use hypervisor::{AgentState, DiskInspection, Inspection, Power, Tracking};
 use model::{ProtectionSettings, VmDefinition};
 
 use super::half_restored;
 use crate::{
+    dependents,
     failure::{Failure, Result},
     points::Survey,
     policies,
@@ -131,15 +132,8 @@ fn disk(disk: &DiskInspection) -> DiskView {
 fn dependent_disk(site: &Site, vm: &KnownVm, dependent: &DependentDisk) -> DependentDiskView {
     DependentDiskView {
         disk: dependent.disk.to_string(),
-        reads_from: match &dependent.source {
-            ImageSource::Point { copy: None, point_id, .. } => format!("the point {point_id}"),
-            ImageSource::Point { copy: Some(copy), point_id, .. } => {
-                format!("the point {point_id} in the copy {copy}")
-            }
-            ImageSource::Snapshot { snapshot_id, .. } => format!("the snapshot {snapshot_id}"),
-            ImageSource::File { path } => path.display().to_string(),
-        },
-        failure: site.backings.failure(vm.id, &dependent.disk).map(|failure| failure.reason),
+        reads_from: dependents::shown(&dependent.source),
+        failure: site.backings.failure(vm.id.as_str(), &dependent.disk).map(|failure| failure.reason),
     }
 }
 

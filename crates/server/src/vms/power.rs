@@ -4,7 +4,7 @@ use api::{Code, shell_word};
 use catalog::KnownVm;
 use hypervisor::Power;
 
-use super::{access, check_whole, claim};
+use super::{access, check_whole, claim, disk_paths};
 use crate::{
     failure::{Failure, Result},
     site::Site,
@@ -16,15 +16,25 @@ pub(crate) async fn start(site: &Site, vm: &KnownVm) -> Result<()> {
     let _turn = claim(site, vm, "starting it")?;
     // A restore may have ended in between.
     check_whole(&super::find(site, vm.id.as_str()).await?)?;
-    site.hypervisor.start(&access(vm)).await?;
+    run(site, vm).await?;
     tracing::info!(vm = %vm.name, "started");
     Ok(())
+}
+
+/// Starts a VM that the caller has taken. Its disks that become whole at rest go on in it.
+pub(crate) async fn run(site: &Site, vm: &KnownVm) -> Result<()> {
+    let taken = site.resting.take(&disk_paths(vm)).await?;
+    let started = site.hypervisor.start(&access(vm)).await;
+    drop(taken);
+    site.backings.tell_of_change();
+    Ok(started?)
 }
 
 /// Stops a VM. With `force`, as a power cut would.
 pub(crate) async fn stop(site: &Site, vm: &KnownVm, force: bool) -> Result<()> {
     let _turn = claim(site, vm, "stopping it")?;
     site.hypervisor.stop(&access(vm), force).await?;
+    site.backings.tell_of_change();
     tracing::info!(vm = %vm.name, force, "stopped");
     Ok(())
 }

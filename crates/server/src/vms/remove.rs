@@ -5,7 +5,7 @@ use std::time::Duration;
 use catalog::{KnownVm, Origin};
 use hypervisor::{Baseline, Chain};
 
-use super::{access, check_stopped, claim};
+use super::{access, check_stopped, claim, disk_paths};
 use crate::{failure::Result, site::Site};
 
 /// How long the VM may take to let go of its change tracking.
@@ -18,6 +18,7 @@ pub(crate) async fn remove(site: &Site, vm: &KnownVm) -> Result<()> {
         // Without Holdfast, nobody would know how to stop it.
         check_stopped(site, vm).await?;
     }
+    let _taken = site.resting.take(&disk_paths(vm)).await?;
     // Nobody will use its dirty bitmaps again: if the VM comes back, it does so under another id.
     let access = access(vm);
     let ending = async {
@@ -30,7 +31,7 @@ pub(crate) async fn remove(site: &Site, vm: &KnownVm) -> Result<()> {
         tracing::warn!(vm = %vm.name, "the VM's change tracking could not be ended");
     }
     site.catalog.remove_vm(vm.id).await?;
-    site.backings.withdraw_all(vm);
+    site.backings.withdraw_all(vm.id.as_str(), &vm.dependent_disks);
     tracing::info!(vm = %vm.name, "forgotten");
     Ok(())
 }

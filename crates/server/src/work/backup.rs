@@ -97,6 +97,8 @@ async fn work(
     }
     let vm = vms::find(site, vm.id.as_str()).await?;
     vms::check_whole(&vm)?;
+    // A stopped VM is read from its files.
+    let _taken = site.resting.take(&vms::disk_paths(&vm)).await?;
     let order = BackupOrder { vm: vms::access(&vm), settings, label: request.label, distrust: None };
     let monitor: Arc<dyn Monitor> = monitor;
     let point = Box::pin(protection::backup(&site.env, &*site.hypervisor, &vault, &order, &monitor)).await?;

@@ -113,6 +113,7 @@ impl InPlace {
         if self.stop.is_none() {
             vms::check_stopped(site, &self.vm).await.map_err(|failure| self.or_stop_it(failure))?;
         }
+        let taken = site.resting.take(&vms::disk_paths(&self.vm)).await?;
         let vault = open_vault_of(site, &self.point, &monitor).await?;
         let order =
             InPlaceOrder { point_id: self.point_id(), disks, safety_point: None, dry_run: self.dry_run };
@@ -125,7 +126,9 @@ impl InPlace {
         let usage = if self.stop.is_some() { Usage::Live } else { Usage::AtRest };
         InPlaceRestore::check(&vault, &order, usage).await?;
         let was_running = self.stop_vm(site, &monitor).await?;
-        match self.carry_out(site, &vault, order, &monitor).await {
+        let carried_out = self.carry_out(site, &vault, order, &monitor).await;
+        drop(taken);
+        match carried_out {
             Ok(view) if was_running || self.start => self.start_vm(site, view, &monitor).await,
             Ok(view) => Ok(JobResult::RestoredInPlace(view)),
             Err(failure) if was_running => Err(self.after_failure(site, failure, &monitor).await.into()),

@@ -7,13 +7,13 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use api::{Code, JobResult, PointTestView, TestPoint};
 use catalog::{Job, KnownVm, PointTest};
 use hypervisor::AgentState;
-use model::{DiskFormat, JobKind, VmId, VmName};
+use model::{DiskFormat, JobKind, PointId, VmId, VmName};
 use protection::{Monitor as _, VmRestore};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     RestoreDocument, document_of,
-    new_vm::{self, NewVm},
+    new_vm::{self, Content, Dependence, NewVm},
 };
 use crate::{
     failure::{Failure, Result},
@@ -54,14 +54,15 @@ pub(crate) async fn submit(site: &Site, request: TestPoint) -> Result<Job> {
     let vm_id = VmId::from_random(env::random(&*site.env.entropy));
     let name: VmName =
         format!("test-{vm_id}").parse().map_err(|error| Failure::invalid(format!("{error}")))?;
+    let disks = VmRestore::dependent_disks(summary).into_iter().map(|disk| disk.name.clone());
     let order = VmRestore {
         point_id: summary.id,
-        name,
+        name: name.clone(),
         directory: site.directory.disks(vm_id),
         format: DiskFormat::Qcow2,
         keep_identity: false,
         replace: false,
-        backing: Some(new_vm::backing(site, vm_id, summary, WAIT_LIMIT)),
+        backing: Some(new_vm::backing(site, vm_id, disks, WAIT_LIMIT)),
     };
     let document = RestoreDocument {
         reference: request.reference.clone(),
@@ -77,19 +78,38 @@ pub(crate) async fn submit(site: &Site, request: TestPoint) -> Result<Job> {
         vault_id: Some(point.vault.id),
         request: document_of(&document),
     };
-    let new = NewVm { vm_id, point, order };
+    let point_id = summary.id;
+    let new = NewVm {
+        vm_id,
+        name,
+        content: Content::Point { point: Box::new(point), order },
+        isolated: true,
+        dependence: Some(Dependence {
+            hydrates: false,
+            rate_limit_bytes_per_second: None,
+            wait_limit: WAIT_LIMIT,
+        }),
+        start: false,
+    };
     let work_site = site.clone();
-    let work =
-        Box::new(move |monitor| Box::pin(async move { work(&work_site, new, request, monitor).await }) as _);
+    let work = Box::new(move |monitor| {
+        Box::pin(async move { work(&work_site, new, point_id, request, monitor).await }) as _
+    });
     site.jobs.submit(draft, work).await
 }
 
-async fn work(site: &Site, new: NewVm, request: TestPoint, monitor: Arc<JobMonitor>) -> Outcome {
+async fn work(
+    site: &Site,
+    new: NewVm,
+    point_id: PointId,
+    request: TestPoint,
+    monitor: Arc<JobMonitor>,
+) -> Outcome {
     let tested_at = site.env.clock.now();
-    let (vm, _) = new.build(site, true, false, &monitor).await?;
+    let (vm, _) = new.build(site, &monitor).await?;
     let observed = monitor.cancellation().run_until_cancelled(observe(site, &vm, &request, &monitor)).await;
     let screenshot = match &observed {
-        Some(_) => keep_screenshot(site, &vm, &new).await,
+        Some(_) => keep_screenshot(site, &vm, point_id).await,
         None => None,
     };
     monitor.phase("taking the VM down");
@@ -99,7 +119,7 @@ async fn work(site: &Site, new: NewVm, request: TestPoint, monitor: Arc<JobMonit
         Ok((boot_ms, detail)) => (true, Some(boot_ms), detail),
         Err(Unfit { boot_ms, why }) => (false, boot_ms, why),
     };
-    let test = PointTest { point_id: new.order.point_id, tested_at, passed, boot_ms, detail, screenshot };
+    let test = PointTest { point_id, tested_at, passed, boot_ms, detail, screenshot };
     site.catalog.set_point_test(&test).await?;
     let detail = test.detail.clone();
     let result = JobResult::Tested(view(test));
@@ -127,7 +147,7 @@ async fn observe(
     let access = vms::access(vm);
     monitor.phase("booting the point");
     let started = Instant::now();
-    site.hypervisor.start(&access).await.map_err(|error| unfit(None, error.to_string()))?;
+    vms::run(site, vm).await.map_err(|failure| unfit(None, failure.detail().to_owned()))?;
     let limit = Duration::from_secs(request.limit_seconds);
     let seen = timeout_at(started + limit, sign_of_life(site, vm, request.console.as_deref())).await;
     let seen = match seen {
@@ -199,9 +219,9 @@ fn tail(bytes: &[u8], limit_bytes: usize) -> String {
 }
 
 /// Keeps what the screen shows. A VM without one has none.
-async fn keep_screenshot(site: &Site, vm: &KnownVm, new: &NewVm) -> Option<PathBuf> {
+async fn keep_screenshot(site: &Site, vm: &KnownVm, point_id: PointId) -> Option<PathBuf> {
     let picture = site.hypervisor.screenshot(&vms::access(vm)).await.ok()?;
-    let path = site.directory.screenshots().join(format!("{}.png", new.order.point_id));
+    let path = site.directory.screenshots().join(format!("{point_id}.png"));
     let written = std::fs::write(&path, picture);
     written.inspect_err(|error| tracing::warn!(%error, "a screenshot could not be kept")).ok()?;
     Some(path)
@@ -211,7 +231,7 @@ async fn keep_screenshot(site: &Site, vm: &KnownVm, new: &NewVm) -> Option<PathB
 pub(crate) async fn take_down(site: &Site, vm: &KnownVm) -> Result<()> {
     site.hypervisor.stop(&vms::access(vm), true).await?;
     site.catalog.remove_vm(vm.id).await?;
-    site.backings.withdraw_all(vm);
+    site.backings.withdraw_all(vm.id.as_str(), &vm.dependent_disks);
     match std::fs::remove_dir_all(site.directory.disks(vm.id)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Failure::from_io("removing the disks of a test".to_owned(), &error))

@@ -4,6 +4,7 @@
 
 mod copies;
 mod deletion;
+mod disks;
 mod guest_files;
 mod images;
 mod in_place;
@@ -19,5 +20,6 @@ mod site;
 mod sites;
 mod snapshots;
 mod story;
+mod uploads;
 mod vaults;
 mod vms;

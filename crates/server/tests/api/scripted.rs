@@ -28,6 +28,8 @@ pub struct Scripted {
     ids: Mutex<BTreeMap<PathBuf, VmId>>,
     /// Reads of captured disks stand still while this is closed, but for short ones.
     pub held: Gate,
+    /// Hydrations in running VMs stand still while this is set.
+    pub hydrations: Gate,
     /// Inspections never answer while this is set.
     pub is_silent: AtomicBool,
     /// Captures panic while this is set.
@@ -227,6 +229,9 @@ impl Hypervisor for Handle {
 
     async fn hydrate(&self, vm: &VmAccess, order: &Hydration, listener: &HydrationListener) -> Result<()> {
         self.0.meet(vm);
+        if self.0.fake.inspect(vm).await?.power == Power::Running {
+            self.0.hydrations.pass().await;
+        }
         self.0.fake.hydrate(vm, order, listener).await
     }
 

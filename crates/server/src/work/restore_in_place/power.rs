@@ -66,8 +66,8 @@ impl InPlace {
     ) -> Outcome {
         monitor.phase("starting the VM");
         let vm = vms::find(site, self.vm.id.as_str()).await?;
-        if let Err(error) = site.hypervisor.start(&vms::access(&vm)).await {
-            let failure = Failure::from(error).during("the VM is restored but did not start");
+        if let Err(failure) = vms::run(site, &vm).await {
+            let failure = failure.during("the VM is restored but did not start");
             let result = Some(Box::new(JobResult::RestoredInPlace(view)));
             return Err(WorkFailure { failure, result });
         }
@@ -85,7 +85,7 @@ impl InPlace {
                 return Ok(());
             }
             monitor.phase("starting the VM again");
-            site.hypervisor.start(&vms::access(&vm)).await?;
+            vms::run(site, &vm).await?;
             monitor.warn(format!("the VM {name} runs again as it was"));
             Ok::<_, Failure>(())
         };

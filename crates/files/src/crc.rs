@@ -1,4 +1,4 @@
-//! The checksum of ZIP: CRC-32 as in ITU-T V.42, with the polynomial 0x04C11DB7, bits reversed.
+//! The checksum of ZIP and of GPT: CRC-32 as in ITU-T V.42, with the polynomial 0x04C11DB7, bits reversed.
 
 const TABLE: [u32; 256] = table();
 
@@ -19,7 +19,7 @@ const fn table() -> [u32; 256] {
 }
 
 /// A checksum in the making.
-pub(super) struct Crc(u32);
+pub(crate) struct Crc(u32);
 
 impl Default for Crc {
     fn default() -> Self {
@@ -28,13 +28,13 @@ impl Default for Crc {
 }
 
 impl Crc {
-    pub(super) fn update(&mut self, bytes: &[u8]) {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = self.0 >> 8 ^ TABLE[usize::from(self.0 as u8 ^ byte)];
         }
     }
 
-    pub(super) fn finish(self) -> u32 {
+    pub(crate) fn finish(self) -> u32 {
         !self.0
     }
 }
