@@ -37,7 +37,7 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::TestPoint,
         Self::Backup,
         Self::Snapshot,
