@@ -73,7 +73,7 @@ impl Backings {
     pub(crate) fn offer(&self, vm: &KnownVm) {
         for dependent in &vm.dependent_disks {
             let name = export_name(vm.id, &dependent.disk);
-            let source = Source::new(self.open.clone(), dependent.source.clone());
+            let source = Source::new(self.open.clone(), dependent.source.clone(), dependent.size_bytes);
             let wait_limit = Duration::from_secs(dependent.wait_limit_seconds);
             let image = Arc::new(PatientImage::new(source, dependent.size_bytes, wait_limit));
             self.exports.add(name.clone(), Arc::clone(&image) as _);

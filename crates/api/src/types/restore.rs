@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RestoreVmRequest {
-    /// The point: `point:<vm>/<point>`.
+    /// The moment: `point:<vm>/<point>` or `snapshot:<name>`.
     pub reference: String,
     /// The copy to read instead of the vault: `<copy>`, or `<vault>/<copy>` where several have the name.
     #[serde(default)]
@@ -45,7 +45,7 @@ pub struct RestoreVmRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BootRequest {
-    /// The point: `point:<vm>/<point>`.
+    /// The moment: `point:<vm>/<point>` or `snapshot:<name>`.
     pub reference: String,
     /// The copy to read instead of the vault: `<copy>`, or `<vault>/<copy>` where several have the name.
     #[serde(default)]
@@ -104,7 +104,7 @@ fn day_seconds() -> u64 {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RestoreDiskRequest {
-    /// The disk: `point:<vm>/<point>/<disk>`; the disk may be left out where there is only one.
+    /// The disk: `point:<vm>/<point>/<disk>` or `snapshot:<name>/<disk>`; the disk may be left out where there is only one.
     pub reference: String,
     /// The copy to read instead of the vault: `<copy>`, or `<vault>/<copy>` where several have the name.
     #[serde(default)]

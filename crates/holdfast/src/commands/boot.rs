@@ -17,7 +17,7 @@ use crate::{arguments, context::Context, failure::Failure, location, wait::WaitA
 #[command(after_long_help = EXAMPLES)]
 pub struct Boot {
     /// The point: point:VM/POINT, where POINT is latest, an id or the start of one, or a time as in 2026-03-01T14:05:00Z, which
-    /// means the newest point until then.
+    /// means the newest point until then; or a snapshot: snapshot:NAME, which may still be copied.
     #[arg(value_name = "REF", required_unless_present = "resume")]
     reference: Option<String>,
     /// The new VM's name; the old one's where that is free.
