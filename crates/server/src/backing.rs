@@ -75,7 +75,7 @@ impl Backings {
     pub(crate) fn offer(&self, owner_id: &str, disks: &[DependentDisk]) {
         for dependent in disks {
             let name = export_name(owner_id, &dependent.disk);
-            let source = Source::new(self.open.clone(), dependent.source.clone());
+            let source = Source::new(self.open.clone(), dependent.source.clone(), dependent.size_bytes);
             let wait_limit = Duration::from_secs(dependent.wait_limit_seconds);
             let image = Arc::new(PatientImage::new(source, dependent.size_bytes, wait_limit));
             self.exports.add(name.clone(), Arc::clone(&image) as _);

@@ -8,7 +8,8 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExportRequest {
-    /// The image: `point:<vm>/<point>/<disk>`, where the disk may be left out if there is only one, or `file:<path>`.
+    /// The image: `point:<vm>/<point>/<disk>` or `snapshot:<name>/<disk>`, where the disk may be left out if there is only one, or
+    /// `file:<path>`.
     pub reference: String,
     /// The copy to read instead of the vault: `<copy>`, or `<vault>/<copy>` where several have the name.
     #[serde(default)]

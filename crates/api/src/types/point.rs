@@ -107,7 +107,7 @@ pub enum ChangeSourceView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestPoint {
-    /// The point: `point:<vm>/<point>`.
+    /// The moment: `point:<vm>/<point>` or `snapshot:<name>`.
     pub reference: String,
     /// The copy to read instead of the vault: `<copy>`, or `<vault>/<copy>` where several have the name.
     #[serde(default)]

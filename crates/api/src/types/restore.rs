@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RestoreVmRequest {
-    /// The point: `point:<vm>/<point>`.
+    /// The moment: `point:<vm>/<point>` or `snapshot:<name>`.
     pub reference: String,
     /// The copy to read instead of the vault: `<copy>`, or `<vault>/<copy>` where several have the name.
     #[serde(default)]
@@ -51,7 +51,7 @@ pub struct RestoreVmRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateVm {
-    /// The image: `point:<vm>/<point>`, or `file:<path>`, which must stay as it is until the disks are whole.
+    /// The image: `point:<vm>/<point>`, `snapshot:<name>`, or `file:<path>`, which must stay as it is until the disks are whole.
     pub reference: String,
     /// The copy to read instead of the vault: `<copy>`, or `<vault>/<copy>` where several have the name.
     #[serde(default)]
@@ -119,7 +119,7 @@ pub(super) fn day_seconds() -> u64 {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RestoreDiskRequest {
-    /// The disk: `point:<vm>/<point>/<disk>`; the disk may be left out where there is only one.
+    /// The disk: `point:<vm>/<point>/<disk>` or `snapshot:<name>/<disk>`; the disk may be left out where there is only one.
     pub reference: String,
     /// The copy to read instead of the vault: `<copy>`, or `<vault>/<copy>` where several have the name.
     #[serde(default)]

@@ -16,8 +16,8 @@ use crate::{
 /// The image that a command is about.
 #[derive(Debug, Args)]
 pub struct ImageArgument {
-    /// The image: point:VM/POINT[/DISK], where POINT is latest, an id or the start of one, or a time; or file:PATH of an image
-    /// at rest: raw, qcow2, VHD, VHDX or VMDK.
+    /// The image: point:VM/POINT[/DISK], where POINT is latest, an id or the start of one, or a time; or
+    /// snapshot:NAME[/DISK]; or file:PATH of an image at rest: raw, qcow2, VHD, VHDX or VMDK.
     #[arg(value_name = "REF")]
     reference: String,
     /// Read a copy instead of the vault, which need not be there any more: COPY, or VAULT/COPY.
@@ -91,7 +91,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = DIFF_EXAMPLES)]
 pub struct Diff {
-    /// The image to compare with: point:VM/POINT[/DISK] or file:PATH.
+    /// The image to compare with: point:VM/POINT[/DISK], snapshot:NAME[/DISK] or file:PATH.
     #[arg(value_name = "BASE")]
     base: String,
     /// The image that may differ.

@@ -7,17 +7,21 @@ use image::DiskImage;
 use model::{CopyName, DiskName, PointId, SnapshotId, SnapshotState, VaultId};
 
 use super::Images;
-use crate::failure::{Failure, Result};
+use crate::{
+    failure::{Failure, Result},
+    snapshots::LostImage,
+};
 
 /// An image that can be opened at any time.
 pub(super) struct Source {
     images: Images,
     source: ImageSource,
+    size_bytes: u64,
 }
 
 impl Source {
-    pub(super) fn new(images: Images, source: ImageSource) -> Self {
-        Self { images, source }
+    pub(super) fn new(images: Images, source: ImageSource, size_bytes: u64) -> Self {
+        Self { images, source, size_bytes }
     }
 
     /// Opens it.
@@ -38,13 +42,13 @@ impl Source {
         }
         match self.images.catalog.snapshot(id).await? {
             Some(snapshot) if matches!(snapshot.state, SnapshotState::Ready | SnapshotState::Deleted) => {}
-            Some(snapshot) => {
+            Some(snapshot) if snapshot.state != SnapshotState::Failed => {
                 let (name, state) = (snapshot.name, snapshot.state);
                 return Err(Failure::not_found(format!(
                     "the snapshot {name} is {state}, and cannot be read"
                 )));
             }
-            None => return Err(Failure::not_found(format!("there is no snapshot {id} any more"))),
+            _ => return Ok(Arc::new(LostImage::new(self.size_bytes))),
         }
         let store = self.images.vaults.snapshot_store().await?;
         let store = store.ok_or_else(|| Failure::not_found("there is no snapshot store"))?;

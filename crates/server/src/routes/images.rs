@@ -79,7 +79,7 @@ struct ExtentsParameters {
     path = "/v1/images/extents",
     tag = "images",
     params(
-        ("reference" = String, Query, description = "point:<vm>/<point>/<disk> or file:<path>"),
+        ("reference" = String, Query, description = "point:<vm>/<point>/<disk>, snapshot:<name>/<disk> or file:<path>"),
         ("from_copy" = Option<String>, Query, description = "The copy to look in instead: <copy> or <vault>/<copy>."),
         ("offset_bytes" = Option<u64>, Query, description = "Where to begin: 0, or the next_bytes of the page before.")
     ),
@@ -109,7 +109,7 @@ struct ChangesParameters {
     tag = "images",
     params(
         ("base" = String, Query, description = "The image to compare with."),
-        ("reference" = String, Query, description = "point:<vm>/<point>/<disk> or file:<path>"),
+        ("reference" = String, Query, description = "point:<vm>/<point>/<disk>, snapshot:<name>/<disk> or file:<path>"),
         ("from_copy" = Option<String>, Query, description = "The copy to look in for both: <copy> or <vault>/<copy>."),
         ("offset_bytes" = Option<u64>, Query, description = "Where to begin: 0, or the next_bytes of the page before.")
     ),
@@ -142,7 +142,7 @@ struct DataParameters {
     path = "/v1/images/data",
     tag = "images",
     params(
-        ("reference" = String, Query, description = "point:<vm>/<point>/<disk> or file:<path>"),
+        ("reference" = String, Query, description = "point:<vm>/<point>/<disk>, snapshot:<name>/<disk> or file:<path>"),
         ("from_copy" = Option<String>, Query, description = "The copy to look in instead: <copy> or <vault>/<copy>."),
         ("offset_bytes" = Option<u64>, Query, description = "The first byte."),
         ("length_bytes" = Option<u64>, Query, description = "The number of bytes; up to the end where it is left out.")

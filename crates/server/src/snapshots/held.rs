@@ -14,7 +14,7 @@ use model::{DiskName, Progress, SnapshotId};
 use tokio::sync::Semaphore;
 use vault::PointRecord;
 
-use super::switching::SwitchingImage;
+use super::{lost::LostImage, switching::SwitchingImage};
 use crate::failure::{Failure, Result};
 
 /// A snapshot whose data is not, or not known to be, in the store.
@@ -59,6 +59,13 @@ impl HeldSnapshot {
         for (name, image) in images {
             let held = self.disks.iter().find(|held| held.name == name);
             held.into_iter().for_each(|held| held.image.switch(Arc::clone(&image)));
+        }
+    }
+
+    /// The moment is over, and nothing else has its data.
+    pub(crate) fn lose(&self) {
+        for held in &self.disks {
+            held.image.switch(Arc::new(LostImage::new(held.image.size_bytes())));
         }
     }
 

@@ -242,6 +242,9 @@ async fn copy(
         Err(failure) => Err(failure),
     };
     let outcome = if stored.is_ok() { CaptureOutcome::Kept } else { CaptureOutcome::Abandoned };
+    if stored.is_err() {
+        held.lose();
+    }
     moment.let_go(outcome, operation).await;
     stored.map(|()| snapshot)
 }
