@@ -69,7 +69,7 @@ fn of_peer() -> Result<Vec<Target>> {
         |starts_zeroed| peer::RegionChange::new(&region, &[0..4096, 8192..16_384], starts_zeroed).encode();
     let mut incompressible = vec![0; 4096];
     env::Entropy::fill(&env::SeededEntropy::new(1), &mut incompressible);
-    let plain = peer::RegionChange::new(&incompressible, &[0..4096], true).encode();
+    let plain = peer::RegionChange::new(&incompressible, std::slice::from_ref(&(0..4096)), true).encode();
     let regions = Target {
         // Before it is seen that they do not expand to what they say, there is room for a region.
         fixed_bytes: FIXED_BYTES + (4 << 20),

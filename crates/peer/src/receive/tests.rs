@@ -115,7 +115,7 @@ async fn changes_arrive_above_the_sender_s_own_base() {
     assert_eq!(stranger.has_base, [false], "what one has sent is no other's base");
     let begun = receiver.begin(sender(), transfer(2), offered).await.unwrap();
     assert_eq!(begun.has_base, [true]);
-    let change = RegionChange::new(&second[..REGION], &[4096..8192], false);
+    let change = RegionChange::new(&second[..REGION], std::slice::from_ref(&(4096..8192)), false);
     let body = change.encode();
     assert!(body.len() < 4096);
     receiver.put(sender(), transfer(2), 0, 0, body.into()).await.unwrap();
@@ -136,7 +136,7 @@ async fn a_base_that_was_deleted_meanwhile_is_told() {
     receiver.seal(sender(), transfer(1), seal).await.unwrap();
     receiver.begin(sender(), transfer(2), offer(disk.len(), "b", Some("a"))).await.unwrap();
     reception.clear();
-    let body = RegionChange::new(&disk, &[0..512], false).encode();
+    let body = RegionChange::new(&disk, std::slice::from_ref(&(0..512)), false).encode();
     let gone = receiver.put(sender(), transfer(2), 0, 0, body.into()).await.unwrap_err();
     assert_eq!(gone.kind(), ErrorKind::Gone);
     receiver.abandon(sender(), transfer(2)).await.unwrap();
@@ -252,7 +252,7 @@ async fn a_delivered_disk_is_an_image() {
     let reception = Arc::new(Checked(Arc::default(), disk.clone()));
     let receiver = Receiver::open(directory.path().to_owned(), reception, Env::system()).unwrap();
     receiver.begin(sender(), transfer(1), offer(disk.len(), "b", Some("a"))).await.unwrap();
-    let change = RegionChange::new(&disk[..REGION], &[0..1024], false);
+    let change = RegionChange::new(&disk[..REGION], std::slice::from_ref(&(0..1024)), false);
     receiver.put(sender(), transfer(1), 0, 0, change.encode().into()).await.unwrap();
     let mut digest = DiskDigest::new(disk.len() as u64);
     digest.add(0, change.digest());
