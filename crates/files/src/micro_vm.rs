@@ -116,7 +116,7 @@ impl MicroVm {
             _directory: directory,
         };
         this.connection = tokio::select! {
-            connection = Connection::accept(&listener) => connection?,
+            connection = Connection::accept(&listener) => connection.map_err(|error| this.explained(error))?,
             () = this.process.ended() => return Err(this.process.failure()),
         };
         let passphrases = passphrases.iter().map(|passphrase| passphrase.as_bytes().to_vec()).collect();

@@ -24,8 +24,8 @@ pub(super) const DRIVERS: [&str; 4] = ["virtio_pci", "virtio_console", "virtio_b
 /// `MODULE_INIT_COMPRESSED_FILE` of the kernel's `include/uapi/linux/module.h`.
 const COMPRESSED_MODULE: i32 = 4;
 
-/// How long a device may take to appear.
-const DEVICE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a device may take to appear: long, on a host that has much else to do. The host has its own limit for all of it.
+const DEVICE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How often it is looked for: nobody tells when there is no udev.
 const DEVICE_INTERVAL: Duration = Duration::from_millis(5);

@@ -19,7 +19,7 @@ pub(super) enum Pair {
     /// Something that only one of them has.
     Only(Side, Found),
     /// Something that both have.
-    Both(Found, Found),
+    Both(Found, Box<Found>),
     /// A directory of which the rest cannot be read on one side. What the other has there is passed over: nobody knows whether
     /// it is in both.
     Unreadable(Side, FilePath, Error),
@@ -49,7 +49,7 @@ struct Lane {
 enum Head {
     #[default]
     Wanted,
-    Step(Step),
+    Step(Box<Step>),
     End,
 }
 
@@ -70,7 +70,7 @@ impl Merge {
         lane.head = match step {
             None => Head::End,
             Some(step) if lane.hides(&step) => Head::Wanted,
-            Some(step) => Head::Step(step),
+            Some(step) => Head::Step(Box::new(step)),
         };
     }
 
@@ -87,11 +87,11 @@ impl Merge {
 
     /// Takes what both have at one path. What both cannot read is told once.
     fn take_both(&mut self) -> Option<Pair> {
-        if matches!(self.before.head, Head::Step(Step::Unreadable { .. })) {
+        if matches!(&self.before.head, Head::Step(step) if matches!(**step, Step::Unreadable { .. })) {
             return self.take(Side::Before);
         }
         match (self.before.take()?, self.after.take()?) {
-            (Step::Found(before), Step::Found(after)) => Some(Pair::Both(before, after)),
+            (Step::Found(before), Step::Found(after)) => Some(Pair::Both(before, Box::new(after))),
             _ => None,
         }
     }
@@ -131,11 +131,11 @@ impl Merge {
 impl Lane {
     /// Where the head is in the order of both: at its path, and what cannot be read behind all that was told before.
     fn position(&self) -> Option<(&FilePath, bool)> {
-        match &self.head {
-            Head::Step(Step::Found(found)) => Some((&found.path, false)),
-            Head::Step(Step::Unreadable { path, .. }) => Some(((&self.last).max(path), true)),
-            Head::Wanted | Head::End => None,
-        }
+        let Head::Step(step) = &self.head else { return None };
+        Some(match &**step {
+            Step::Found(found) => (&found.path, false),
+            Step::Unreadable { path, .. } => ((&self.last).max(path), true),
+        })
     }
 
     fn hides(&self, step: &Step) -> bool {
@@ -149,10 +149,10 @@ impl Lane {
     fn take(&mut self) -> Option<Step> {
         match std::mem::take(&mut self.head) {
             Head::Step(step) => {
-                if let Step::Found(found) = &step {
+                if let Step::Found(found) = &*step {
                     self.last.clone_from(&found.path);
                 }
-                Some(step)
+                Some(*step)
             }
             Head::Wanted => None,
             Head::End => {

@@ -59,7 +59,7 @@ impl Agent {
         let Some(known) = info["supported_commands"].as_array() else { return Ok(true) };
         let is_allowed =
             |name: &&str| known.iter().any(|known| known["name"] == *name && known["enabled"] == true);
-        Ok(commands.iter().all(|name| is_allowed(&name)))
+        Ok(commands.iter().all(is_allowed))
     }
 
     /// The first `limit_bytes` of a file in the guest.

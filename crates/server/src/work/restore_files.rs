@@ -94,7 +94,7 @@ async fn work(
     monitor.phase("asking the guest's agent");
     let mut guest = site.hypervisor.guest_files(&vms::access(&vm)).await?;
     monitor.phase("opening the image");
-    let machine = machines::open(site, &request.reference, request.from_copy.as_deref(), None);
+    let machine = Box::pin(machines::open(site, &request.reference, request.from_copy.as_deref(), None));
     let machine = monitor.cancellation().run_until_cancelled(machine).await;
     let machine =
         machine.unwrap_or_else(|| Err(Failure::new(api::Code::Cancelled, "cancelled")))? as Arc<dyn FileTree>;
