@@ -46,6 +46,17 @@ pub struct FileSystemTools {
 }
 
 impl FileSystemTools {
+    /// The environment in which a server reads files with this kernel and these tools.
+    #[must_use]
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let named = [
+            ("HOLDFAST_KERNEL", self.kernel()),
+            ("HOLDFAST_MODULES", self.modules()),
+            ("HOLDFAST_TOOLS_ROOT", self.root()),
+        ];
+        named.map(|(name, path)| (name.to_owned(), path.display().to_string())).into()
+    }
+
     /// The kernel and tools from the cache in Cargo's target directory, unpacked first where they are not there.
     ///
     /// # Errors

@@ -62,7 +62,7 @@ impl Site {
     /// # Errors
     /// When the server does not start; with what it said.
     pub async fn start_with(binary: &Path) -> Result<Self> {
-        Self::start_as(binary, Vec::new()).await
+        Self::start_with_environment(binary, Vec::new()).await
     }
 
     /// Starts a site in a new directory whose server has these environment variables, such as credentials of a store.
@@ -71,10 +71,14 @@ impl Site {
     /// As [`Site::start`].
     pub async fn start_with_variables(variables: &[(&str, &str)]) -> Result<Self> {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Self::start_as(&binary::holdfast()?, variables.collect()).await
+        Self::start_with_environment(&binary::holdfast()?, variables.collect()).await
     }
 
-    async fn start_as(binary: &Path, variables: Vec<(String, String)>) -> Result<Self> {
+    /// Starts a site of another binary whose server has these environment variables.
+    ///
+    /// # Errors
+    /// As [`Site::start_with`].
+    pub async fn start_with_environment(binary: &Path, variables: Vec<(String, String)>) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("holdfast-").tempdir()?;
         let mut site = Self { directory, binary: binary.to_owned(), variables, server: None };
         site.start_server().await?;

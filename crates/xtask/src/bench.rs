@@ -3,6 +3,7 @@
 mod capture;
 mod dataset;
 mod guest_writes;
+mod images;
 mod process;
 mod random;
 mod report;
@@ -42,6 +43,8 @@ pub struct Arguments {
 enum Name {
     /// Backups and restores of a running VM: throughput, bytes read, and what they cost the guest.
     Capture,
+    /// VMs booted from recovery points, disks over NBD, files out of large disks.
+    Images,
     /// Full backups, comparisons, restores, verification and garbage collection of a vault, and what it stores.
     Vault,
 }
@@ -72,6 +75,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let measured = async {
             match arguments.name {
                 Name::Capture => capture::measure(&binary, arguments.quick, &results).await,
+                Name::Images => images::measure(&binary, arguments.quick, &results).await,
                 Name::Vault if arguments.scale => {
                     vault_scale::measure(&binary, arguments.chunks, &results).await
                 }

@@ -1,7 +1,10 @@
 //! An image that a running guest reads: while it cannot be read for now, reads wait.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,6 +29,8 @@ pub(super) struct PatientImage {
     wait_limit: Duration,
     image: OnceCell<ReadAhead>,
     failure: Mutex<Option<ReadFailure>>,
+    /// Whether something was read.
+    is_read: AtomicBool,
 }
 
 /// Why an image cannot be read.
@@ -38,7 +43,14 @@ pub(crate) struct ReadFailure {
 
 impl PatientImage {
     pub(super) fn new(source: Source, size_bytes: u64, wait_limit: Duration) -> Self {
-        Self { source, size_bytes, wait_limit, image: OnceCell::new(), failure: Mutex::default() }
+        Self {
+            source,
+            size_bytes,
+            wait_limit,
+            image: OnceCell::new(),
+            failure: Mutex::default(),
+            is_read: AtomicBool::new(false),
+        }
     }
 
     /// Why reads wait now; or what damage they met, until that is forgotten.
@@ -104,6 +116,9 @@ impl Wait<'_> {
 
     /// The read has succeeded.
     fn over(&self) {
+        if !self.image.is_read.swap(true, Ordering::Relaxed) {
+            tracing::info!("a VM has begun to read its image");
+        }
         if self.pause.is_some() {
             tracing::info!("an image that a disk reads from can be read again");
             self.image.note(None);

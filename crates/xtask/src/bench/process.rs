@@ -50,6 +50,14 @@ impl Process {
         self.status_mib("VmHWM:")
     }
 
+    /// What it has read so far from files, in MiB: from the page cache as well as from disks.
+    pub fn read_mib(self) -> Result<f64> {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.id)).context("asking what was read")?;
+        let bytes =
+            io.lines().find_map(|line| line.strip_prefix("rchar:")).context("the kernel hides reads")?;
+        Ok(bytes.trim().parse::<f64>()? / f64::from(1 << 20))
+    }
+
     fn status_mib(self, field: &str) -> Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id)).context("asking for memory")?;
         let line = status.lines().find_map(|line| line.strip_prefix(field));
