@@ -9,9 +9,9 @@ use crate::protocol::PORT_NAME;
 /// The translator's cache in MiB: QEMU would take a quarter of the host's memory.
 const TRANSLATOR_CACHE_MIB: u32 = 64;
 
-/// What the kernel is told. A panic ends the machine.
+/// What the kernel is told. A panic ends the machine. On a busy host an emulated timer fails the check of it.
 const KERNEL_ARGUMENTS: &str =
-    "console=ttyS0 loglevel=3 panic=-1 random.trust_cpu=on mitigations=off -- file-helper";
+    "console=ttyS0 loglevel=3 panic=-1 no_timer_check random.trust_cpu=on mitigations=off -- file-helper";
 
 /// What decides a command line.
 pub(super) struct Machine<'a> {
