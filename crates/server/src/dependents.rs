@@ -13,21 +13,21 @@ use crate::{disks, failure::Result, site::Site, vms};
 /// Who has such disks, or may have.
 #[derive(Debug, Clone)]
 pub(crate) enum Owner {
-    Vm(KnownVm),
+    Vm(Box<KnownVm>),
     Disk(KnownDisk),
 }
 
 impl Owner {
     /// All of a site.
     pub(crate) async fn all(catalog: &Catalog) -> Result<Vec<Self>> {
-        let vms = catalog.vms().await?.into_iter().map(Self::Vm);
+        let vms = catalog.vms().await?.into_iter().map(|vm| Self::Vm(Box::new(vm)));
         Ok(vms.chain(catalog.disks().await?.into_iter().map(Self::Disk)).collect())
     }
 
     /// The same as it is known now.
     pub(crate) async fn again(&self, site: &Site) -> Result<Self> {
         Ok(match self {
-            Self::Vm(vm) => Self::Vm(vms::find(site, vm.id.as_str()).await?),
+            Self::Vm(vm) => Self::Vm(Box::new(vms::find(site, vm.id.as_str()).await?)),
             Self::Disk(disk) => Self::Disk(disks::find(site, disk.id.as_str()).await?),
         })
     }

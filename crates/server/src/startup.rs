@@ -63,7 +63,7 @@ pub(crate) async fn clean_up(site: &Site) -> Result<()> {
         let cleaning = async move {
             clean_up_vm(&site, &vm, &interrupted).await;
             drop(ticket);
-            go_on_hydrating(&site, Owner::Vm(vm)).await;
+            go_on_hydrating(&site, Owner::Vm(Box::new(vm))).await;
         };
         async move { drop(AbortOnDropHandle::new(tokio::spawn(cleaning)).await) }
     };

@@ -10,8 +10,8 @@ use crate::protocol::PORT_NAME;
 const TRANSLATOR_CACHE_MIB: u32 = 64;
 
 /// What the kernel is told. A panic ends the machine, and so does an oops: whoever waits for a thread that died would wait long.
-const KERNEL_ARGUMENTS: &str =
-    "console=ttyS0 loglevel=3 panic=-1 oops=panic random.trust_cpu=on mitigations=off -- file-helper";
+/// On a busy host an emulated timer fails the check of it.
+const KERNEL_ARGUMENTS: &str = "console=ttyS0 loglevel=3 panic=-1 oops=panic no_timer_check random.trust_cpu=on mitigations=off -- file-helper";
 
 /// What decides a command line.
 pub(super) struct Machine<'a> {

@@ -1,22 +1,23 @@
 //! Disks as clients see them.
 
 use api::{DiskState, SiteDiskView};
-use catalog::KnownDisk;
+use catalog::{KnownDisk, KnownVm};
 use model::ByteCount;
 
 use crate::{dependents, failure::Result, site::Site, vms, work};
 
 /// All disks, by name.
 pub(crate) async fn list(site: &Site) -> Result<Vec<SiteDiskView>> {
-    let mut views = Vec::new();
-    for disk in site.catalog.disks().await? {
-        views.push(view(site, &disk).await?);
-    }
-    Ok(views)
+    let vms = site.catalog.vms().await?;
+    Ok(site.catalog.disks().await?.iter().map(|disk| view_among(site, disk, &vms)).collect())
 }
 
 /// One disk.
 pub(crate) async fn view(site: &Site, disk: &KnownDisk) -> Result<SiteDiskView> {
+    Ok(view_among(site, disk, &site.catalog.vms().await?))
+}
+
+fn view_among(site: &Site, disk: &KnownDisk, vms: &[KnownVm]) -> SiteDiskView {
     let job = work::hydration_of(site, disk.id.as_str());
     let unreadable = disk
         .dependent
@@ -29,7 +30,7 @@ pub(crate) async fn view(site: &Site, disk: &KnownDisk) -> Result<SiteDiskView> 
         Some(_) if disk.failure.is_some() => DiskState::Failed,
         Some(_) => DiskState::Dependent,
     };
-    Ok(SiteDiskView {
+    SiteDiskView {
         id: disk.id,
         name: disk.name.to_string(),
         path: disk.path.display().to_string(),
@@ -38,8 +39,8 @@ pub(crate) async fn view(site: &Site, disk: &KnownDisk) -> Result<SiteDiskView> 
         state,
         reads_from: disk.dependent.as_ref().map(|dependent| dependents::shown(&dependent.source)),
         failure: unreadable.map(|failure| failure.reason).or_else(|| disk.failure.clone()),
-        vm: vms::owner_of(site, &disk.path).await?.map(|vm| vm.name.to_string()),
+        vm: vms.iter().find(|vm| vms::has_file(vm, &disk.path)).map(|vm| vm.name.to_string()),
         hydration_job: job.map(|job| job.id),
         created_at: disk.created_at,
-    })
+    }
 }

@@ -40,7 +40,7 @@ async fn hydrate(
     Segment(vm): Segment,
     Body(request): Body<HydrateRequest>,
 ) -> Result<(StatusCode, Json<JobView>)> {
-    let owner = Owner::Vm(vms::find(&site, &vm).await?);
+    let owner = Owner::Vm(Box::new(vms::find(&site, &vm).await?));
     let job = work::hydrate(&site, &owner, request.rate_limit_bytes_per_second).await?;
     Ok((StatusCode::ACCEPTED, Json(jobs::view(job))))
 }

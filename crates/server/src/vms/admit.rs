@@ -77,9 +77,13 @@ pub(crate) async fn check_paths_free(site: &Site, paths: &[PathBuf]) -> Result<(
 
 /// The VM that has a file for a disk, under whatever name.
 pub(crate) async fn owner_of(site: &Site, path: &Path) -> Result<Option<KnownVm>> {
-    let Some(file) = identity(path) else { return Ok(None) };
-    let has_it = |vm: &KnownVm| disk_paths(vm).iter().any(|path| identity(path) == Some(file));
-    Ok(site.catalog.vms().await?.into_iter().find(has_it))
+    Ok(site.catalog.vms().await?.into_iter().find(|vm| has_file(vm, path)))
+}
+
+/// Whether a VM has a file for a disk, under whatever name.
+pub(crate) fn has_file(vm: &KnownVm, path: &Path) -> bool {
+    let Some(file) = identity(path) else { return false };
+    disk_paths(vm).iter().any(|path| identity(path) == Some(file))
 }
 
 /// Which of a VM's disks a file is, under whatever name.

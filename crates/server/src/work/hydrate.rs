@@ -171,7 +171,7 @@ impl Place {
             Owner::Disk(disk) => disk.name.to_string(),
         };
         let vm = match owner {
-            Owner::Vm(vm) => Some((vm.clone(), dependent.disk.clone())),
+            Owner::Vm(vm) => Some((KnownVm::clone(vm), dependent.disk.clone())),
             Owner::Disk(_) => vms::owner_of(site, &path).await?.and_then(|vm| {
                 let disk = vms::disk_at(&vm, &path)?;
                 Some((vm, disk))

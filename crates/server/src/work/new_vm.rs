@@ -153,7 +153,7 @@ impl NewVm {
         let hydrated = self.dependence.filter(|it| it.hydrates && !vm.dependent_disks.is_empty());
         if let Some(dependence) = hydrated {
             let pace = dependence.rate_limit_bytes_per_second;
-            view.hydration_job = Some(hydrate::submit(site, &Owner::Vm(vm), pace).await?.id);
+            view.hydration_job = Some(hydrate::submit(site, &Owner::Vm(Box::new(vm)), pace).await?.id);
         }
         Ok(JobResult::RestoredVm(view))
     }
