@@ -118,3 +118,7 @@ id! {
     /// One capture of a VM: a moment held still, and the dirty bitmaps that start at it.
     CaptureId
 }
+id! {
+    /// A write log of site recovery, on both sides.
+    JournalId
+}

@@ -20,7 +20,7 @@ pub use consistency::{Consistency, ParseConsistencyError};
 pub use definition::{
     DiskBus, DiskDefinition, DiskFormat, Firmware, NetworkDefinition, NetworkKind, VmDefinition,
 };
-pub use id::{CaptureId, JobId, ParseIdError, PointId, VaultId, VmId};
+pub use id::{CaptureId, JobId, JournalId, ParseIdError, PointId, VaultId, VmId};
 pub use image_format::ImageFormat;
 pub use job::{JobKind, JobState, Progress};
 pub use name::{CopyName, DiskName, NameError, PolicyName, VaultName, VmName};
