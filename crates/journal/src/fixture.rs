@@ -8,8 +8,8 @@ use model::{JournalId, VmId};
 use tempfile::TempDir;
 
 use crate::{
-    At, Change, Directory, DiskNumber, Folder, Generation, Journal, JournalOptions, Mark, Position, Received,
-    Record, Replica, Sequence, Taken,
+    At, Change, Directory, DiskNumber, Folder, Generation, Journal, JournalOptions, Mark, Received, Replica,
+    Sequence, Taken,
 };
 
 pub(crate) const MIB: u64 = 1 << 20;
@@ -31,7 +31,7 @@ pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
 
 /// Two folders, what is in them, and everything that was recorded.
 pub(crate) struct Pair {
-    _directory: TempDir,
+    directory: TempDir,
     pub(crate) source_folder: Arc<dyn Folder>,
     pub(crate) target_folder: Arc<dyn Folder>,
     pub(crate) env: Env,
@@ -54,7 +54,12 @@ impl Pair {
         let journal =
             Journal::create(Arc::clone(&source_folder), journal_id(), Generation(1), options, clock).unwrap();
         let replica = Replica::open(Arc::clone(&target_folder), Threads::Inline).unwrap();
-        Self { _directory: directory, source_folder, target_folder, env, journal, replica }
+        Self { directory, source_folder, target_folder, env, journal, replica }
+    }
+
+    /// A place for another folder.
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
     }
 
     /// A disk that is whole from the start.
@@ -67,7 +72,7 @@ impl Pair {
     /// Makes everything durable here, ships it, and makes it durable there.
     pub(crate) fn ship(&self) -> Sequence {
         self.journal.flush().unwrap();
-        let mut position = self.replica.wanted().unwrap().unwrap_or_else(|| self.journal.start());
+        let mut position = self.replica.wanted().unwrap();
         loop {
             let parts = self.journal.parts(position, 100_000).unwrap();
             if parts.is_empty() {
@@ -77,7 +82,7 @@ impl Pair {
                 assert_eq!(self.replica.receive(part).unwrap(), Received::Appended);
                 assert_eq!(self.replica.receive(part).unwrap(), Received::Duplicate);
             }
-            position = self.replica.wanted().unwrap().unwrap();
+            position = self.replica.wanted().unwrap();
         }
     }
 

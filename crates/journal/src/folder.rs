@@ -100,6 +100,3 @@ pub(crate) fn read_whole(file: &dyn FolderFile, length_max_bytes: u64) -> io::Re
     file.read_at(0, &mut bytes)?;
     Ok(bytes)
 }
-
-#[cfg(test)]
-mod tests;

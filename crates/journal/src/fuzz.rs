@@ -28,7 +28,7 @@ pub struct Decoder {
 }
 
 /// All of them.
-pub const DECODERS: [Decoder; 9] = [
+pub const DECODERS: [Decoder; 10] = [
     decoder(
         "segment-header",
         |bytes| {
@@ -49,11 +49,15 @@ pub const DECODERS: [Decoder; 9] = [
     decoder("marks", |bytes| decode_marks(unsealed(bytes)).map(drop), &["marks-v1.bin"]),
     decoder("index-page", |bytes| page::decode_content(bytes).map(drop), &["index-page-v1.bin"]),
     decoder(
-        "replica-state",
+        "index-trailer",
         |bytes| {
-            let _ = IndexTrailer::decode_content(&mut Reader::new(unsealed(bytes), "an index's trailer"));
-            State::decode_content(&mut Reader::new(unsealed(bytes), "a replica's state")).map(drop)
+            IndexTrailer::decode_content(&mut Reader::new(unsealed(bytes), "an index's trailer")).map(drop)
         },
+        &["index-trailer-v1.bin"],
+    ),
+    decoder(
+        "replica-state",
+        |bytes| State::decode_content(&mut Reader::new(unsealed(bytes), "a replica's state")).map(drop),
         &["replica-state-v1.bin"],
     ),
 ];

@@ -27,7 +27,7 @@
 //! records are not taken for a tail.
 //! 4. Only what is durable at the source is shipped, so the target never has a record that the source could give to another
 //! write after a crash.
-//! 5. A source removes a segment only when the target has said that it is durable there.
+//! 5. A source removes a segment only when the target has it sealed, and so durable.
 //!
 //! **The guest first.** 6. Taking in a record never waits for a file. Where there is no room the caller is told, and nothing
 //! was taken.

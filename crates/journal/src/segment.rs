@@ -14,7 +14,7 @@ use crate::{
     DiskTable, Error, MarkRecord, Result, SegmentNumber, Sequence,
     codec::Checksum,
     folder::{Folder, FolderFile},
-    index::Pages,
+    index::{Pages, page::PAGE_BYTES},
     mark::decode_marks,
 };
 use footer::{TRAILER_BYTES, Trailer};
@@ -157,7 +157,7 @@ pub(crate) fn open(
     let mut bytes = [0; TRAILER_BYTES];
     file.read_at(trailer_start, &mut bytes).map_err(failed)?;
     let Ok(trailer) = Trailer::decode(&bytes) else { return Ok((header, None)) };
-    let pages_bytes = u64::from(trailer.page_count) * crate::index::page::PAGE_BYTES as u64;
+    let pages_bytes = u64::from(trailer.page_count) * PAGE_BYTES as u64;
     let end_bytes = trailer.blocks_end_bytes.checked_add(u64::from(trailer.marks_bytes) + pages_bytes);
     if end_bytes != Some(trailer_start) || trailer.last < header.header.first {
         return Err(Error::corrupt(format!("{}: its trailer does not fit it", file_name(number))));
@@ -165,6 +165,21 @@ pub(crate) fn open(
     let digest = bytes.last_chunk().copied().unwrap_or_default();
     let sealed = SealedSegment::of(&header, &trailer, digest, length_bytes);
     Ok((header, Some(sealed)))
+}
+
+/// Writes what a file holds once more, and makes it durable. Where making it durable failed before, it may be read although
+/// it is not on the device, and never will be unless it is written again.
+pub(crate) fn write_again(file: &dyn FolderFile, length_bytes: u64) -> Result<()> {
+    let failed = |error| Error::from_io("making a segment durable", error);
+    let mut window = vec![0; length_bytes.min(1 << 20) as usize];
+    let mut start = 0;
+    while start < length_bytes {
+        let piece = window.len().min((length_bytes - start) as usize);
+        file.read_at(start, &mut window[..piece]).map_err(failed)?;
+        file.write_at(start, &window[..piece]).map_err(failed)?;
+        start += piece as u64;
+    }
+    file.sync().map_err(failed)
 }
 
 /// The disks after the last record of a sealed segment.
@@ -183,6 +198,31 @@ pub(crate) fn disks_after(
         }
     }
     Ok(disks)
+}
+
+/// As [`open`], of the last segment: a footer that is there in part is none, for its writer died over it.
+pub(crate) fn open_last(
+    file: &dyn FolderFile,
+    number: SegmentNumber,
+) -> Result<(OpenHeader, Option<SealedSegment>)> {
+    let (header, sealed) = open(file, number)?;
+    let Some(sealed) = sealed else { return Ok((header, None)) };
+    let name = sealed.name();
+    let failed = |error| Error::from_io(format!("{name}: reading its footer"), error);
+    let mut trailer = [0; TRAILER_BYTES];
+    let trailer_start = sealed.length_bytes - TRAILER_BYTES as u64;
+    file.read_at(trailer_start, &mut trailer).map_err(failed)?;
+    let expected = Trailer::decode(&trailer)?.index_digest;
+    let mut hasher = blake3::Hasher::new();
+    let (mut start, mut page) = (sealed.blocks_end_bytes, [0; PAGE_BYTES]);
+    while start < trailer_start {
+        let length = (trailer_start - start).min(PAGE_BYTES as u64) as usize;
+        file.read_at(start, &mut page[..length]).map_err(failed)?;
+        hasher.update(&page[..length]);
+        start += length as u64;
+    }
+    let is_whole = *hasher.finalize().as_bytes() == expected;
+    Ok((header, is_whole.then_some(sealed)))
 }
 
 /// What a header must agree with: the segment before it.
@@ -208,6 +248,3 @@ impl Expected {
         Err(Error::corrupt(format!("{} {why}", file_name(header.number))))
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -177,7 +177,10 @@ impl Journal {
             let name = segment::file_name(number);
             let file =
                 folder.open(&name).map_err(|error| Error::from_io(format!("opening {name}"), error))?;
-            let (header, whole) = segment::open(&*file, number)?;
+            let (header, whole) = match number == last {
+                true => segment::open_last(&*file, number)?,
+                false => segment::open(&*file, number)?,
+            };
             if let Some(previous) = sealed.back()
                 && (previous.number.next(), previous.last.next()) != (number, header.header.first)
             {
@@ -186,6 +189,7 @@ impl Journal {
             match whole {
                 Some(whole) => {
                     if number == last {
+                        segment::write_again(&*file, whole.length_bytes)?;
                         active = Some(successor(&*folder, &header, &whole, &*file, &*clock)?);
                     }
                     sealed.push_back(whole);
@@ -284,7 +288,8 @@ impl Journal {
         self.mark(Mark::DiskRemoved { disk })
     }
 
-    /// Writes to the VM's disks may have been missed: from here on none of them is whole.
+    /// Writes to the VM's disks may have been missed: from here on none of them is whole. Copies of them that have begun are
+    /// worth nothing, and end.
     ///
     /// # Errors
     /// [`ErrorKind::Broken`].

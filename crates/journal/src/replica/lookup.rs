@@ -28,7 +28,6 @@ const TRIES: usize = 16;
 
 /// How a moment is read.
 pub(super) struct Sight {
-    pub(super) sequence: Sequence,
     /// What the segment that holds the moment says up to it.
     partial: ExtentMap,
     /// The last segment of which everything counts.
@@ -75,7 +74,7 @@ impl Sight {
             }
         };
         let route = Mutex::new(Arc::new(Route::new(view, through)));
-        Ok(Self { sequence, partial, through, route })
+        Ok(Self { partial, through, route })
     }
 
     fn route(&self) -> Arc<Route> {

@@ -26,7 +26,7 @@ use crate::{
 };
 
 impl Replica {
-    /// Opens the replica in a folder; an empty folder becomes one with the first segment that is received.
+    /// Opens the replica in a folder; an empty folder becomes one with the first segment of a journal that is received.
     ///
     /// A fold that a dead process began is finished.
     ///
@@ -112,7 +112,10 @@ fn load(folder: &Arc<dyn Folder>, state: &State) -> Result<(View, Receiver)> {
     for number in numbers {
         let name = segment::file_name(number);
         let file = folder.open(&name).map_err(|error| Error::from_io(format!("opening {name}"), error))?;
-        let (header, whole) = segment::open(&*file, number)?;
+        let (header, whole) = match Some(number) == last {
+            true => segment::open_last(&*file, number)?,
+            false => segment::open(&*file, number)?,
+        };
         receiver.check(&header.header)?;
         let Some(whole) = whole else {
             if Some(number) != last {
@@ -125,6 +128,9 @@ fn load(folder: &Arc<dyn Folder>, state: &State) -> Result<(View, Receiver)> {
             receiver.go_on_with(builder);
             break;
         };
+        if Some(number) == last {
+            segment::write_again(&*file, whole.length_bytes)?;
+        }
         if whole.changes_disks {
             push_tables(&mut view, &whole.marks(&*file)?);
         }

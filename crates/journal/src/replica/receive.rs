@@ -1,6 +1,9 @@
 //! Taking in what the source ships. What comes twice is told from what is missing; nothing is believed unchecked.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::{
+    cmp::Ordering,
+    sync::{Arc, MutexGuard, PoisonError},
+};
 
 use model::JournalId;
 
@@ -10,7 +13,8 @@ use super::{
     view::{Active, View},
 };
 use crate::{
-    DiskTable, Error, ErrorKind, Flaw, Generation, MarkRecord, Part, PartContent, Position, Result, Sequence,
+    DiskTable, Error, ErrorKind, Flaw, Generation, MarkRecord, Part, PartContent, Position, Result,
+    SegmentNumber, Sequence,
     segment::{
         Expected, OpenHeader, SealedSegment,
         builder::{SegmentBuilder, Tail, digest_of_footer},
@@ -38,6 +42,8 @@ pub(super) struct Receiver {
     end: End,
     /// What the next segment must be; none before the first.
     expected: Option<Expected>,
+    /// The segment that an empty replica begins with.
+    start: SegmentNumber,
 }
 
 enum End {
@@ -50,7 +56,7 @@ enum End {
 
 impl Receiver {
     pub(super) fn new() -> Self {
-        Self { end: End::Sealed, expected: None }
+        Self { end: End::Sealed, expected: None, start: SegmentNumber(1) }
     }
 
     pub(super) fn expect_after(&mut self, edge: Edge, disks: &DiskTable, journal: JournalId) {
@@ -75,15 +81,13 @@ impl Receiver {
         self.end = End::Open(Box::new(builder));
     }
 
-    /// What has to come next; none when anything may.
-    fn wanted(&self) -> Option<Position> {
+    /// What has to come next.
+    fn wanted(&self) -> Position {
         match &self.end {
-            End::Open(builder) => {
-                Some(Position { segment: builder.number(), offset_bytes: builder.end_bytes() })
-            }
+            End::Open(builder) => Position { segment: builder.number(), offset_bytes: builder.end_bytes() },
             End::Sealed | End::Unsure => {
-                let expected = self.expected.as_ref()?;
-                Some(Position { segment: expected.number, offset_bytes: 0 })
+                let segment = self.expected.as_ref().map_or(self.start, |expected| expected.number);
+                Position { segment, offset_bytes: 0 }
             }
         }
     }
@@ -113,14 +117,28 @@ pub(super) fn push_tables(view: &mut View, marks: &[MarkRecord]) {
 }
 
 impl Replica {
-    /// What has to come next; none when the replica is empty, and any start of a segment will do.
+    /// What has to come next.
     ///
     /// # Errors
     /// Those of the file system, when an earlier call failed and the end has to be looked for again.
-    pub fn wanted(&self) -> Result<Option<Position>> {
+    pub fn wanted(&self) -> Result<Position> {
         let mut receiver = self.shared.receiver();
         self.shared.make_sure(&mut receiver)?;
         Ok(receiver.wanted())
+    }
+
+    /// Lets an empty replica begin with a later segment than the first, because the source has no others any more. Of what the
+    /// disks held before nothing is known: a new epoch has to begin for every VM.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] when the replica is not empty.
+    pub fn begin_at(&self, segment: SegmentNumber) -> Result<()> {
+        let mut receiver = self.shared.receiver();
+        if receiver.expected.is_some() {
+            return Err(Error::invalid("the replica has begun already"));
+        }
+        receiver.start = segment;
+        Ok(())
     }
 
     /// Takes in a part, if it is the next.
@@ -131,12 +149,11 @@ impl Replica {
     pub fn receive(&self, part: &Part) -> Result<Received> {
         let mut receiver = self.shared.receiver();
         self.shared.make_sure(&mut receiver)?;
-        if let Some(wanted) = receiver.wanted() {
-            match part.position.cmp(&wanted) {
-                std::cmp::Ordering::Less => return Ok(Received::Duplicate),
-                std::cmp::Ordering::Greater => return Ok(Received::Gap { wanted }),
-                std::cmp::Ordering::Equal => {}
-            }
+        let wanted = receiver.wanted();
+        match part.position.cmp(&wanted) {
+            Ordering::Less => return Ok(Received::Duplicate),
+            Ordering::Greater => return Ok(Received::Gap { wanted }),
+            Ordering::Equal => {}
         }
         match &part.content {
             PartContent::Header(bytes) => self.shared.receive_header(&mut receiver, part.position, bytes)?,
@@ -259,7 +276,7 @@ impl Shared {
             base.set_length(known.size_bytes).and_then(|()| base.sync()).map_err(failed)?;
         }
         let folded = Edge {
-            segment: crate::SegmentNumber(header.number.0.saturating_sub(1)),
+            segment: SegmentNumber(header.number.0.saturating_sub(1)),
             sequence: header.first.previous(),
         };
         let state = State {

@@ -188,7 +188,7 @@ fn parts_that_come_twice_late_or_altered_do_no_harm() {
     }
     let parts = pair.journal.parts(pair.journal.start(), u64::MAX).unwrap();
     assert_eq!(pair.replica.receive(&parts[0]).unwrap(), Received::Appended);
-    let wanted = pair.replica.wanted().unwrap().unwrap();
+    let wanted = pair.replica.wanted().unwrap();
     assert_eq!(pair.replica.receive(&parts[2]).unwrap(), Received::Gap { wanted });
     assert_eq!(pair.replica.receive(&parts[0]).unwrap(), Received::Duplicate);
     let PartContent::Block(block) = &parts[1].content else { panic!("a block follows the header") };
@@ -233,7 +233,7 @@ fn an_older_generation_is_refused() {
         pair.env.clock.now();
     }
     pair.journal.flush().unwrap();
-    let wanted = pair.replica.wanted().unwrap().unwrap();
+    let wanted = pair.replica.wanted().unwrap();
     let refused = pair
         .journal
         .parts(wanted, u64::MAX)
@@ -253,12 +253,34 @@ fn a_released_segment_is_not_shipped_again() {
         pair.seal();
     }
     let before = pair.journal.usage().disk_bytes;
-    pair.journal.release(pair.replica.durable_through()).unwrap();
+    pair.journal.release(pair.replica.wanted().unwrap().segment).unwrap();
     assert!(pair.journal.usage().disk_bytes < before);
     let gone = Position { segment: SegmentNumber(1), offset_bytes: 0 };
     assert_eq!(pair.journal.parts(gone, 1).unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(pair.journal.position_after(Sequence(0)).unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(pair.journal.parts(pair.journal.start(), u64::MAX).unwrap().len(), 1, "an empty segment");
+}
+
+#[test]
+fn a_replica_that_begins_late_knows_nothing_of_before() {
+    let pair = Pair::new();
+    let disk = pair.disk("root", MIB);
+    taken(pair.journal.write(disk, 0, &noise(1, 4096)).unwrap());
+    pair.seal();
+    let folder = std::sync::Arc::new(crate::Directory::open(&pair.path("late")).unwrap());
+    let late = crate::Replica::open(folder, env::Threads::Inline).unwrap();
+    let segment = pair.replica.wanted().unwrap().segment;
+    late.begin_at(segment).unwrap();
+    let written = taken(pair.journal.write(disk, 4096, &noise(2, 4096)).unwrap());
+    pair.journal.flush().unwrap();
+    for part in pair.journal.parts(Position { segment, offset_bytes: 0 }, u64::MAX).unwrap() {
+        assert_eq!(late.receive(&part).unwrap(), Received::Appended);
+    }
+    assert_eq!(late.sync().unwrap(), written);
+    assert_eq!(late.newest_whole(vm()), None);
+    let refused = late.moment(vm(), At::Sequence(written)).map(drop).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NotWhole);
+    assert_eq!(late.begin_at(segment).unwrap_err().kind(), ErrorKind::Invalid);
 }
 
 #[test]

@@ -108,8 +108,8 @@ impl SegmentBuilder {
         if length_bytes > builder.end_bytes {
             file.set_length(builder.end_bytes).map_err(failed)?;
         }
-        // What was read may be only in the cache; and a tail that is cut must not be there again after a crash.
-        file.sync().map_err(failed)?;
+        // A tail that is cut must not be there again after a crash.
+        crate::segment::write_again(&*file, builder.end_bytes).map_err(|error| error.of_file(&name))?;
         Ok(builder)
     }
 
@@ -119,10 +119,6 @@ impl SegmentBuilder {
 
     pub(crate) fn number(&self) -> SegmentNumber {
         self.header.header.number
-    }
-
-    pub(crate) fn file(&self) -> &Arc<dyn FolderFile> {
-        &self.file
     }
 
     /// The disks after the last record.
@@ -147,10 +143,6 @@ impl SegmentBuilder {
 
     pub(crate) fn marks(&self) -> &[MarkRecord] {
         &self.marks
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.times.is_none()
     }
 
     /// Whether there is no room for more.
@@ -265,6 +257,8 @@ impl SegmentBuilder {
     /// Writes the footer. When this returns, all of the segment is durable and sealed.
     pub(crate) fn seal(&mut self, footer: &[u8]) -> Result<SealedSegment> {
         let name = file_name(self.number());
+        // Else a crash could leave a footer without its blocks.
+        self.sync()?;
         let written = self.file.write_at(self.end_bytes, footer);
         written.map_err(|error| Error::from_io(format!("sealing {name}"), error))?;
         self.sync()?;

@@ -17,7 +17,6 @@ const NOTED_MAX: usize = 1024;
 #[must_use = "a disk is not whole while a copy of it has begun and not finished"]
 pub struct CopyTicket {
     number: u64,
-    disk: DiskNumber,
     range: ByteRange,
 }
 
@@ -44,7 +43,7 @@ pub enum Copied<'a> {
 #[derive(Debug)]
 pub(super) struct OpenCopy {
     number: u64,
-    disk: DiskNumber,
+    pub(super) disk: DiskNumber,
     range: ByteRange,
     /// What was written since it began.
     written: Vec<ByteRange>,
@@ -80,20 +79,21 @@ impl Journal {
         let number = intake.copies_begun;
         intake.copies_begun += 1;
         intake.copies.push(OpenCopy { number, disk, range, written: Vec::new() });
-        Ok(CopyTicket { number, disk, range })
+        Ok(CopyTicket { number, range })
     }
 
     /// Takes in what was read, but for what the guest has written meanwhile. When the journal is full, the ticket comes back:
     /// what was read stays good, for what is written meanwhile is still noted.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Invalid`] when the data has another length than the range, or the disk is gone or cut off;
+    /// [`crate::ErrorKind::Invalid`] when the data has another length than the range, the disk is gone or cut off, or a new
+    /// epoch has begun, which ends all copies of its VM;
     /// [`crate::ErrorKind::Broken`]. The copy has then ended.
     pub fn finish_copy(&self, ticket: CopyTicket, copied: Copied<'_>) -> Result<Option<(CopyTicket, Full)>> {
         let mut intake = self.shared.intake();
         let place = intake.copies.iter().position(|copy| copy.number == ticket.number);
         let copy = place.map(|place| intake.copies.swap_remove(place));
-        let copy = copy.ok_or_else(|| Error::invalid("the copy is not one of this journal"))?;
+        let copy = copy.ok_or_else(|| Error::invalid("an epoch has begun since the copy"))?;
         let needed = match copied {
             Copied::Nothing => return Ok(None),
             Copied::Data(data) if data.len() as u64 != copy.range.length_bytes => {

@@ -85,6 +85,11 @@ impl Intake {
     pub(super) fn mark(&mut self, mark: &Mark, shared: &Shared) -> Result<Sequence> {
         self.check_sound()?;
         self.disks.apply(mark)?;
+        if let Mark::EpochBegun { vm } = mark {
+            // What was read before may lack what is missed from here on.
+            let disks = &self.disks;
+            self.copies.retain(|copy| disks.get(copy.disk).is_some_and(|disk| disk.vm != *vm));
+        }
         let time = self.time(shared);
         let room = RECORD_OVERHEAD_BYTES + 2 * usize::from(u8::MAX) + 64;
         self.push(room, time, shared, |block| block.mark(time, mark));

@@ -4,10 +4,14 @@ use bytes::Bytes;
 
 use super::{Journal, Published};
 use crate::{
-    Error, ErrorKind, Part, PartContent, Position, Result, SegmentNumber, Sequence,
-    block::{BlockHead, HEAD_BYTES},
+    Error, ErrorKind, Part, PartContent, Position, Record, Result, SegmentNumber, Sequence,
+    block::{BlockHead, HEAD_BYTES, Place},
     folder::FolderFile,
-    segment::{SealedSegment, blocks::Blocks, file_name, read_header},
+    segment::{
+        OpenHeader, SealedSegment,
+        blocks::{Blocks, read_block},
+        file_name, read_header,
+    },
 };
 
 /// What is known of a segment that is read from.
@@ -96,7 +100,7 @@ impl Journal {
             Some(sealed) => Blocks::of_sealed(&*file, sealed),
             None => Blocks::of_open(&*file, &header, active_end_bytes),
         };
-        let mut offset_bytes = 0;
+        let mut offset_bytes = blocks.offset_bytes();
         while blocks.next_sequence() <= wanted {
             offset_bytes = blocks.offset_bytes();
             if blocks.next()?.is_none() {
@@ -106,12 +110,35 @@ impl Journal {
         Ok(Position { segment: number, offset_bytes })
     }
 
-    /// The target has everything up to this record: segments that hold nothing else go.
+    /// The records after this one that are durable here, in order: those of one block, or none at the end.
+    ///
+    /// # Errors
+    /// As [`Journal::position_after`].
+    pub fn records_after(&self, sequence: Sequence) -> Result<Vec<Record>> {
+        let position = self.position_after(sequence)?;
+        let name = file_name(position.segment);
+        let Some(extent) = self.shared.published().segment(position.segment) else { return Ok(Vec::new()) };
+        if position.offset_bytes < extent.header_bytes || position.offset_bytes >= extent.end_bytes {
+            return Ok(Vec::new());
+        }
+        let file = self.shared.folder.open(&name);
+        let file = file.map_err(|error| Error::from_io(format!("opening {name}"), error))?;
+        let header = OpenHeader::read(&*file, position.segment)?;
+        let place = Place { header: &header.checksum, offset_bytes: position.offset_bytes };
+        let (head, raw) =
+            read_block(&*file, place, extent.end_bytes).map_err(|error| error.of_file(&name))?;
+        let records = head.records(&raw).map_err(|error| error.of_file(&name))?;
+        let wanted = records.into_iter().filter(|record| record.sequence > sequence);
+        Ok(wanted.map(|record| record.with_data(&raw)).collect())
+    }
+
+    /// The target wants this segment next, so it has those before it, sealed: they go. What it has of this one is kept, since
+    /// it cannot seal what it is not told the end of.
     ///
     /// # Errors
     /// [`ErrorKind::Io`], [`ErrorKind::Denied`].
-    pub fn release(&self, through: Sequence) -> Result<()> {
-        self.shared.release(through)
+    pub fn release(&self, before: SegmentNumber) -> Result<()> {
+        self.shared.release(before)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{MutexGuard, PoisonError};
 
 use super::Shared;
 use crate::{
-    Error, Flaw, Result, Sequence,
+    Error, Flaw, Result, SegmentNumber, Sequence,
     block::{BlockHead, Encoder, HEAD_BYTES},
     record::{RawBlock, decode_records},
     segment::{SealedSegment, builder::SegmentBuilder, header::Header},
@@ -109,12 +109,12 @@ impl Shared {
     }
 
     /// Removes segments of which nothing is needed any more.
-    pub(super) fn release(&self, through: Sequence) -> Result<()> {
+    pub(super) fn release(&self, before: SegmentNumber) -> Result<()> {
         loop {
             let name = {
                 let published = self.published();
                 match published.sealed.front() {
-                    Some(segment) if segment.last <= through => segment.name(),
+                    Some(segment) if segment.number < before => segment.name(),
                     _ => return Ok(()),
                 }
             };
