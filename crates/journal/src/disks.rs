@@ -183,7 +183,7 @@ impl DiskTable {
 }
 
 fn check_size(size_bytes: u64) -> Result<()> {
-    if size_bytes == 0 || size_bytes % SECTOR_BYTES != 0 || size_bytes > SIZE_BYTES_MAX {
+    if size_bytes == 0 || !size_bytes.is_multiple_of(SECTOR_BYTES) || size_bytes > SIZE_BYTES_MAX {
         return Err(Error::invalid(format!("{size_bytes} bytes are no size of a disk")));
     }
     Ok(())

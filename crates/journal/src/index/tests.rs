@@ -78,7 +78,7 @@ proptest! {
             let within = |(place, _): &(&(u32, u64), _)| place.0 == disk && (start..start + count).contains(&place.1);
             let wanted: std::collections::BTreeMap<_, _> =
                 expected.iter().filter(within).map(|(place, what)| (*place, *what)).collect();
-            for indexes in [&layers[..], &[merged.clone()]] {
+            for indexes in [&layers[..], std::slice::from_ref(&merged)] {
                 let mut found = Layers::new(sectors);
                 for index in indexes {
                     found.ask(|gap| index.pieces_in(&cache, gap)).unwrap();

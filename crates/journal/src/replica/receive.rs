@@ -96,7 +96,7 @@ impl Receiver {
 /// What readers may see of the segment that grows.
 pub(super) fn active_of(builder: &SegmentBuilder) -> Active {
     Active {
-        header: Arc::new(builder.header().clone()),
+        header: Arc::clone(builder.header()),
         end_bytes: builder.end_bytes(),
         last: builder.next().previous(),
         times: builder.times(),
@@ -303,21 +303,22 @@ impl Shared {
             return Err(Error::corrupt("a block comes before its segment"));
         };
         let appended = builder.append(bytes);
-        if let Err(error) = appended {
+        // What is no block has changed nothing.
+        if appended.as_ref().is_err_and(|error| error.kind() != ErrorKind::Corrupt) {
             receiver.end = End::Unsure;
-            return Err(error);
         }
-        Ok(())
+        appended
     }
 
     fn receive_seal(&self, receiver: &mut Receiver, digest: &[u8; 32]) -> Result<()> {
-        let End::Open(mut builder) = std::mem::replace(&mut receiver.end, End::Unsure) else {
+        let End::Open(builder) = &receiver.end else {
             return Err(Error::corrupt("a segment ends before it has begun"));
         };
         let footer = builder.footer().filter(|footer| digest_of_footer(footer) == *digest);
         let footer = footer.ok_or_else(|| {
             Error::corrupt(format!("{} is not what the source has", file_name(builder.number())))
         })?;
+        let End::Open(mut builder) = std::mem::replace(&mut receiver.end, End::Unsure) else { return Ok(()) };
         let sealed = Arc::new(builder.seal(&footer)?);
         self.change_view(|view| {
             let fresh = builder.marks().partition_point(|record| record.sequence <= view.durable);

@@ -41,7 +41,7 @@ pub(crate) enum Tail {
 /// After an error nothing is known of the file's end: drop it, and resume from the file.
 pub(crate) struct SegmentBuilder {
     file: Arc<dyn FolderFile>,
-    header: OpenHeader,
+    header: Arc<OpenHeader>,
     /// The disks after the last record.
     disks: DiskTable,
     end_bytes: u64,
@@ -77,7 +77,7 @@ impl SegmentBuilder {
             data_bytes: 0,
             blocks_digest,
             file,
-            header,
+            header: Arc::new(header),
         }
     }
 
@@ -88,7 +88,7 @@ impl SegmentBuilder {
         let failed = |error| Error::from_io(format!("{name}: taking it up"), error);
         let length_bytes = file.length_bytes().map_err(failed)?;
         let mut builder = Self::empty(Arc::clone(&file), header);
-        let mut blocks = Blocks::of_open(&*file, &builder.header.clone(), length_bytes);
+        let mut blocks = Blocks::of_open(&*file, &builder.header, length_bytes);
         loop {
             match blocks.next() {
                 Ok(Some(block)) => {
@@ -113,7 +113,7 @@ impl SegmentBuilder {
         Ok(builder)
     }
 
-    pub(crate) fn header(&self) -> &OpenHeader {
+    pub(crate) fn header(&self) -> &Arc<OpenHeader> {
         &self.header
     }
 
@@ -155,7 +155,10 @@ impl SegmentBuilder {
     }
 
     /// Adds a block, which is checked as if it came from a stranger. It is not durable before [`SegmentBuilder::sync`].
-    pub(crate) fn append(&mut self, block: &[u8]) -> Result<Vec<RawRecord>> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] for a block that is none; nothing was changed then.
+    pub(crate) fn append(&mut self, block: &[u8]) -> Result<()> {
         let name = file_name(self.number());
         let head = BlockHead::decode(block.get(..crate::block::HEAD_BYTES).unwrap_or(block))
             .map_err(|error| error.of_file(&name))?;
@@ -165,10 +168,21 @@ impl SegmentBuilder {
         }
         let block_at = OpenBlock { head, offset_bytes: self.end_bytes, raw };
         let records = block_at.records().map_err(|error| error.of_file(&name))?;
+        self.check(&records).map_err(|error| error.of_file(&name))?;
         let written = self.file.write_at(self.end_bytes, block);
         written.map_err(|error| Error::from_io(format!("{name}: writing a block"), error))?;
-        self.absorb(&block_at, &records)?;
-        Ok(records)
+        self.absorb(&block_at, &records)
+    }
+
+    /// Checks that records make sense after those that are there.
+    fn check(&self, records: &[RawRecord]) -> Result<()> {
+        let mut disks = self.disks.clone();
+        let checked = records.iter().try_for_each(|record| match &record.body {
+            Body::Write { disk, sector, sectors, .. } => disks.check(*disk, *sector, u64::from(*sectors)),
+            Body::Zero { disk, sector, sectors } => disks.check(*disk, *sector, *sectors),
+            Body::Mark(mark) => disks.apply(mark),
+        });
+        checked.map_err(|error| Error::corrupt("a record makes no sense").with_source(error))
     }
 
     /// Adds a block that this process has just made of these records.

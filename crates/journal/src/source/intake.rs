@@ -136,7 +136,9 @@ impl Intake {
     /// The sectors of a range, if it is one of whole sectors of that disk.
     pub(super) fn check_range(&self, disk: DiskNumber, range: ByteRange) -> Result<(u64, u64)> {
         self.check_sound()?;
-        if range.offset_bytes % SECTOR_BYTES != 0 || range.length_bytes % SECTOR_BYTES != 0 {
+        if !range.offset_bytes.is_multiple_of(SECTOR_BYTES)
+            || !range.length_bytes.is_multiple_of(SECTOR_BYTES)
+        {
             let context =
                 format!("{} bytes at {} are no whole sectors", range.length_bytes, range.offset_bytes);
             return Err(Error::invalid(context));

@@ -118,7 +118,7 @@ fn a_full_journal_says_so_at_once_and_takes_nothing() {
         }
         pair.journal.flush().unwrap();
     };
-    assert_eq!((full, written), (Full::Disk, 5));
+    assert_eq!((full, written), (Full::Disk, 6));
     assert!(pair.journal.add_disk(crate::fixture::vm(), "late".parse().unwrap(), 512).is_ok(), "marks fit");
 }
 

@@ -230,8 +230,13 @@ impl World {
                 self.say("source", format!("durable through {through}"));
             }
             Err(error) => {
-                let host_crashes = self.source_disk.is_dead();
+                // What it says and shows until it is gone counts as well.
+                self.acknowledged = self.acknowledged.max(source.journal.durable_through());
                 self.failed("source", "flushing", &error);
+                if self.dice.chance(500) {
+                    self.ship();
+                }
+                let host_crashes = self.source_disk.is_dead() || self.dice.chance(300);
                 self.lose_source(host_crashes);
             }
         }
