@@ -45,8 +45,8 @@
 //!
 //! # Memory
 //!
-//! A journal holds what is not written yet, as much as its options say, and the index of the segment that grows: at most
-//! 131,072 records. A replica holds about 200 bytes for each segment, 32 MiB of expanded blocks at most, 24 MiB of pages of
+//! A journal holds what is not written yet, as much as its options say, and the index of the segment that grows: about
+//! 131,072 records at most. A replica holds about 200 bytes for each segment, 32 MiB of expanded blocks at most, 24 MiB of pages of
 //! indexes, and for each moment that is looked at the index of a part of one segment. On disk each extent takes 32 bytes in
 //! its segment's index, and up to as much again in each of up to five levels of merged indexes, where extents that were
 //! written over are gone.

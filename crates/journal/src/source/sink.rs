@@ -125,6 +125,9 @@ impl Shared {
                 }
                 _ => {}
             }
+            // One after another for good: after a crash there is no gap between those that are left.
+            let synced = self.folder.sync();
+            synced.map_err(|error| Error::from_io(format!("removing {name}"), error))?;
             let mut intake = self.intake();
             let mut published = self.published();
             published.sealed.pop_front();

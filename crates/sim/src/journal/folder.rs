@@ -51,6 +51,7 @@ enum Change {
 enum NameChange {
     Link(String, u64),
     Unlink(String),
+    Remove(String),
 }
 
 impl SimDisk {
@@ -105,7 +106,10 @@ impl SimDisk {
         }
         let survived = dice.number(0..pending_names.len() as u64 + 1) as usize;
         for change in pending_names.drain(..).take(survived) {
-            change.apply(durable_names);
+            // A removal may come later than what was done after it.
+            if !matches!(change, NameChange::Remove(_)) || dice.chance(500) {
+                change.apply(durable_names);
+            }
         }
         names.clone_from(durable_names);
         files.retain(|number, _| names.values().any(|other| other == number));
@@ -169,7 +173,7 @@ impl NameChange {
     fn apply(self, names: &mut BTreeMap<String, u64>) {
         match self {
             Self::Link(name, file) => drop(names.insert(name, file)),
-            Self::Unlink(name) => drop(names.remove(&name)),
+            Self::Unlink(name) | Self::Remove(name) => drop(names.remove(&name)),
         }
     }
 }
@@ -228,7 +232,7 @@ impl Folder for SimFolder {
         if !state.names.contains_key(name) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        state.change_name(&NameChange::Unlink(name.to_owned()));
+        state.change_name(&NameChange::Remove(name.to_owned()));
         Ok(())
     }
 
