@@ -1,4 +1,4 @@
-//! What is fuzzed: the decoders of the vault's formats, of NBD's messages, and of what peers send that is no JSON.
+//! What is fuzzed: the decoders of the vault's and the journal's formats, of NBD's messages, and of what peers send that is no JSON.
 
 use std::{fs, path::Path};
 
@@ -40,18 +40,36 @@ const FIXED_BYTES: usize = 64 << 10;
 /// When an example cannot be read.
 pub fn targets() -> Result<Vec<Target>> {
     let mut targets = vault::fuzz::DECODERS.iter().map(of_vault).collect::<Result<Vec<_>>>()?;
+    targets.extend(journal::fuzz::DECODERS.iter().map(of_journal).collect::<Result<Vec<_>>>()?);
     targets.extend(of_nbd());
     targets.extend(of_peer()?);
     Ok(targets)
 }
 
-fn of_vault(decoder: &vault::fuzz::Decoder) -> Result<Target> {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vault/golden");
+/// Golden files of a crate.
+fn golden(crate_name: &str, names: &[&str]) -> Result<Vec<Vec<u8>>> {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(crate_name).join("golden");
     let read = |name: &&str| {
         let path = golden.join(name);
         fs::read(&path).with_context(|| format!("reading {}", path.display()))
     };
-    let mut examples = decoder.examples.iter().map(read).collect::<Result<Vec<_>>>()?;
+    names.iter().map(read).collect()
+}
+
+fn of_journal(decoder: &journal::fuzz::Decoder) -> Result<Target> {
+    let mut fixed_bytes = FIXED_BYTES;
+    if decoder.name == "block" {
+        // What its head says that it expands to, within limits.
+        fixed_bytes += 2 << 20;
+    }
+    let decode = decoder.decode;
+    let decode = move |bytes: &[u8]| decode(bytes).map_err(|error| error.to_string());
+    let name = format!("journal-{}", decoder.name);
+    Ok(Target { fixed_bytes, ..Target::new(name, decode, golden("journal", decoder.examples)?) })
+}
+
+fn of_vault(decoder: &vault::fuzz::Decoder) -> Result<Target> {
+    let mut examples = golden("vault", decoder.examples)?;
     let mut fixed_bytes = FIXED_BYTES;
     if decoder.name == "frame" {
         // Nothing but a full frame is accepted, and no golden file holds what zstd may come to compress better.

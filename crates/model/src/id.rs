@@ -147,3 +147,7 @@ id! {
     /// Disks on their way from one site to another, however often the sending is interrupted.
     TransferId
 }
+id! {
+    /// A write log of site recovery, on both sides.
+    JournalId
+}

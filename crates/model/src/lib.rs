@@ -23,7 +23,8 @@ pub use definition::{
     DiskBus, DiskDefinition, DiskFormat, Firmware, NetworkDefinition, NetworkKind, VmDefinition,
 };
 pub use id::{
-    CaptureId, DiskId, JobId, PairingId, ParseIdError, PointId, SiteId, SnapshotId, TransferId, VaultId, VmId,
+    CaptureId, DiskId, JobId, JournalId, PairingId, ParseIdError, PointId, SiteId, SnapshotId, TransferId,
+    VaultId, VmId,
 };
 pub use image_format::ImageFormat;
 pub use job::{JobKind, JobState, Progress};

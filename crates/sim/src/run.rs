@@ -35,17 +35,23 @@ pub struct Outcome {
 /// Lives through the world of a seed, in which something may be `broken` on purpose.
 #[must_use]
 pub fn run_seed(seed: u64, broken: Option<Broken>) -> Outcome {
+    live(seed, |trace| async move {
+        let world = Arc::new(World::new(seed, trace, broken));
+        let ended = tokio::time::timeout(LONGEST, Box::pin(world.run())).await;
+        let hangs = ended.err().map(|_| "the world does not end".to_owned());
+        world.model().violation.clone().or(hangs)
+    })
+}
+
+/// Lives through a world, which says what rule was broken in it.
+pub(crate) fn live<F>(seed: u64, world: impl FnOnce(Arc<Trace>) -> F) -> Outcome
+where
+    F: Future<Output = Option<String>>,
+{
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime without I/O needs nothing that could be lacking");
     let trace = runtime.block_on(async { Arc::new(Trace::new()) });
-    let lived = panic::catch_unwind(AssertUnwindSafe(|| {
-        runtime.block_on(async {
-            let world = Arc::new(World::new(seed, Arc::clone(&trace), broken));
-            let ended = tokio::time::timeout(LONGEST, Box::pin(world.run())).await;
-            let hangs = ended.err().map(|_| "the world does not end".to_owned());
-            world.model().violation.clone().or(hangs)
-        })
-    }));
+    let lived = panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(world(Arc::clone(&trace)))));
     let violation = lived.unwrap_or_else(|_| Some("a panic".to_owned()));
     Outcome { seed, violation, last_events: trace.last(), event_count: trace.count(), digest: trace.digest() }
 }
@@ -54,6 +60,14 @@ pub fn run_seed(seed: u64, broken: Option<Broken>) -> Outcome {
 /// were.
 #[must_use]
 pub fn first_failure(seeds: Range<u64>, broken: Option<Broken>) -> (Option<Outcome>, u64) {
+    first_failure_of(seeds, &|seed| run_seed(seed, broken))
+}
+
+/// As [`first_failure`], of any kind of world.
+pub(crate) fn first_failure_of(
+    seeds: Range<u64>,
+    run: &(dyn Fn(u64) -> Outcome + Sync),
+) -> (Option<Outcome>, u64) {
     let next = AtomicU64::new(seeds.start);
     let end = AtomicU64::new(seeds.end);
     let failed: Mutex<Option<Outcome>> = Mutex::default();
@@ -63,7 +77,7 @@ pub fn first_failure(seeds: Range<u64>, broken: Option<Broken>) -> (Option<Outco
         if seed >= end.load(Ordering::Relaxed) {
             return;
         }
-        let outcome = run_seed(seed, broken);
+        let outcome = run(seed);
         count.fetch_add(1, Ordering::Relaxed);
         if outcome.violation.is_some() {
             end.fetch_min(seed, Ordering::Relaxed);
