@@ -37,9 +37,10 @@ pub fn holdfast_optimised() -> Result<PathBuf> {
 
 fn build(profile: &str, options: &[&str]) -> Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    // Cargo's progress goes to standard error: the first build takes minutes.
+    // Cargo's progress goes to standard error: the first build takes minutes. With the features that the whole workspace asks
+    // for, dependencies are shared with what is built for tests.
     let status = Command::new(cargo)
-        .args(["build", "--package", "holdfast"])
+        .args(["build", "--workspace", "--bin", "holdfast"])
         .args(options)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()

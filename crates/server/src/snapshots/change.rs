@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use api::{Code, DeleteSnapshot, LockSnapshot, TagSnapshot, shell_word};
-use catalog::{DependentDisk, ImageSource, Job, KnownSnapshot};
+use api::{Code, DeleteSnapshot, LockSnapshot, TagSnapshot};
+use catalog::{ImageSource, Job, KnownSnapshot};
 use model::{JobKind, SnapshotState, Timestamp};
 
 use crate::{

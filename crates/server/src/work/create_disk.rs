@@ -53,9 +53,9 @@ pub(crate) async fn submit(site: &Site, request: CreateDisk) -> Result<Job> {
     check_absent(std::slice::from_ref(&path))?;
     check_unclaimed(site, std::slice::from_ref(&path))?;
     vms::check_paths_free(site, std::slice::from_ref(&path)).await?;
-    let vault_id = match &image {
-        ImageSource::Point { vault_id, .. } => Some(*vault_id),
-        ImageSource::File { .. } => None,
+    let vault_id = match &source {
+        Source::Point { found, .. } => Some(found.vault.id),
+        Source::File(_) => None,
     };
     let draft = JobDraft {
         kind: JobKind::CreateDisk,

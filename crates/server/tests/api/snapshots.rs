@@ -1,7 +1,7 @@
 //! Managed snapshots: made, used while they are copied, deleted, and what becomes of them when something goes wrong.
 
 use api::{
-    BootRequest, ByteStream, ChangeSourceView, Code, CreateSnapshot, DeleteSnapshot, ImageQuery, JobResult,
+    ByteStream, ChangeSourceView, Code, CreateSnapshot, CreateVm, DeleteSnapshot, ImageQuery, JobResult,
     JobView, LockSnapshot, SnapshotQuery, SnapshotView, TagSnapshot,
 };
 use model::{JobKind, JobState, SnapshotKind, SnapshotState};
@@ -249,11 +249,11 @@ async fn a_vm_boots_from_a_snapshot_that_is_still_copied() {
     let site = TestSite::start().await;
     site.add_guest("db", pattern(1)).await;
     let job = copying(&site, &of("db", "monday")).await;
-    let boot: BootRequest = serde_json::from_value(
-        serde_json::json!({"reference": "snapshot:monday", "name": "again", "hydrate": false}),
+    let boot: CreateVm = serde_json::from_value(
+        serde_json::json!({"reference": "snapshot:monday", "name": "again", "hydrate": false, "start": true}),
     )
     .unwrap();
-    let booted = site.end(&site.client.boot(&boot).await.unwrap()).await;
+    let booted = site.end(&site.client.create_vm(&boot).await.unwrap()).await;
     assert_eq!(booted.state, JobState::Succeeded, "{booted:?}");
     let cancelled = site.client.snapshot("monday").await.unwrap();
     assert_eq!(cancelled.state, SnapshotState::Copying);
