@@ -9,8 +9,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{
-    Catalog, CopyFailure, ErrorKind, FailedRun, HalfRestored, Job, KnownCopy, KnownPeer, KnownPolicy, KnownVault,
-    KnownVm, OpenToken, Origin, PackCheck, PeerStanding, PolicyRun, RunOutcome,
+    Catalog, CopyFailure, ErrorKind, FailedRun, HalfRestored, Job, KnownCopy, KnownPeer, KnownPolicy,
+    KnownVault, KnownVm, OpenToken, Origin, PackCheck, PeerStanding, PolicyRun, RunOutcome,
 };
 
 async fn open(directory: &TempDir) -> Catalog {
@@ -107,6 +107,7 @@ async fn a_restore_in_place_is_remembered_until_it_has_ended() {
         reference: "point:a/x".to_owned(),
         disks: vec!["root".parse().unwrap()],
         safety_point: Some(PointId::from_random(random(&*env.entropy))),
+        safety_reference: None,
         begun_at: env.clock.now(),
     };
     catalog.begin_overwriting(vm.id, &half).await.unwrap();

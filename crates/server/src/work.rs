@@ -11,6 +11,7 @@ mod repair;
 mod restore_disk;
 mod restore_in_place;
 mod restore_vm;
+mod revert;
 mod snapshot;
 mod test_point;
 mod verify;
@@ -31,8 +32,9 @@ pub(crate) use self::{
     hydrate::submit as hydrate,
     repair::submit as repair,
     restore_disk::submit as restore_disk,
-    restore_in_place::stops_its_vm,
+    restore_in_place::{needs_snapshot, stops_its_vm},
     restore_vm::{boot, submit as restore_vm},
+    revert::submit as revert,
     snapshot::submit as snapshot,
     test_point::{submit as test_point, take_down as take_down_test, view as point_test_view},
     verify::submit as verify,

@@ -2,8 +2,8 @@
 
 use super::{Client, Result, segment};
 use crate::{
-    CollectRequest, CreateSnapshot, CreatedSnapshot, DeleteSnapshot, JobView, LockSnapshot, SnapshotPage,
-    SnapshotView, TagSnapshot, VaultView,
+    CollectRequest, CreateSnapshot, CreatedSnapshot, DeleteSnapshot, JobView, LockSnapshot, RevertVm,
+    SnapshotPage, SnapshotView, TagSnapshot, VaultView,
 };
 
 /// Which snapshots are wanted.
@@ -56,6 +56,11 @@ impl Client {
     /// Brings a deleted snapshot back.
     pub async fn undelete_snapshot(&self, snapshot: &str) -> Result<SnapshotView> {
         self.post(&format!("{}/undelete", of(snapshot)), &()).await
+    }
+
+    /// Starts to make a VM's disks what a snapshot of it holds.
+    pub async fn revert_vm(&self, snapshot: &str, request: &RevertVm) -> Result<JobView> {
+        self.post(&format!("{}/revert", of(snapshot)), request).await
     }
 
     /// Locks a snapshot until a date.

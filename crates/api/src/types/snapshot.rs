@@ -166,3 +166,26 @@ pub struct TagSnapshot {
     #[serde(default)]
     pub remove: Vec<String>,
 }
+
+/// Makes a VM's disks what a snapshot of it holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RevertVm {
+    /// The VM, by name or id.
+    pub vm: String,
+    /// Do not make a snapshot of what it is first.
+    #[serde(default)]
+    pub no_safety: bool,
+    /// Where the VM runs, ask its guest to shut down first, and start it again afterwards.
+    #[serde(default)]
+    pub stop: bool,
+    /// With `stop`: power the VM off where its guest has not shut down in time.
+    #[serde(default)]
+    pub force: bool,
+    /// Start the VM afterwards, whether it ran or not.
+    #[serde(default)]
+    pub start: bool,
+    /// Compare and write nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+}

@@ -2,7 +2,7 @@
 
 use api::{
     CollectRequest, CreateSnapshot, CreatedSnapshot, DeleteSnapshot, JobView, LockSnapshot, Problem,
-    SnapshotPage, SnapshotView, TagSnapshot, VaultView,
+    RevertVm, SnapshotPage, SnapshotView, TagSnapshot, VaultView,
 };
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
@@ -21,6 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
         .routes(routes!(show))
         .routes(routes!(delete))
         .routes(routes!(undelete))
+        .routes(routes!(revert))
         .routes(routes!(lock))
         .routes(routes!(tag))
         .routes(routes!(store))
@@ -142,6 +143,24 @@ async fn undelete(State(site): State<Site>, Segment(snapshot): Segment) -> Resul
     let found = snapshots::find_deleted(&site, &snapshot).await?;
     let back = snapshots::undelete(&site, found).await?;
     Ok(Json(snapshots::view(&site, back)))
+}
+
+/// Starts to make a VM's disks what a snapshot of it holds. They are overwritten in place, where they differ.
+#[utoipa::path(
+    post,
+    path = "/v1/snapshots/{snapshot}/revert",
+    tag = "snapshots",
+    params(("snapshot" = String, Path, description = "The snapshot's name, its id, or the start of its id.")),
+    request_body = RevertVm,
+    responses((status = ACCEPTED, body = JobView), (status = "default", body = Problem))
+)]
+async fn revert(
+    State(site): State<Site>,
+    Segment(snapshot): Segment,
+    Body(request): Body<RevertVm>,
+) -> Result<(StatusCode, Json<JobView>)> {
+    let job = work::revert(&site, snapshot, request).await?;
+    Ok((StatusCode::ACCEPTED, Json(jobs::view(job))))
 }
 
 /// Locks a snapshot until a date: nobody can delete it before. A lock can be extended, not shortened.

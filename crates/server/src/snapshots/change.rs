@@ -29,6 +29,8 @@ pub(crate) async fn delete(
     request: &DeleteSnapshot,
 ) -> Result<KnownSnapshot> {
     let now = site.env.clock.now();
+    // Nobody begins to need it between the look and the deletion.
+    let admission = site.admission.lock().await;
     check_deletable(site, &snapshot, now).await?;
     if snapshot.state == SnapshotState::Deleted && !request.now {
         return Err(Failure::conflict(format!("the snapshot {} is deleted already", snapshot.name))
@@ -44,6 +46,7 @@ pub(crate) async fn delete(
         site.catalog.move_snapshot(&snapshot).await?;
         tracing::info!(snapshot = %snapshot.name, "a snapshot was deleted");
     }
+    drop(admission);
     if snapshot.state == SnapshotState::Failed {
         site.catalog.remove_snapshot(snapshot.id).await?;
     } else if request.now {
@@ -84,7 +87,14 @@ async fn check_deletable(site: &Site, snapshot: &KnownSnapshot, now: Timestamp) 
         });
     }
     let reads = |disk: &DependentDisk| matches!(&disk.source, ImageSource::Snapshot { snapshot_id, .. } if *snapshot_id == snapshot.id);
-    match site.catalog.vms().await?.iter().find(|vm| vm.dependent_disks.iter().any(reads)) {
+    let vms = site.catalog.vms().await?;
+    if let Some(vm) = vms.iter().find(|vm| work::needs_snapshot(vm, snapshot.id.point_id())) {
+        let detail = format!("the VM {} is half-restored and needs the snapshot {name}", vm.name);
+        return Err(
+            Failure::conflict(detail).with_hint("make the VM whole first: holdfast vm show tells how")
+        );
+    }
+    match vms.iter().find(|vm| vm.dependent_disks.iter().any(reads)) {
         None => Ok(()),
         Some(vm) => {
             let resume = format!("holdfast boot --resume {}", shell_word(vm.name.as_str()));

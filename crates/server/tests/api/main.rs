@@ -12,6 +12,7 @@ mod points;
 mod policies;
 mod problems;
 mod restart;
+mod reverts;
 mod scripted;
 mod server;
 mod site;
