@@ -17,19 +17,20 @@ pub use problem::{Code, Problem};
 pub use site::{data_directory_default, socket_path};
 pub use types::{
     AddCopy, AddKey, AddVm, AddedKey, AgentView, AttachVault, BackupRequest, BootRequest, ChangeSettings,
-    ChangeSourceView, CheckStatus, CheckView, ChosenPoints, CollectRequest, CollectView, CopyState, CopyView,
-    CostView, CreatePolicy, CreateSnapshot, CreateVault, CreatedSnapshot, CreatedVault, DamageView,
-    DeletePoints, DeleteSnapshot, DependentDiskView, DiskView, EditPolicy, ExportRequest, ExportedView,
-    FileKind, FileView, FindingView, FollowedPolicyView, HalfRestoredView, HeldView, HoldPoints,
-    HurtDiskView, HurtPointView, HurtView, HydrateRequest, HydratedView, ImageExtentView, ImageExtentsView,
-    JobResult, JobView, KeepRules, KeySlotView, LockSnapshot, MakePairingToken, MakeRecoveryKit,
-    NbdExportView, NbdRequest, NbdView, NewKeyWith, ObjectLockState, ObjectLockView, PairSite,
-    PairingTokenView, PeerState, PeerView, PeerWays, PointDiskView, PointTestView, PointVerdictView,
-    PointView, PolicyView, ProbeStore, ProbeView, ProgressView, ProtectRequest, ProtectionView,
-    RecoveryKitView, RemovedPeerView, RepairRequest, RepairView, RestoreDiskRequest, RestoreVmRequest,
-    RestoredDiskView, RestoredInPlaceView, RestoredVmView, RetentionMode, RevertVm, SettingsView, SiteView,
-    SnapshotPage, SnapshotView, StopVm, SyncView, TagSnapshot, TestPoint, UnlockVolumes, UnlockWith,
-    VaultView, VerifyRequest, VerifyView, VmOriginView, VmView, VolumeStateView, VolumeView,
+    ChangeSourceView, CheckStatus, CheckView, ChosenPoints, CollectRequest, CollectView, CopySnapshot,
+    CopyState, CopyView, CostView, CreatePolicy, CreateSnapshot, CreateVault, CreatedSnapshot, CreatedVault,
+    DamageView, DeletePoints, DeleteSnapshot, DependentDiskView, DiskView, EditPolicy, ExportRequest,
+    ExportedView, FileKind, FileView, FindingView, FollowedPolicyView, HalfRestoredView, HeldView,
+    HoldPoints, HurtDiskView, HurtPointView, HurtView, HydrateRequest, HydratedView, ImageExtentView,
+    ImageExtentsView, JobResult, JobView, KeepRules, KeySlotView, LockSnapshot, MakePairingToken,
+    MakeRecoveryKit, NbdExportView, NbdRequest, NbdView, NewKeyWith, ObjectLockState, ObjectLockView,
+    PairSite, PairingTokenView, PeerState, PeerView, PeerWays, PointDiskView, PointTestView,
+    PointVerdictView, PointView, PolicyView, ProbeStore, ProbeView, ProgressView, ProtectRequest,
+    ProtectionView, RecoveryKitView, RemovedPeerView, RepairRequest, RepairView, RestoreDiskRequest,
+    RestoreVmRequest, RestoredDiskView, RestoredInPlaceView, RestoredVmView, RetentionMode, RevertVm,
+    SettingsView, SiteView, SnapshotCopyView, SnapshotPage, SnapshotView, StopVm, SyncView, TagSnapshot,
+    TestPoint, UnlockVolumes, UnlockWith, VaultView, VerifyRequest, VerifyView, VmOriginView, VmView,
+    VolumeStateView, VolumeView,
 };
 
 /// The media type of problem documents, by RFC 9457 §3.

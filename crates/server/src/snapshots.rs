@@ -5,6 +5,7 @@ mod baseline;
 mod change;
 mod find;
 mod held;
+mod reception;
 mod recover;
 mod subject;
 mod switching;
@@ -15,7 +16,8 @@ pub(crate) use self::{
     change::{check_lock, check_tags, delete, lock, tag, undelete},
     find::{find, find_any, find_deleted, resolve},
     held::{Held, HeldSnapshot},
+    reception::{KIND, SentSnapshot, SnapshotReception},
     recover::{recover, watch},
     subject::{Subject, family_of},
-    view::{Wanted, add_sizes, list, view},
+    view::{Wanted, add_sizes, copy_view, list, view},
 };

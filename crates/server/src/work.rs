@@ -4,6 +4,7 @@
 mod backup;
 mod collect;
 mod copy;
+mod copy_snapshot;
 mod export;
 mod hydrate;
 mod new_vm;
@@ -28,6 +29,7 @@ pub(crate) use self::{
     backup::{is_by_policy, submit as backup, submit_by_policy as backup_by_policy},
     collect::{collect_snapshot_store, submit as collect, submit_for_snapshots as collect_for_snapshots},
     copy::{subject as copy_subject, submit as copy},
+    copy_snapshot::{go_on as go_on_copying, submit as copy_snapshot},
     export::submit as export,
     hydrate::submit as hydrate,
     repair::submit as repair,

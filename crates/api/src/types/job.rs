@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::{
     CollectView, ExportedView, HydratedView, PointTestView, PointView, RepairView, RestoredDiskView,
-    RestoredInPlaceView, RestoredVmView, SnapshotView, SyncView, VerifyView,
+    RestoredInPlaceView, RestoredVmView, SnapshotCopyView, SnapshotView, SyncView, VerifyView,
 };
 use crate::Problem;
 
@@ -62,6 +62,8 @@ pub enum JobResult {
     Point(Box<PointView>),
     /// The snapshot that was made.
     Snapshot(Box<SnapshotView>),
+    /// The copy of a snapshot that has arrived.
+    SnapshotCopied(SnapshotCopyView),
     /// The VM that was restored.
     RestoredVm(RestoredVmView),
     /// The VM whose disks are whole.

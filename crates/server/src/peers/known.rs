@@ -45,9 +45,7 @@ pub(super) async fn free_name(site: &Site, wanted: &SiteName, id: SiteId) -> Res
 pub(crate) async fn remove(site: &Site, known: &KnownPeer) -> Result<RemovedPeerView> {
     site.catalog.remove_peer(known.id).await?;
     site.peers.reach().remove(&known.id);
-    if let Some(receiver) = site.peers.receiver() {
-        receiver.forget(known.id).await?;
-    }
+    site.peers.receiver().forget(known.id).await?;
     tracing::info!(peer = %known.name, id = %known.id, "the pairing with a site has ended");
     let told = match tell(site, known).await {
         Ok(told) => told,

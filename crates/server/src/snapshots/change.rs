@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use api::{Code, DeleteSnapshot, LockSnapshot, TagSnapshot, shell_word};
-use catalog::{DependentDisk, ImageSource, KnownSnapshot};
+use catalog::{DependentDisk, ImageSource, KnownSnapshot, SnapshotCopy};
 use model::{SnapshotState, Timestamp};
 
 use crate::{
@@ -78,6 +78,14 @@ async fn check_deletable(site: &Site, snapshot: &KnownSnapshot, now: Timestamp) 
     let name = &snapshot.name;
     if let Some(until) = snapshot.locked_until.filter(|until| *until > now) {
         return Err(Failure::new(Code::Refused, format!("the snapshot {name} is locked until {until}")));
+    }
+    let is_of_it = |copy: &SnapshotCopy| copy.snapshot_id == snapshot.id;
+    if let Some(copy) = site.catalog.unfinished_snapshot_copies().await?.into_iter().find(is_of_it) {
+        let busy = Failure::conflict(format!("the snapshot {name} is being copied to {}", copy.place_name));
+        return Err(match copy.job_id {
+            Some(job) => busy.with_hint(format!("let it end, or cancel it: holdfast job cancel {job}")),
+            None => busy,
+        });
     }
     if matches!(snapshot.state, SnapshotState::Waiting | SnapshotState::Copying) {
         let busy = Failure::conflict(format!("the snapshot {name} is being made"));

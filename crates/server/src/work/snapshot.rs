@@ -191,8 +191,9 @@ async fn make(
         disk: snapshot.disk.clone(),
         name: snapshot.name.to_string(),
         settings,
+        is_copy: false,
         distrust: request.full.then(|| "everything was to be read".to_owned()),
-        earlier: snapshots::earlier(site, &vault, snapshot.family).await?,
+        earlier: snapshots::earlier(&site.catalog, &vault, snapshot.family).await?,
     });
     let operation: Arc<dyn Monitor> = monitor.clone();
     let moment = Box::pin(fix(site, &subject, &run, monitor, &operation)).await?;
