@@ -122,7 +122,8 @@ async fn round(
     if begun.has_base.len() != shipment.disks.len() {
         return Err(Error::invalid("the peer's answer makes no sense: it tells of other disks"));
     }
-    options.progress.done_bytes.store(0, Ordering::Relaxed);
+    let done_bytes = if begun.is_sealed { options.progress.total_bytes.load(Ordering::Relaxed) } else { 0 };
+    options.progress.done_bytes.store(done_bytes, Ordering::Relaxed);
     let mut digests: Vec<Digest> = Vec::new();
     for (place, (disk, has_base)) in shipment.disks.iter().zip(begun.has_base).enumerate() {
         if begun.is_sealed {

@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use catalog::{KnownSnapshot, SnapshotCopy};
-use image::{ByteRange, ChangeMap};
+use image::{ByteRange, ChangeMap, DiskImage as _};
 use model::{Progress, SnapshotState, TransferId};
 use peer::{
     ErrorKind, Patience, PeerClient,
@@ -27,6 +27,10 @@ use crate::{
 
 /// How long a copy waits for a site that does not answer.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
+/// The unit in which disks are compared, and what is compared at once, in bytes.
+const BLOCK_BYTES: usize = 4096;
+const COMPARED_BYTES: u64 = 4 << 20;
 
 /// How often the job tells how far it is.
 const TELL_INTERVAL: Duration = Duration::from_millis(500);
@@ -196,18 +200,42 @@ async fn ship(
     Ok(Arrived { name_there, sent_bytes: progress.sent_bytes.load(Ordering::Relaxed) })
 }
 
-/// What differs between two disks of the snapshot store, as their maps tell.
+/// What differs between two disks of the snapshot store: regions of which their maps tell it, block by block.
 struct Difference {
     image: Arc<VaultImage>,
     base: VaultImage,
 }
 
+impl Difference {
+    /// Adds the blocks of a range that differ.
+    async fn compare(&self, range: ByteRange, changed: &mut Vec<ByteRange>) -> image::Result<()> {
+        let (mut is, mut was) = (vec![0; range.length_bytes as usize], vec![0; range.length_bytes as usize]);
+        self.image.read_at(range.offset_bytes, &mut is).await?;
+        self.base.read_at(range.offset_bytes, &mut was).await?;
+        let blocks = is.chunks(BLOCK_BYTES).zip(was.chunks(BLOCK_BYTES)).enumerate();
+        let differing = blocks.filter(|(_, (is, was))| is != was);
+        changed.extend(differing.map(|(place, (is, _))| {
+            ByteRange::new(range.offset_bytes + (place * BLOCK_BYTES) as u64, is.len() as u64)
+        }));
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl ChangeMap for Difference {
     async fn changed_within(&self, window: ByteRange) -> image::Result<Vec<ByteRange>> {
-        self.image
-            .may_differ(&self.base, window)
-            .await
-            .map_err(|error| image::Error::new(image::ErrorKind::Io, error.to_string()))
+        let differing = self.image.may_differ(&self.base, window).await;
+        let differing =
+            differing.map_err(|error| image::Error::new(image::ErrorKind::Io, error.to_string()))?;
+        let mut changed = Vec::new();
+        for range in differing {
+            let mut rest = range;
+            while !rest.is_empty() {
+                let piece = ByteRange::new(rest.offset_bytes, rest.length_bytes.min(COMPARED_BYTES));
+                self.compare(piece, &mut changed).await?;
+                rest = ByteRange::between(piece.end_bytes(), rest.end_bytes());
+            }
+        }
+        Ok(image::coalesce(changed))
     }
 }

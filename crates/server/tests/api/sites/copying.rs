@@ -1,14 +1,12 @@
 //! Snapshots that are copied to another site, and into a vault.
 
-use std::path::PathBuf;
-
 use api::{
     ByteStream, Code, CopySnapshot, CreateSnapshot, DeleteSnapshot, ImageQuery, JobResult, JobView,
     SnapshotCopyView, SnapshotView,
 };
-use model::{JobState, SnapshotKind};
+use model::{JobState, SnapshotKind, TransferId};
 
-use super::{caller, pair, site};
+use super::{call_as, caller, pair, site};
 use crate::site::{TestSite, code, pattern, problem};
 
 /// Two paired sites. The VM "db" is at "west", which calls "east".
@@ -67,13 +65,20 @@ async fn bytes(mut stream: ByteStream) -> Vec<u8> {
     bytes
 }
 
-/// Waits until a region of the only transfer has arrived at a site.
-async fn first_region(site: &TestSite) {
-    let digests = || -> Option<Vec<u8>> {
-        let transfer: PathBuf = std::fs::read_dir(site.path("transfers")).ok()?.next()?.ok()?.path();
-        std::fs::read(transfer.join("disk-0.digests")).ok()
+/// Waits until a region of the only transfer has arrived at a site, and is durable there.
+async fn first_region(west: &TestSite, east: &TestSite) {
+    let peer = call_as(west, east).await;
+    let transfer = || -> Option<TransferId> {
+        let name = std::fs::read_dir(east.path("transfers")).ok()?.next()?.ok()?.file_name();
+        name.to_str()?.split_once('-')?.1.parse().ok()
     };
-    while !digests().is_some_and(|digests| digests.iter().any(|&byte| byte != 0)) {
+    loop {
+        if let Some(transfer) = transfer()
+            && let Ok(missing) = peer.missing_regions(transfer, 0, 0).await
+            && missing.runs.iter().map(|(_, count)| count).sum::<u64>() < 3
+        {
+            return;
+        }
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
 }
@@ -138,7 +143,7 @@ async fn a_copy_goes_on_when_both_sides_have_stopped_in_the_middle() {
     let (mut east, west) = sites().await;
     snapshot(&west, "monday").await;
     west.client.copy_snapshot("monday", &crawling("east")).await.unwrap();
-    first_region(&east).await;
+    first_region(&west, &east).await;
     let copied = problem(west.client.copy_snapshot("monday", &to("east")).await);
     assert_eq!(copied.code, Code::Conflict, "it is under way");
     let deleted = problem(west.client.delete_snapshot("monday", &DeleteSnapshot::default()).await);
@@ -149,7 +154,12 @@ async fn a_copy_goes_on_when_both_sides_have_stopped_in_the_middle() {
     let left = east.stop().await;
     let west = west.restart().await;
     let east = TestSite::start_again(left, clock, config).await;
-    while west.client.snapshot("monday").await.unwrap().copies[0].state != "done" {
+    loop {
+        let copy = west.client.snapshot("monday").await.unwrap().copies.remove(0);
+        assert_ne!(copy.state, "failed", "{copy:?}");
+        if copy.state == "done" {
+            break;
+        }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert!(all_of(&east, "snapshot:monday/root").await == pattern(1));
