@@ -44,7 +44,8 @@ pub use restore::{
 };
 pub use site::{CheckStatus, CheckView, SiteView};
 pub use snapshot::{
-    CreateSnapshot, CreatedSnapshot, DeleteSnapshot, LockSnapshot, SnapshotPage, SnapshotView, TagSnapshot,
+    CopySnapshot, CreateSnapshot, CreatedSnapshot, DeleteSnapshot, LockSnapshot, RevertVm, SnapshotCopyView,
+    SnapshotPage, SnapshotView, TagSnapshot,
 };
 pub use upkeep::{
     CollectRequest, CollectView, FindingView, HeldView, HurtView, ProbeStore, ProbeView, RepairRequest,

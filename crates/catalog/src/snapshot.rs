@@ -196,7 +196,9 @@ impl Catalog {
     pub async fn remove_snapshot(&self, id: SnapshotId) -> Result<()> {
         let sql = "DELETE FROM snapshots WHERE id = $1 AND state IN ('deleted', 'failed')";
         let query = sqlx::query(sql).bind(id.to_string());
-        self.change(&format!("forgetting the snapshot {id}"), query).await
+        self.change(&format!("forgetting the snapshot {id}"), query).await?;
+        let copies = sqlx::query("DELETE FROM snapshot_copies WHERE snapshot_id = $1").bind(id.to_string());
+        self.execute(&format!("forgetting where the snapshot {id} went"), copies).await.map(|_| ())
     }
 
     /// Snapshots, newest first, at most `limit`. Costs as much however many there are, but for tags, which are looked for.

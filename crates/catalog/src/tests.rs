@@ -108,6 +108,7 @@ async fn a_restore_in_place_is_remembered_until_it_has_ended() {
         reference: "point:a/x".to_owned(),
         disks: vec!["root".parse().unwrap()],
         safety_point: Some(PointId::from_random(random(&*env.entropy))),
+        safety_reference: None,
         begun_at: env.clock.now(),
     };
     catalog.begin_overwriting(vm.id, &half).await.unwrap();

@@ -38,6 +38,9 @@ pub struct HalfRestored {
     pub disks: Vec<DiskName>,
     /// What they were before the first write; none where nobody wanted it.
     pub safety_point: Option<PointId>,
+    /// How that is named to somebody who wants it back, where it is a snapshot.
+    #[serde(default)]
+    pub safety_reference: Option<String>,
     /// Since when.
     pub begun_at: Timestamp,
 }

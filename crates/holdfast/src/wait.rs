@@ -127,6 +127,7 @@ fn conclude(context: &Context, job: &JobView) -> Result<(), Failure> {
     match &job.result {
         Some(JobResult::Point(point)) => context.output.one(&**point)?,
         Some(JobResult::Snapshot(snapshot)) => context.output.one(&**snapshot)?,
+        Some(JobResult::SnapshotCopied(copy)) => context.output.one(copy)?,
         Some(JobResult::RestoredVm(vm)) => {
             context.output.one(vm)?;
             if let Some(job) = vm.hydration_job {

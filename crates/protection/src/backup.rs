@@ -57,6 +57,7 @@ pub async fn backup(
         vm_name: &vm.name,
         label: order.label.clone(),
         distrust: order.distrust.as_deref(),
+        is_copy: false,
         read_limit_bytes_per_second: settings.read_limit_bytes_per_second,
     };
     let moment = MomentOrder {

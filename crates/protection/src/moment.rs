@@ -1,5 +1,6 @@
 //! The moment that an operation is about: fixed between the host's scripts, and held until it is stored.
 
+mod kept;
 mod script;
 
 use std::{sync::Arc, time::Duration};
@@ -10,7 +11,7 @@ use hypervisor::{
 use image_formats::RawImage;
 use model::{CaptureCost, CaptureId, DiskName, ProtectionSettings};
 
-use self::script::ScriptMoment;
+use self::{kept::Kept, script::ScriptMoment};
 use crate::{Error, Monitor, Result, error::Context as _, uefi};
 
 /// Which moment to fix, and how.
@@ -95,6 +96,12 @@ impl Moment {
             disks.push(CapturedDisk { name, image, changes });
         }
         Ok(Self { capture, disks })
+    }
+
+    /// A moment that is kept somewhere already, with all of its disks. It need not be let go of.
+    #[must_use]
+    pub fn kept(facts: hypervisor::CaptureFacts, disks: Vec<CapturedDisk>) -> Self {
+        Self { capture: Box::new(Kept(facts)), disks }
     }
 
     /// What is known about the moment.

@@ -39,6 +39,8 @@ pub struct SnapshotOrder {
     pub distrust: Option<String>,
     /// Earlier snapshots of the same family in the store, newest first: each disk is counted from the first that has it.
     pub earlier: Vec<PointRecord>,
+    /// Whether the moment is an old one, which earlier ones here may come after.
+    pub is_copy: bool,
 }
 
 /// A snapshot on its way from its moment into the store.
@@ -121,6 +123,7 @@ impl SnapshotRun {
             vm_name: &self.order.vm_name,
             label: Some(self.order.name.clone()),
             distrust: self.order.distrust.as_deref(),
+            is_copy: self.order.is_copy,
             read_limit_bytes_per_second: self.order.settings.read_limit_bytes_per_second,
         };
         point.store_patiently(moment).await

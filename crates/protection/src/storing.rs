@@ -59,6 +59,8 @@ pub(crate) struct NewPoint<'a> {
     /// A reason to trust no change tracking: every disk is read and compared.
     pub(crate) distrust: Option<&'a str>,
     pub(crate) read_limit_bytes_per_second: Option<ByteCount>,
+    /// Whether the moment is an old one, which the parents' may come after.
+    pub(crate) is_copy: bool,
 }
 
 impl NewPoint<'_> {
@@ -169,6 +171,9 @@ impl NewPoint<'_> {
     /// The moment, but never before the parent's: a clock that was set back must not make an old point the newest.
     fn after_parent(&self, captured_at: Timestamp) -> Timestamp {
         let parent = self.parents.newest().map(|parent| parent.captured_at);
+        if self.is_copy {
+            return captured_at;
+        }
         let earliest =
             parent.map(|parent| Timestamp::from_microseconds(parent.as_microseconds().saturating_add(1)));
         earliest.map_or(captured_at, |earliest| captured_at.max(earliest))

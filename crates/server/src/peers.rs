@@ -44,8 +44,8 @@ pub(crate) struct Peers {
     /// Where it really listens, and where peers are told that it does.
     listening: Option<PeerAddress>,
     address: Option<PeerAddress>,
-    /// What takes disks from peers; none where the site has nothing to keep them in.
-    receiver: Option<Receiver>,
+    /// What takes disks from peers.
+    receiver: Receiver,
     /// Until the server takes it.
     listener: Mutex<Option<TcpListener>>,
     /// How the last call of each peer went.
@@ -56,11 +56,7 @@ pub(crate) struct Peers {
 
 impl Peers {
     /// Takes the site's identity, and begins to listen where that is wanted; nobody is answered yet.
-    pub(crate) async fn open(
-        identity: SiteIdentity,
-        config: PeerConfig,
-        receiver: Option<Receiver>,
-    ) -> Result<Self> {
+    pub(crate) async fn open(identity: SiteIdentity, config: PeerConfig, receiver: Receiver) -> Result<Self> {
         let name = config.site_name.map_or_else(name_default, Ok)?;
         let (mut listener, mut listening, mut address) = (None, None, None);
         if let Some(wanted) = &config.listen {
@@ -110,8 +106,8 @@ impl Peers {
     }
 
     /// What takes disks from peers.
-    fn receiver(&self) -> Option<&Receiver> {
-        self.receiver.as_ref()
+    fn receiver(&self) -> &Receiver {
+        &self.receiver
     }
 
     /// What this site says of itself to a peer, or to somebody who is none yet.

@@ -50,6 +50,8 @@ pub(crate) struct FoundPoint {
 pub(crate) struct OfSnapshot {
     pub(crate) id: SnapshotId,
     pub(crate) name: SnapshotName,
+    /// The only disk of its family that it holds.
+    pub(crate) disk: Option<DiskName>,
     /// Where it is read from while it is on the way. Its record has no maps then.
     pub(crate) held: Option<Arc<HeldSnapshot>>,
 }
@@ -62,7 +64,8 @@ impl FoundPoint {
         snapshot: &KnownSnapshot,
         held: Option<Arc<HeldSnapshot>>,
     ) -> Self {
-        let snapshot = OfSnapshot { id: snapshot.id, name: snapshot.name.clone(), held };
+        let snapshot =
+            OfSnapshot { id: snapshot.id, name: snapshot.name.clone(), disk: snapshot.disk.clone(), held };
         Self { vault: store, copy: None, record, fate: None, test: None, snapshot: Some(snapshot) }
     }
 

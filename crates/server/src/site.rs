@@ -9,7 +9,7 @@ use hypervisor::Hypervisor;
 use hypervisor_qemu::{QemuConfig, QemuHypervisor, RestingDisks};
 use model::{PeerAddress, SiteName, Timestamp};
 use peer::{SiteIdentity, receive::Receiver, reception::Reception};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     jobs::Jobs,
     object_locks::ObjectLocks,
     peers::Peers,
-    snapshots::Held,
+    snapshots::{Held, SnapshotReception},
     startup,
     vaults::Vaults,
 };
@@ -46,7 +46,7 @@ pub struct PeerConfig {
     pub address: Option<PeerAddress>,
     /// How often it looks at them.
     pub look_interval: Duration,
-    /// What takes the disks that they send; without it, none are taken.
+    /// What takes the disks that they send instead of the snapshot store.
     pub reception: Option<Arc<dyn Reception>>,
 }
 
@@ -123,6 +123,8 @@ pub struct Site {
     pub(crate) held: Arc<Held>,
     /// The disks that no VM runs from, and who has taken them.
     pub(crate) resting: Arc<RestingDisks>,
+    /// Told when the copy of a snapshot has ended.
+    pub(crate) copy_ended: Arc<Notify>,
     /// What reads files inside images.
     pub(crate) files: Arc<FileMachines>,
     /// Held while a VM becomes known, so that a check of its name and disks stays true.
@@ -172,13 +174,13 @@ impl Site {
             env: config.env.clone(),
         };
         let identity = SiteIdentity::open(&directory.identity(), &config.env)?;
-        let receiver = config.peers.reception.clone();
-        let receiver = receiver
-            .map(|reception| Receiver::open(directory.transfers(), reception, config.env.clone()))
-            .transpose()?;
-        let peers = Arc::new(Peers::open(identity, config.peers, receiver).await?);
         let hypervisor = hypervisor.unwrap_or_else(|| Arc::new(QemuHypervisor::new(qemu.clone())));
         let vaults = Arc::new(Vaults::new(catalog.clone(), &directory, config.env.clone()));
+        let reception = config.peers.reception.clone().unwrap_or_else(|| {
+            Arc::new(SnapshotReception::new(catalog.clone(), Arc::clone(&vaults), config.env.clone()))
+        });
+        let receiver = Receiver::open(directory.transfers(), reception, config.env.clone())?;
+        let peers = Arc::new(Peers::open(identity, config.peers, receiver).await?);
         let stopping = CancellationToken::new();
         let held = Arc::new(Held::new(config.running_limit));
         let images =
@@ -201,6 +203,7 @@ impl Site {
             jobs,
             syncs: Arc::default(),
             object_locks: Arc::default(),
+            copy_ended: Arc::default(),
             files: Arc::new(FileMachines::new(files)),
             admission: Arc::default(),
             stopping,

@@ -6,6 +6,7 @@ mod change;
 mod find;
 mod held;
 mod lost;
+mod reception;
 mod recover;
 mod subject;
 mod switching;
@@ -17,7 +18,8 @@ pub(crate) use self::{
     find::{find, find_any, find_deleted, resolve},
     held::{Held, HeldSnapshot},
     lost::LostImage,
+    reception::{KIND, SentSnapshot, SnapshotReception},
     recover::{recover, watch},
     subject::{Subject, family_of},
-    view::{Wanted, add_sizes, list, view},
+    view::{Wanted, add_sizes, copy_view, list, view},
 };

@@ -51,6 +51,7 @@ pub(crate) async fn clean_up(site: &Site) -> Result<()> {
     let vms = site.catalog.vms().await?;
     let hint = |job: &Job| after_restore_in_place(job, &vms);
     site.jobs.end_interrupted(&mut interrupted, hint).await?;
+    work::go_on_copying(site).await?;
     // Each VM is taken before the first request can line up for it.
     let taken: Vec<_> = vms
         .into_iter()

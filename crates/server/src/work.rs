@@ -4,6 +4,7 @@
 mod backup;
 mod collect;
 mod copy;
+mod copy_snapshot;
 mod create_disk;
 mod create_vm;
 mod export;
@@ -14,6 +15,7 @@ mod restore_disk;
 mod restore_files;
 mod restore_in_place;
 mod restore_vm;
+mod revert;
 mod seal_upload;
 mod snapshot;
 mod test_point;
@@ -31,6 +33,7 @@ pub(crate) use self::{
     backup::{is_by_policy, submit as backup, submit_by_policy as backup_by_policy},
     collect::{collect_snapshot_store, submit as collect, submit_for_snapshots as collect_for_snapshots},
     copy::{subject as copy_subject, submit as copy},
+    copy_snapshot::{go_on as go_on_copying, submit as copy_snapshot},
     create_disk::{clean_up as clean_up_disk, submit as create_disk},
     create_vm::submit as create_vm,
     export::submit as export,
@@ -38,8 +41,9 @@ pub(crate) use self::{
     repair::submit as repair,
     restore_disk::submit as restore_disk,
     restore_files::submit as restore_files,
-    restore_in_place::stops_its_vm,
+    restore_in_place::{needs_snapshot, stops_its_vm},
     restore_vm::submit as restore_vm,
+    revert::submit as revert,
     seal_upload::submit as seal_upload,
     snapshot::submit as snapshot,
     test_point::{submit as test_point, take_down as take_down_test, view as point_test_view},

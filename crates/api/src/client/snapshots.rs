@@ -2,8 +2,8 @@
 
 use super::{Client, Result, segment};
 use crate::{
-    CollectRequest, CreateSnapshot, CreatedSnapshot, DeleteSnapshot, JobView, LockSnapshot, SnapshotPage,
-    SnapshotView, TagSnapshot, VaultView,
+    CollectRequest, CopySnapshot, CreateSnapshot, CreatedSnapshot, DeleteSnapshot, JobView, LockSnapshot,
+    RevertVm, SnapshotPage, SnapshotView, TagSnapshot, VaultView,
 };
 
 /// Which snapshots are wanted.
@@ -56,6 +56,16 @@ impl Client {
     /// Brings a deleted snapshot back.
     pub async fn undelete_snapshot(&self, snapshot: &str) -> Result<SnapshotView> {
         self.post(&format!("{}/undelete", of(snapshot)), &()).await
+    }
+
+    /// Starts to make a VM's disks what a snapshot of it holds.
+    pub async fn revert_vm(&self, snapshot: &str, request: &RevertVm) -> Result<JobView> {
+        self.post(&format!("{}/revert", of(snapshot)), request).await
+    }
+
+    /// Starts to copy a snapshot into a vault or to another site.
+    pub async fn copy_snapshot(&self, snapshot: &str, request: &CopySnapshot) -> Result<JobView> {
+        self.post(&format!("{}/copies", of(snapshot)), request).await
     }
 
     /// Locks a snapshot until a date.

@@ -6,7 +6,8 @@ use utoipa::ToSchema;
 
 use super::{
     CollectView, ExportedView, HydratedView, PointTestView, PointView, RepairView, RestoredDiskView,
-    RestoredFilesView, RestoredInPlaceView, RestoredVmView, SiteDiskView, SnapshotView, SyncView, VerifyView,
+    RestoredFilesView, RestoredInPlaceView, RestoredVmView, SiteDiskView, SnapshotCopyView, SnapshotView,
+    SyncView, VerifyView,
 };
 use crate::Problem;
 
@@ -63,6 +64,8 @@ pub enum JobResult {
     Point(Box<PointView>),
     /// The snapshot that was made.
     Snapshot(Box<SnapshotView>),
+    /// The copy of a snapshot that has arrived.
+    SnapshotCopied(SnapshotCopyView),
     /// The VM that was restored, or made from an image.
     RestoredVm(RestoredVmView),
     /// The disk that was made.

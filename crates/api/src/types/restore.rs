@@ -178,6 +178,9 @@ pub struct RestoredInPlaceView {
     pub point_id: String,
     /// The point of what it was before; none where nobody wanted it.
     pub safety_point_id: Option<String>,
+    /// The name of the snapshot of what it was before, where it became a snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub safety_snapshot: Option<String>,
     /// The disks; what was written of each is what differed.
     pub disks: Vec<RestoredDiskView>,
     /// Whether it was only compared.

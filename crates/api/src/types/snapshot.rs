@@ -121,6 +121,9 @@ pub struct SnapshotView {
     /// The job that makes it.
     #[schema(value_type = Option<String>)]
     pub job_id: Option<JobId>,
+    /// Where it was copied to, where that was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<SnapshotCopyView>,
     /// Why it failed.
     pub problem: Option<String>,
 }
@@ -165,4 +168,71 @@ pub struct TagSnapshot {
     /// The tags that it loses.
     #[serde(default)]
     pub remove: Vec<String>,
+}
+
+/// Makes a VM's disks what a snapshot of it holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RevertVm {
+    /// The VM, by name or id.
+    pub vm: String,
+    /// Do not make a snapshot of what it is first.
+    #[serde(default)]
+    pub no_safety: bool,
+    /// Where the VM runs, ask its guest to shut down first, and start it again afterwards.
+    #[serde(default)]
+    pub stop: bool,
+    /// With `stop`: power the VM off where its guest has not shut down in time.
+    #[serde(default)]
+    pub force: bool,
+    /// Start the VM afterwards, whether it ran or not.
+    #[serde(default)]
+    pub start: bool,
+    /// Compare and write nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Copies a snapshot into a vault or to another site.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CopySnapshot {
+    /// The vault or the site, by name or id.
+    pub to: String,
+    /// The name that it is to have there; its own where it is left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub name: Option<SnapshotName>,
+    /// The most that is sent in a second, in bytes; to a site alone.
+    #[serde(default)]
+    pub rate_limit_bytes_per_second: Option<u64>,
+}
+
+/// A copy of a snapshot somewhere else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SnapshotCopyView {
+    /// The snapshot's name here.
+    pub snapshot: String,
+    /// The vault or site.
+    pub place: String,
+    /// vault or site.
+    pub place_kind: String,
+    /// unfinished, done or failed.
+    pub state: String,
+    /// What it is called there, once it is: a name, or the id of a recovery point.
+    pub name_there: Option<String>,
+    /// When it was asked for.
+    #[schema(value_type = String)]
+    pub created_at: Timestamp,
+    /// When it had arrived, or had come to nothing.
+    #[schema(value_type = Option<String>)]
+    pub ended_at: Option<Timestamp>,
+    /// What was sent, or stored in the vault, for it.
+    #[schema(value_type = u64)]
+    pub sent_bytes: ByteCount,
+    /// The job that does it.
+    #[schema(value_type = Option<String>)]
+    pub job_id: Option<JobId>,
+    /// Why it came to nothing.
+    pub problem: Option<String>,
 }

@@ -1,12 +1,14 @@
 //! Managed snapshots.
 
+mod copy;
 mod create;
+mod revert;
 
 use api::{CollectRequest, DeleteSnapshot, LockSnapshot, SnapshotQuery, SnapshotView, TagSnapshot};
 use clap::{Args, Subcommand};
 use model::Timestamp;
 
-use self::create::Create;
+use self::{copy::Copy, create::Create, revert::Revert};
 use super::image::{Diff, Export};
 use crate::{arguments, context::Context, failure::Failure, render::SnapshotSizes, wait::WaitArguments};
 
@@ -28,6 +30,8 @@ pub enum SnapshotCommand {
     /// Brings a deleted snapshot back.
     #[command(after_long_help = "Example:\n  holdfast snapshot undelete before-upgrade")]
     Undelete(One),
+    Revert(Revert),
+    Copy(Copy),
     /// Locks a snapshot: nobody can delete it before a date. A lock can be extended, not shortened.
     #[command(
         after_long_help = "Example:\n  holdfast snapshot lock before-upgrade --until 2027-01-01T00:00:00Z"
@@ -157,6 +161,8 @@ impl SnapshotCommand {
             Self::Undelete(One { snapshot }) => {
                 context.output.one(&client.undelete_snapshot(&snapshot).await?)
             }
+            Self::Revert(revert) => revert.run(context).await,
+            Self::Copy(copy) => copy.run(context).await,
             Self::Lock(Lock { one, until }) => {
                 context.output.one(&client.lock_snapshot(&one.snapshot, &LockSnapshot { until }).await?)
             }

@@ -53,6 +53,7 @@ impl Page for JobView {
             None => return table::fields(fields),
             Some(JobResult::Point(point)) => point.page(times),
             Some(JobResult::Snapshot(snapshot)) => snapshot.page(times),
+            Some(JobResult::SnapshotCopied(copy)) => copy.page(times),
             Some(JobResult::RestoredVm(vm)) => vm.page(times),
             Some(JobResult::CreatedDisk(disk)) => disk.page(times),
             Some(JobResult::Hydrated(hydrated)) => hydrated.page(times),

@@ -71,6 +71,7 @@ impl Identified for RestoredInPlaceView {
 impl Page for RestoredInPlaceView {
     fn page(&self, _: &Times) -> String {
         let before = match (&self.safety_point_id, self.dry_run) {
+            _ if let Some(snapshot) = &self.safety_snapshot => format!("snapshot:{snapshot}"),
             (Some(point), _) => format!("point:{}/{point}, now its latest point", self.vm_name),
             (None, true) => "nothing was written".to_owned(),
             (None, false) => "kept nowhere".to_owned(),

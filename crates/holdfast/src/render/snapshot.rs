@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use api::SnapshotView;
+use api::{SnapshotCopyView, SnapshotView};
 use model::SnapshotState;
 
 use super::{Identified, Page, Row, Times, or_dash, point, table};
@@ -101,7 +101,44 @@ impl Page for SnapshotView {
             ]
         });
         let columns = &["name", "size", "read", "stored", "changes found by"];
-        table::fields(fields) + &table::section("Disks", columns, disks.collect())
+        let disks = table::section("Disks", columns, disks.collect());
+        let copies = self.copies.iter().map(|copy| {
+            vec![
+                format!("{} {}", copy.place_kind, copy.place),
+                copy.state.clone(),
+                or_dash(copy.name_there.clone()),
+                copy.sent_bytes.to_string(),
+                or_dash(copy.ended_at.map(|at| times.moment(at))),
+                or_dash(copy.problem.clone()),
+            ]
+        });
+        let copies: Vec<_> = copies.collect();
+        if copies.is_empty() {
+            return table::fields(fields) + &disks;
+        }
+        let columns = &["to", "state", "name there", "sent", "ended", "problem"];
+        table::fields(fields) + &disks + &table::section("Copies", columns, copies)
+    }
+}
+
+impl Identified for SnapshotCopyView {
+    fn id(&self) -> String {
+        self.name_there.clone().unwrap_or_default()
+    }
+}
+
+impl Page for SnapshotCopyView {
+    fn page(&self, times: &Times) -> String {
+        let mut fields = vec![
+            ("Snapshot", self.snapshot.clone()),
+            ("To", format!("the {} {}", self.place_kind, self.place)),
+            ("State", self.state.clone()),
+        ];
+        fields.extend(self.name_there.clone().map(|name| ("Called there", name)));
+        fields.push(("Sent", self.sent_bytes.to_string()));
+        fields.extend(self.ended_at.map(|at| ("Ended", times.moment(at))));
+        fields.extend(self.problem.clone().map(|problem| ("Problem", problem)));
+        table::fields(fields)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::Progress;
+use model::{JobId, Progress};
 use protection::Monitor;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +19,11 @@ pub(crate) struct JobMonitor {
 impl JobMonitor {
     pub(super) fn new(active: Arc<ActiveJob>) -> Self {
         Self { active }
+    }
+
+    /// The job.
+    pub(crate) fn job_id(&self) -> JobId {
+        self.active.job.borrow().id
     }
 
     /// Says what the job does now, where bytes are not counted.

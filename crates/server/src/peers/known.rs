@@ -45,9 +45,7 @@ pub(super) async fn free_name(site: &Site, wanted: &SiteName, id: SiteId) -> Res
 pub(crate) async fn remove(site: &Site, known: &KnownPeer) -> Result<RemovedPeerView> {
     site.catalog.remove_peer(known.id).await?;
     site.peers.reach().remove(&known.id);
-    if let Some(receiver) = site.peers.receiver()
-        && let Err(error) = receiver.forget(known.id).await
-    {
+    if let Err(error) = site.peers.receiver().forget(known.id).await {
         tracing::warn!(peer = %known.name, %error, "what was on its way from a site stays for its 30 days");
     }
     tracing::info!(peer = %known.name, id = %known.id, "the pairing with a site has ended");

@@ -6,18 +6,11 @@ use axum::{
     extract::{Path, Query, State},
 };
 use model::TransferId;
-use peer::{
-    receive::Receiver,
-    transfer::{Begun, Missing, Offer, Seal, Sealed},
-};
+use peer::transfer::{Begun, Missing, Offer, Seal, Sealed};
 use serde::Deserialize;
 
 use super::caller::Peer;
-use crate::{
-    failure::{Failure, Result},
-    routes::extract::Body,
-    site::Site,
-};
+use crate::{failure::Result, routes::extract::Body, site::Site};
 
 /// A disk of a transfer, in a path.
 type DiskPath = (TransferId, usize);
@@ -33,7 +26,7 @@ pub(super) async fn begin(
     Path(id): Path<TransferId>,
     Body(offer): Body<Offer>,
 ) -> Result<Json<Begun>> {
-    Ok(Json(receiver(&site)?.begin(known.id, id, offer).await?))
+    Ok(Json(site.peers.receiver().begin(known.id, id, offer).await?))
 }
 
 pub(super) async fn missing(
@@ -42,7 +35,7 @@ pub(super) async fn missing(
     Path((id, disk)): Path<DiskPath>,
     Query(From { first }): Query<From>,
 ) -> Result<Json<Missing>> {
-    Ok(Json(receiver(&site)?.missing(known.id, id, disk, first).await?))
+    Ok(Json(site.peers.receiver().missing(known.id, id, disk, first).await?))
 }
 
 pub(super) async fn put(
@@ -51,7 +44,7 @@ pub(super) async fn put(
     Path((id, disk, region)): Path<(TransferId, usize, u64)>,
     body: Bytes,
 ) -> Result<Json<()>> {
-    Ok(Json(receiver(&site)?.put(known.id, id, disk, region, body).await?))
+    Ok(Json(site.peers.receiver().put(known.id, id, disk, region, body).await?))
 }
 
 pub(super) async fn seal(
@@ -60,7 +53,7 @@ pub(super) async fn seal(
     Path(id): Path<TransferId>,
     Body(seal): Body<Seal>,
 ) -> Result<Json<Sealed>> {
-    Ok(Json(receiver(&site)?.seal(known.id, id, seal).await?))
+    Ok(Json(site.peers.receiver().seal(known.id, id, seal).await?))
 }
 
 pub(super) async fn abandon(
@@ -68,12 +61,5 @@ pub(super) async fn abandon(
     Peer(known): Peer,
     Path(id): Path<TransferId>,
 ) -> Result<Json<()>> {
-    Ok(Json(receiver(&site)?.abandon(known.id, id).await?))
-}
-
-fn receiver(site: &Site) -> Result<&Receiver> {
-    site.peers.receiver().ok_or_else(|| {
-        Failure::conflict("this site does not take disks from its peers")
-            .with_hint("a newer version of Holdfast may; this one has nothing to keep them in")
-    })
+    Ok(Json(site.peers.receiver().abandon(known.id, id).await?))
 }

@@ -1,8 +1,8 @@
 //! `/v1/snapshots` and `/v1/snapshot-store`.
 
 use api::{
-    CollectRequest, CreateSnapshot, CreatedSnapshot, DeleteSnapshot, JobView, LockSnapshot, Problem,
-    SnapshotPage, SnapshotView, TagSnapshot, VaultView,
+    CollectRequest, CopySnapshot, CreateSnapshot, CreatedSnapshot, DeleteSnapshot, JobView, LockSnapshot,
+    Problem, RevertVm, SnapshotPage, SnapshotView, TagSnapshot, VaultView,
 };
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
@@ -21,6 +21,8 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
         .routes(routes!(show))
         .routes(routes!(delete))
         .routes(routes!(undelete))
+        .routes(routes!(revert))
+        .routes(routes!(copy))
         .routes(routes!(lock))
         .routes(routes!(tag))
         .routes(routes!(store))
@@ -104,7 +106,10 @@ async fn show(
     Parameters(asked): Parameters<ShowParameters>,
 ) -> Result<Json<SnapshotView>> {
     let found = snapshots::find_any(&site, &snapshot).await?;
+    let copies = site.catalog.copies_of_snapshot(found.id).await?;
+    let name = found.name.clone();
     let mut view = snapshots::view(&site, found);
+    view.copies = copies.iter().map(|copy| snapshots::copy_view(&name, copy)).collect();
     if asked.sizes {
         snapshots::add_sizes(&site, std::slice::from_mut(&mut view)).await?;
     }
@@ -142,6 +147,43 @@ async fn undelete(State(site): State<Site>, Segment(snapshot): Segment) -> Resul
     let found = snapshots::find_deleted(&site, &snapshot).await?;
     let back = snapshots::undelete(&site, found).await?;
     Ok(Json(snapshots::view(&site, back)))
+}
+
+/// Starts to make a VM's disks what a snapshot of it holds. They are overwritten in place, where they differ.
+#[utoipa::path(
+    post,
+    path = "/v1/snapshots/{snapshot}/revert",
+    tag = "snapshots",
+    params(("snapshot" = String, Path, description = "The snapshot's name, its id, or the start of its id.")),
+    request_body = RevertVm,
+    responses((status = ACCEPTED, body = JobView), (status = "default", body = Problem))
+)]
+async fn revert(
+    State(site): State<Site>,
+    Segment(snapshot): Segment,
+    Body(request): Body<RevertVm>,
+) -> Result<(StatusCode, Json<JobView>)> {
+    let job = work::revert(&site, snapshot, request).await?;
+    Ok((StatusCode::ACCEPTED, Json(jobs::view(job))))
+}
+
+/// Starts to copy a snapshot into a vault, where it becomes a recovery point, or to another site, where it becomes a snapshot. What
+/// was interrupted goes on by itself when the server starts, and goes on from where it was when it is asked for again.
+#[utoipa::path(
+    post,
+    path = "/v1/snapshots/{snapshot}/copies",
+    tag = "snapshots",
+    params(("snapshot" = String, Path, description = "The snapshot's name, its id, or the start of its id.")),
+    request_body = CopySnapshot,
+    responses((status = ACCEPTED, body = JobView), (status = "default", body = Problem))
+)]
+async fn copy(
+    State(site): State<Site>,
+    Segment(snapshot): Segment,
+    Body(request): Body<CopySnapshot>,
+) -> Result<(StatusCode, Json<JobView>)> {
+    let job = work::copy_snapshot(&site, &snapshot, request).await?;
+    Ok((StatusCode::ACCEPTED, Json(jobs::view(job))))
 }
 
 /// Locks a snapshot until a date: nobody can delete it before. A lock can be extended, not shortened.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use catalog::KnownSnapshot;
+use catalog::{Catalog, KnownSnapshot};
 use hypervisor::Baseline;
 use model::{DiskName, VmId};
 use vault::{PointRecord, Vault};
@@ -14,10 +14,10 @@ const LOOKED_AT: u32 = 64;
 
 /// The snapshots of a family in the store from which a new one starts, newest first: for each disk the newest that has it.
 /// One that cannot be read is the parent of nothing.
-pub(crate) async fn earlier(site: &Site, vault: &Vault, family: VmId) -> Result<Vec<PointRecord>> {
+pub(crate) async fn earlier(catalog: &Catalog, vault: &Vault, family: VmId) -> Result<Vec<PointRecord>> {
     let mut seen = Seen::default();
     let mut points = Vec::new();
-    for snapshot in site.catalog.stored_snapshots(family, LOOKED_AT).await? {
+    for snapshot in catalog.stored_snapshots(family, LOOKED_AT).await? {
         if seen.is_complete || !seen.lacks(&snapshot) {
             continue;
         }

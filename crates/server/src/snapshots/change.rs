@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use api::{Code, DeleteSnapshot, LockSnapshot, TagSnapshot};
-use catalog::{ImageSource, Job, KnownSnapshot};
+use catalog::{ImageSource, Job, KnownSnapshot, SnapshotCopy};
 use model::{JobKind, SnapshotState, Timestamp};
 
 use crate::{
@@ -30,6 +30,8 @@ pub(crate) async fn delete(
     request: &DeleteSnapshot,
 ) -> Result<KnownSnapshot> {
     let now = site.env.clock.now();
+    // Nobody begins to need it between the look and the deletion.
+    let admission = site.admission.lock().await;
     check_deletable(site, &snapshot, now).await?;
     if snapshot.state == SnapshotState::Deleted && !request.now {
         return Err(Failure::conflict(format!("the snapshot {} is deleted already", snapshot.name))
@@ -54,6 +56,7 @@ pub(crate) async fn delete(
         site.catalog.move_snapshot(&snapshot).await?;
         tracing::info!(snapshot = %snapshot.name, "a snapshot was deleted");
     }
+    drop(admission);
     if snapshot.state == SnapshotState::Failed {
         site.catalog.remove_snapshot(snapshot.id).await?;
     } else if request.now {
@@ -91,6 +94,14 @@ async fn check_deletable(site: &Site, snapshot: &KnownSnapshot, now: Timestamp) 
     if let Some(until) = snapshot.locked_until.filter(|until| *until > now) {
         return Err(Failure::new(Code::Refused, format!("the snapshot {name} is locked until {until}")));
     }
+    let is_of_it = |copy: &SnapshotCopy| copy.snapshot_id == snapshot.id;
+    if let Some(copy) = site.catalog.unfinished_snapshot_copies().await?.into_iter().find(is_of_it) {
+        let busy = Failure::conflict(format!("the snapshot {name} is being copied to {}", copy.place_name));
+        return Err(match copy.job_id {
+            Some(job) => busy.with_hint(format!("let it end, or cancel it: holdfast job cancel {job}")),
+            None => busy,
+        });
+    }
     if matches!(snapshot.state, SnapshotState::Waiting | SnapshotState::Copying) {
         let busy = Failure::conflict(format!("the snapshot {name} is being made"));
         return Err(match snapshot.job_id {
@@ -99,6 +110,13 @@ async fn check_deletable(site: &Site, snapshot: &KnownSnapshot, now: Timestamp) 
         });
     }
     let is_it = |source: &ImageSource| matches!(source, ImageSource::Snapshot { snapshot_id, .. } if *snapshot_id == snapshot.id);
+    let vms = site.catalog.vms().await?;
+    if let Some(vm) = vms.iter().find(|vm| work::needs_snapshot(vm, snapshot.id.point_id())) {
+        let detail = format!("the VM {} is half-restored and needs the snapshot {name}", vm.name);
+        return Err(
+            Failure::conflict(detail).with_hint("make the VM whole first: holdfast vm show tells how")
+        );
+    }
     match Owner::all(&site.catalog).await?.iter().find(|owner| owner.reads(is_it)) {
         None => Ok(()),
         Some(owner) => Err(Failure::conflict(format!("{} reads from the snapshot {name}", owner.shown()))

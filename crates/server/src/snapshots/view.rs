@@ -1,8 +1,8 @@
 //! Snapshots on the wire.
 
-use api::{PointDiskView, SnapshotPage, SnapshotView};
-use catalog::{KnownSnapshot, SnapshotFilter};
-use model::{SnapshotId, SnapshotKind, SnapshotState, Timestamp};
+use api::{PointDiskView, SnapshotCopyView, SnapshotPage, SnapshotView};
+use catalog::{KnownSnapshot, SnapshotCopy, SnapshotFilter};
+use model::{ByteCount, SnapshotId, SnapshotKind, SnapshotName, SnapshotState, Timestamp};
 
 use super::family_of;
 use crate::{
@@ -42,7 +42,24 @@ pub(crate) fn view(site: &Site, snapshot: KnownSnapshot) -> SnapshotView {
         deleted_at: snapshot.deleted_at,
         purge_after: snapshot.purge_after,
         job_id: snapshot.job_id,
+        copies: Vec::new(),
         problem: snapshot.problem,
+    }
+}
+
+/// The view of a copy of the snapshot that has this name.
+pub(crate) fn copy_view(name: &SnapshotName, copy: &SnapshotCopy) -> SnapshotCopyView {
+    SnapshotCopyView {
+        snapshot: name.to_string(),
+        place: copy.place_name.clone(),
+        place_kind: copy.place_kind.to_string(),
+        state: copy.state.to_string(),
+        name_there: copy.name_there.clone(),
+        created_at: copy.created_at,
+        ended_at: copy.ended_at,
+        sent_bytes: ByteCount(copy.sent_bytes),
+        job_id: copy.job_id,
+        problem: copy.problem.clone(),
     }
 }
 

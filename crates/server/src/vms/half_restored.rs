@@ -18,17 +18,25 @@ pub(crate) fn check_whole(vm: &KnownVm) -> Result<()> {
 /// How a half-restored VM becomes whole.
 pub(crate) fn way_out(vm: &KnownVm, half: &HalfRestored) -> String {
     let again = |reference: &str| {
-        let (reference, name) = (shell_word(reference), shell_word(vm.name.as_str()));
-        format!("holdfast restore vm {reference} --name {name} --replace")
+        let name = shell_word(vm.name.as_str());
+        match reference.strip_prefix("snapshot:") {
+            Some(snapshot) => format!("holdfast snapshot revert {name} --to {}", shell_word(snapshot)),
+            None => format!("holdfast restore vm {} --name {name} --replace", shell_word(reference)),
+        }
     };
     let forward = again(&half.reference);
     match half.safety_point {
         Some(safety_point) => {
-            let back = again(&reference_to(vm.name.as_str(), safety_point));
+            let back = again(&safety_reference(vm, half, safety_point));
             format!("restore it again: {forward}, or as it was before: {back}")
         }
         None => format!("restore it again: {forward}"),
     }
+}
+
+/// How what a half-restored VM was before is named.
+pub(crate) fn safety_reference(vm: &KnownVm, half: &HalfRestored, safety_point: PointId) -> String {
+    half.safety_reference.clone().unwrap_or_else(|| reference_to(vm.name.as_str(), safety_point))
 }
 
 /// The reference to a point of a VM.

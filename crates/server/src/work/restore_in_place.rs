@@ -1,14 +1,16 @@
 //! A stopped VM becomes what it was at a recovery point: its disks are overwritten where they lie, where they differ.
 //!
 //! What always holds:
-//! - Before the first write there is a safety point of the VM as it is, unless somebody does without it, and the catalog says
-//!   that the VM is half-restored.
+//! - Before the first write there is a safety point of the VM as it is, or a safety snapshot where it becomes a snapshot, unless
+//!   somebody does without it, and the catalog says that the VM is half-restored.
 //! - The catalog says so until every disk is durable; then one statement gives the VM its definition and takes the note away.
 //! - A half-restored VM is neither started nor backed up. The same restore asked for again, any other of the same disks, and
 //!   that of the safety point make it whole; none of them takes a safety point of what is half-overwritten.
 //! - A VM that was stopped for it runs again afterwards, also where nothing came of it, but for one that is half-restored.
 
 mod power;
+mod safety;
+mod snapshot;
 mod target;
 
 use std::{path::PathBuf, sync::Arc};
@@ -16,16 +18,16 @@ use std::{path::PathBuf, sync::Arc};
 use api::{Code, JobResult, RestoredInPlaceView, shell_word};
 use catalog::{HalfRestored, Job, KnownVm, Origin};
 use image_formats::Usage;
-use model::{DiskName, JobKind, PointId, PointSelector, ProtectionSettings};
-use protection::{BackupOrder, InPlaceDisk, InPlaceOrder, InPlaceRestore, Monitor, RestoredDisk};
+use model::{DiskName, JobKind, PointId, PointSelector};
+use protection::{InPlaceDisk, InPlaceOrder, InPlaceRestore, Monitor, RestoredDisk};
 use serde::Serialize;
 use vault::Vault;
 
 pub(super) use self::power::Stop;
-pub(crate) use self::power::stops_its_vm;
-use super::{check_unclaimed, document_of, open_vault, open_vault_of, restore_disk::disk_view};
+use self::safety::Safety;
+pub(crate) use self::{power::stops_its_vm, snapshot::is_needed_by as needs_snapshot};
+use super::{check_unclaimed, document_of, open_vault_of, restore_disk::disk_view};
 use crate::{
-    copies,
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome},
     points::FoundPoint,
@@ -62,11 +64,7 @@ pub(super) struct InPlace {
 impl InPlace {
     /// Lines the restore up. The caller holds the admission.
     pub(super) async fn submit(self, site: &Site) -> Result<Job> {
-        if self.point.snapshot.is_some() {
-            // A safety point of it has no vault to go to.
-            return Err(Failure::invalid("the disks of a VM are not overwritten with a snapshot")
-                .with_hint("build a new VM from the snapshot: name it with --name"));
-        }
+        snapshot::check(&self.vm, &self.point)?;
         self.check_means_one_point()?;
         check_needs_no_other(&self.vm)?;
         if (self.start || self.stop.is_some()) && matches!(self.vm.origin, Origin::External { .. }) {
@@ -79,7 +77,7 @@ impl InPlace {
         let paths: Vec<_> = self.disks(&self.vm)?.into_iter().map(|disk| disk.path).collect();
         check_unclaimed(site, &paths)?;
         let document = InPlaceDocument {
-            reference: vms::reference_to(self.vm_name_of_point(), self.point_id()),
+            reference: self.point.reference(None),
             paths,
             safety_point: !self.no_safety_point,
             dry_run: self.dry_run,
@@ -145,14 +143,15 @@ impl InPlace {
         monitor: &Arc<JobMonitor>,
     ) -> Result<RestoredInPlaceView> {
         let operation: Arc<dyn Monitor> = monitor.clone();
-        for warning in target::untouched(&self.vm, &order.disks, self.disk.as_ref()) {
+        for warning in target::untouched(&self.vm, &self.point, &order.disks, self.disk.as_ref()) {
             operation.warn(warning);
         }
-        let safety_point = self.safety_point(site, monitor).await?;
+        let safety = self.safety(site, monitor).await?;
         // A copy need not have it yet, and another restore's says nothing of what that one has written.
-        order.safety_point = safety_point.filter(|_| self.point.copy.is_none() && self.continues_or_begins());
-        let restored = self.overwrite(site, vault, &order, safety_point, &operation).await?;
-        Ok(self.view(restored, safety_point))
+        let is_of_use = self.point.copy.is_none() && self.continues_or_begins();
+        order.safety_point = safety.as_ref().filter(|_| is_of_use).map(|safety| safety.point);
+        let restored = self.overwrite(site, vault, &order, safety.as_ref(), &operation).await?;
+        Ok(self.view(restored, safety))
     }
 
     /// Overwrites the disks between the two notes in the catalog.
@@ -161,18 +160,19 @@ impl InPlace {
         site: &Site,
         vault: &Vault,
         order: &InPlaceOrder,
-        safety_point: Option<PointId>,
+        safety: Option<&Safety>,
         monitor: &Arc<dyn Monitor>,
     ) -> Result<Vec<RestoredDisk>> {
         let restore = InPlaceRestore::open(vault, order).await?;
         let half = HalfRestored {
             point: order.point_id,
-            reference: vms::reference_to(self.vm_name_of_point(), order.point_id),
+            reference: self.point.reference(None),
             disks: order.disks.iter().map(|disk| disk.name.clone()).collect(),
-            safety_point,
+            safety_point: safety.map(|safety| safety.point),
+            safety_reference: safety.and_then(Safety::reference),
             begun_at: site.env.clock.now(),
         };
-        site.catalog.begin_overwriting(self.vm.id, &half).await?;
+        self.begin(site, &half).await?;
         site.hypervisor.forget_shutdown(&vms::access(&self.vm)).await;
         let restored = restore.run(monitor).await.map_err(|error| {
             let (failure, way_out) = (Failure::from(error), vms::way_out(&self.vm, &half));
@@ -183,7 +183,8 @@ impl InPlace {
             }
             failure.during(&state).with_hint(way_out)
         })?;
-        let origin = match (&self.vm.origin, &self.disk) {
+        let only = self.point.snapshot.as_ref().and_then(|snapshot| snapshot.disk.as_ref());
+        let origin = match (&self.vm.origin, self.disk.as_ref().or(only)) {
             (Origin::Managed { definition }, None) => {
                 Origin::Managed { definition: target::definition(definition, self.vm.id, &self.point.record) }
             }
@@ -200,40 +201,6 @@ impl InPlace {
             Some(hint) if !self.dry_run => failure.with_hint(hint),
             _ => failure,
         }
-    }
-
-    /// The point of what the VM is now: taken, or taken when a restore began that has not finished.
-    async fn safety_point(&self, site: &Site, monitor: &Arc<JobMonitor>) -> Result<Option<PointId>> {
-        if let Some(half) = &self.vm.half_restored {
-            return Ok(half.safety_point);
-        }
-        if self.no_safety_point {
-            return Ok(None);
-        }
-        let cannot = |failure: Failure| {
-            let detail =
-                format!("the VM {} was not backed up first, and nothing is overwritten", self.vm.name);
-            match failure.hint() {
-                Some(_) => failure.during(&detail),
-                None => failure.during(&detail).with_hint("do without with --no-safety-point"),
-            }
-        };
-        let vault = open_vault(site, &self.point.vault, monitor).await.map_err(cannot)?;
-        let protection = site.catalog.protection(self.vm.id).await?;
-        let mut settings = ProtectionSettings::into_vault(self.point.vault.id);
-        settings.consistency = protection.map_or(model::Consistency::Crash, |it| it.consistency);
-        let order = BackupOrder {
-            vm: vms::access(&self.vm),
-            settings,
-            label: Some(format!("before the restore of {}", self.point_id())),
-            // What the two points share is not looked at again, so that this one must be what the disks hold.
-            distrust: Some("a safety point is read from the disks, whatever they say has changed".to_owned()),
-        };
-        let operation: Arc<dyn Monitor> = monitor.clone();
-        let backup = protection::backup(&site.env, &*site.hypervisor, &vault, &order, &operation);
-        let point = Box::pin(backup).await.map_err(|error| cannot(error.into()))?;
-        copies::sync_behind_of(site, self.point.vault.id).await;
-        Ok(Some(point.id))
     }
 
     /// Whether what the safety point does not share with the wanted point is all that was ever overwritten.
@@ -274,16 +241,17 @@ impl InPlace {
         self.point.record.summary.id
     }
 
-    fn vm_name_of_point(&self) -> &str {
-        self.point.record.summary.vm_name.as_str()
-    }
-
-    fn view(&self, disks: Vec<RestoredDisk>, safety_point: Option<PointId>) -> RestoredInPlaceView {
+    fn view(&self, disks: Vec<RestoredDisk>, safety: Option<Safety>) -> RestoredInPlaceView {
+        let (safety_point, safety_snapshot) = match safety {
+            Some(Safety { snapshot: Some(snapshot), .. }) => (None, Some(snapshot)),
+            safety => (safety.map(|safety| safety.point), None),
+        };
         RestoredInPlaceView {
             vm_id: self.vm.id.to_string(),
             vm_name: self.vm.name.to_string(),
             point_id: self.point_id().to_string(),
             safety_point_id: safety_point.map(|point| point.to_string()),
+            safety_snapshot,
             disks: disks.into_iter().map(disk_view).collect(),
             dry_run: self.dry_run,
             started: false,

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use api::{CreateSnapshot, JobResult};
-use catalog::{Job, KnownSnapshot};
+use catalog::{Job, KnownSnapshot, KnownVm};
 use hypervisor::CaptureOutcome;
 use image::DiskImage;
 use model::{
@@ -40,7 +40,7 @@ pub(crate) async fn submit(site: &Site, request: CreateSnapshot) -> Result<(Know
         vms::check_whole(vm)?;
     }
     let _admission = site.admission.lock().await;
-    let snapshot = admit(site, &subject, &request).await?;
+    let snapshot = admit(site, &subject, &request, &subject.stem()).await?;
     let draft = JobDraft {
         kind: JobKind::Snapshot,
         subject: subject.words(),
@@ -64,13 +64,41 @@ pub(crate) async fn submit(site: &Site, request: CreateSnapshot) -> Result<(Know
     }
 }
 
-/// Makes the snapshot known under the name that was asked for, or one that is free.
-async fn admit(site: &Site, subject: &Subject, request: &CreateSnapshot) -> Result<KnownSnapshot> {
+/// Makes a snapshot of a VM as a part of the job that overwrites its disks. All of it is in the store when this returns.
+pub(super) async fn before_revert(
+    site: &Site,
+    vm: KnownVm,
+    request: &CreateSnapshot,
+    monitor: &Arc<JobMonitor>,
+) -> Result<KnownSnapshot> {
+    let subject = Subject::Vm { vm: Box::new(vm), disk: None };
+    let stem = format!("{}-before-revert", subject.stem());
+    let snapshot = {
+        let _admission = site.admission.lock().await;
+        admit(site, &subject, request, &stem).await?
+    };
+    site.catalog.set_snapshot_job(snapshot.id, monitor.job_id()).await?;
+    match Box::pin(make(site, snapshot.clone(), subject, request, monitor)).await {
+        Ok(ready) => Ok(ready),
+        Err(failure) => {
+            give_up(site, snapshot, &failure).await;
+            Err(failure)
+        }
+    }
+}
+
+/// Makes the snapshot known under the name that was asked for, or one that begins so and is free.
+async fn admit(
+    site: &Site,
+    subject: &Subject,
+    request: &CreateSnapshot,
+    stem: &str,
+) -> Result<KnownSnapshot> {
     let now = site.env.clock.now();
     let (family, family_name) = subject.family(site).await?;
     let mut snapshot = KnownSnapshot {
         id: SnapshotId::from_random(env::random(&*site.env.entropy)),
-        name: request.name.clone().map_or_else(|| default_name(site, subject, 1), Ok)?,
+        name: request.name.clone().map_or_else(|| default_name(site, stem, 1), Ok)?,
         family,
         family_name,
         source: subject.words(),
@@ -93,7 +121,7 @@ async fn admit(site: &Site, subject: &Subject, request: &CreateSnapshot) -> Resu
         match site.catalog.add_snapshot(&snapshot).await {
             Ok(()) => return Ok(snapshot),
             Err(error) if error.kind() == catalog::ErrorKind::Exists && request.name.is_none() => {
-                snapshot.name = default_name(site, subject, number)?;
+                snapshot.name = default_name(site, stem, number)?;
             }
             Err(error) if error.kind() == catalog::ErrorKind::Exists => {
                 return Err(Failure::conflict(format!("there is a snapshot {} already", snapshot.name))
@@ -106,12 +134,12 @@ async fn admit(site: &Site, subject: &Subject, request: &CreateSnapshot) -> Resu
 }
 
 /// A name that says of what and when: `web-1-20260131-235959`, and a number where that is taken.
-fn default_name(site: &Site, subject: &Subject, number: u32) -> Result<SnapshotName> {
+fn default_name(site: &Site, stem: &str, number: u32) -> Result<SnapshotName> {
     let now = site.env.clock.now().to_string();
     let digits: String = now.chars().filter(char::is_ascii_digit).take(14).collect();
     let (day, time) = digits.split_at_checked(8).unwrap_or((&digits, ""));
     let suffix = if number > 1 { format!("-{number}") } else { String::new() };
-    let name = format!("{}-{day}-{time}{suffix}", subject.stem());
+    let name = format!("{stem}-{day}-{time}{suffix}");
     name.parse().map_err(|error| Failure::invalid(format!("the snapshot's name: {error}")))
 }
 
@@ -163,8 +191,9 @@ async fn make(
         disk: snapshot.disk.clone(),
         name: snapshot.name.to_string(),
         settings,
+        is_copy: false,
         distrust: request.full.then(|| "everything was to be read".to_owned()),
-        earlier: snapshots::earlier(site, &vault, snapshot.family).await?,
+        earlier: snapshots::earlier(&site.catalog, &vault, snapshot.family).await?,
     });
     let operation: Arc<dyn Monitor> = monitor.clone();
     let moment = Box::pin(fix(site, &subject, &run, monitor, &operation)).await?;

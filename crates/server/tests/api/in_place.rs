@@ -14,7 +14,7 @@ use model::{ByteCount, JobState};
 use crate::site::{TestSite, code, into_vault, pattern, problem};
 
 /// A site with the stopped VM "own", protected, whose disks "root" and "data" are raw files.
-async fn site_with_vm() -> TestSite {
+pub async fn site_with_vm() -> TestSite {
     let site = TestSite::start().await;
     std::fs::write(disk(&site, "root"), pattern(1)).unwrap();
     std::fs::write(disk(&site, "data"), pattern(2)).unwrap();
@@ -29,16 +29,16 @@ async fn site_with_vm() -> TestSite {
     site
 }
 
-fn disk(site: &TestSite, name: &str) -> PathBuf {
+pub fn disk(site: &TestSite, name: &str) -> PathBuf {
     site.path(&format!("{name}.img"))
 }
 
-fn holds(path: &Path, bytes: &[u8]) -> bool {
+pub fn holds(path: &Path, bytes: &[u8]) -> bool {
     std::fs::read(path).unwrap() == bytes
 }
 
 /// The same bytes, but for a few blocks.
-fn changed(mut bytes: Vec<u8>) -> Vec<u8> {
+pub fn changed(mut bytes: Vec<u8>) -> Vec<u8> {
     for place in [0, 5000, bytes.len() - 1] {
         bytes[place] ^= 0xff;
     }
@@ -284,7 +284,7 @@ async fn the_safety_point_is_read_from_the_disks() {
 }
 
 /// Flips a bit in the middle of every pack. Returns how they were.
-fn damage(packs: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+pub fn damage(packs: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let folders = std::fs::read_dir(packs).unwrap().map(|folder| folder.unwrap().path());
     let files = folders.flat_map(|folder| std::fs::read_dir(folder).unwrap());
     let files: Vec<_> = files.map(|file| file.unwrap().path()).collect();

@@ -14,6 +14,7 @@ mod points;
 mod policies;
 mod problems;
 mod restart;
+mod reverts;
 mod scripted;
 mod server;
 mod site;

@@ -1,5 +1,6 @@
 //! Sites that are paired: two servers and more in one process, on loopback.
 
+mod copying;
 mod hostile;
 mod pairing;
 mod sending;

@@ -30,13 +30,19 @@ pub(super) fn disks(vm: &KnownVm, point: &FoundPoint, only: Option<&DiskName>) -
 }
 
 /// What has to be said of disks that the point does not have.
-pub(super) fn untouched(vm: &KnownVm, disks: &[InPlaceDisk], only: Option<&DiskName>) -> Vec<String> {
+pub(super) fn untouched(
+    vm: &KnownVm,
+    point: &FoundPoint,
+    disks: &[InPlaceDisk],
+    only: Option<&DiskName>,
+) -> Vec<String> {
     if only.is_some() {
         return Vec::new();
     }
     let rest = present(vm).unwrap_or_default().into_iter();
     let rest = rest.filter(|present| disks.iter().all(|disk| disk.name != present.name));
-    rest.map(|disk| format!("the disk {} is not in the point and stays as it is", disk.name)).collect()
+    let word = point.word();
+    rest.map(|disk| format!("the disk {} is not in the {word} and stays as it is", disk.name)).collect()
 }
 
 /// The disks that a VM has now, its firmware's variables among them.

@@ -126,12 +126,16 @@ async fn sending_goes_on_where_it_stopped_when_either_side_has_died() {
 }
 
 #[tokio::test]
-async fn a_site_that_takes_nothing_says_so_and_one_that_is_no_peer_sends_nothing() {
+async fn a_site_refuses_what_it_does_not_know_and_one_that_is_no_peer_sends_nothing() {
     let (east, west) = (site("east").await, caller("west").await);
     pair(&east, &west).await;
     let small = shipment(1, vec![disk("root", vec![1; 4096])]);
     let refused = ship(&call_as(&west, &east).await, &small).await.unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
+    assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
+    let mut unknown = shipment(2, vec![disk("root", vec![1; 4096])]);
+    unknown.kind = "tape".to_owned();
+    let refused = ship(&call_as(&west, &east).await, &unknown).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
     let ((east, _), stranger) = (receiver().await, caller("third").await);
     let refused = ship(&call_as(&stranger, &east).await, &small).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Denied);
