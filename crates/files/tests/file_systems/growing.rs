@@ -75,7 +75,7 @@ async fn the_file_system_at_the_end_fills_the_disk() -> Result<()> {
     images::ext4(&tools, &at("tree"), &at("ext4.img"), "^metadata_csum_seed")?;
     fs::remove_file(at("tree").join("żółć-日本語.txt"))?;
     images::xfs(&tools, &at("tree"), &at("xfs.img"))?;
-    images::btrfs(&tools, &at("tree"), &at("btrfs.img"))?;
+    images::btrfs(&tools, &at("tree"), &at("btrfs.img"), "crc32c")?;
     let mut disks: Vec<(&str, PathBuf)> = Vec::new();
     for (file_system, table) in [("ext4", Some("gpt")), ("xfs", Some("dos")), ("btrfs", None)] {
         let disk = at(&format!("{file_system}.qcow2"));

@@ -99,16 +99,16 @@ pub fn ext4(tools: &FileSystemTools, tree: &Path, image: &Path, features: &str) 
 
 pub fn ext4_with(tools: &FileSystemTools, tree: &Path, image: &Path, options: &[&str]) -> Result<()> {
     blank(image)?;
-    ext4_over(tools, tree, image, features)
+    ext4_over(tools, tree, image, options)
 }
 
 /// The same, as small as it may be for a few files.
 pub fn small_ext4(tools: &FileSystemTools, tree: &Path, image: &Path, features: &str) -> Result<()> {
     File::create(image)?.set_len(SMALL_IMAGE_BYTES)?;
-    ext4_over(tools, tree, image, features)
+    ext4_over(tools, tree, image, &["-O", features])
 }
 
-fn ext4_over(tools: &FileSystemTools, tree: &Path, image: &Path, features: &str) -> Result<()> {
+fn ext4_over(tools: &FileSystemTools, tree: &Path, image: &Path, options: &[&str]) -> Result<()> {
     let mut command = tools.command("mkfs.ext4");
     run(command.args(["-q", "-F"]).args(options).arg("-d").arg(tree).arg(image)).map(drop)
 }
