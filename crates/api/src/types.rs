@@ -29,14 +29,18 @@ pub use peer::{
     MakePairingToken, PairSite, PairingTokenView, PeerState, PeerView, PeerWays, RemovedPeerView,
 };
 pub use point::{ChangeSourceView, CostView, PointDiskView, PointTestView, PointView, TestPoint};
-pub use policy::{CreatePolicy, EditPolicy, FollowedPolicyView, KeepRules, PointVerdictView, PolicyView};
+pub use policy::{
+    CreatePolicy, EditPolicy, FollowedPolicyView, FollowerView, KeepRules, MadeView, PolicyView, RunsView,
+    VerdictView,
+};
 pub use restore::{
     BootRequest, HydrateRequest, HydratedView, RestoreDiskRequest, RestoreVmRequest, RestoredDiskView,
     RestoredInPlaceView, RestoredVmView,
 };
 pub use site::{CheckStatus, CheckView, SiteView};
 pub use snapshot::{
-    CreateSnapshot, CreatedSnapshot, DeleteSnapshot, LockSnapshot, SnapshotPage, SnapshotView, TagSnapshot,
+    CreateSnapshot, CreatedSnapshot, DeleteSnapshot, LockSnapshot, ScheduleSnapshots, SnapshotPage,
+    SnapshotView, TagSnapshot,
 };
 pub use upkeep::{
     CollectRequest, CollectView, FindingView, HeldView, HurtView, ProbeStore, ProbeView, RepairRequest,

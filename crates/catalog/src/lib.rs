@@ -25,7 +25,7 @@ pub use job::Job;
 pub use pack_check::PackCheck;
 pub use peer::{KnownPeer, OpenToken, PeerStanding};
 pub use point_test::PointTest;
-pub use policy::{KnownPolicy, PolicyMember, PolicyRun, RunOutcome};
+pub use policy::{KnownPolicy, PolicyFollower, PolicyRun, RunOutcome};
 pub use snapshot::{KnownSnapshot, SnapshotFilter};
 pub use store::Catalog;
 pub use vault::KnownVault;

@@ -32,7 +32,7 @@ pub(crate) use self::{
     repair::submit as repair,
     restore_disk::submit as restore_disk,
     restore_vm::{boot, submit as restore_vm},
-    snapshot::submit as snapshot,
+    snapshot::{submit as snapshot, submit_by_policy as snapshot_by_policy},
     test_point::{submit as test_point, take_down as take_down_test, view as point_test_view},
     verify::submit as verify,
 };

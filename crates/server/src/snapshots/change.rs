@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use api::{Code, DeleteSnapshot, LockSnapshot, TagSnapshot, shell_word};
-use catalog::{DependentDisk, ImageSource, KnownSnapshot};
-use model::{SnapshotState, Timestamp};
+use catalog::{DependentDisk, ImageSource, KnownSnapshot, KnownVm};
+use model::{SnapshotState, Timestamp, VmId};
 
 use crate::{
     failure::{Failure, Result},
@@ -29,7 +29,7 @@ pub(crate) async fn delete(
     request: &DeleteSnapshot,
 ) -> Result<KnownSnapshot> {
     let now = site.env.clock.now();
-    check_deletable(site, &snapshot, now).await?;
+    check_deletable(&snapshot, now, &site.catalog.vms().await?)?;
     if snapshot.state == SnapshotState::Deleted && !request.now {
         return Err(Failure::conflict(format!("the snapshot {} is deleted already", snapshot.name))
             .with_hint(format!("let it go for good: holdfast snapshot delete {} --now", snapshot.name)));
@@ -53,6 +53,21 @@ pub(crate) async fn delete(
     Ok(snapshot)
 }
 
+/// Forgets the snapshots of a VM that a policy wanted and that came to nothing. One that a VM runs from stays, to say why.
+pub(crate) async fn forget_failed(site: &Site, vm_id: VmId) -> Result<()> {
+    let failed = site.catalog.policy_snapshots(vm_id, SnapshotState::Failed).await?;
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let (now, vms) = (site.env.clock.now(), site.catalog.vms().await?);
+    for snapshot in failed {
+        if check_deletable(&snapshot, now, &vms).is_ok() {
+            site.catalog.remove_snapshot(snapshot.id).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Gives a deleted snapshot up: first in the store, where it is seen last. Done again, it changes nothing more.
 pub(super) async fn purge(site: &Site, snapshot: &KnownSnapshot) -> Result<()> {
     if let Some(store) = site.vaults.snapshot_store().await? {
@@ -71,7 +86,7 @@ pub(super) async fn purge(site: &Site, snapshot: &KnownSnapshot) -> Result<()> {
 }
 
 /// Fails where a snapshot is locked, used or not finished.
-async fn check_deletable(site: &Site, snapshot: &KnownSnapshot, now: Timestamp) -> Result<()> {
+pub(crate) fn check_deletable(snapshot: &KnownSnapshot, now: Timestamp, vms: &[KnownVm]) -> Result<()> {
     let name = &snapshot.name;
     if let Some(until) = snapshot.locked_until.filter(|until| *until > now) {
         return Err(Failure::new(Code::Refused, format!("the snapshot {name} is locked until {until}")));
@@ -84,7 +99,7 @@ async fn check_deletable(site: &Site, snapshot: &KnownSnapshot, now: Timestamp) 
         });
     }
     let reads = |disk: &DependentDisk| matches!(&disk.source, ImageSource::Snapshot { snapshot_id, .. } if *snapshot_id == snapshot.id);
-    match site.catalog.vms().await?.iter().find(|vm| vm.dependent_disks.iter().any(reads)) {
+    match vms.iter().find(|vm| vm.dependent_disks.iter().any(reads)) {
         None => Ok(()),
         Some(vm) => {
             let resume = format!("holdfast boot --resume {}", shell_word(vm.name.as_str()));

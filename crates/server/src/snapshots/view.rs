@@ -43,6 +43,7 @@ pub(crate) fn view(site: &Site, snapshot: KnownSnapshot) -> SnapshotView {
         purge_after: snapshot.purge_after,
         job_id: snapshot.job_id,
         problem: snapshot.problem,
+        policy: snapshot.policy,
     }
 }
 

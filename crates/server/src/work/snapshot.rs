@@ -6,12 +6,12 @@ use std::sync::{
 };
 
 use api::{CreateSnapshot, JobResult};
-use catalog::{Job, KnownSnapshot};
+use catalog::{Job, KnownSnapshot, KnownVm, PolicyFollower};
 use hypervisor::CaptureOutcome;
 use image::DiskImage;
 use model::{
     ByteCount, CaptureCost, CaptureId, ChangeSource, Consistency, DiskName, DiskSummary, JobKind,
-    PointSummary, Progress, ProtectionSettings, SnapshotId, SnapshotName, SnapshotState,
+    PointSummary, PolicyName, Progress, ProtectionSettings, SnapshotId, SnapshotName, SnapshotState,
 };
 use protection::{Moment, Monitor, SnapshotOrder, SnapshotRun};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,7 @@ use super::{document_of, open_vault};
 use crate::{
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome},
+    policies,
     site::Site,
     snapshots::{self, HeldSnapshot, Subject, check_tags},
     vms,
@@ -39,8 +40,31 @@ pub(crate) async fn submit(site: &Site, request: CreateSnapshot) -> Result<(Know
     if let Some(vm) = subject.vm() {
         vms::check_whole(vm)?;
     }
+    line_up(site, subject, request, None).await
+}
+
+/// Lines up a snapshot that a policy makes of a VM. What it cannot be made of fails as a job does, so that it can be told of
+/// later; only the last of such failures is kept.
+pub(crate) async fn submit_by_policy(site: &Site, vm: KnownVm, follower: &PolicyFollower) -> Result<Job> {
+    snapshots::forget_failed(site, vm.id).await?;
+    let subject = Subject::Vm { vm: Box::new(vm), disk: None };
+    let request = CreateSnapshot {
+        source: subject.words(),
+        consistency: follower.consistency,
+        ..CreateSnapshot::default()
+    };
+    let (_, job) = line_up(site, subject, request, Some(follower.policy.clone())).await?;
+    Ok(job)
+}
+
+async fn line_up(
+    site: &Site,
+    subject: Subject,
+    request: CreateSnapshot,
+    policy: Option<PolicyName>,
+) -> Result<(KnownSnapshot, Job)> {
     let _admission = site.admission.lock().await;
-    let snapshot = admit(site, &subject, &request).await?;
+    let snapshot = admit(site, &subject, &request, policy).await?;
     let draft = JobDraft {
         kind: JobKind::Snapshot,
         subject: subject.words(),
@@ -65,7 +89,12 @@ pub(crate) async fn submit(site: &Site, request: CreateSnapshot) -> Result<(Know
 }
 
 /// Makes the snapshot known under the name that was asked for, or one that is free.
-async fn admit(site: &Site, subject: &Subject, request: &CreateSnapshot) -> Result<KnownSnapshot> {
+async fn admit(
+    site: &Site,
+    subject: &Subject,
+    request: &CreateSnapshot,
+    policy: Option<PolicyName>,
+) -> Result<KnownSnapshot> {
     let now = site.env.clock.now();
     let (family, family_name) = subject.family(site).await?;
     let mut snapshot = KnownSnapshot {
@@ -88,6 +117,7 @@ async fn admit(site: &Site, subject: &Subject, request: &CreateSnapshot) -> Resu
         purge_after: None,
         job_id: None,
         problem: None,
+        policy,
     };
     for number in 2..=NAMES_TRIED {
         match site.catalog.add_snapshot(&snapshot).await {
@@ -124,7 +154,12 @@ async fn work(
 ) -> Outcome {
     let made = Box::pin(make(site, snapshot.clone(), subject, &request, &monitor)).await;
     match made {
-        Ok(ready) => Ok(JobResult::Snapshot(Box::new(snapshots::view(site, ready)))),
+        Ok(ready) => {
+            if ready.policy.is_some() {
+                policies::settle_snapshots(site, ready.family, &*monitor).await;
+            }
+            Ok(JobResult::Snapshot(Box::new(snapshots::view(site, ready))))
+        }
         Err(failure) => {
             give_up(site, snapshot, &failure).await;
             Err(failure.into())

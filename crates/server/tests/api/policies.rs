@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api::{
     BackupRequest, ChosenPoints, Code, CreatePolicy, EditPolicy, FollowedPolicyView, HoldPoints, JobView,
-    KeepRules, PointView, ProtectRequest,
+    KeepRules, PointView, ProtectRequest, RunsView,
 };
 use model::{JobKind, JobState};
 
