@@ -14,6 +14,7 @@ use model::{
     PointSummary, PolicyName, Progress, ProtectionSettings, SnapshotId, SnapshotName, SnapshotState,
 };
 use protection::{Moment, Monitor, SnapshotOrder, SnapshotRun};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use vault::{PointRecord, Vault};
 
@@ -72,19 +73,35 @@ async fn line_up(
         vault_id: None,
         request: document_of(&request),
     };
-    let (work_site, known) = (site.clone(), snapshot.clone());
+    let mut waiting = Waiting { site: site.clone(), snapshot: snapshot.clone(), has_begun: false };
     let work = Box::new(move |monitor| {
-        Box::pin(async move { work(&work_site, known, subject, request, monitor).await }) as _
+        waiting.has_begun = true;
+        let (site, known) = (waiting.site.clone(), waiting.snapshot.clone());
+        Box::pin(async move { work(&site, known, subject, request, monitor).await }) as _
     });
-    match site.jobs.submit(draft, work).await {
-        Ok(job) => {
-            site.catalog.set_snapshot_job(snapshot.id, job.id).await?;
-            Ok((KnownSnapshot { job_id: Some(job.id), ..snapshot }, job))
+    let job = site.jobs.submit(draft, work).await?;
+    site.catalog.set_snapshot_job(snapshot.id, job.id).await?;
+    Ok((KnownSnapshot { job_id: Some(job.id), ..snapshot }, job))
+}
+
+/// A snapshot whose job has not begun. Where it never does, having been cancelled before its turn, the snapshot has failed.
+struct Waiting {
+    site: Site,
+    snapshot: KnownSnapshot,
+    has_begun: bool,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.has_begun {
+            return;
         }
-        Err(failure) => {
-            give_up(site, snapshot, &failure).await;
-            Err(failure)
-        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (site, snapshot) = (self.site.clone(), self.snapshot.clone());
+        runtime.spawn(async move {
+            let failure = Failure::conflict("its job ended before its turn came");
+            give_up(&site, snapshot, &failure).await;
+        });
     }
 }
 
