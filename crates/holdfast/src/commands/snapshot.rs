@@ -43,8 +43,10 @@ pub enum SnapshotCommand {
     )]
     Tag(Tag),
     /// Shows the snapshot store: the vault of the site's own that snapshots live in.
+    #[command(after_long_help = "Example:\n  holdfast snapshot store")]
     Store,
     /// Gives back the room of snapshots that are purged or have failed. Purging does it by itself.
+    #[command(after_long_help = "Example:\n  holdfast snapshot gc --dry-run")]
     Gc(Gc),
     /// Shows where two snapshots differ; as holdfast diff does.
     #[command(

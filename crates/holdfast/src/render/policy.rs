@@ -43,7 +43,7 @@ impl Page for PolicyView {
         if self.jitter_seconds > 0 {
             fields.push(("Spread over", duration(u64::from(self.jitter_seconds) * 1_000_000)));
         }
-        let columns = &["vm", "makes", "next run", "last run", "which"];
+        let columns = &["vm", "makes", "next run", "last run", "outcome"];
         let followers = self.followers.iter().map(|follower| follower_cells(follower, times, &in_zone));
         table::fields(fields) + &table::section("Followers", columns, followers.collect())
     }
