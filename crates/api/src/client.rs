@@ -15,8 +15,8 @@ use tokio::net::UnixStream;
 
 use crate::{
     AddVm, AttachVault, BackupRequest, CheckView, CreateVault, CreatedVault, JobView, Problem,
-    ProtectRequest, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest, SiteView, StopVm, VaultView,
-    VerifyRequest, VmView,
+    ProtectRequest, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest, ScheduleSnapshots, SiteView,
+    StopVm, VaultView, VerifyRequest, VmView,
 };
 
 mod disks;
@@ -142,6 +142,16 @@ impl Client {
     /// Ends a VM's protection. Its recovery points stay.
     pub async fn unprotect(&self, vm: &str) -> Result<VmView> {
         self.call(Method::DELETE, &format!("/v1/vms/{}/protection", segment(vm)), Bytes::new()).await
+    }
+
+    /// Makes a VM's snapshots follow a policy.
+    pub async fn schedule_snapshots(&self, vm: &str, request: &ScheduleSnapshots) -> Result<VmView> {
+        self.send(Method::PUT, &format!("/v1/vms/{}/snapshot-policy", segment(vm)), request).await
+    }
+
+    /// Makes a VM's snapshots follow no policy. Those that there are stay.
+    pub async fn unschedule_snapshots(&self, vm: &str) -> Result<VmView> {
+        self.call(Method::DELETE, &format!("/v1/vms/{}/snapshot-policy", segment(vm)), Bytes::new()).await
     }
 
     /// Starts a backup.

@@ -37,15 +37,18 @@ pub use peer::{
     MakePairingToken, PairSite, PairingTokenView, PeerState, PeerView, PeerWays, RemovedPeerView,
 };
 pub use point::{ChangeSourceView, CostView, PointDiskView, PointTestView, PointView, TestPoint};
-pub use policy::{CreatePolicy, EditPolicy, FollowedPolicyView, KeepRules, PointVerdictView, PolicyView};
+pub use policy::{
+    CreatePolicy, EditPolicy, FollowedPolicyView, FollowerView, KeepRules, MadeView, PolicyView, RunsView,
+    VerdictView,
+};
 pub use restore::{
     CreateVm, HydrateRequest, HydratedView, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest,
     RestoredDiskView, RestoredFilesView, RestoredInPlaceView, RestoredVmView,
 };
 pub use site::{CheckStatus, CheckView, SiteView};
 pub use snapshot::{
-    CopySnapshot, CreateSnapshot, CreatedSnapshot, DeleteSnapshot, LockSnapshot, RevertVm, SnapshotCopyView,
-    SnapshotPage, SnapshotView, TagSnapshot,
+    CopySnapshot, CreateSnapshot, CreatedSnapshot, DeleteSnapshot, LockSnapshot, RevertVm, ScheduleSnapshots,
+    SnapshotCopyView, SnapshotPage, SnapshotView, TagSnapshot,
 };
 pub use upkeep::{
     CollectRequest, CollectView, FindingView, HeldView, HurtView, ProbeStore, ProbeView, RepairRequest,

@@ -30,7 +30,7 @@ pub use job::Job;
 pub use pack_check::PackCheck;
 pub use peer::{KnownPeer, OpenToken, PeerStanding};
 pub use point_test::PointTest;
-pub use policy::{FailedRun, KnownPolicy, PolicyMember, PolicyRun, RunOutcome};
+pub use policy::{FailedRun, KnownPolicy, PolicyFollower, PolicyRun, RunOutcome};
 pub use snapshot::{KnownSnapshot, SnapshotFilter};
 pub use snapshot_copy::{CopyPlace, SnapshotCopy, SnapshotCopyState};
 pub use store::Catalog;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use model::{JobId, PointId, PolicyName, Timestamp, VmId};
+use model::{Consistency, JobId, PointId, PolicyName, RunKind, Timestamp, VmId};
 use policy::{Retention, Schedule, Zone};
 use sqlx::any::AnyRow;
 
@@ -31,15 +31,19 @@ pub struct KnownPolicy {
     pub created_at: Timestamp,
 }
 
-/// A protected VM that follows a policy.
+/// A VM whose backups or snapshots follow a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PolicyMember {
+pub struct PolicyFollower {
     /// The VM.
     pub vm_id: VmId,
+    /// What the policy makes of it.
+    pub kind: RunKind,
     /// The policy.
     pub policy: PolicyName,
     /// Since when it follows this one.
     pub joined_at: Timestamp,
+    /// The consistency of its snapshots, where not that of its protection.
+    pub consistency: Option<Consistency>,
     /// Its last run.
     pub last_run: Option<PolicyRun>,
 }
@@ -58,7 +62,7 @@ pub struct PolicyRun {
 pub enum RunOutcome {
     /// This job was lined up.
     Submitted(JobId),
-    /// No backup was made, for this reason.
+    /// Nothing was made, for this reason.
     Skipped(String),
 }
 
@@ -67,9 +71,11 @@ pub enum RunOutcome {
 pub struct FailedRun {
     /// The VM.
     pub vm_id: VmId,
-    /// When the backup failed.
+    /// What was to be made of it.
+    pub kind: RunKind,
+    /// When the job failed.
     pub ended_at: Timestamp,
-    /// How many backups of the VM have failed since one succeeded.
+    /// How many jobs of this kind have failed for the VM since one succeeded.
     pub failures: u32,
 }
 
@@ -136,67 +142,99 @@ impl Catalog {
         self.change(&format!("removing the policy {name}"), query).await
     }
 
-    /// Makes a protected VM follow a policy. One that follows it already goes on as before.
+    /// Makes a VM's backups or snapshots follow a policy. What follows it already goes on as before.
     ///
     /// # Errors
-    /// [`ErrorKind::InUse`] when the VM is not protected or the policy not known.
-    pub async fn join_policy(&self, vm_id: VmId, policy: &PolicyName, now: Timestamp) -> Result<()> {
-        let sql = "INSERT INTO policy_members (vm_id, policy, joined_at) VALUES ($1, $2, $3) \
-                   ON CONFLICT (vm_id) DO UPDATE SET policy = excluded.policy, joined_at = excluded.joined_at, \
-                   last_run_at = NULL, last_job = NULL, skipped = NULL \
-                   WHERE policy_members.policy <> excluded.policy";
-        let query =
-            sqlx::query(sql).bind(vm_id.to_string()).bind(policy.to_string()).bind(now.as_microseconds());
-        self.execute(&format!("making the VM {vm_id} follow the policy {policy}"), query).await.map(|_| ())
+    /// [`ErrorKind::InUse`] when the policy or the VM is not known, or its backups are to follow and it is not protected.
+    pub async fn join_policy(
+        &self,
+        kind: RunKind,
+        vm_id: VmId,
+        policy: &PolicyName,
+        consistency: Option<Consistency>,
+        now: Timestamp,
+    ) -> Result<()> {
+        let sql = "INSERT INTO policy_followers (vm_id, kind, protected_vm_id, policy, consistency, joined_at) \
+                   VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (vm_id, kind) DO UPDATE SET \
+                   joined_at = CASE WHEN policy_followers.policy = excluded.policy \
+                   THEN policy_followers.joined_at ELSE excluded.joined_at END, \
+                   last_run_at = CASE WHEN policy_followers.policy = excluded.policy \
+                   THEN policy_followers.last_run_at END, \
+                   last_job = CASE WHEN policy_followers.policy = excluded.policy \
+                   THEN policy_followers.last_job END, \
+                   skipped = CASE WHEN policy_followers.policy = excluded.policy \
+                   THEN policy_followers.skipped END, \
+                   policy = excluded.policy, consistency = excluded.consistency";
+        let query = sqlx::query(sql)
+            .bind(vm_id.to_string())
+            .bind(kind.as_str())
+            .bind((kind == RunKind::Backup).then(|| vm_id.to_string()))
+            .bind(policy.to_string())
+            .bind(consistency.map(Consistency::as_str))
+            .bind(now.as_microseconds());
+        let context = format!("making the {kind}s of the VM {vm_id} follow the policy {policy}");
+        self.execute(&context, query).await.map(|_| ())
     }
 
-    /// Makes a VM follow no policy.
-    pub async fn leave_policy(&self, vm_id: VmId) -> Result<()> {
-        let query = sqlx::query("DELETE FROM policy_members WHERE vm_id = $1").bind(vm_id.to_string());
-        self.execute(&format!("making the VM {vm_id} follow no policy"), query).await.map(|_| ())
+    /// Makes a VM's backups or snapshots follow no policy.
+    pub async fn leave_policy(&self, kind: RunKind, vm_id: VmId) -> Result<()> {
+        let query = sqlx::query("DELETE FROM policy_followers WHERE vm_id = $1 AND kind = $2")
+            .bind(vm_id.to_string())
+            .bind(kind.as_str());
+        let context = format!("making the {kind}s of the VM {vm_id} follow no policy");
+        self.execute(&context, query).await.map(|_| ())
     }
 
-    /// All VMs that follow a policy, by id.
-    pub async fn policy_members(&self) -> Result<Vec<PolicyMember>> {
-        let rows = sqlx::query("SELECT * FROM policy_members ORDER BY vm_id").fetch_all(&self.pool).await;
+    /// Who follows a policy: by VM, and the snapshots of a VM before its backups.
+    pub async fn policy_followers(&self) -> Result<Vec<PolicyFollower>> {
+        let sql = "SELECT * FROM policy_followers ORDER BY vm_id, kind DESC";
+        let rows = sqlx::query(sql).fetch_all(&self.pool).await;
         let rows = rows.map_err(|error| Error::from_database("listing who follows policies", error))?;
-        rows.iter().map(read_member).collect()
+        rows.iter().map(read_follower).collect()
     }
 
-    /// The policy that a VM follows.
-    pub async fn policy_of(&self, vm_id: VmId) -> Result<Option<PolicyMember>> {
-        let query = sqlx::query("SELECT * FROM policy_members WHERE vm_id = $1").bind(vm_id.to_string());
+    /// What a VM's backups or snapshots follow.
+    pub async fn policy_of(&self, kind: RunKind, vm_id: VmId) -> Result<Option<PolicyFollower>> {
+        let query = sqlx::query("SELECT * FROM policy_followers WHERE vm_id = $1 AND kind = $2")
+            .bind(vm_id.to_string())
+            .bind(kind.as_str());
         let found = query.fetch_optional(&self.pool).await;
         let found = found.map_err(|error| Error::from_database("looking for a VM's policy", error))?;
-        found.as_ref().map(read_member).transpose()
+        found.as_ref().map(read_follower).transpose()
     }
 
-    /// Keeps the last run of a VM. One that follows no policy any more has none.
-    pub async fn set_policy_run(&self, vm_id: VmId, run: &PolicyRun) -> Result<()> {
+    /// Keeps the last run of a VM. What follows no policy any more has none.
+    pub async fn set_policy_run(&self, kind: RunKind, vm_id: VmId, run: &PolicyRun) -> Result<()> {
         let (job, skipped) = match &run.outcome {
             RunOutcome::Submitted(job) => (Some(job.to_string()), None),
             RunOutcome::Skipped(reason) => (None, Some(reason.clone())),
         };
-        let sql = "UPDATE policy_members SET last_run_at = $2, last_job = $3, skipped = $4 WHERE vm_id = $1";
-        let query =
-            sqlx::query(sql).bind(vm_id.to_string()).bind(run.at.as_microseconds()).bind(job).bind(skipped);
-        self.execute(&format!("keeping the last run of the VM {vm_id}"), query).await.map(|_| ())
+        let sql = "UPDATE policy_followers SET last_run_at = $3, last_job = $4, skipped = $5 \
+                   WHERE vm_id = $1 AND kind = $2";
+        let query = sqlx::query(sql)
+            .bind(vm_id.to_string())
+            .bind(kind.as_str())
+            .bind(run.at.as_microseconds())
+            .bind(job)
+            .bind(skipped);
+        self.execute(&format!("keeping the last {kind} run of the VM {vm_id}"), query).await.map(|_| ())
     }
 
-    /// The VMs of which the backup of the last run failed, and none has succeeded since.
+    /// The last runs whose jobs failed, where none of the kind has succeeded since.
     pub async fn failed_runs(&self) -> Result<Vec<FailedRun>> {
-        let sql = "SELECT failed.vm_id, failed.ended_at, failed.failures FROM (SELECT run.vm_id, run.ended_at, \
-                   (SELECT COUNT(*) FROM jobs AS other WHERE other.kind = 'backup' AND other.vm_id = run.vm_id \
-                   AND other.state = 'failed' AND other.created_at <= run.created_at AND other.created_at > \
-                   COALESCE((SELECT MAX(good.created_at) FROM jobs AS good WHERE good.kind = 'backup' \
-                   AND good.vm_id = run.vm_id AND good.state = 'succeeded'), 0)) AS failures \
-                   FROM policy_members AS member JOIN jobs AS run ON run.id = member.last_job \
+        let sql = "SELECT failed.vm_id, failed.kind, failed.ended_at, failed.failures FROM (SELECT run.vm_id, run.kind, \
+                   run.ended_at, (SELECT COUNT(*) FROM jobs AS other WHERE other.kind = run.kind \
+                   AND other.vm_id = run.vm_id AND other.state = 'failed' AND other.created_at <= run.created_at \
+                   AND other.created_at > COALESCE((SELECT MAX(good.created_at) FROM jobs AS good \
+                   WHERE good.kind = run.kind AND good.vm_id = run.vm_id AND good.state = 'succeeded'), 0)) AS failures \
+                   FROM policy_followers AS follower JOIN jobs AS run ON run.id = follower.last_job \
                    WHERE run.state = 'failed' AND run.ended_at IS NOT NULL) AS failed WHERE failed.failures > 0";
         let rows = sqlx::query(sql).fetch_all(&self.pool).await;
         let rows = rows.map_err(|error| Error::from_database("listing runs that failed", error))?;
         let read = |row: &AnyRow| {
             Ok(FailedRun {
                 vm_id: row::parsed(row, "vm_id")?,
+                kind: row::parsed(row, "kind")?,
                 ended_at: row::time(row, "ended_at")?,
                 failures: count(row, "failures")?,
             })
@@ -236,14 +274,16 @@ fn read(row: &AnyRow) -> Result<KnownPolicy> {
     })
 }
 
-fn read_member(row: &AnyRow) -> Result<PolicyMember> {
+fn read_follower(row: &AnyRow) -> Result<PolicyFollower> {
     let job = row::optional_parsed(row, "last_job")?.map(RunOutcome::Submitted);
     let skipped = row::optional_text(row, "skipped")?.map(RunOutcome::Skipped);
     let last_run = row::optional_time(row, "last_run_at")?.zip(job.or(skipped));
-    Ok(PolicyMember {
+    Ok(PolicyFollower {
         vm_id: row::parsed(row, "vm_id")?,
+        kind: row::parsed(row, "kind")?,
         policy: row::parsed(row, "policy")?,
         joined_at: row::time(row, "joined_at")?,
+        consistency: row::optional_parsed(row, "consistency")?,
         last_run: last_run.map(|(at, outcome)| PolicyRun { at, outcome }),
     })
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use model::{
-    CaptureId, ConsistencyReached, DiskName, DiskSummary, JobId, SnapshotId, SnapshotName, SnapshotState,
-    Timestamp, VmId, VmName,
+    CaptureId, ConsistencyReached, DiskName, DiskSummary, JobId, PolicyName, SnapshotId, SnapshotName,
+    SnapshotState, Timestamp, VmId, VmName,
 };
 use sqlx::any::AnyRow;
 
@@ -51,6 +51,8 @@ pub struct KnownSnapshot {
     pub job_id: Option<JobId>,
     /// Why it failed.
     pub problem: Option<String>,
+    /// The policy that made it; none where somebody asked for it.
+    pub policy: Option<PolicyName>,
 }
 
 /// Which snapshots are wanted.
@@ -105,8 +107,8 @@ impl Catalog {
     pub async fn add_snapshot(&self, snapshot: &KnownSnapshot) -> Result<()> {
         let sql = "INSERT INTO snapshots (id, name, family, family_name, source, disk, state, capture_id, \
                    created_at, taken_at, ready_at, consistency, disks, tags, locked_until, deleted_at, \
-                   purge_after, job_id, problem) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
-                   $13, $14, $15, $16, $17, $18, $19)";
+                   purge_after, job_id, problem, policy) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
+                   $13, $14, $15, $16, $17, $18, $19, $20)";
         let query = sqlx::query(sql)
             .bind(snapshot.id.to_string())
             .bind(snapshot.name.to_string())
@@ -126,7 +128,8 @@ impl Catalog {
             .bind(snapshot.deleted_at.map(Timestamp::as_microseconds))
             .bind(snapshot.purge_after.map(Timestamp::as_microseconds))
             .bind(snapshot.job_id.as_ref().map(ToString::to_string))
-            .bind(snapshot.problem.clone());
+            .bind(snapshot.problem.clone())
+            .bind(snapshot.policy.as_ref().map(ToString::to_string));
         self.execute(&format!("adding the snapshot {}", snapshot.name), query).await.map(|_| ())
     }
 
@@ -236,6 +239,14 @@ impl Catalog {
         read_all(query.fetch_all(&self.pool).await)
     }
 
+    /// The snapshots that policies made of a family and that are in this state, oldest first.
+    pub async fn policy_snapshots(&self, family: VmId, state: SnapshotState) -> Result<Vec<KnownSnapshot>> {
+        let sql = "SELECT * FROM snapshots WHERE family = $1 AND policy IS NOT NULL AND state = $2 \
+                   ORDER BY created_at, id";
+        let query = sqlx::query(sql).bind(family.to_string()).bind(state.as_str());
+        read_all(query.fetch_all(&self.pool).await)
+    }
+
     /// The family whose newest snapshot has this name for it.
     pub async fn snapshot_family(&self, name: &str) -> Result<Option<VmId>> {
         let sql = "SELECT family FROM snapshots WHERE family_name = $1 ORDER BY created_at DESC LIMIT 1";
@@ -288,6 +299,7 @@ fn read(row: &AnyRow) -> Result<KnownSnapshot> {
         purge_after: row::optional_time(row, "purge_after")?,
         job_id: row::optional_parsed(row, "job_id")?,
         problem: row::optional_text(row, "problem")?,
+        policy: row::optional_parsed(row, "policy")?,
     })
 }
 

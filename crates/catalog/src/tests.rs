@@ -2,7 +2,7 @@ use std::path::Path;
 
 use env::{Env, random};
 use model::{
-    ByteCount, Consistency, DiskId, JobId, JobKind, JobState, PointId, Progress, ProtectionSettings,
+    ByteCount, Consistency, DiskId, JobId, JobKind, JobState, PointId, Progress, ProtectionSettings, RunKind,
     Timestamp, VaultId, VmDefinition, VmId,
 };
 use serde_json::json;
@@ -76,17 +76,17 @@ async fn runs_that_failed_are_told_until_a_backup_succeeds() {
     catalog.add_vault(&vault).await.unwrap();
     catalog.set_protection(vm.id, &ProtectionSettings::into_vault(vault.id)).await.unwrap();
     catalog.add_policy(&gold).await.unwrap();
-    catalog.join_policy(vm.id, &gold.name, env.clock.now()).await.unwrap();
+    catalog.join_policy(RunKind::Backup, vm.id, &gold.name, None, env.clock.now()).await.unwrap();
     let backup = async |state, is_run| {
         let job = Job { state, vm_id: Some(vm.id), ended_at: Some(env.clock.now()), ..job(&env) };
         catalog.add_job(&job).await.unwrap();
         if is_run {
             let run = PolicyRun { at: env.clock.now(), outcome: RunOutcome::Submitted(job.id) };
-            catalog.set_policy_run(vm.id, &run).await.unwrap();
+            catalog.set_policy_run(RunKind::Backup, vm.id, &run).await.unwrap();
         }
         (job.ended_at.unwrap(), catalog.failed_runs().await.unwrap())
     };
-    let told = |(ended_at, failures)| [FailedRun { vm_id: vm.id, ended_at, failures }];
+    let told = |(ended_at, failures)| [FailedRun { vm_id: vm.id, kind: RunKind::Backup, ended_at, failures }];
     backup(JobState::Failed, false).await;
     backup(JobState::Succeeded, true).await;
     assert_eq!(backup(JobState::Failed, false).await.1, [], "it was no run");
@@ -322,6 +322,9 @@ async fn checks_of_packs_replace_those_before() {
     assert_eq!(catalog.pack_checks(other.id).await.unwrap().len(), 2);
 }
 
+const BACKUP: RunKind = RunKind::Backup;
+const SNAPSHOT: RunKind = RunKind::Snapshot;
+
 fn policy(env: &Env, name: &str) -> KnownPolicy {
     KnownPolicy {
         name: name.parse().unwrap(),
@@ -352,20 +355,23 @@ async fn a_policy_is_kept_and_cannot_go_while_a_vm_follows_it() {
     assert_eq!(catalog.policies().await.unwrap(), [gold.clone(), silver.clone()]);
 
     let now = env.clock.now();
-    assert_eq!(catalog.join_policy(vm.id, &gold.name, now).await.unwrap_err().kind(), ErrorKind::InUse);
+    assert_eq!(
+        catalog.join_policy(BACKUP, vm.id, &gold.name, None, now).await.unwrap_err().kind(),
+        ErrorKind::InUse
+    );
     let settings = ProtectionSettings::into_vault(vault.id);
     catalog.set_protection(vm.id, &settings).await.unwrap();
-    catalog.join_policy(vm.id, &gold.name, now).await.unwrap();
+    catalog.join_policy(BACKUP, vm.id, &gold.name, None, now).await.unwrap();
     let run = PolicyRun { at: env.clock.now(), outcome: RunOutcome::Skipped("busy".to_owned()) };
-    catalog.set_policy_run(vm.id, &run).await.unwrap();
+    catalog.set_policy_run(BACKUP, vm.id, &run).await.unwrap();
     catalog.set_protection(vm.id, &settings).await.unwrap();
-    catalog.join_policy(vm.id, &gold.name, env.clock.now()).await.unwrap();
-    let member = catalog.policy_of(vm.id).await.unwrap().unwrap();
+    catalog.join_policy(BACKUP, vm.id, &gold.name, None, env.clock.now()).await.unwrap();
+    let member = catalog.policy_of(BACKUP, vm.id).await.unwrap().unwrap();
     assert_eq!((member.joined_at, &member.last_run), (now, &Some(run)), "it goes on as before");
-    assert_eq!(catalog.policy_members().await.unwrap(), [member]);
+    assert_eq!(catalog.policy_followers().await.unwrap(), [member]);
     assert_eq!(catalog.remove_policy(&gold.name).await.unwrap_err().kind(), ErrorKind::InUse);
-    catalog.join_policy(vm.id, &silver.name, env.clock.now()).await.unwrap();
-    let member = catalog.policy_of(vm.id).await.unwrap().unwrap();
+    catalog.join_policy(BACKUP, vm.id, &silver.name, None, env.clock.now()).await.unwrap();
+    let member = catalog.policy_of(BACKUP, vm.id).await.unwrap().unwrap();
     assert!(member.policy == silver.name && member.joined_at > now && member.last_run.is_none());
     catalog.remove_policy(&gold.name).await.unwrap();
     assert_eq!(catalog.policy("gold").await.unwrap(), None);
@@ -374,10 +380,38 @@ async fn a_policy_is_kept_and_cannot_go_while_a_vm_follows_it() {
     catalog.add_policy_point(vm.id, point).await.unwrap();
     catalog.add_policy_point(vm.id, point).await.unwrap();
     catalog.remove_protection(vm.id).await.unwrap();
-    assert_eq!(catalog.policy_of(vm.id).await.unwrap(), None, "who is not protected follows nothing");
+    assert_eq!(catalog.policy_of(BACKUP, vm.id).await.unwrap(), None, "who is not protected follows nothing");
     assert_eq!(catalog.policy_points(vm.id).await.unwrap(), [point].into());
     catalog.remove_vm(vm.id).await.unwrap();
     assert_eq!(catalog.policy_points(vm.id).await.unwrap(), [].into());
+}
+
+#[tokio::test]
+async fn a_vm_s_snapshots_follow_a_policy_apart_from_its_backups() {
+    let (env, directory) = (Env::seeded(1), tempfile::tempdir().unwrap());
+    let catalog = open(&directory).await;
+    let (vm, vault, gold) = (vm(&env, "db"), vault(&env, "main"), policy(&env, "gold"));
+    catalog.add_vm(&vm).await.unwrap();
+    catalog.add_vault(&vault).await.unwrap();
+    catalog.add_policy(&gold).await.unwrap();
+    let crash = Some(Consistency::Crash);
+    let now = env.clock.now();
+    catalog.join_policy(SNAPSHOT, vm.id, &gold.name, crash, now).await.unwrap();
+    let run = PolicyRun { at: now, outcome: RunOutcome::Submitted(JobId::from_random([3; 10])) };
+    catalog.set_policy_run(SNAPSHOT, vm.id, &run).await.unwrap();
+    catalog.set_protection(vm.id, &ProtectionSettings::into_vault(vault.id)).await.unwrap();
+    catalog.join_policy(BACKUP, vm.id, &gold.name, None, now).await.unwrap();
+    let kinds: Vec<_> =
+        catalog.policy_followers().await.unwrap().iter().map(|follower| follower.kind).collect();
+    assert_eq!(kinds, [SNAPSHOT, BACKUP]);
+    catalog.remove_protection(vm.id).await.unwrap();
+    catalog.join_policy(SNAPSHOT, vm.id, &gold.name, None, env.clock.now()).await.unwrap();
+    let left = catalog.policy_followers().await.unwrap();
+    assert_eq!((left[0].joined_at, left[0].consistency, &left[0].last_run), (now, None, &Some(run)));
+    assert_eq!(left.len(), 1);
+    assert_eq!(catalog.remove_policy(&gold.name).await.unwrap_err().kind(), ErrorKind::InUse);
+    catalog.leave_policy(SNAPSHOT, vm.id).await.unwrap();
+    catalog.remove_policy(&gold.name).await.unwrap();
 }
 
 #[tokio::test]

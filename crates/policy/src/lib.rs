@@ -1,4 +1,4 @@
-//! When backups run by themselves, and which of their points stay: pure functions over moments.
+//! When backups and snapshots run by themselves, and which of them stay: pure functions over moments.
 //!
 //! Nothing here takes the time or knows a vault. All that is read is the host's time zone database.
 

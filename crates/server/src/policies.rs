@@ -1,10 +1,11 @@
-//! Policies: backups that run by themselves, and points that go by rule.
+//! Policies: backups and snapshots that run by themselves, and points and snapshots that go by rule.
 //!
 //! When a VM is due, and what then happens, is decided by [`plan`], which knows no clock and no task; [`run`] asks it again
 //! and again. What is due is worked out from what the catalog holds, so that neither a restart nor a clock that is set
-//! loses a run. Only points that policies made are ever deleted by one.
+//! loses a run. Only what policies made is ever deleted by one.
 
 mod edit;
+mod follow;
 mod plan;
 mod retire;
 mod run;
@@ -14,7 +15,8 @@ use catalog::KnownPolicy;
 
 pub(crate) use self::{
     edit::{create, edit, remove},
-    retire::{preview, settle},
+    follow::{schedule_snapshots, unschedule_snapshots},
+    retire::{preview, settle_points, settle_snapshots},
     run::run,
     view::{followed, view},
 };

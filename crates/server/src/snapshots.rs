@@ -14,7 +14,7 @@ mod view;
 
 pub(crate) use self::{
     baseline::{committed, earlier},
-    change::{check_lock, check_tags, delete, lock, tag, undelete},
+    change::{Users, check_deletable, check_lock, check_tags, delete, forget_failed, lock, tag, undelete},
     find::{find, find_any, find_deleted, resolve},
     held::{Held, HeldSnapshot},
     lost::LostImage,

@@ -45,7 +45,7 @@ pub(crate) use self::{
     restore_vm::submit as restore_vm,
     revert::submit as revert,
     seal_upload::submit as seal_upload,
-    snapshot::submit as snapshot,
+    snapshot::{submit as snapshot, submit_by_policy as snapshot_by_policy},
     test_point::{submit as test_point, take_down as take_down_test, view as point_test_view},
     verify::submit as verify,
 };

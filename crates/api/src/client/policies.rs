@@ -4,7 +4,7 @@ use bytes::Bytes;
 use hyper::Method;
 
 use super::{Client, Result, segment};
-use crate::{CreatePolicy, EditPolicy, PointVerdictView, PolicyView};
+use crate::{CreatePolicy, EditPolicy, PolicyView, VerdictView};
 
 impl Client {
     /// All policies, by name.
@@ -27,12 +27,12 @@ impl Client {
         self.send(Method::PATCH, &of(policy), request).await
     }
 
-    /// Which points a policy would keep and delete after such a change, which is not made.
-    pub async fn preview_policy(&self, policy: &str, request: &EditPolicy) -> Result<Vec<PointVerdictView>> {
+    /// Which points and snapshots a policy would keep and delete after such a change, which is not made.
+    pub async fn preview_policy(&self, policy: &str, request: &EditPolicy) -> Result<Vec<VerdictView>> {
         self.post(&format!("{}/preview", of(policy)), request).await
     }
 
-    /// Forgets a policy that no VM follows. Its points stay.
+    /// Forgets a policy that no VM follows. What it made stays.
     pub async fn delete_policy(&self, policy: &str) -> Result<()> {
         self.call(Method::DELETE, &of(policy), Bytes::new()).await
     }

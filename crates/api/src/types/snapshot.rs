@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use model::{
-    ByteCount, Consistency, JobId, SnapshotId, SnapshotKind, SnapshotName, SnapshotState, Timestamp, VmId,
+    ByteCount, Consistency, JobId, PolicyName, SnapshotId, SnapshotKind, SnapshotName, SnapshotState,
+    Timestamp, VmId,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -35,6 +36,18 @@ pub struct CreateSnapshot {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub lock_until: Option<Timestamp>,
+}
+
+/// Makes the snapshots of a VM follow a policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleSnapshots {
+    /// The policy, by name.
+    pub policy: String,
+    /// The consistency to ask for: application, file-system or crash. Left out, that of the VM's protection, or crash.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub consistency: Option<Consistency>,
 }
 
 /// A snapshot that is being made, and the job that does it.
@@ -126,6 +139,10 @@ pub struct SnapshotView {
     pub copies: Vec<SnapshotCopyView>,
     /// Why it failed.
     pub problem: Option<String>,
+    /// The policy that made it; null where somebody asked for it.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub policy: Option<PolicyName>,
 }
 
 /// A page of snapshots.

@@ -71,6 +71,9 @@ pub struct VmView {
     pub limits: Vec<String>,
     /// How it is protected; none when it is not.
     pub protection: Option<ProtectionView>,
+    /// The policy that its snapshots follow; none where they are made by hand only.
+    #[serde(default)]
+    pub snapshot_policy: Option<FollowedPolicyView>,
     /// Its newest recovery point.
     pub latest_point: Option<PointView>,
     /// The restore in place that has overwritten a part of its disks. It is not started before another has finished.

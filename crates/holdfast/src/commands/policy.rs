@@ -11,17 +11,18 @@ use crate::{arguments, context::Context, failure::Failure};
 /// What can be done with policies.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
-    /// Creates a policy: when its backups are due, and which of its points stay.
+    /// Creates a policy: when its runs are due, and which of the points or snapshots that they make stay.
     ///
-    /// It does nothing until a VM is protected by it, with protect --policy. Its runs delete the points that no rule keeps, but
-    /// only those that a policy made: backups made by hand stay until somebody deletes them. The newest always stays, and so
-    /// do points under a legal hold and those that an immutable vault retains.
+    /// It does nothing until the backups of a VM follow it, with protect --policy, or its snapshots, with snapshot schedule.
+    /// Its runs delete the points and snapshots that no rule keeps, but only those that a policy made: what was made by hand
+    /// stays until somebody deletes it. The newest always stays, and so do points under a legal hold, those that an immutable
+    /// vault retains, and snapshots that are locked or that a VM runs from.
     #[command(after_long_help = CREATE_EXAMPLES)]
     Create(Create),
     /// Lists policies.
     #[command(visible_alias = "ls", after_long_help = "Example:\n  holdfast policy list")]
     List,
-    /// Shows a policy, and the next three moments at which it is due, by the clock of its time zone.
+    /// Shows a policy, the next three moments at which it is due, by the clock of its time zone, and what follows it.
     #[command(after_long_help = "Example:\n  holdfast policy show nightly")]
     Show(Show),
     /// Changes a policy; what is not given stays.
@@ -29,10 +30,10 @@ pub enum PolicyCommand {
     /// Where it keeps less from then on, it deletes nothing until its time of grace is over.
     #[command(after_long_help = EDIT_EXAMPLES)]
     Edit(Edit),
-    /// Shows which points that policies made the policy keeps, by which rules, and which it will delete.
+    /// Shows which points and snapshots that policies made the policy keeps, by which rules, and which it will delete.
     #[command(after_long_help = "Example:\n  holdfast policy preview nightly")]
     Preview(Show),
-    /// Forgets a policy that no VM follows; the points that it made stay.
+    /// Forgets a policy that nothing follows; what it made stays.
     #[command(after_long_help = "Example:\n  holdfast policy delete nightly --dry-run")]
     Delete(Delete),
 }
@@ -53,7 +54,7 @@ Examples:
 pub struct Create {
     /// The policy's name.
     name: PolicyName,
-    /// When its backups are due: hourly, daily, weekly, monthly; weekdays, dates and times as in 'mon..fri 21:00' or
+    /// When its runs are due: hourly, daily, weekly, monthly; weekdays, dates and times as in 'mon..fri 21:00' or
     /// '*-*-01 03:00'; 'every 15m' or 'every 4h'; or cron with five fields.
     #[arg(long, value_name = "WHEN")]
     schedule: String,
@@ -66,7 +67,7 @@ pub struct Create {
 pub struct Edit {
     /// The policy.
     policy: String,
-    /// When its backups are due.
+    /// When its runs are due.
     #[arg(long, value_name = "WHEN")]
     schedule: Option<String>,
     #[command(flatten)]
@@ -84,7 +85,7 @@ struct Options {
     zone: Option<String>,
     #[command(flatten)]
     keep: Keep,
-    /// Spread the backups of its VMs over this time, as in 10m; each VM has its own place in it. None by default.
+    /// Spread the runs of its VMs over this time, as in 10m; each VM has its own place in it. None by default.
     #[arg(long, value_name = "DURATION", value_parser = jitter_seconds)]
     jitter: Option<u32>,
     /// How long it deletes nothing after it was made to keep less, or a VM joined it; 24h by default.
@@ -92,7 +93,8 @@ struct Options {
     grace: Option<u32>,
 }
 
-/// Which points stay; 0 takes a rule away. A point stays when one rule keeps it; without rules, all stay.
+/// Which points stay, and likewise snapshots; 0 takes a rule away. A point stays when one rule keeps it; without rules, all
+/// stay.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Retention rules")]
 struct Keep {
@@ -181,7 +183,7 @@ impl Edit {
                 .with_hint("give --schedule, --zone, --jitter, --grace or a --keep-… rule"));
         }
         if dry_run {
-            context.note("this would become of its points; nothing was changed");
+            context.note("this would become of what it made; nothing was changed");
             return preview(context, &policy, &request).await;
         }
         context.output.one(&context.client.edit_policy(&policy, &request).await?)
@@ -193,19 +195,19 @@ impl Delete {
         let Self { policy, dry_run } = self;
         let known = context.client.policy(&policy).await?;
         if dry_run {
-            context.note("this policy would be forgotten, if no VM follows it; nothing was changed");
+            context.note("this policy would be forgotten, if nothing follows it; nothing was changed");
             return context.output.one(&known);
         }
-        context.confirm(&format!("Forget the policy {policy}? The points that it made stay."))?;
+        context.confirm(&format!("Forget the policy {policy}? What it made stays."))?;
         context.client.delete_policy(&policy).await?;
-        context.note(&format!("the policy {policy} is forgotten; the points that it made stay"));
+        context.note(&format!("the policy {policy} is forgotten; what it made stays"));
         Ok(())
     }
 }
 
 async fn preview(context: &Context, policy: &str, request: &EditPolicy) -> Result<(), Failure> {
     let verdicts = context.client.preview_policy(policy, request).await?;
-    context.output.list(&verdicts, &format!("no points yet that a policy made of VMs that follow {policy}"))
+    context.output.list(&verdicts, &format!("nothing yet that a policy made of VMs that follow {policy}"))
 }
 
 impl From<Keep> for KeepRules {

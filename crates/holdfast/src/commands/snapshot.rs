@@ -3,12 +3,18 @@
 mod copy;
 mod create;
 mod revert;
+mod schedule;
 
 use api::{CollectRequest, DeleteSnapshot, LockSnapshot, SnapshotQuery, SnapshotView, TagSnapshot};
 use clap::{Args, Subcommand};
 use model::Timestamp;
 
-use self::{copy::Copy, create::Create, revert::Revert};
+use self::{
+    copy::Copy,
+    create::Create,
+    revert::Revert,
+    schedule::{Schedule, Unschedule},
+};
 use super::image::{Diff, Export};
 use crate::{arguments, context::Context, failure::Failure, render::SnapshotSizes, wait::WaitArguments};
 
@@ -61,6 +67,8 @@ pub enum SnapshotCommand {
     /// Makes a snapshot of an image file that was made elsewhere: a VHD, say. The file may go when it is ready.
     #[command(after_long_help = "Example:\n  holdfast snapshot import disk.vhd --name golden")]
     Import(Box<create::Import>),
+    Schedule(Schedule),
+    Unschedule(Unschedule),
 }
 
 const LIST_EXAMPLES: &str = "\
@@ -155,6 +163,8 @@ impl SnapshotCommand {
         match self {
             Self::Create(create) => create.run(context).await,
             Self::Import(import) => import.run(context).await,
+            Self::Schedule(schedule) => schedule.run(context).await,
+            Self::Unschedule(unschedule) => unschedule.run(context).await,
             Self::List(list) => list.run(context).await,
             Self::Show(One { snapshot }) => context.output.one(&client.snapshot_with_sizes(&snapshot).await?),
             Self::Delete(delete) => delete.run(context).await,

@@ -1,6 +1,6 @@
 //! Policies.
 
-use api::{FollowedPolicyView, KeepRules, PointVerdictView, PolicyView};
+use api::{FollowedPolicyView, FollowerView, KeepRules, MadeView, PolicyView, RunsView, VerdictView};
 
 use super::{Identified, Page, Row, Times, duration, or_dash, table};
 
@@ -11,7 +11,7 @@ impl Identified for PolicyView {
 }
 
 impl Row for PolicyView {
-    const COLUMNS: &'static [&'static str] = &["name", "schedule", "zone", "next run", "keeps", "vms"];
+    const COLUMNS: &'static [&'static str] = &["name", "schedule", "zone", "next run", "keeps", "followers"];
 
     fn cells(&self, times: &Times) -> Vec<String> {
         let times = times.in_zone(&self.zone);
@@ -21,7 +21,7 @@ impl Row for PolicyView {
             self.zone.clone(),
             or_dash(self.next_runs.first().map(|next| times.clock(*next))),
             keep(&self.keep),
-            self.vms.len().to_string(),
+            self.followers.len().to_string(),
         ]
     }
 }
@@ -43,8 +43,9 @@ impl Page for PolicyView {
         if self.jitter_seconds > 0 {
             fields.push(("Spread over", duration(u64::from(self.jitter_seconds) * 1_000_000)));
         }
-        fields.push(("VMs", or_dash((!self.vms.is_empty()).then(|| self.vms.join(", ")))));
-        table::fields(fields)
+        let columns = &["vm", "makes", "next run", "last run", "outcome"];
+        let followers = self.followers.iter().map(|follower| follower_cells(follower, times, &in_zone));
+        table::fields(fields) + &table::section("Followers", columns, followers.collect())
     }
 }
 
@@ -63,14 +64,28 @@ fn keep(keep: &KeepRules) -> String {
     if rules.is_empty() { "everything".to_owned() } else { rules.join(", ") }
 }
 
-impl Identified for PointVerdictView {
+fn follower_cells(follower: &FollowerView, times: &Times, in_zone: &Times) -> Vec<String> {
+    let FollowerView { vm, kind, runs } = follower;
+    vec![
+        vm.clone(),
+        format!("{kind}s"),
+        or_dash(runs.next_run_at.map(|next| in_zone.clock(next))),
+        or_dash(runs.last_run_at.map(|last| times.moment(last))),
+        or_dash(became(runs)),
+    ]
+}
+
+impl Identified for VerdictView {
     fn id(&self) -> String {
-        self.point.id()
+        match &self.made {
+            MadeView::Point(point) => point.id(),
+            MadeView::Snapshot(snapshot) => snapshot.id(),
+        }
     }
 }
 
-impl Row for PointVerdictView {
-    const COLUMNS: &'static [&'static str] = &["vm", "point", "captured", "stays", "because"];
+impl Row for VerdictView {
+    const COLUMNS: &'static [&'static str] = &["vm", "what", "name", "captured", "stays", "because"];
 
     fn cells(&self, times: &Times) -> Vec<String> {
         let stays = match self.goes_from {
@@ -82,26 +97,34 @@ impl Row for PointVerdictView {
             None if self.kept_by.is_empty() => "no rule keeps it".to_owned(),
             None => self.kept_by.join(", "),
         };
-        vec![
-            self.point.vm_name.clone(),
-            self.point.id.to_string(),
-            times.moment(self.point.captured_at),
-            stays,
-            because,
-        ]
+        let (vm, what, name, captured_at) = match &self.made {
+            MadeView::Point(point) => {
+                (&point.vm_name, "point", point.id.to_string(), Some(point.captured_at))
+            }
+            MadeView::Snapshot(it) => (&it.family, "snapshot", it.name.to_string(), it.taken_at),
+        };
+        let captured = or_dash(captured_at.map(|at| times.moment(at)));
+        vec![vm.clone(), what.to_owned(), name, captured, stays, because]
     }
 }
 
-/// The policy that a VM follows, in a line.
+/// The policy that a VM's backups or snapshots follow, in a line.
 pub(super) fn followed(policy: &FollowedPolicyView, times: &Times) -> String {
-    let next = match policy.next_run_at {
+    let FollowedPolicyView { name, runs } = policy;
+    let next = match runs.next_run_at {
         Some(next) => format!("next run {}", times.clock(next)),
         None => "no next run".to_owned(),
     };
-    let last = match (policy.last_run_at, &policy.skipped) {
-        (Some(at), Some(reason)) => format!(", last run {} skipped: {reason}", times.moment(at)),
-        (Some(at), None) => format!(", last run {}", times.moment(at)),
-        (None, _) => String::new(),
-    };
-    format!("{}, {next}{last}", policy.name)
+    let last = runs.last_run_at.map(|at| match became(runs) {
+        Some(words) => format!(", last run {} {words}", times.moment(at)),
+        None => format!(", last run {}", times.moment(at)),
+    });
+    let consistency = runs.consistency.map(|level| format!(", {level}-consistent"));
+    format!("{name}{}, {next}{}", consistency.unwrap_or_default(), last.unwrap_or_default())
+}
+
+/// What became of a last run that was not as it should be.
+fn became(runs: &RunsView) -> Option<String> {
+    let skipped = runs.skipped.as_ref().map(|reason| format!("skipped: {reason}"));
+    skipped.or_else(|| runs.failed.as_ref().map(|reason| format!("failed: {reason}")))
 }

@@ -15,7 +15,7 @@ impl Identified for SnapshotView {
 
 impl Row for SnapshotView {
     const COLUMNS: &'static [&'static str] =
-        &["name", "of", "taken", "state", "kind", "consistency", "size", "stored", "tags"];
+        &["name", "of", "taken", "state", "kind", "consistency", "size", "stored", "policy", "tags"];
 
     fn cells(&self, times: &Times) -> Vec<String> {
         vec![
@@ -27,6 +27,7 @@ impl Row for SnapshotView {
             or_dash(self.consistency_reached),
             self.size_bytes.to_string(),
             self.stored_bytes.to_string(),
+            or_dash(self.policy.as_ref()),
             or_dash((!self.tags.is_empty()).then(|| tags(&self.tags))),
         ]
     }
@@ -85,6 +86,7 @@ impl Page for SnapshotView {
         fields.extend(self.locked_until.map(|at| ("Locked until", times.clock(at))));
         fields.extend(self.deleted_at.map(|at| ("Deleted", times.moment(at))));
         fields.extend(self.purge_after.map(|at| ("Can be brought back until", times.clock(at))));
+        fields.extend(self.policy.as_ref().map(|policy| ("Made by policy", policy.to_string())));
         fields.extend((!self.tags.is_empty()).then(|| ("Tags", tags(&self.tags))));
         fields.extend(self.job_id.map(|job| ("Job", job.to_string())));
         let found = |disk: &api::PointDiskView| match self.kind {

@@ -64,6 +64,8 @@ impl Page for VmView {
         ];
         let followed = self.protection.as_ref().and_then(|protection| protection.policy.as_ref());
         fields.extend(followed.map(|followed| ("Policy", policy::followed(followed, times))));
+        let snapshots = self.snapshot_policy.as_ref();
+        fields.extend(snapshots.map(|followed| ("Snapshot policy", policy::followed(followed, times))));
         fields.extend(self.current_job.map(|job| ("Job", job.to_string())));
         fields.extend(self.dependent_disks.iter().map(|dependent| {
             let failure = dependent.failure.as_ref().map(|failure| format!("; now it cannot: {failure}"));

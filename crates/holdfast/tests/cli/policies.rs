@@ -1,7 +1,9 @@
 //! Policies: what is asked for, and how they look.
 
-use api::{FollowedPolicyView, KeepRules, PointVerdictView, PolicyView, ProtectionView};
-use model::Consistency;
+use api::{
+    FollowedPolicyView, FollowerView, KeepRules, MadeView, PolicyView, ProtectionView, RunsView, VerdictView,
+};
+use model::{Consistency, RunKind};
 use serde_json::json;
 
 use crate::{
@@ -9,6 +11,10 @@ use crate::{
     scripted::{Answer, ScriptedSite},
     views::{moment, point, vm},
 };
+
+fn runs() -> RunsView {
+    RunsView { next_run_at: Some(moment()), ..RunsView::default() }
+}
 
 fn policy() -> PolicyView {
     PolicyView {
@@ -20,7 +26,15 @@ fn policy() -> PolicyView {
         jitter_seconds: 600,
         grace_hours: 24,
         grace_until: Some(moment()),
-        vms: vec!["web-1".into()],
+        followers: vec![FollowerView {
+            vm: "web-1".into(),
+            kind: RunKind::Snapshot,
+            runs: RunsView {
+                failed: Some("the store is full".into()),
+                last_run_at: Some(moment()),
+                ..runs()
+            },
+        }],
         created_at: moment(),
     }
 }
@@ -52,14 +66,16 @@ fn a_policy_is_asked_for_as_it_was_written_and_shown_by_its_own_clock() {
         "keep": {"daily": 7, "within_hours": 48}, "jitter_seconds": 600, "grace_hours": 0,
     });
     assert_eq!(site.body("POST /v1/policies"), body);
-    assert_eq!(created.stdout.matches("2026-03-01 22:05:07 +09:00").count(), 4, "{}", created.stdout);
-    assert!(created.stdout.contains("7 daily, all of 48 h"), "{}", created.stdout);
+    assert_eq!(created.stdout.matches("2026-03-01 22:05:07 +09:00").count(), 5, "{}", created.stdout);
+    for words in ["7 daily, all of 48 h", "web-1  snapshots", "failed: the store is full"] {
+        assert!(created.stdout.contains(words), "{}", created.stdout);
+    }
 }
 
 #[test]
 fn a_dry_run_shows_what_would_go_and_changes_nothing() {
-    let verdict = |kept_by: &[&str], goes| PointVerdictView {
-        point: point(),
+    let verdict = |kept_by: &[&str], goes| VerdictView {
+        made: MadeView::Point(Box::new(point())),
         kept_by: kept_by.iter().map(|&rule| rule.to_owned()).collect(),
         goes_from: goes,
         stays_because: None,
@@ -91,10 +107,11 @@ fn a_vm_shows_its_policy_and_its_runs() {
         vault: "main".into(),
         policy: Some(FollowedPolicyView {
             name: "nightly".into(),
-            next_run_at: Some(moment()),
-            last_run_at: Some(moment()),
-            last_job: None,
-            skipped: Some("the backup x had not ended".into()),
+            runs: RunsView {
+                last_run_at: Some(moment()),
+                skipped: Some("the backup x had not ended".into()),
+                ..runs()
+            },
         }),
         consistency: Consistency::Application,
         strict: false,
@@ -103,12 +120,27 @@ fn a_vm_shows_its_policy_and_its_runs() {
         pre_script: None,
         post_script: None,
     });
+    followed.snapshot_policy = Some(FollowedPolicyView {
+        name: "often".into(),
+        runs: RunsView { consistency: Some(Consistency::FileSystem), ..runs() },
+    });
     let site = ScriptedSite::new(move |_| Answer::ok(&followed));
     let shown = run(site.directory(), &["vm", "show", "web-1"]);
-    for words in ["nightly, next run 2026-03-01 13:05:07", "skipped: the backup x had not ended"] {
+    for words in [
+        "nightly, next run 2026-03-01 13:05:07",
+        "skipped: the backup x had not ended",
+        "often, file-system-consistent",
+    ] {
         assert!(shown.stdout.contains(words), "{}", shown.stdout);
     }
     let protected = run(site.directory(), &["protect", "web-1", "--vault", "main", "--policy", "nightly"]);
     assert_eq!(protected.exit, Some(0), "{}", protected.stderr);
     assert_eq!(site.body("PUT /v1/vms/web-1/protection")["policy"], "nightly");
+    let asked = ["snapshot", "schedule", "web-1", "--policy", "often", "--consistency", "file-system"];
+    assert_eq!(run(site.directory(), &asked).exit, Some(0));
+    let body = json!({"policy": "often", "consistency": "file-system"});
+    assert_eq!(site.body("PUT /v1/vms/web-1/snapshot-policy"), body);
+    assert_eq!(run(site.directory(), &["snapshot", "unschedule", "web-1"]).exit, Some(0));
+    let last = site.requests().pop().map(|request| request.line);
+    assert_eq!(last.as_deref(), Some("DELETE /v1/vms/web-1/snapshot-policy"));
 }

@@ -14,6 +14,7 @@ pub fn moment() -> Timestamp {
 
 pub fn vm(name: &str) -> VmView {
     VmView {
+        snapshot_policy: None,
         id: VmId::from_random([1; 10]),
         name: name.into(),
         origin: VmOriginView::External,

@@ -1,8 +1,8 @@
 //! Policies are created, changed and forgotten.
 
-use api::{CreatePolicy, EditPolicy, KeepRules};
+use api::{CreatePolicy, EditPolicy, KeepRules, shell_word};
 use catalog::KnownPolicy;
-use model::{PolicyName, Timestamp};
+use model::{PolicyName, RunKind, Timestamp};
 use policy::{Retention, Schedule, Zone};
 
 use crate::{
@@ -51,15 +51,23 @@ pub(crate) async fn edit(site: &Site, name: &str, request: &EditPolicy) -> Resul
     Ok(policy)
 }
 
-/// Forgets a policy that no VM follows.
+/// Forgets a policy that nothing follows.
 pub(crate) async fn remove(site: &Site, policy: &KnownPolicy) -> Result<()> {
-    let vms = super::view::follower_names(site, policy).await?;
-    if !vms.is_empty() {
-        let followers = vms.join(", ");
-        return Err(Failure::conflict(format!("VMs follow the policy {}: {followers}", policy.name))
-            .with_hint(
-                "protect them by another policy, or by none, first: holdfast protect VM --vault VAULT",
-            ));
+    let followers = super::view::followers(site, policy).await?;
+    if let Some(first) = followers.first() {
+        let words = followers.iter().map(|it| format!("the {}s of {}", it.kind, it.vm));
+        let words = words.collect::<Vec<_>>().join(", ");
+        let vm = shell_word(&first.vm);
+        return Err(Failure::conflict(format!("the policy {} is followed by {words}", policy.name)).with_hint(
+            match first.kind {
+                RunKind::Backup => {
+                    format!("protect them by another policy, or by none, first: holdfast protect {vm} --vault VAULT")
+                }
+                RunKind::Snapshot => {
+                    format!("end that first: holdfast snapshot unschedule {vm}")
+                }
+            },
+        ));
     }
     site.catalog.remove_policy(&policy.name).await?;
     tracing::info!(policy = %policy.name, "a policy was forgotten");
@@ -114,7 +122,7 @@ fn retention(earlier: Option<Retention>, keep: &KeepRules) -> Option<Retention> 
 
 fn check_limits(policy: &KnownPolicy) -> Result<()> {
     if policy.jitter_seconds > JITTER_SECONDS_MAX {
-        return Err(Failure::invalid("backups are spread over 24 h at most"));
+        return Err(Failure::invalid("runs are spread over 24 h at most"));
     }
     if policy.grace_hours > GRACE_HOURS_MAX {
         return Err(Failure::invalid("the time of grace is 366 days at most"));

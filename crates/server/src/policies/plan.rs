@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use catalog::{FailedRun, KnownPolicy, PolicyMember};
-use model::{JobId, PolicyName, Timestamp, VmId};
+use catalog::{FailedRun, KnownPolicy, PolicyFollower};
+use model::{JobId, PolicyName, RunKind, Timestamp, VmId};
 
 /// The pause before a failed run is repeated; doubled before each further one, up to the longest.
 const FIRST_PAUSE_SECONDS: i64 = 60;
@@ -12,38 +12,42 @@ const LONGEST_PAUSE_SECONDS: i64 = 3_600;
 /// What the scheduler does for a VM whose run is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Back it up.
-    Backup(VmId),
-    /// Note that there was none: this backup has not ended yet.
-    Skip(VmId, JobId),
+    /// Line up its job.
+    Run(RunKind, VmId),
+    /// Note that there was none: this job of the same kind has not ended yet.
+    Skip(RunKind, VmId, JobId),
 }
 
 /// What is to be done now.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plan {
+    /// In this order: a snapshot and a backup of a VM that are due at once take turns in it.
     pub(super) actions: Vec<Action>,
     /// When somebody is due next, the actions done.
     pub(super) next: Option<Timestamp>,
 }
 
-/// Decides who is due. `backups` are those that have not ended and `failed` the last runs that came to nothing, by their VM.
+/// Decides who is due. `unfinished` are the jobs that have not ended and `failed` the last runs that came to nothing, by what they
+/// make and of which VM.
 pub(super) fn plan(
     now: Timestamp,
     policies: &BTreeMap<PolicyName, KnownPolicy>,
-    members: &[PolicyMember],
-    backups: &BTreeMap<VmId, JobId>,
-    failed: &BTreeMap<VmId, FailedRun>,
+    followers: &[PolicyFollower],
+    unfinished: &BTreeMap<(RunKind, VmId), JobId>,
+    failed: &BTreeMap<(RunKind, VmId), FailedRun>,
 ) -> Plan {
     let mut plan = Plan { actions: Vec::new(), next: None };
-    for member in members {
-        let Some(policy) = policies.get(&member.policy) else { continue };
-        let Some(mut due) = next_run_at(policy, member, failed.get(&member.vm_id), now) else { continue };
+    for follower in followers {
+        let Some(policy) = policies.get(&follower.policy) else { continue };
+        let failed = failed.get(&(follower.kind, follower.vm_id));
+        let Some(mut due) = next_run_at(policy, follower, failed, now) else { continue };
         if due <= now {
-            plan.actions.push(match backups.get(&member.vm_id) {
-                None => Action::Backup(member.vm_id),
-                Some(job) => Action::Skip(member.vm_id, *job),
+            let (kind, vm_id) = (follower.kind, follower.vm_id);
+            plan.actions.push(match unfinished.get(&(kind, vm_id)) {
+                None => Action::Run(kind, vm_id),
+                Some(job) => Action::Skip(kind, vm_id, *job),
             });
-            let Some(next) = due_at(policy, member, Some(now), now) else { continue };
+            let Some(next) = due_at(policy, follower, Some(now), now) else { continue };
             due = next;
         }
         plan.next = Some(plan.next.map_or(due, |next| next.min(due)));
@@ -54,11 +58,11 @@ pub(super) fn plan(
 /// When a VM runs next: when it is due, or earlier where its last run came to nothing.
 pub(super) fn next_run_at(
     policy: &KnownPolicy,
-    member: &PolicyMember,
+    follower: &PolicyFollower,
     failed: Option<&FailedRun>,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let due = due_at(policy, member, member.last_run.as_ref().map(|run| run.at), now);
+    let due = due_at(policy, follower, follower.last_run.as_ref().map(|run| run.at), now);
     let repeat = failed.map(|failed| repeat_at(failed, now));
     due.into_iter().chain(repeat).min()
 }
@@ -74,13 +78,13 @@ fn repeat_at(failed: &FailedRun, now: Timestamp) -> Timestamp {
 /// When a VM is due next after its last run; long past where runs were missed, which are made up for by one.
 fn due_at(
     policy: &KnownPolicy,
-    member: &PolicyMember,
+    follower: &PolicyFollower,
     last_run_at: Option<Timestamp>,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let jitter_seconds = i64::from(policy::jitter_seconds(member.vm_id, policy.jitter_seconds));
+    let jitter_seconds = i64::from(policy::jitter_seconds(follower.vm_id, policy.jitter_seconds));
     // What was due before the VM joined, or by another schedule, was not missed.
-    let since = member.joined_at.max(policy.scheduled_at);
+    let since = follower.joined_at.max(policy.scheduled_at);
     let after = last_run_at.map_or(since, |at| since.max(shifted(at, -jitter_seconds)));
     // A clock that was set back must not keep the VM waiting until it is where it was.
     let next = policy.schedule.next_after(after.min(now), &policy.zone)?;

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use catalog::{PolicyRun, RunOutcome};
-use model::{JobKind, Timestamp, VmId};
+use catalog::{PolicyFollower, PolicyRun, RunOutcome};
+use model::{JobId, RunKind, Timestamp};
 
 use super::plan::{Action, plan};
 use crate::{failure::Result, site::Site, vms, work};
@@ -30,44 +30,52 @@ fn until(site: &Site, next: Timestamp) -> Duration {
 
 /// Does what is due now; returns when somebody is due next.
 async fn look(site: &Site) -> Result<Option<Timestamp>> {
-    let members = site.catalog.policy_members().await?;
-    if members.is_empty() {
+    let followers = site.catalog.policy_followers().await?;
+    if followers.is_empty() {
         return Ok(None);
     }
     let policies = site.catalog.policies().await?;
     let policies: BTreeMap<_, _> = policies.into_iter().map(|policy| (policy.name.clone(), policy)).collect();
-    let backups: BTreeMap<_, _> = site
+    let unfinished: BTreeMap<_, _> = site
         .jobs
         .unfinished()
         .into_iter()
-        .filter(|job| job.kind == JobKind::Backup)
-        .filter_map(|job| Some((job.vm_id?, job.id)))
+        .filter_map(|job| Some(((RunKind::of(job.kind)?, job.vm_id?), job.id)))
         .collect();
     let failed = site.catalog.failed_runs().await?;
-    let failed: BTreeMap<_, _> = failed.into_iter().map(|failed| (failed.vm_id, failed)).collect();
+    let failed: BTreeMap<_, _> =
+        failed.into_iter().map(|failed| ((failed.kind, failed.vm_id), failed)).collect();
     let now = site.env.clock.now();
-    let plan = plan(now, &policies, &members, &backups, &failed);
+    let plan = plan(now, &policies, &followers, &unfinished, &failed);
     for action in plan.actions {
-        if let Err(failure) = carry_out(site, now, action).await {
+        if let Err(failure) = carry_out(site, now, action, &followers).await {
             // It is not noted as run: the next look tries again.
-            tracing::warn!(?action, reason = failure.detail(), "a VM is due and cannot be backed up");
+            tracing::warn!(?action, reason = failure.detail(), "a run is due and cannot begin");
         }
     }
     Ok(plan.next)
 }
 
-async fn carry_out(site: &Site, now: Timestamp, action: Action) -> Result<()> {
-    let (vm_id, outcome) = match action {
-        Action::Backup(vm_id) => (vm_id, back_up(site, vm_id).await?),
-        Action::Skip(vm_id, job) => {
-            tracing::warn!(vm = %vm_id, %job, "a run was skipped: the VM's last backup has not ended");
-            (vm_id, RunOutcome::Skipped(format!("the backup {job} had not ended")))
+async fn carry_out(site: &Site, now: Timestamp, action: Action, followers: &[PolicyFollower]) -> Result<()> {
+    let (kind, vm_id, outcome) = match action {
+        Action::Run(kind, vm_id) => {
+            let follower = followers.iter().find(|it| (it.kind, it.vm_id) == (kind, vm_id));
+            let Some(follower) = follower else { return Ok(()) };
+            (kind, vm_id, RunOutcome::Submitted(submit(site, follower).await?))
+        }
+        Action::Skip(kind, vm_id, job) => {
+            tracing::warn!(vm = %vm_id, %kind, %job, "a run was skipped: the last has not ended");
+            (kind, vm_id, RunOutcome::Skipped(format!("the {kind} {job} had not ended")))
         }
     };
-    Ok(site.catalog.set_policy_run(vm_id, &PolicyRun { at: now, outcome }).await?)
+    Ok(site.catalog.set_policy_run(kind, vm_id, &PolicyRun { at: now, outcome }).await?)
 }
 
-async fn back_up(site: &Site, vm_id: VmId) -> Result<RunOutcome> {
-    let vm = vms::find(site, vm_id.as_str()).await?;
-    Ok(RunOutcome::Submitted(work::backup_by_policy(site, &vm).await?.id))
+async fn submit(site: &Site, follower: &PolicyFollower) -> Result<JobId> {
+    let vm = vms::find(site, follower.vm_id.as_str()).await?;
+    let job = match follower.kind {
+        RunKind::Backup => work::backup_by_policy(site, &vm).await?,
+        RunKind::Snapshot => work::snapshot_by_policy(site, vm, follower).await?,
+    };
+    Ok(job.id)
 }

@@ -1,12 +1,12 @@
 //! Policies on the wire.
 
-use api::{FollowedPolicyView, KeepRules, PolicyView};
-use catalog::{KnownPolicy, RunOutcome};
-use model::{Timestamp, VmId};
+use api::{FollowedPolicyView, FollowerView, KeepRules, PolicyView, RunsView};
+use catalog::{KnownPolicy, PolicyFollower, RunOutcome};
+use model::{JobId, JobState, RunKind, Timestamp, VmId};
 use policy::Retention;
 
 use super::{plan::next_run_at, retire::grace_until};
-use crate::{failure::Result, site::Site};
+use crate::{failure::Result, jobs, site::Site};
 
 /// Runs that are told in advance.
 const NEXT_RUNS: usize = 3;
@@ -26,32 +26,63 @@ pub(crate) async fn view(site: &Site, policy: &KnownPolicy) -> Result<PolicyView
         jitter_seconds: policy.jitter_seconds,
         grace_hours: policy.grace_hours,
         grace_until: in_grace.then_some(grace_until),
-        vms: follower_names(site, policy).await?,
+        followers: followers(site, policy).await?,
         created_at: policy.created_at,
     })
 }
 
-/// The VMs that follow a policy, by name.
-pub(super) async fn follower_names(site: &Site, policy: &KnownPolicy) -> Result<Vec<String>> {
-    let members = site.catalog.policy_members().await?;
-    let vms = site.catalog.vms().await?;
-    let follows = |id: VmId| members.iter().any(|member| member.vm_id == id && member.policy == policy.name);
-    Ok(vms.into_iter().filter(|vm| follows(vm.id)).map(|vm| vm.name.into()).collect())
+/// What follows a policy.
+pub(super) async fn followers(site: &Site, policy: &KnownPolicy) -> Result<Vec<FollowerView>> {
+    let mut followers = Vec::new();
+    for follower in site.catalog.policy_followers().await? {
+        if follower.policy != policy.name {
+            continue;
+        }
+        let Some(vm) = site.catalog.vm(follower.vm_id.as_str()).await? else { continue };
+        let runs = runs(site, policy, &follower).await?;
+        followers.push(FollowerView { vm: vm.name.into(), kind: follower.kind, runs });
+    }
+    followers.sort_by(|one, other| (&one.vm, one.kind).cmp(&(&other.vm, other.kind)));
+    Ok(followers)
 }
 
-/// The policy that a VM follows, and its runs.
-pub(crate) async fn followed(site: &Site, vm_id: VmId) -> Result<Option<FollowedPolicyView>> {
-    let Some(member) = site.catalog.policy_of(vm_id).await? else { return Ok(None) };
-    let policy = super::find(site, member.policy.as_str()).await?;
-    let last_run_at = member.last_run.as_ref().map(|run| run.at);
-    let failed = site.catalog.failed_runs().await?.into_iter().find(|failed| failed.vm_id == vm_id);
-    let next_run_at = next_run_at(&policy, &member, failed.as_ref(), site.env.clock.now());
-    let (last_job, skipped) = match member.last_run.map(|run| run.outcome) {
-        Some(RunOutcome::Submitted(job)) => (Some(job), None),
-        Some(RunOutcome::Skipped(reason)) => (None, Some(reason)),
-        None => (None, None),
+/// The policy that a VM's backups or snapshots follow, and its runs.
+pub(crate) async fn followed(site: &Site, kind: RunKind, vm_id: VmId) -> Result<Option<FollowedPolicyView>> {
+    let Some(follower) = site.catalog.policy_of(kind, vm_id).await? else { return Ok(None) };
+    let policy = super::find(site, follower.policy.as_str()).await?;
+    let runs = runs(site, &policy, &follower).await?;
+    Ok(Some(FollowedPolicyView { name: policy.name.into(), runs }))
+}
+
+async fn runs(site: &Site, policy: &KnownPolicy, follower: &PolicyFollower) -> Result<RunsView> {
+    let failed = site.catalog.failed_runs().await?;
+    let failed = failed.iter().find(|it| (it.kind, it.vm_id) == (follower.kind, follower.vm_id));
+    let mut runs = RunsView {
+        next_run_at: next_run_at(policy, follower, failed, site.env.clock.now()),
+        last_run_at: follower.last_run.as_ref().map(|run| run.at),
+        consistency: follower.consistency,
+        ..RunsView::default()
     };
-    Ok(Some(FollowedPolicyView { name: policy.name.into(), next_run_at, last_run_at, last_job, skipped }))
+    match follower.last_run.as_ref().map(|run| &run.outcome) {
+        Some(RunOutcome::Submitted(job)) => {
+            runs.last_job = Some(*job);
+            runs.failed = failure_of(site, *job).await?;
+        }
+        Some(RunOutcome::Skipped(reason)) => runs.skipped = Some(reason.clone()),
+        None => {}
+    }
+    Ok(runs)
+}
+
+/// Why a job failed; none where it did not, or has not yet.
+async fn failure_of(site: &Site, job: JobId) -> Result<Option<String>> {
+    let Some(job) = site.catalog.jobs_starting_with(job.as_str(), 1).await?.pop() else { return Ok(None) };
+    let has_failed = matches!(job.state, JobState::Failed | JobState::Cancelled);
+    let words = |state: JobState| format!("its job was {state}");
+    Ok(has_failed.then(|| {
+        let state = job.state;
+        jobs::view(job).problem.map_or_else(|| words(state), |problem| problem.detail)
+    }))
 }
 
 fn keep_rules(retention: Retention) -> KeepRules {

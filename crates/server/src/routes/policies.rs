@@ -1,6 +1,6 @@
 //! `/v1/policies`.
 
-use api::{CreatePolicy, EditPolicy, PointVerdictView, PolicyView, Problem};
+use api::{CreatePolicy, EditPolicy, PolicyView, Problem, VerdictView};
 use axum::{Json, extract::State, http::StatusCode};
 use futures::future;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -27,7 +27,7 @@ async fn list(State(site): State<Site>) -> Result<Json<Vec<PolicyView>>> {
     future::try_join_all(known.iter().map(|policy| policies::view(&site, policy))).await.map(Json)
 }
 
-/// Creates a policy. It does nothing until a VM is protected by it.
+/// Creates a policy. It does nothing until the backups or the snapshots of a VM follow it.
 #[utoipa::path(
     post,
     path = "/v1/policies",
@@ -73,7 +73,7 @@ async fn edit(
     policies::view(&site, &policy).await.map(Json)
 }
 
-/// Forgets a policy that no VM follows. The points that it made stay.
+/// Forgets a policy that nothing follows. What it made stays.
 #[utoipa::path(
     delete,
     path = "/v1/policies/{policy}",
@@ -86,21 +86,21 @@ async fn remove(State(site): State<Site>, Segment(policy): Segment) -> Result<St
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Which of the points that policies made of its VMs the policy keeps, and which it will delete: as it is or, where the
-/// request says so, after a change that is not made.
+/// Which of the points and snapshots that policies made of what follows it the policy keeps, and which it will delete: as it
+/// is or, where the request says so, after a change that is not made.
 #[utoipa::path(
     post,
     path = "/v1/policies/{policy}/preview",
     tag = "policies",
     params(("policy" = String, Path, description = "The policy's name.")),
     request_body = EditPolicy,
-    responses((status = OK, body = Vec<PointVerdictView>), (status = "default", body = Problem))
+    responses((status = OK, body = Vec<VerdictView>), (status = "default", body = Problem))
 )]
 async fn preview(
     State(site): State<Site>,
     Segment(policy): Segment,
     Body(request): Body<EditPolicy>,
-) -> Result<Json<Vec<PointVerdictView>>> {
+) -> Result<Json<Vec<VerdictView>>> {
     let policy = policies::find(&site, &policy).await?;
     policies::preview(&site, &policy, &request).await.map(Json)
 }

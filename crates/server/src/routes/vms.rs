@@ -1,11 +1,11 @@
 //! `/v1/vms`.
 
-use api::{AddVm, BackupRequest, JobView, Problem, ProtectRequest, StopVm, VmView};
+use api::{AddVm, BackupRequest, JobView, Problem, ProtectRequest, ScheduleSnapshots, StopVm, VmView};
 use axum::{Json, extract::State, http::StatusCode};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::extract::{Body, Segment};
-use crate::{failure::Result, jobs, site::Site, vms, work};
+use crate::{failure::Result, jobs, policies, site::Site, vms, work};
 
 pub(super) fn routes() -> OpenApiRouter<Site> {
     OpenApiRouter::new()
@@ -14,6 +14,7 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
         .routes(routes!(start))
         .routes(routes!(stop))
         .routes(routes!(protect, unprotect))
+        .routes(routes!(schedule_snapshots, unschedule_snapshots))
         .routes(routes!(backup))
 }
 
@@ -129,6 +130,39 @@ async fn protect(
 async fn unprotect(State(site): State<Site>, Segment(vm): Segment) -> Result<Json<VmView>> {
     let vm = vms::find(&site, &vm).await?;
     vms::unprotect(&site, &vm).await?;
+    vms::view(&site, &vm).await.map(Json)
+}
+
+/// Makes a VM's snapshots follow a policy. Where they follow it already, they go on as before.
+#[utoipa::path(
+    put,
+    path = "/v1/vms/{vm}/snapshot-policy",
+    tag = "vms",
+    params(("vm" = String, Path, description = "The VM's name or id.")),
+    request_body = ScheduleSnapshots,
+    responses((status = OK, body = VmView), (status = "default", body = Problem))
+)]
+async fn schedule_snapshots(
+    State(site): State<Site>,
+    Segment(vm): Segment,
+    Body(request): Body<ScheduleSnapshots>,
+) -> Result<Json<VmView>> {
+    let vm = vms::find(&site, &vm).await?;
+    policies::schedule_snapshots(&site, &vm, &request).await?;
+    vms::view(&site, &vm).await.map(Json)
+}
+
+/// Makes a VM's snapshots follow no policy. Those that there are stay.
+#[utoipa::path(
+    delete,
+    path = "/v1/vms/{vm}/snapshot-policy",
+    tag = "vms",
+    params(("vm" = String, Path, description = "The VM's name or id.")),
+    responses((status = OK, body = VmView), (status = "default", body = Problem))
+)]
+async fn unschedule_snapshots(State(site): State<Site>, Segment(vm): Segment) -> Result<Json<VmView>> {
+    let vm = vms::find(&site, &vm).await?;
+    policies::unschedule_snapshots(&site, &vm).await?;
     vms::view(&site, &vm).await.map(Json)
 }
 

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use api::{Code, DeleteSnapshot, LockSnapshot, TagSnapshot};
-use catalog::{ImageSource, Job, KnownSnapshot, SnapshotCopy};
-use model::{JobKind, SnapshotState, Timestamp};
+use catalog::{ImageSource, Job, KnownSnapshot, KnownVm, SnapshotCopy};
+use model::{JobKind, SnapshotState, Timestamp, VmId};
 
 use crate::{
     dependents::Owner,
@@ -32,7 +32,7 @@ pub(crate) async fn delete(
     let now = site.env.clock.now();
     // Nobody begins to need it between the look and the deletion.
     let admission = site.admission.lock().await;
-    check_deletable(site, &snapshot, now).await?;
+    check_deletable(&snapshot, now, &Users::look(site).await?)?;
     if snapshot.state == SnapshotState::Deleted && !request.now {
         return Err(Failure::conflict(format!("the snapshot {} is deleted already", snapshot.name))
             .with_hint(format!("let it go for good: holdfast snapshot delete {} --now", snapshot.name)));
@@ -73,6 +73,21 @@ pub(super) async fn reader(site: &Site) -> Result<Option<Job>> {
     Ok(site.jobs.unfinished().into_iter().find(reads))
 }
 
+/// Forgets the snapshots of a VM that a policy wanted and that came to nothing. One that a VM runs from stays, to say why.
+pub(crate) async fn forget_failed(site: &Site, vm_id: VmId) -> Result<()> {
+    let failed = site.catalog.policy_snapshots(vm_id, SnapshotState::Failed).await?;
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let (now, users) = (site.env.clock.now(), Users::look(site).await?);
+    for snapshot in failed {
+        if check_deletable(&snapshot, now, &users).is_ok() {
+            site.catalog.remove_snapshot(snapshot.id).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Gives a deleted snapshot up: first in the store, where it is seen last. Done again, it changes nothing more.
 pub(super) async fn purge(site: &Site, snapshot: &KnownSnapshot) -> Result<()> {
     if let Some(store) = site.vaults.snapshot_store().await? {
@@ -88,14 +103,31 @@ pub(super) async fn purge(site: &Site, snapshot: &KnownSnapshot) -> Result<()> {
     Ok(())
 }
 
+/// Who may need snapshots now.
+pub(crate) struct Users {
+    owners: Vec<Owner>,
+    copies: Vec<SnapshotCopy>,
+}
+
+impl Users {
+    /// All of them. They stay so for as long as the caller holds the admission.
+    pub(crate) async fn look(site: &Site) -> Result<Self> {
+        let copies = site.catalog.unfinished_snapshot_copies().await?;
+        Ok(Self { owners: Owner::all(&site.catalog).await?, copies })
+    }
+
+    fn vms(&self) -> impl Iterator<Item = &KnownVm> {
+        self.owners.iter().filter_map(|owner| if let Owner::Vm(vm) = owner { Some(vm) } else { None })
+    }
+}
+
 /// Fails where a snapshot is locked, used or not finished.
-async fn check_deletable(site: &Site, snapshot: &KnownSnapshot, now: Timestamp) -> Result<()> {
+pub(crate) fn check_deletable(snapshot: &KnownSnapshot, now: Timestamp, users: &Users) -> Result<()> {
     let name = &snapshot.name;
     if let Some(until) = snapshot.locked_until.filter(|until| *until > now) {
         return Err(Failure::new(Code::Refused, format!("the snapshot {name} is locked until {until}")));
     }
-    let is_of_it = |copy: &SnapshotCopy| copy.snapshot_id == snapshot.id;
-    if let Some(copy) = site.catalog.unfinished_snapshot_copies().await?.into_iter().find(is_of_it) {
+    if let Some(copy) = users.copies.iter().find(|copy| copy.snapshot_id == snapshot.id) {
         let busy = Failure::conflict(format!("the snapshot {name} is being copied to {}", copy.place_name));
         return Err(match copy.job_id {
             Some(job) => busy.with_hint(format!("let it end, or cancel it: holdfast job cancel {job}")),
@@ -109,15 +141,14 @@ async fn check_deletable(site: &Site, snapshot: &KnownSnapshot, now: Timestamp) 
             None => busy,
         });
     }
-    let is_it = |source: &ImageSource| matches!(source, ImageSource::Snapshot { snapshot_id, .. } if *snapshot_id == snapshot.id);
-    let vms = site.catalog.vms().await?;
-    if let Some(vm) = vms.iter().find(|vm| work::needs_snapshot(vm, snapshot.id.point_id())) {
+    if let Some(vm) = users.vms().find(|vm| work::needs_snapshot(vm, snapshot.id.point_id())) {
         let detail = format!("the VM {} is half-restored and needs the snapshot {name}", vm.name);
         return Err(
             Failure::conflict(detail).with_hint("make the VM whole first: holdfast vm show tells how")
         );
     }
-    match Owner::all(&site.catalog).await?.iter().find(|owner| owner.reads(is_it)) {
+    let is_it = |source: &ImageSource| matches!(source, ImageSource::Snapshot { snapshot_id, .. } if *snapshot_id == snapshot.id);
+    match users.owners.iter().find(|owner| owner.reads(is_it)) {
         None => Ok(()),
         Some(owner) => Err(Failure::conflict(format!("{} reads from the snapshot {name}", owner.shown()))
             .with_hint(format!("make it whole first: {}", owner.way_out()))),

@@ -44,6 +44,7 @@ pub(crate) fn view(site: &Site, snapshot: KnownSnapshot) -> SnapshotView {
         job_id: snapshot.job_id,
         copies: Vec::new(),
         problem: snapshot.problem,
+        policy: snapshot.policy,
     }
 }
 

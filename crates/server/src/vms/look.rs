@@ -6,7 +6,7 @@ use api::{AgentView, DependentDiskView, DiskView, ProtectionView, VmOriginView, 
 use catalog::{DependentDisk, KnownVm, Origin};
 use futures::future;
 use hypervisor::{AgentState, DiskInspection, Inspection, Power, Tracking};
-use model::{ProtectionSettings, VmDefinition};
+use model::{ProtectionSettings, RunKind, VmDefinition};
 
 use super::half_restored;
 use crate::{
@@ -79,6 +79,7 @@ async fn view_with(site: &Site, vm: &KnownVm, survey: &Survey) -> Result<VmView>
         agent: agent(seen.map(|seen| &seen.agent)),
         limits: seen.map(|seen| seen.limits.clone()).unwrap_or_default(),
         protection,
+        snapshot_policy: policies::followed(site, RunKind::Snapshot, vm.id).await?,
         latest_point: survey.latest(vm.id).map(|point| point.view()),
         half_restored: half_restored::view(vm),
         current_job: site.jobs.of_vm(vm.id),
@@ -97,7 +98,7 @@ async fn protection_view(site: &Site, vm: &KnownVm, settings: ProtectionSettings
     let vault = site.vaults.find(settings.vault_id.as_str()).await?;
     Ok(ProtectionView {
         vault: vault.name.into(),
-        policy: policies::followed(site, vm.id).await?,
+        policy: policies::followed(site, RunKind::Backup, vm.id).await?,
         consistency: settings.consistency,
         strict: settings.strict,
         freeze_limit_ms: settings.freeze_limit_ms,

@@ -4,7 +4,7 @@ use std::{os::unix::fs::PermissionsExt as _, path::Path};
 
 use api::ProtectRequest;
 use catalog::KnownVm;
-use model::{ByteCount, ProtectionSettings};
+use model::{ByteCount, ProtectionSettings, RunKind};
 
 use crate::{
     failure::{Failure, Result},
@@ -44,8 +44,11 @@ pub(crate) async fn protect(site: &Site, vm: &KnownVm, request: ProtectRequest) 
     };
     site.catalog.set_protection(vm.id, &settings).await?;
     match policy {
-        Some(policy) => site.catalog.join_policy(vm.id, &policy.name, site.env.clock.now()).await?,
-        None => site.catalog.leave_policy(vm.id).await?,
+        Some(policy) => {
+            let now = site.env.clock.now();
+            site.catalog.join_policy(RunKind::Backup, vm.id, &policy.name, None, now).await?;
+        }
+        None => site.catalog.leave_policy(RunKind::Backup, vm.id).await?,
     }
     tracing::info!(vm = %vm.name, vault = %vault.name, "protected");
     Ok(())

@@ -103,7 +103,7 @@ async fn work(
     let monitor: Arc<dyn Monitor> = monitor;
     let point = Box::pin(protection::backup(&site.env, &*site.hypervisor, &vault, &order, &monitor)).await?;
     if by_policy {
-        policies::settle(site, vm.id, &known, point.id, &*monitor).await;
+        policies::settle_points(site, vm.id, &known, point.id, &*monitor).await;
     }
     copies::sync_behind_of(site, known.id).await;
     object_locks::renew(site, &known, None);

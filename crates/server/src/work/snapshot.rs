@@ -6,14 +6,15 @@ use std::sync::{
 };
 
 use api::{CreateSnapshot, JobResult};
-use catalog::{Job, KnownSnapshot, KnownVm};
+use catalog::{Job, KnownSnapshot, KnownVm, PolicyFollower};
 use hypervisor::CaptureOutcome;
 use image::DiskImage;
 use model::{
     ByteCount, CaptureCost, CaptureId, ChangeSource, Consistency, DiskName, DiskSummary, JobKind,
-    PointSummary, Progress, ProtectionSettings, SnapshotId, SnapshotName, SnapshotState,
+    PointSummary, PolicyName, Progress, ProtectionSettings, SnapshotId, SnapshotName, SnapshotState,
 };
 use protection::{Moment, Monitor, SnapshotOrder, SnapshotRun};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use vault::{PointRecord, Vault};
 
@@ -21,6 +22,7 @@ use super::{document_of, open_vault};
 use crate::{
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome},
+    policies,
     site::Site,
     snapshots::{self, HeldSnapshot, Subject, check_tags},
     vms,
@@ -39,8 +41,31 @@ pub(crate) async fn submit(site: &Site, request: CreateSnapshot) -> Result<(Know
     if let Some(vm) = subject.vm() {
         vms::check_whole(vm)?;
     }
+    line_up(site, subject, request, None).await
+}
+
+/// Lines up a snapshot that a policy makes of a VM. What it cannot be made of fails as a job does, so that it can be told of
+/// later; only the last of such failures is kept.
+pub(crate) async fn submit_by_policy(site: &Site, vm: KnownVm, follower: &PolicyFollower) -> Result<Job> {
+    snapshots::forget_failed(site, vm.id).await?;
+    let subject = Subject::Vm { vm: Box::new(vm), disk: None };
+    let request = CreateSnapshot {
+        source: subject.words(),
+        consistency: follower.consistency,
+        ..CreateSnapshot::default()
+    };
+    let (_, job) = line_up(site, subject, request, Some(follower.policy.clone())).await?;
+    Ok(job)
+}
+
+async fn line_up(
+    site: &Site,
+    subject: Subject,
+    request: CreateSnapshot,
+    policy: Option<PolicyName>,
+) -> Result<(KnownSnapshot, Job)> {
     let _admission = site.admission.lock().await;
-    let snapshot = admit(site, &subject, &request, &subject.stem()).await?;
+    let snapshot = admit(site, &subject, &request, &subject.stem(), policy).await?;
     let draft = JobDraft {
         kind: JobKind::Snapshot,
         subject: subject.words(),
@@ -48,19 +73,35 @@ pub(crate) async fn submit(site: &Site, request: CreateSnapshot) -> Result<(Know
         vault_id: None,
         request: document_of(&request),
     };
-    let (work_site, known) = (site.clone(), snapshot.clone());
+    let mut waiting = Waiting { site: site.clone(), snapshot: snapshot.clone(), has_begun: false };
     let work = Box::new(move |monitor| {
-        Box::pin(async move { work(&work_site, known, subject, request, monitor).await }) as _
+        waiting.has_begun = true;
+        let (site, known) = (waiting.site.clone(), waiting.snapshot.clone());
+        Box::pin(async move { work(&site, known, subject, request, monitor).await }) as _
     });
-    match site.jobs.submit(draft, work).await {
-        Ok(job) => {
-            site.catalog.set_snapshot_job(snapshot.id, job.id).await?;
-            Ok((KnownSnapshot { job_id: Some(job.id), ..snapshot }, job))
+    let job = site.jobs.submit(draft, work).await?;
+    site.catalog.set_snapshot_job(snapshot.id, job.id).await?;
+    Ok((KnownSnapshot { job_id: Some(job.id), ..snapshot }, job))
+}
+
+/// A snapshot whose job has not begun. Where it never does, having been cancelled before its turn, the snapshot has failed.
+struct Waiting {
+    site: Site,
+    snapshot: KnownSnapshot,
+    has_begun: bool,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.has_begun {
+            return;
         }
-        Err(failure) => {
-            give_up(site, snapshot, &failure).await;
-            Err(failure)
-        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (site, snapshot) = (self.site.clone(), self.snapshot.clone());
+        runtime.spawn(async move {
+            let failure = Failure::conflict("its job ended before its turn came");
+            give_up(&site, snapshot, &failure).await;
+        });
     }
 }
 
@@ -75,7 +116,7 @@ pub(super) async fn before_revert(
     let stem = format!("{}-before-revert", subject.stem());
     let snapshot = {
         let _admission = site.admission.lock().await;
-        admit(site, &subject, request, &stem).await?
+        admit(site, &subject, request, &stem, None).await?
     };
     site.catalog.set_snapshot_job(snapshot.id, monitor.job_id()).await?;
     match Box::pin(make(site, snapshot.clone(), subject, request, monitor)).await {
@@ -93,6 +134,7 @@ async fn admit(
     subject: &Subject,
     request: &CreateSnapshot,
     stem: &str,
+    policy: Option<PolicyName>,
 ) -> Result<KnownSnapshot> {
     let now = site.env.clock.now();
     let (family, family_name) = subject.family(site).await?;
@@ -116,6 +158,7 @@ async fn admit(
         purge_after: None,
         job_id: None,
         problem: None,
+        policy,
     };
     for number in 2..=NAMES_TRIED {
         match site.catalog.add_snapshot(&snapshot).await {
@@ -152,7 +195,12 @@ async fn work(
 ) -> Outcome {
     let made = Box::pin(make(site, snapshot.clone(), subject, &request, &monitor)).await;
     match made {
-        Ok(ready) => Ok(JobResult::Snapshot(Box::new(snapshots::view(site, ready)))),
+        Ok(ready) => {
+            if ready.policy.is_some() {
+                policies::settle_snapshots(site, ready.family, &*monitor).await;
+            }
+            Ok(JobResult::Snapshot(Box::new(snapshots::view(site, ready))))
+        }
         Err(failure) => {
             give_up(site, snapshot, &failure).await;
             Err(failure.into())

@@ -19,6 +19,7 @@ mod scripted;
 mod server;
 mod site;
 mod sites;
+mod snapshot_policies;
 mod snapshots;
 mod story;
 mod uploads;

@@ -3,15 +3,15 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use api::{
-    BackupRequest, ChosenPoints, Code, CreatePolicy, EditPolicy, FollowedPolicyView, HoldPoints, JobView,
-    KeepRules, PointView, ProtectRequest,
+    BackupRequest, ChosenPoints, Code, CreatePolicy, EditPolicy, HoldPoints, JobView, KeepRules, MadeView,
+    PointView, ProtectRequest, RunsView, VerdictView,
 };
 use catalog::Catalog;
-use model::{JobId, JobKind, JobState};
+use model::{JobId, JobKind, JobState, RunKind};
 
 use crate::site::{SetClock, TestSite, code, into_vault, pattern, problem};
 
-fn policy(name: &str, schedule: &str) -> CreatePolicy {
+pub fn policy(name: &str, schedule: &str) -> CreatePolicy {
     CreatePolicy {
         name: name.to_owned(),
         schedule: schedule.to_owned(),
@@ -22,11 +22,11 @@ fn policy(name: &str, schedule: &str) -> CreatePolicy {
     }
 }
 
-fn last(count: u32) -> KeepRules {
+pub fn last(count: u32) -> KeepRules {
     KeepRules { last: Some(count), ..KeepRules::default() }
 }
 
-fn by(policy: &str) -> ProtectRequest {
+pub fn by(policy: &str) -> ProtectRequest {
     ProtectRequest { policy: Some(policy.to_owned()), ..into_vault("main") }
 }
 
@@ -46,23 +46,47 @@ async fn backups(site: &TestSite) -> Vec<JobView> {
     jobs
 }
 
-async fn followed(site: &TestSite) -> FollowedPolicyView {
-    site.client.vm("db").await.unwrap().protection.unwrap().policy.unwrap()
+async fn followed(site: &TestSite) -> RunsView {
+    runs(site, RunKind::Backup).await
 }
 
-/// Waits until the policy has run once more after `before`, and its backup has ended.
-async fn next_run(site: &TestSite, before: &FollowedPolicyView) -> FollowedPolicyView {
+/// The runs that make backups or snapshots of "db".
+pub async fn runs(site: &TestSite, kind: RunKind) -> RunsView {
+    let vm = site.client.vm("db").await.unwrap();
+    let followed = match kind {
+        RunKind::Backup => vm.protection.unwrap().policy,
+        RunKind::Snapshot => vm.snapshot_policy,
+    };
+    followed.unwrap().runs
+}
+
+/// Waits until there was a run after `before`; its job may still be at work.
+pub async fn begun_run(site: &TestSite, kind: RunKind, before: &RunsView) -> RunsView {
     loop {
-        let now = followed(site).await;
+        let now = runs(site, kind).await;
         if now.last_run_at > before.last_run_at {
-            if let Some(job) = now.last_job {
-                let ended = site.end(&site.client.job(job.as_str()).await.unwrap()).await;
-                assert_eq!(ended.state, JobState::Succeeded, "{ended:?}");
-                assert_eq!(ended.warnings, Vec::<String>::new());
-            }
             return now;
         }
         tokio::task::yield_now().await;
+    }
+}
+
+/// Waits until the policy has run once more after `before`, and its backup has ended.
+async fn next_run(site: &TestSite, before: &RunsView) -> RunsView {
+    let now = begun_run(site, RunKind::Backup, before).await;
+    if let Some(job) = now.last_job {
+        let ended = site.end(&site.client.job(job.as_str()).await.unwrap()).await;
+        assert_eq!(ended.state, JobState::Succeeded, "{ended:?}");
+        assert_eq!(ended.warnings, Vec::<String>::new());
+    }
+    now
+}
+
+/// The point that a verdict is about.
+fn point_of(verdict: &VerdictView) -> model::PointId {
+    match &verdict.made {
+        MadeView::Point(point) => point.id,
+        MadeView::Snapshot(snapshot) => panic!("no point but the snapshot {}", snapshot.name),
     }
 }
 
@@ -97,7 +121,8 @@ async fn a_vm_is_backed_up_on_time_and_missed_runs_are_made_up_for_once() {
     assert_eq!(late.next_run_at.unwrap().to_string(), "2040-03-12T21:00:00Z");
     assert_eq!(backups(&site).await.len(), 2, "nine days were missed, one backup is made");
     let view = site.client.policy("nightly").await.unwrap();
-    assert_eq!(view.vms, ["db"]);
+    let followers: Vec<_> = view.followers.iter().map(|it| (it.vm.as_str(), it.kind)).collect();
+    assert_eq!(followers, [("db", RunKind::Backup)]);
     let runs: Vec<_> = view.next_runs.iter().map(ToString::to_string).collect();
     assert_eq!(runs, ["2040-03-12T21:00:00Z", "2040-03-13T21:00:00Z", "2040-03-14T21:00:00Z"]);
 }
@@ -124,7 +149,7 @@ async fn points_that_no_rule_keeps_go_and_those_of_others_stay() {
 
     let preview = site.client.preview_policy("nightly", &EditPolicy::default()).await.unwrap();
     let told: Vec<_> =
-        preview.iter().map(|verdict| (verdict.point.id, verdict.goes_from.is_some())).collect();
+        preview.iter().map(|verdict| (point_of(verdict), verdict.goes_from.is_some())).collect();
     assert_eq!(told, [(fourth.id, false), (third.id, false), (first.id, false)]);
     assert_eq!(preview[0].kept_by, ["newest", "last"]);
     assert!(preview[2].stays_because.as_ref().unwrap().contains("case 17"));
@@ -144,7 +169,7 @@ async fn a_policy_that_keeps_less_deletes_nothing_before_its_grace_is_over() {
     let shorter = EditPolicy { keep: last(2), ..EditPolicy::default() };
     let preview = site.client.preview_policy("nightly", &shorter).await.unwrap();
     let grace_until = preview[2].goes_from.unwrap();
-    assert_eq!((preview[2].point.id, preview[1].goes_from), (first.id, None));
+    assert_eq!((point_of(&preview[2]), preview[1].goes_from), (first.id, None));
     assert_eq!(site.client.policy("nightly").await.unwrap().keep, KeepRules::default(), "nothing changed");
     let all_stay = site.client.preview_policy("nightly", &EditPolicy::default()).await.unwrap();
     assert!(all_stay.iter().all(|verdict| verdict.goes_from.is_none()));

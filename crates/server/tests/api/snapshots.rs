@@ -240,6 +240,11 @@ async fn a_second_capture_of_the_vm_waits_and_that_of_another_does_not() {
             tokio::task::yield_now().await;
         }
     }
+    let third = site.client.create_snapshot(&of("a", "third")).await.unwrap();
+    site.client.cancel_job(third.job.id.as_str()).await.unwrap();
+    while site.client.snapshot("third").await.unwrap().state != SnapshotState::Failed {
+        tokio::task::yield_now().await;
+    }
     site.hypervisor.held.open();
     assert_eq!(site.end(&second.job).await.state, JobState::Succeeded);
 }
