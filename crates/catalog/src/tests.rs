@@ -449,7 +449,11 @@ async fn peers_are_kept_seen_ended_and_forgotten() {
     };
     assert_eq!(catalog.peers().await.unwrap(), [seen]);
     catalog.put_peer(&peer).await.unwrap();
-    assert_eq!(catalog.peers().await.unwrap(), [peer.clone()], "paired anew, nothing is left of before");
+    assert_eq!(
+        catalog.peers().await.unwrap(),
+        std::slice::from_ref(&peer),
+        "paired anew, nothing is left of before"
+    );
     catalog.remove_peer(peer.id).await.unwrap();
     assert_eq!(catalog.remove_peer(peer.id).await.unwrap_err().kind(), ErrorKind::NotFound);
 }

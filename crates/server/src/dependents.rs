@@ -14,21 +14,21 @@ use crate::{disks, failure::Result, site::Site, vms};
 #[derive(Debug, Clone)]
 pub(crate) enum Owner {
     Vm(Box<KnownVm>),
-    Disk(KnownDisk),
+    Disk(Box<KnownDisk>),
 }
 
 impl Owner {
     /// All of a site.
     pub(crate) async fn all(catalog: &Catalog) -> Result<Vec<Self>> {
         let vms = catalog.vms().await?.into_iter().map(|vm| Self::Vm(Box::new(vm)));
-        Ok(vms.chain(catalog.disks().await?.into_iter().map(Self::Disk)).collect())
+        Ok(vms.chain(catalog.disks().await?.into_iter().map(|disk| Self::Disk(Box::new(disk)))).collect())
     }
 
     /// The same as it is known now.
     pub(crate) async fn again(&self, site: &Site) -> Result<Self> {
         Ok(match self {
             Self::Vm(vm) => Self::Vm(Box::new(vms::find(site, vm.id.as_str()).await?)),
-            Self::Disk(disk) => Self::Disk(disks::find(site, disk.id.as_str()).await?),
+            Self::Disk(disk) => Self::Disk(Box::new(disks::find(site, disk.id.as_str()).await?)),
         })
     }
 

@@ -77,7 +77,7 @@ pub(crate) async fn clean_up(site: &Site) -> Result<()> {
         let copied = copies::sync_behind(&site);
         let hydrated = async {
             for disk in disks {
-                go_on_hydrating(&site, Owner::Disk(disk)).await;
+                go_on_hydrating(&site, Owner::Disk(Box::new(disk))).await;
             }
         };
         stopping.run_until_cancelled(futures::future::join3(all, copied, hydrated)).await

@@ -100,11 +100,11 @@ async fn open_vault(site: &Site, known: &KnownVault, monitor: &JobMonitor) -> Re
 /// Where a restore reads from, certainly open: a vault, a copy of it, or a snapshot whose moment is held.
 async fn open_source(site: &Site, point: &FoundPoint, monitor: &JobMonitor) -> Result<RestoreSource> {
     match point.held() {
-        Some(held) => Ok(RestoreSource::Held(HeldPoint {
+        Some(held) => Ok(RestoreSource::Held(Box::new(HeldPoint {
             summary: held.record.summary.clone(),
             definition: held.record.definition.clone(),
             images: held.images(),
-        })),
+        }))),
         None => Ok(RestoreSource::Vault(open_vault_of(site, point, monitor).await?)),
     }
 }

@@ -60,7 +60,7 @@ impl Vault {
 
 impl Shared {
     async fn add_up(self: &Arc<Self>, state: &State) -> Result<Sizes> {
-        let (index, threads) = (Arc::clone(&self.index), self.env.threads.clone());
+        let (index, threads) = (Arc::clone(&self.index), self.env.threads);
         let frozen = threads.run(move || index.freeze()).await?;
         let mut walk = Walk::new(Arc::clone(self), frozen);
         let mut sizes = Sizes::default();

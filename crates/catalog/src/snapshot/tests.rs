@@ -29,6 +29,7 @@ fn snapshot(env: &Env, name: &str, at_us: i64) -> KnownSnapshot {
         locked_until: None,
         deleted_at: None,
         purge_after: None,
+        policy: None,
         job_id: None,
         problem: None,
     }

@@ -19,7 +19,7 @@ pub enum RestoreSource {
     /// Points in a vault.
     Vault(Vault),
     /// One point on its way into a vault, whose moment is held.
-    Held(HeldPoint),
+    Held(Box<HeldPoint>),
 }
 
 /// A point whose disks can be read although they are in no vault yet.

@@ -91,7 +91,7 @@ async fn hydrate(
     Segment(disk): Segment,
     Body(request): Body<HydrateRequest>,
 ) -> Result<(StatusCode, Json<JobView>)> {
-    let owner = Owner::Disk(disks::find(&site, &disk).await?);
+    let owner = Owner::Disk(Box::new(disks::find(&site, &disk).await?));
     let job = work::hydrate(&site, &owner, request.rate_limit_bytes_per_second).await?;
     Ok((StatusCode::ACCEPTED, Json(jobs::view(job))))
 }

@@ -117,7 +117,7 @@ impl Users {
     }
 
     fn vms(&self) -> impl Iterator<Item = &KnownVm> {
-        self.owners.iter().filter_map(|owner| if let Owner::Vm(vm) = owner { Some(vm) } else { None })
+        self.owners.iter().filter_map(|owner| if let Owner::Vm(vm) = owner { Some(&**vm) } else { None })
     }
 }
 

@@ -146,6 +146,7 @@ impl SnapshotReception {
             locked_until: None,
             deleted_at: None,
             purge_after: None,
+            policy: None,
             job_id: None,
             problem: None,
         };

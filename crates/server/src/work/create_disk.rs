@@ -132,7 +132,7 @@ async fn work(site: &Site, new: NewDisk, monitor: Arc<JobMonitor>) -> Outcome {
     let NewDisk { disk, dependent, .. } = new;
     tracing::info!(disk = %disk.name, path = %disk.path.display(), "a disk was made");
     if dependent.hydrates {
-        let owner = Owner::Disk(disk.clone());
+        let owner = Owner::Disk(Box::new(disk.clone()));
         hydrate::submit(site, &owner, dependent.rate_limit_bytes_per_second).await?;
     }
     Ok(JobResult::CreatedDisk(disks::view(site, &disk).await?))

@@ -231,7 +231,7 @@ async fn the_point_of_a_run_that_was_cut_off_after_its_commit_is_the_policys() {
     let site = TestSite::start_over_by((directory, hypervisor), clock).await;
     let later = site.backup("db").await;
     let preview = site.client.preview_policy("nightly", &EditPolicy::default()).await.unwrap();
-    let made: Vec<_> = preview.iter().map(|verdict| verdict.point.id).collect();
+    let made: Vec<_> = preview.iter().map(point_of).collect();
     assert_eq!(made, [point.id], "and not {}", later.id);
 }
 

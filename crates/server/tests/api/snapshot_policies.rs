@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api::{
-    BootRequest, Code, CreatePolicy, CreateSnapshot, EditPolicy, JobView, LockSnapshot, MadeView,
+    Code, CreatePolicy, CreateSnapshot, CreateVm, EditPolicy, JobView, LockSnapshot, MadeView,
     ScheduleSnapshots, SnapshotQuery, SnapshotView,
 };
 use catalog::Catalog;
@@ -135,11 +135,11 @@ async fn only_what_policies_made_goes_and_what_is_locked_or_used_stays() {
     let lock = LockSnapshot { until: "2040-03-08T00:00:00Z".parse().unwrap() };
     site.client.lock_snapshot(&first, &lock).await.unwrap();
     let second = another(&site).await.name.to_string();
-    let boot: BootRequest = serde_json::from_value(serde_json::json!({
-        "reference": format!("snapshot:{second}"), "name": "again", "hydrate": false,
+    let boot: CreateVm = serde_json::from_value(serde_json::json!({
+        "reference": format!("snapshot:{second}"), "name": "again", "hydrate": false, "start": true,
     }))
     .unwrap();
-    let booted = site.end(&site.client.boot(&boot).await.unwrap()).await;
+    let booted = site.end(&site.client.create_vm(&boot).await.unwrap()).await;
     assert_eq!(booted.state, JobState::Succeeded, "{booted:?}");
     let third = another(&site).await.name.to_string();
     let fourth = another(&site).await.name.to_string();
