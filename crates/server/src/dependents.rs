@@ -8,7 +8,12 @@ use std::{
 use api::shell_word;
 use catalog::{Catalog, DependentDisk, ImageSource, KnownDisk, KnownVm};
 
-use crate::{disks, failure::Result, site::Site, vms};
+use crate::{
+    disks,
+    failure::{Failure, Result},
+    site::Site,
+    vms,
+};
 
 /// Who has such disks, or may have.
 #[derive(Debug, Clone)]
@@ -52,6 +57,13 @@ impl Owner {
             Self::Vm(vm) => format!("the VM {}", vm.name),
             Self::Disk(disk) => format!("the disk {}", disk.name),
         }
+    }
+
+    /// That an image cannot go, because its disks read from it.
+    pub(crate) fn needs(&self, image: &str) -> Failure {
+        let verb = if matches!(self, Self::Vm(_)) { "runs" } else { "reads" };
+        Failure::conflict(format!("{} {verb} from {image}", self.shown()))
+            .with_hint(format!("make it whole first: {}", self.way_out()))
     }
 
     /// The command that makes its disks whole.

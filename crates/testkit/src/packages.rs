@@ -7,11 +7,12 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::command::run;
 
 /// QEMU, the tools that build and check the guest's disks, and other people's clients of what we serve.
-const NEEDED: [&str; 9] = [
+const NEEDED: [&str; 10] = [
     "cpio",
     "e2fsprogs",
     "libnbd-bin",
     "openssl",
+    "ovmf",
     "perl-base",
     "python3",
     "qemu-system-x86",

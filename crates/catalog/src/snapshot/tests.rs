@@ -137,7 +137,7 @@ async fn five_thousand_snapshots_of_one_disk_are_listed_page_by_page() {
     let many = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 4999) \
                 INSERT INTO snapshots SELECT printf('%016d', n), 's-' || n, family, family_name, source, disk, state, \
                 capture_id, created_at + n / 10, taken_at + n / 10, ready_at, consistency, disks, tags, locked_until, \
-                deleted_at, purge_after, job_id, problem FROM snapshots, numbers WHERE name = 's-0'";
+                deleted_at, purge_after, job_id, problem, policy FROM snapshots, numbers WHERE name = 's-0'";
     sqlx::query(many).execute(&catalog.pool).await.unwrap();
     let (mut seen, mut after) = (Vec::new(), None);
     loop {

@@ -19,6 +19,9 @@ use crate::{
 
 const MIB: usize = 1 << 20;
 
+/// Several regions, which are read one by one: a limit has its effect between them.
+const CHANGED: usize = 12 * MIB;
+
 /// Reads every file of the guest's system from its disk.
 const READ_ALL: [&str; 3] = [
     "/bin/sh",
@@ -70,12 +73,12 @@ async fn a_vm_boots_from_a_snapshot_of_a_busy_guest_before_it_is_copied() -> Res
     let boot = ["boot", "snapshot:first", "--name", "web-2", "--no-hydrate"];
     let booted: RestoredVmView = site.json(boot).await?;
     assert!(booted.started);
-    let again = site.guest("web-2").await?;
-    let found = again.state_at_boot().await?.sound()?;
-    assert!(found.quiesced && found.root_last >= noted.root_last, "{found:?} after {noted:?}");
     assert_eq!(show(&site, "first").await?.state, SnapshotState::Copying, "the boot came first");
     let (_, refused) = site.failure(["snapshot", "delete", "first", "--yes"]).await?;
     assert!(refused.contains("is being made"), "{refused}");
+    let again = site.guest("web-2").await?;
+    let found = again.state_at_boot().await?.sound()?;
+    assert!(found.quiesced && found.root_last >= noted.root_last, "{found:?} after {noted:?}");
 
     // The reader goes over to the store and notices nothing.
     let first = copied(&site, &first).await?;
@@ -105,8 +108,6 @@ async fn a_vm_boots_from_a_snapshot_of_a_busy_guest_before_it_is_copied() -> Res
     let offline = examine_point(&site, "snapshot:second", DiskFormat::Raw).await?;
     let found = offline.workload.sound()?;
     assert!(offline.file_systems_clean && found.root_last >= noted.root_last, "{found:?} after {noted:?}");
-    let listed = site.run(["files", "ls", "snapshot:second"]).await?;
-    assert!(listed.contains("root"), "{listed}");
     let test = ["point", "test", "snapshot:second", "--", "/usr/local/bin/verify", "boot"];
     let passed: PointTestView = site.json(test).await?;
     assert!(passed.passed, "{passed:?}");
@@ -125,8 +126,8 @@ async fn what_goes_wrong_is_said_and_the_vm_goes_on() -> Result<()> {
 
     // The store is full.
     let mut content = noise(1, 60 * MIB);
-    content[..MIB].copy_from_slice(&noise(2, MIB));
-    vm.write("vda", 0, &content[..MIB]).await?;
+    content[..CHANGED].copy_from_slice(&noise(2, CHANGED));
+    vm.write("vda", 0, &content[..CHANGED]).await?;
     let ballast = small.fill()?;
     let full = ["snapshot", "create", "vm", "--name", "second", "--wait"];
     let (code, message) = site.failure(full).await?;
@@ -142,7 +143,7 @@ async fn what_goes_wrong_is_said_and_the_vm_goes_on() -> Result<()> {
     site.kill_server().await?;
     site.start_server().await?;
     let third = show(&site, "third").await?;
-    assert!(third.problem.is_some_and(|why| why.contains("server was stopped")));
+    assert!(third.problem.as_ref().is_some_and(|why| why.contains("server was stopped")), "{third:?}");
     site.run(["protect", "vm", "--vault", "main", "--consistency", "crash"]).await?;
     let fourth = ready(&site, "vm", "fourth").await?;
     assert_eq!(fourth.kind, Some(SnapshotKind::Incremental), "{fourth:?}");
@@ -153,7 +154,7 @@ async fn what_goes_wrong_is_said_and_the_vm_goes_on() -> Result<()> {
     // The VM ends in mid-copy.
     site.run(["protect", "vm", "--vault", "main", "--consistency", "crash", "--read-limit", "256KiB"])
         .await?;
-    vm.write("vda", 0, &noise(3, MIB)).await?;
+    vm.write("vda", 0, &noise(3, CHANGED)).await?;
     let fifth = copying(&site, "vm", "fifth").await?;
     let job: JobView = site.json(["job", "show", fifth.job_id.context("a job makes it")?.as_str()]).await?;
     job_until(&site, &job, |progress| progress["done_bytes"].as_u64() > Some(0)).await?;

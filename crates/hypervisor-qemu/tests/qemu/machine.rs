@@ -220,9 +220,12 @@ pub fn request(vm: VmAccess, number: u8, baseline: Option<u8>) -> CaptureRequest
     }
 }
 
-/// A committed capture of the disks that most tests have.
+/// A committed capture of all disks that tests have.
 pub fn committed(number: u8) -> Baseline {
-    ["vroot", "vdata"].map(|disk| (disk.parse().unwrap(), capture_id(number))).into_iter().collect()
+    ["vroot", "vdata", "legacy", "a disk, \"quoted\"/slashed"]
+        .map(|disk| (disk.parse().unwrap(), capture_id(number)))
+        .into_iter()
+        .collect()
 }
 
 pub fn capture_id(number: u8) -> CaptureId {

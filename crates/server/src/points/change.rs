@@ -124,11 +124,7 @@ fn check_unused(point: &FoundPoint, owners: &[Owner]) -> Result<()> {
     let is_point = |source: &ImageSource| matches!(source, ImageSource::Point { vault_id, point_id, .. } if (*vault_id, *point_id) == (point.vault.id, id));
     match owners.iter().find(|owner| owner.reads(is_point)) {
         None => Ok(()),
-        Some(owner) => {
-            let verb = if matches!(owner, Owner::Vm(_)) { "runs" } else { "reads" };
-            Err(Failure::conflict(format!("{} {verb} from the recovery point {id}", owner.shown()))
-                .with_hint(format!("make it whole first: {}", owner.way_out())))
-        }
+        Some(owner) => Err(owner.needs(&format!("the recovery point {id}"))),
     }
 }
 

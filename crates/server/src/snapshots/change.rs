@@ -150,8 +150,7 @@ pub(crate) fn check_deletable(snapshot: &KnownSnapshot, now: Timestamp, users: &
     let is_it = |source: &ImageSource| matches!(source, ImageSource::Snapshot { snapshot_id, .. } if *snapshot_id == snapshot.id);
     match users.owners.iter().find(|owner| owner.reads(is_it)) {
         None => Ok(()),
-        Some(owner) => Err(Failure::conflict(format!("{} reads from the snapshot {name}", owner.shown()))
-            .with_hint(format!("make it whole first: {}", owner.way_out()))),
+        Some(owner) => Err(owner.needs(&format!("the snapshot {name}"))),
     }
 }
 
