@@ -1,8 +1,8 @@
-//! NBD: the protocol's codec, a client whose exports are images and targets, and a server whose exports are images.
+//! NBD: the protocol's codec, and a client and a server whose exports are images and targets.
 //!
 //! [`codec`] turns messages into bytes and back, for both sides, and does no input or output. [`Client`] is one connection
 //! with many requests in flight. [`NbdImage`] reads an export over several connections, [`NbdTarget`] writes one. [`Server`]
-//! shows images to any client, read-only.
+//! shows images to any client, read-only, and lets clients write to targets, which they cannot read.
 //!
 //! Errors of an export, as [`image::ErrorKind`]:
 //! - `Gone`: the connection is lost, the server says nothing for two minutes while requests wait (for half an hour while a

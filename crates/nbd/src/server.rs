@@ -1,4 +1,4 @@
-//! A server whose exports are images, read-only.
+//! A server whose exports are images, which are read, and targets, which are written.
 
 mod exports;
 mod negotiation;
@@ -43,7 +43,8 @@ const NEGOTIATION_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long accepting rests after it failed, as it does while there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A server that listens. Each export is read-only and may be read over any number of connections.
+/// A server that listens. An image may be read over any number of connections; a target takes writes, and answers each when the
+/// target has taken it.
 ///
 /// A unix socket belongs to its owner alone (mode 0600), and is removed when the server is dropped.
 #[derive(Debug)]

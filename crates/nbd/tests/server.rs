@@ -7,8 +7,8 @@ use std::{
     sync::Arc,
 };
 
-use image::{MemoryImage, conformance};
-use nbd::{Client, Endpoint, Exports, NbdImage, Server, Tls, list};
+use image::{DiskTarget, MemoryImage, MemoryTarget, conformance};
+use nbd::{Client, Endpoint, Exports, NbdImage, NbdTarget, Server, Tls, list};
 use tempfile::TempDir;
 
 const SIZE_BYTES: usize = 8 << 20;
@@ -79,6 +79,37 @@ async fn an_export_conforms_over_tcp() {
     let image = NbdImage::connect(endpoint, "root", &[], 2).await.unwrap();
     conformance::check_image(&image, &disk()).await;
     running.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_conforms_and_libnbd_writes_to_it() {
+    let folder = TempDir::new().unwrap();
+    let exports = Exports::new();
+    let (ours, theirs) =
+        (Arc::new(MemoryTarget::new(SIZE_BYTES as u64)), Arc::new(MemoryTarget::new(SIZE_BYTES as u64)));
+    exports.add_target("ours", Arc::clone(&ours) as Arc<dyn DiskTarget>);
+    exports.add_target("theirs", Arc::clone(&theirs) as Arc<dyn DiskTarget>);
+    let endpoint = Endpoint::Unix(folder.path().join("socket"));
+    let server = Server::bind(&endpoint, exports).await.unwrap();
+    let running = tokio::spawn(async move { server.run().await });
+    let target = NbdTarget::connect(endpoint, "ours", true).await.unwrap();
+    let expected = conformance::check_target(&target).await;
+    target.disconnect().await.unwrap();
+    drop(target);
+    fs::write(folder.path().join("disk.raw"), disk()).unwrap();
+    let url = format!("nbd+unix:///theirs?socket={}", folder.path().join("socket").display());
+    let mut copy = Command::new("nbdcopy");
+    copy.args(["--requests=16", "disk.raw", &url]).current_dir(folder.path());
+    let output = tokio::task::spawn_blocking(move || copy.output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    running.abort();
+    let _ = running.await;
+    for (target, expected) in [(ours, expected), (theirs, disk())] {
+        while Arc::strong_count(&target) > 1 {
+            tokio::task::yield_now().await;
+        }
+        assert!(Arc::into_inner(target).unwrap().into_bytes() == expected);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

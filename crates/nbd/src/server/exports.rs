@@ -6,16 +6,58 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
-use image::DiskImage;
+use image::{DiskImage, DiskTarget};
 use tokio::sync::watch;
 
-/// Images by the names of their exports. Clones share them: what is added is offered by servers that run already.
+use crate::codec::handshake::{BlockSizes, TransmissionFlags};
+
+/// What an export shows or takes.
+#[derive(Clone)]
+pub(super) enum Exported {
+    /// Can be read.
+    Image(Arc<dyn DiskImage>),
+    /// Can be written, and not be read.
+    Target(Arc<dyn DiskTarget>),
+}
+
+impl Exported {
+    pub(super) fn size_bytes(&self) -> u64 {
+        match self {
+            Self::Image(image) => image.size_bytes(),
+            Self::Target(target) => target.size_bytes(),
+        }
+    }
+
+    /// What clients are told that can be done with it.
+    pub(super) fn flags(&self) -> TransmissionFlags {
+        match self {
+            Self::Image(_) => TransmissionFlags::HAS_FLAGS
+                .with(TransmissionFlags::READ_ONLY)
+                .with(TransmissionFlags::SEND_DF)
+                .with(TransmissionFlags::CAN_MULTI_CONN)
+                .with(TransmissionFlags::SEND_CACHE),
+            Self::Target(_) => TransmissionFlags::HAS_FLAGS
+                .with(TransmissionFlags::SEND_FLUSH)
+                .with(TransmissionFlags::SEND_WRITE_ZEROES),
+        }
+    }
+
+    /// Targets take whole sectors.
+    pub(super) fn block_sizes(&self) -> BlockSizes {
+        match self {
+            Self::Image(_) => BlockSizes::DEFAULT,
+            Self::Target(_) => BlockSizes { minimum_bytes: 512, ..BlockSizes::DEFAULT },
+        }
+    }
+}
+
+/// Images and targets by the names of their exports. Clones share them: what is added is offered by servers that run already.
 #[derive(Clone, Default)]
 pub struct Exports(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    images: RwLock<BTreeMap<String, Arc<dyn DiskImage>>>,
+    exported: RwLock<BTreeMap<String, Exported>>,
     changes: watch::Sender<()>,
 }
 
@@ -28,13 +70,22 @@ impl Exports {
 
     /// Offers an image, in the place of what had that name.
     pub fn add(&self, name: impl Into<String>, image: Arc<dyn DiskImage>) {
-        self.0.images.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), image);
+        self.insert(name.into(), Exported::Image(image));
+    }
+
+    /// Offers a target to be written, in the place of what had that name. Every client may write to it: let one connect.
+    pub fn add_target(&self, name: impl Into<String>, target: Arc<dyn DiskTarget>) {
+        self.insert(name.into(), Exported::Target(target));
+    }
+
+    fn insert(&self, name: String, exported: Exported) {
+        self.0.exported.write().unwrap_or_else(PoisonError::into_inner).insert(name, exported);
         self.0.changes.send_replace(());
     }
 
-    /// Takes an offer back. Clients that have begun to read go on.
+    /// Takes an offer back. Clients that have begun go on.
     pub fn remove(&self, name: &str) {
-        self.0.images.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.0.exported.write().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     /// The names, sorted.
@@ -53,8 +104,8 @@ impl Exports {
         self.0.changes.subscribe()
     }
 
-    /// The image of a name. The empty name is that of the only export.
-    pub(super) fn find(&self, name: &str) -> Option<Arc<dyn DiskImage>> {
+    /// What has this name. The empty name is that of the only export.
+    pub(super) fn find(&self, name: &str) -> Option<Exported> {
         let exports = self.read();
         match exports.get(name) {
             None if name.is_empty() && exports.len() == 1 => exports.values().next().cloned(),
@@ -62,8 +113,8 @@ impl Exports {
         }
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<dyn DiskImage>>> {
-        self.0.images.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Exported>> {
+        self.0.exported.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,19 +1,18 @@
 //! From the first byte to the start of the transmission.
 
-use std::{io, sync::Arc};
+use std::io;
 
-use image::DiskImage;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::Exports;
+use super::{Exports, exports::Exported};
 use crate::{
     BASE_ALLOCATION,
     codec::{
         Malformed,
         handshake::{
-            BlockSizes, GoRequest, Greeting, HandshakeFlags, Info, MetaContext, MetaContextRequest,
-            OptionCode, OptionHeader, OptionReplyHeader, ReplyKind, TransmissionFlags, decode_client_flags,
-            encode_export_name_reply, encode_server,
+            GoRequest, Greeting, HandshakeFlags, Info, MetaContext, MetaContextRequest, OptionCode,
+            OptionHeader, OptionReplyHeader, ReplyKind, decode_client_flags, encode_export_name_reply,
+            encode_server,
         },
     },
 };
@@ -24,16 +23,9 @@ const OPTION_LENGTH_MAX_BYTES: u32 = 256 << 10;
 /// The id of `base:allocation` on every connection.
 pub(super) const ALLOCATION_ID: u32 = 1;
 
-/// What every export can do.
-const FLAGS: TransmissionFlags = TransmissionFlags::HAS_FLAGS
-    .with(TransmissionFlags::READ_ONLY)
-    .with(TransmissionFlags::SEND_DF)
-    .with(TransmissionFlags::CAN_MULTI_CONN)
-    .with(TransmissionFlags::SEND_CACHE);
-
 /// What a client and we have agreed on.
 pub(super) struct Session {
-    pub(super) image: Arc<dyn DiskImage>,
+    pub(super) exported: Exported,
     /// Whether replies are structured.
     pub(super) structured: bool,
     /// Whether the client may ask which ranges are zero.
@@ -141,32 +133,32 @@ impl<'a> Negotiation<'a> {
         })
     }
 
-    fn session(&self, image: Arc<dyn DiskImage>, export: &str) -> Session {
+    fn session(&self, exported: Exported, export: &str) -> Session {
         let tells_allocation = self.structured && self.allocation_of.as_deref() == Some(export);
-        Session { image, structured: self.structured, tells_allocation }
+        Session { exported, structured: self.structured, tells_allocation }
     }
 
     /// The option has no way to refuse: a client that names what is not there is cut off.
     fn begin_in_old_way(&self, payload: &[u8], out: &mut Vec<u8>) -> Step {
         let Ok(name) = std::str::from_utf8(payload) else { return Step::End(Outcome::Leave) };
-        let Some(image) = self.exports.find(name) else { return Step::End(Outcome::Leave) };
+        let Some(exported) = self.exports.find(name) else { return Step::End(Outcome::Leave) };
         let zeroes = !self.flags.contains(HandshakeFlags::NO_ZEROES);
-        out.extend(encode_export_name_reply(image.size_bytes(), FLAGS, zeroes));
-        Step::End(Outcome::Begin(self.session(image, name)))
+        out.extend(encode_export_name_reply(exported.size_bytes(), exported.flags(), zeroes));
+        Step::End(Outcome::Begin(self.session(exported, name)))
     }
 
     fn describe(&self, code: OptionCode, payload: &[u8], out: &mut Vec<u8>) -> Result<Step, Refusal> {
         let request = GoRequest::decode(payload)?;
-        let image = self.exports.find(&request.export).ok_or(UNKNOWN)?;
-        let export = Info::Export { size_bytes: image.size_bytes(), flags: FLAGS };
-        for info in [export, Info::BlockSizes(BlockSizes::DEFAULT)] {
+        let exported = self.exports.find(&request.export).ok_or(UNKNOWN)?;
+        let export = Info::Export { size_bytes: exported.size_bytes(), flags: exported.flags() };
+        for info in [export, Info::BlockSizes(exported.block_sizes())] {
             let mut payload = Vec::new();
             info.encode(&mut payload);
             reply(out, code, ReplyKind::INFO, &payload);
         }
         reply(out, code, ReplyKind::ACK, &[]);
         match code {
-            OptionCode::GO => Ok(Step::End(Outcome::Begin(self.session(image, &request.export)))),
+            OptionCode::GO => Ok(Step::End(Outcome::Begin(self.session(exported, &request.export)))),
             _ => Ok(Step::Stay),
         }
     }
@@ -197,10 +189,13 @@ impl<'a> Negotiation<'a> {
         if !self.structured {
             return Err(Refusal(ReplyKind::INVALID, "metadata contexts need structured replies"));
         }
-        self.exports.find(&request.export).ok_or(UNKNOWN)?;
-        let names_it = request.contexts.iter().any(|it| it == BASE_ALLOCATION);
+        let exported = self.exports.find(&request.export).ok_or(UNKNOWN)?;
+        // Nothing is known of what a target holds.
+        let is_image = matches!(exported, Exported::Image(_));
+        let names_it = is_image && request.contexts.iter().any(|it| it == BASE_ALLOCATION);
         // A list without queries, or with that of the namespace, asks for all there are.
-        let lists_it = request.contexts.is_empty() || request.contexts.iter().any(|it| it == "base:");
+        let lists_all = request.contexts.is_empty() || request.contexts.iter().any(|it| it == "base:");
+        let lists_it = is_image && lists_all;
         if names_it || !chooses && lists_it {
             let mut context = Vec::new();
             MetaContext { id: ALLOCATION_ID, name: BASE_ALLOCATION.to_owned() }.encode(&mut context);

@@ -1,6 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
-use image::{ByteRange, ErrorKind, FaultyImage, MemoryImage};
+use async_trait::async_trait;
+use image::{ByteRange, DiskTarget, Error, ErrorKind, FaultyImage, MemoryImage, MemoryTarget};
 use proptest::{collection::vec, prelude::any, proptest};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
@@ -11,7 +12,9 @@ use super::{Exports, Offer};
 use crate::{
     BASE_ALLOCATION, Client,
     codec::{
-        handshake::{MetaContextRequest, OptionCode, OptionHeader, OptionReplyHeader, ReplyKind},
+        handshake::{
+            MetaContextRequest, OptionCode, OptionHeader, OptionReplyHeader, ReplyKind, TransmissionFlags,
+        },
         transmission::{BlockStatus, Command, Cookie, ErrorCode, ReplyHeader, Request},
     },
 };
@@ -172,11 +175,118 @@ async fn one_run_is_told_where_one_is_asked_for() {
     assert_eq!(runs[1].flags, BlockStatus::FLAG_HOLE | BlockStatus::FLAG_ZERO);
 }
 
-/// A server to which this is said, and then nothing more, ends.
+/// A target, and a client of it.
+async fn target() -> (Arc<MemoryTarget>, Client) {
+    let target = Arc::new(MemoryTarget::new(SIZE_BYTES as u64));
+    let exports = Exports::new();
+    exports.add_target("root", Arc::clone(&target) as Arc<dyn DiskTarget>);
+    let client = client(exports, "root").await.unwrap();
+    (target, client)
+}
+
+/// What a target holds when its client is gone.
+async fn written(target: Arc<MemoryTarget>, client: Client) -> Vec<u8> {
+    client.disconnect().await.unwrap();
+    drop(client);
+    loop {
+        tokio::task::yield_now().await;
+        if Arc::strong_count(&target) == 1 {
+            return Arc::into_inner(target).unwrap().into_bytes();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_target_takes_writes_zeros_and_flushes() {
+    let (target, client) = target().await;
+    client.write(512, vec![7; 3 << 20]).await.unwrap();
+    client.write_zeroes(1024, 1 << 20).await.unwrap();
+    client.flush().await.unwrap();
+    let bytes = written(target, client).await;
+    assert!(bytes[..512].iter().all(|&byte| byte == 0) && bytes[512..1024].iter().all(|&byte| byte == 7));
+    assert!(bytes[1024..1024 + (1 << 20)].iter().all(|&byte| byte == 0));
+    assert!(bytes[1024 + (1 << 20)..512 + (3 << 20)].iter().all(|&byte| byte == 7));
+}
+
+#[tokio::test]
+async fn what_a_target_refuses_is_skipped_and_the_connection_goes_on() {
+    let (target, client) = target().await;
+    assert!(client.export().flags.contains(TransmissionFlags::SEND_WRITE_ZEROES));
+    assert!(!client.export().flags.contains(TransmissionFlags::READ_ONLY));
+    assert!(client.read(0, 4096).await.is_err(), "it cannot be read");
+    assert!(client.write(SIZE_BYTES as u64 - 512, vec![1; 1024]).await.is_err());
+    assert!(client.write(u64::MAX - 511, vec![1; 512]).await.is_err());
+    assert!(client.write_zeroes(SIZE_BYTES as u64, 512).await.is_err());
+    client.write(0, vec![1; 512]).await.unwrap();
+    let bytes = written(target, client).await;
+    assert!(bytes[..512].iter().all(|&byte| byte == 1) && bytes[512..].iter().all(|&byte| byte == 0));
+}
+
+/// A target without room.
+struct FullTarget;
+
+#[async_trait]
+impl DiskTarget for FullTarget {
+    fn size_bytes(&self) -> u64 {
+        SIZE_BYTES as u64
+    }
+
+    fn starts_zeroed(&self) -> bool {
+        true
+    }
+
+    async fn write_at(&self, _: u64, _: &[u8]) -> image::Result<()> {
+        Err(Error::new(ErrorKind::NoSpace, "there is no room"))
+    }
+
+    async fn write_zeroes(&self, _: ByteRange) -> image::Result<()> {
+        Err(Error::new(ErrorKind::Io, "it failed"))
+    }
+
+    async fn flush(&self) -> image::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_a_target_is_the_answer_to_one_request() {
+    let exports = Exports::new();
+    exports.add_target("root", Arc::new(FullTarget));
+    let client = client(exports, "root").await.unwrap();
+    assert_eq!(client.write(0, vec![1; 512]).await.unwrap_err().kind(), ErrorKind::NoSpace);
+    assert_eq!(client.write_zeroes(0, 512).await.unwrap_err().kind(), ErrorKind::Io);
+    client.flush().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_write_that_does_not_come_whole_is_not_carried_out() {
+    let target = Arc::new(MemoryTarget::new(SIZE_BYTES as u64));
+    let exports = Exports::new();
+    exports.add_target("root", Arc::clone(&target) as Arc<dyn DiskTarget>);
+    let (mut near, server) = connection(exports);
+    let request =
+        Request { flags: 0, command: Command::WRITE, cookie: Cookie(1), offset_bytes: 0, length_bytes: 4096 };
+    let said = [hello(), request.encode().to_vec(), vec![9; 4095]].concat();
+    near.write_all(&said).await.unwrap();
+    near.shutdown().await.unwrap();
+    let mut heard = Vec::new();
+    near.read_to_end(&mut heard).await.unwrap();
+    server.await.unwrap();
+    assert!(Arc::into_inner(target).unwrap().into_bytes().iter().all(|&byte| byte == 0));
+}
+
+/// Images and targets to which this is said, and then nothing more, end.
 fn ends_after(bytes: &[u8]) {
+    server_ends_after(exports(), bytes);
+    let exports = Exports::new();
+    exports.add_target("root", Arc::new(MemoryTarget::new(SIZE_BYTES as u64)));
+    server_ends_after(exports, bytes);
+}
+
+fn server_ends_after(exports: Exports, bytes: &[u8]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
-        let (near, server) = connection(exports());
+        let (near, server) = connection(exports);
         let (mut reading, mut writing) = tokio::io::split(near);
         let said = async {
             // A server that has had enough stops listening.

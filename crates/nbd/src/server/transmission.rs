@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use image::{ByteRange, DiskImage, Extent, ExtentKind, Result};
+use image::{ByteRange, DiskImage, DiskTarget, Extent, ExtentKind, Result};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, BufReader},
     sync::Semaphore,
@@ -11,6 +11,7 @@ use tokio::{
 
 use super::{
     error_code,
+    exports::Exported,
     negotiation::{ALLOCATION_ID, Session},
     replies::Replies,
     work::{PIECE_LENGTH_BYTES, Work},
@@ -72,20 +73,46 @@ where
         }
         while requests.try_join_next().is_some() {}
         let Ok(held) = Arc::clone(&memory).acquire_many_owned(work.pieces()).await else { return Ok(false) };
-        let answer = Answer {
-            image: Arc::clone(&session.image),
-            replies: Arc::clone(replies),
-            cookie: request.cookie,
-        };
+        // Memory for the data of a write is there once the write has its place.
+        let mut data = Vec::new();
+        if let Work::Write(range) = work {
+            data.resize(range.length_bytes as usize, 0);
+            reading.read_exact(&mut data).await?;
+        }
+        let replies = Arc::clone(replies);
+        let (exported, cookie) = (session.exported.clone(), request.cookie);
         requests.spawn(async move {
             // A reply that cannot be sent belongs to a connection that ends by itself.
-            let _ = answer.give(work).await;
+            let _ = match exported {
+                Exported::Image(image) => Answer { image, replies, cookie }.give(work).await,
+                Exported::Target(target) => take(&*target, &work, &data, &replies, cookie).await,
+            };
             drop(held);
         });
     }
 }
 
-/// One request on its way to its reply.
+/// Carries out a request to a target, and answers it.
+async fn take<W: AsyncWrite + Unpin>(
+    target: &dyn DiskTarget,
+    work: &Work,
+    data: &[u8],
+    replies: &Replies<W>,
+    cookie: Cookie,
+) -> io::Result<()> {
+    let done = match work {
+        Work::Write(range) => target.write_at(range.offset_bytes, data).await,
+        Work::WriteZeroes(range) => target.write_zeroes(*range).await,
+        Work::Flush => target.flush().await,
+        _ => Ok(()),
+    };
+    match done {
+        Ok(()) => replies.done(cookie).await,
+        Err(error) => replies.error(cookie, error_code(&error), &error.to_string()).await,
+    }
+}
+
+/// One request for a part of an image on its way to its reply.
 struct Answer<W> {
     image: Arc<dyn DiskImage>,
     replies: Arc<Replies<W>>,
@@ -111,7 +138,9 @@ impl<W: AsyncWrite + Unpin> Answer<W> {
                 Ok(extents) => self.replies.status(self.cookie, &status(&extents, one_run)).await,
                 Err(error) => self.fail(&error).await,
             },
-            Work::Refuse { .. } | Work::Disconnect => Ok(()),
+            Work::Write(_) | Work::WriteZeroes(_) | Work::Flush | Work::Refuse { .. } | Work::Disconnect => {
+                Ok(())
+            }
         }
     }
 
