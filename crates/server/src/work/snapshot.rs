@@ -193,6 +193,7 @@ async fn work(
     request: CreateSnapshot,
     monitor: Arc<JobMonitor>,
 ) -> Outcome {
+    let snapshot = KnownSnapshot { job_id: Some(monitor.job_id()), ..snapshot };
     let made = Box::pin(make(site, snapshot.clone(), subject, &request, &monitor)).await;
     match made {
         Ok(ready) => {
