@@ -50,6 +50,8 @@ pub struct RestingDisks {
 struct Resting {
     /// Those who have taken it.
     takers: AtomicUsize,
+    /// How often it was ever taken.
+    takes: AtomicUsize,
     /// Held while its daemon starts or ends.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -57,6 +59,10 @@ struct Resting {
 impl Resting {
     fn is_taken(&self) -> bool {
         self.takers.load(Ordering::SeqCst) > 0
+    }
+
+    fn takes(&self) -> usize {
+        self.takes.load(Ordering::SeqCst)
     }
 }
 
@@ -93,10 +99,12 @@ impl RestingDisks {
     ) -> Result<()> {
         let file = RestingFile::of(&self.config, path)?;
         let resting = self.resting(&file);
+        let takes_before = resting.takes();
         let copied = self.copy(&file, &resting, rate_limit_bytes_per_second, listener).await;
         self.end_daemon(&file, &resting).await?;
         match copied {
-            Err(_) if resting.is_taken() => Err(file.busy()),
+            // Whoever took it ended the daemon, and may have given it back by now.
+            Err(_) if resting.is_taken() || resting.takes() != takes_before => Err(file.busy()),
             copied => copied,
         }
     }
@@ -142,6 +150,7 @@ impl RestingDisks {
             let file = RestingFile::of(&self.config, path)?;
             let resting = self.resting(&file);
             resting.takers.fetch_add(1, Ordering::SeqCst);
+            resting.takes.fetch_add(1, Ordering::SeqCst);
             taken.0.push(Arc::clone(&resting));
             self.end_daemon(&file, &resting).await?;
         }

@@ -9,9 +9,10 @@ mod guest;
 mod guest_files;
 mod hydration;
 mod inspection;
+mod replication;
 
 use async_trait::async_trait;
-use model::{VmDefinition, VmId, VmName};
+use model::{JournalId, VmDefinition, VmId, VmName};
 
 pub use capture::{
     Baseline, Capture, CaptureFacts, CaptureOutcome, CapturePhase, CaptureRequest, CapturedDisk, Chain,
@@ -23,6 +24,7 @@ pub use guest::GuestExit;
 pub use guest_files::{GuestAbilities, GuestContent, GuestFiles, GuestItem, GuestItemKind, GuestItemOutcome};
 pub use hydration::{Hydration, HydrationListener};
 pub use inspection::{AgentState, DiskInspection, Inspection, Power, Tracking};
+pub use replication::{Missed, Quiet, Tap, TapDisk, TapEnd, TapRequest, TappedDisk, TrackingEpoch};
 
 use std::{path::PathBuf, time::Duration};
 
@@ -135,4 +137,30 @@ pub trait Hypervisor: Send + Sync {
 
     /// Ends the copying that [`Hypervisor::hydrate`] began. The disks go on as they are, and so does the guest.
     async fn stop_hydration(&self, vm: &VmAccess) -> Result<()>;
+
+    /// Has every write of a running VM handed to a tap before the guest is told that it is done. Goes on with a tap on the
+    /// same socket that is there already. The guest never waits longer for a tap than it takes to cut it off.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Gone`] when the VM does not run, [`ErrorKind::Busy`] while something else works on its disks,
+    /// [`ErrorKind::Unsupported`] with what the hypervisor lacks. Nothing is left behind after any error but the tracking.
+    async fn begin_tap(&self, request: &TapRequest) -> Result<Box<dyn Tap>> {
+        let _ = request;
+        Err(Error::new(ErrorKind::Unsupported, "this hypervisor cannot replicate"))
+    }
+
+    /// Removes everything that the taps of a journal left in a VM, the tracking too.
+    async fn end_tap(&self, vm: &VmAccess, journal_id: JournalId) -> Result<()> {
+        let _ = (vm, journal_id);
+        Ok(())
+    }
+
+    /// Has the guest's agent freeze its file systems, its hooks before, for `limit` at most.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Consistency`] when the agent cannot; the guest goes on.
+    async fn quiesce(&self, vm: &VmAccess, limit: Duration) -> Result<Box<dyn Quiet>> {
+        let _ = (vm, limit);
+        Err(Error::new(ErrorKind::Consistency, "this hypervisor cannot freeze a guest"))
+    }
 }

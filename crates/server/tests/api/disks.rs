@@ -1,6 +1,7 @@
 //! Disks and VMs made from images: usable at once, and whole by and by.
 
 use std::{
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -75,10 +76,14 @@ struct User(Child);
 impl User {
     fn of(path: &Path) -> Self {
         let mut command = Command::new("qemu-io");
-        command.args(["-f", "qcow2"]).arg(path).stdin(Stdio::piped()).stdout(Stdio::null());
-        let user = Self(command.spawn().unwrap());
-        while !is_in_use(path) {}
-        user
+        command.args(["-f", "qcow2"]).arg(path).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        // It answers once it has the lock.
+        process.stdin.as_mut().unwrap().write_all(b"length\n").unwrap();
+        let mut answer = [0];
+        process.stdout.as_mut().unwrap().read_exact(&mut answer).unwrap();
+        assert!(is_in_use(path));
+        Self(process)
     }
 }
 
