@@ -34,6 +34,7 @@ impl Drop for ServerUse {
 /// [`ErrorKind::Busy`] when somebody else uses it.
 pub(crate) async fn join(session: &Session) -> Result<ServerUse> {
     let monitor = &session.monitor;
+    session.make_dir()?;
     let path = session.config.export_socket(session.vm.vm_id)?;
     let filename = path.to_str().ok_or_else(|| {
         Error::new(ErrorKind::Unsupported, format!("the path {} is not UTF-8", path.display()))
