@@ -7,6 +7,7 @@ use std::{
 };
 
 use hypervisor::{Error, ErrorKind, Hydration, HydrationListener, Result, VmAccess};
+use nbd::Endpoint;
 use serde_json::{Value, json};
 use tokio::{
     sync::broadcast::{self, error::TryRecvError},
@@ -14,7 +15,9 @@ use tokio::{
 };
 
 use crate::{
+    capture::remove_exports,
     config::QemuConfig,
+    export_server,
     monitor::{Monitor, Monitors},
     names,
     qmp::Event,
@@ -44,7 +47,29 @@ pub(crate) async fn hydrate(
     if monitor.status().await? == "io-error" {
         monitor.query("cont").await?;
     }
-    stream.follow(monitor, listener).await
+    stream.follow(monitor, listener).await?;
+    flush(&session, &stream).await
+}
+
+/// QEMU records that a file is whole before it has written where the file's data are, and may keep that to itself for as long
+/// as its guest flushes nothing: until then the data would not outlive QEMU.
+async fn flush(session: &Session, stream: &Stream) -> Result<()> {
+    let server = export_server::join(session).await?;
+    // One that was dropped half-way has left its own.
+    remove_exports(&session.monitor, names::is_flush).await?;
+    let export = json!({"type": "nbd", "id": stream.flush, "name": stream.flush, "node-name": stream.node});
+    session.monitor.execute("block-export-add", export).await?;
+    let endpoint = Endpoint::Unix(session.config.export_socket(session.vm.vm_id)?);
+    let flushed = async {
+        let client = nbd::Client::connect(&endpoint, &stream.flush, &[]).await?;
+        client.flush().await?;
+        client.disconnect().await
+    };
+    let flushed = flushed.await;
+    remove_exports(&session.monitor, names::is_flush).await?;
+    drop(server);
+    export_server::stop_unused(session).await?;
+    flushed.map_err(|error| stream.failed("it cannot be flushed").with_source(error))
 }
 
 /// Ends all hydration of a VM; see [`hypervisor::Hypervisor::stop_hydration`].
@@ -159,6 +184,8 @@ pub(crate) struct Stream {
     /// The disk in words, for errors.
     disk: String,
     job: String,
+    /// The export through which the disk's file is flushed.
+    flush: String,
     /// The node of the disk's own file.
     node: String,
     /// Bytes in a second; 0 means all that can be had.
@@ -169,7 +196,7 @@ impl Stream {
     /// The copying into the node of a disk, which nobody else has.
     pub(crate) fn into_node(disk: String, node: &str, rate_limit_bytes_per_second: Option<u64>) -> Self {
         let pace = rate_limit_bytes_per_second.unwrap_or(0);
-        Self { disk, job: names::stream(0), node: node.to_owned(), pace }
+        Self { disk, job: names::stream(0), flush: names::flush(0), node: node.to_owned(), pace }
     }
 
     async fn find(monitor: &Monitor, vm: &VmAccess, hydration: &Hydration) -> Result<Self> {
@@ -181,6 +208,7 @@ impl Stream {
         Ok(Self {
             disk: format!("the disk {} of the VM {}", hydration.disk, vm.name),
             job: names::stream(index),
+            flush: names::flush(index),
             node: disk.format_node.clone(),
             pace: hydration.rate_limit_bytes_per_second.unwrap_or(0),
         })

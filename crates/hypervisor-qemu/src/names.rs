@@ -47,6 +47,16 @@ pub(crate) fn stream(index: usize) -> String {
     format!("{PREFIX}stream-{index}")
 }
 
+/// The export through which a disk is flushed that has become whole.
+pub(crate) fn flush(index: usize) -> String {
+    format!("{PREFIX}flush-{index}")
+}
+
+/// Whether an export is such a one.
+pub(crate) fn is_flush(name: &str) -> bool {
+    is(flush, name)
+}
+
 /// The job that formats a scratch file.
 pub(crate) fn creation(index: usize) -> String {
     format!("{PREFIX}creation-{index}")
@@ -134,7 +144,7 @@ fn digest(text: &str) -> u64 {
 /// Whether a node, an export or a job belongs to a capture: the copying into a disk, and a tap, go on whatever becomes of
 /// captures.
 pub(crate) fn is_of_capture(name: &str) -> bool {
-    name.starts_with(PREFIX) && !is(stream, name) && !is_of_tap(name)
+    name.starts_with(PREFIX) && !is(stream, name) && !is_flush(name) && !is_of_tap(name)
 }
 
 /// Whether a node is the kind of ours that `name` makes.

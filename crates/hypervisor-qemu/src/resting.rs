@@ -16,6 +16,7 @@ use std::{
 };
 
 use hypervisor::{Error, ErrorKind, HydrationListener, Result};
+use image_formats::{NbdBacking, relink_overlay};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tokio::{process::Command, time};
@@ -85,7 +86,8 @@ impl RestingDisks {
     }
 
     /// Copies what the qcow2 file of a disk still reads from an image below it into the file, until it needs no other. Joins
-    /// work that was begun before; goes on in the daemon when the future is dropped.
+    /// work that was begun before; goes on in the daemon when the future is dropped. The file is whole, and durably, when
+    /// this has returned without an error, and not before, whatever the file says.
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] when another program uses the file or somebody takes it, [`ErrorKind::NoSpace`],
@@ -94,15 +96,18 @@ impl RestingDisks {
     pub async fn hydrate(
         &self,
         path: &Path,
+        below: NbdBacking<'_>,
         rate_limit_bytes_per_second: Option<u64>,
         listener: &HydrationListener,
     ) -> Result<()> {
         let file = RestingFile::of(&self.config, path)?;
         let resting = self.resting(&file);
         let takes_before = resting.takes();
-        let copied = self.copy(&file, &resting, rate_limit_bytes_per_second, listener).await;
-        self.end_daemon(&file, &resting).await?;
+        let copied = self.copy(&file, &resting, below, rate_limit_bytes_per_second, listener).await;
+        let ending = self.end_daemon(&file, &resting).await?;
         match copied {
+            // What it knew of the file and had not told it is lost: the file is linked again.
+            Ok(()) if ending != Ending::Orderly => Err(file.unfinished()),
             // Whoever took it ended the daemon, and may have given it back by now.
             Err(_) if resting.is_taken() || resting.takes() != takes_before => Err(file.busy()),
             copied => copied,
@@ -113,6 +118,7 @@ impl RestingDisks {
         &self,
         file: &RestingFile,
         resting: &Resting,
+        below: NbdBacking<'_>,
         rate_limit_bytes_per_second: Option<u64>,
         listener: &HydrationListener,
     ) -> Result<()> {
@@ -126,6 +132,7 @@ impl RestingDisks {
                 monitor
             }
             None => {
+                file.link(below).await?;
                 // A task of its own: half a start would leave a daemon that nobody sees coming.
                 let started = file.clone();
                 let start = async move {
@@ -171,24 +178,35 @@ impl RestingDisks {
         }
     }
 
-    async fn end_daemon(&self, file: &RestingFile, resting: &Resting) -> Result<()> {
+    async fn end_daemon(&self, file: &RestingFile, resting: &Resting) -> Result<Ending> {
         let _turn = resting.turn.lock().await;
-        let Some(monitor) = self.attach(file).await? else { return Ok(()) };
+        let Some(monitor) = self.attach(file).await? else { return Ok(Ending::Unseen) };
         // It may be gone by now, or hang in a read.
         let asked = time::timeout(QUIT_TIMEOUT, async {
             if monitor.query("quit").await.is_ok() {
                 monitor.qmp().closed().await;
             }
         });
-        if asked.await.is_err() || !monitor.qmp().is_closed() {
+        let is_orderly = asked.await.is_ok() && monitor.qmp().is_closed();
+        if !is_orderly {
             kill(&monitor).map_err(|error| file.failed("its daemon does not end").with_source(error))?;
             let closed = time::timeout(QUIT_TIMEOUT, monitor.qmp().closed()).await;
             closed.map_err(|_| file.failed("its daemon does not end"))?;
         }
         let _ = fs::remove_file(&file.socket); // a killed one leaves it behind, and the next one replaces it
         file.wait_until_free().await;
-        Ok(())
+        Ok(if is_orderly { Ending::Orderly } else { Ending::Killed })
     }
+}
+
+/// How a daemon ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// It was told to, and has written everything that it knew of its file.
+    Orderly,
+    Killed,
+    /// It was not there any more.
+    Unseen,
 }
 
 fn kill(monitor: &Monitor) -> io::Result<()> {
@@ -221,9 +239,28 @@ impl RestingFile {
         Error::new(ErrorKind::Failed, format!("{}: {why}", self.shown()))
     }
 
+    fn unfinished(&self) -> Error {
+        Error::new(ErrorKind::Busy, format!("{}: its daemon has ended before its time", self.shown()))
+            .with_guidance("try again: what was copied stays")
+    }
+
     fn busy(&self) -> Error {
         Error::new(ErrorKind::Busy, format!("{} is in use", self.shown()))
             .with_guidance("stop the program that uses it")
+    }
+
+    /// The file may say that it needs no other although nobody has seen it whole.
+    async fn link(&self, below: NbdBacking<'_>) -> Result<()> {
+        match relink_overlay(&self.path, below).await {
+            Ok(is_linked_again) => {
+                if is_linked_again {
+                    tracing::warn!(path = %self.path.display(), "a disk was not whole, though its file said so");
+                }
+                Ok(())
+            }
+            Err(error) if error.kind() == image_formats::ErrorKind::InUse => Err(self.busy()),
+            Err(error) => Err(self.failed("its file cannot be linked to its image").with_source(error)),
+        }
     }
 
     async fn start(&self) -> Result<()> {

@@ -28,7 +28,7 @@ pub use export::{Export, export_image};
 pub use in_place::{OverwrittenFile, open_in_place};
 pub use info::{BitmapInfo, ImageInfo, Usage, detect, info};
 pub use open::{file_format, open_image};
-pub use overlay::{NbdBacking, create_overlay};
+pub use overlay::{NbdBacking, create_overlay, relink_overlay};
 pub use qcow2::Qcow2Target;
 pub use qemu_nbd::QemuNbdImage;
 pub use raw::{RawImage, RawTarget, is_open_elsewhere};

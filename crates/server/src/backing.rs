@@ -12,6 +12,7 @@ use std::{
 };
 
 use catalog::{Catalog, DependentDisk};
+use image_formats::NbdBacking;
 use model::DiskName;
 use nbd::{Endpoint, Exports, Server};
 use tokio::sync::watch;
@@ -69,6 +70,12 @@ impl Backings {
     /// Where QEMU connects.
     pub(crate) fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// What the file of a disk says of the image below it; `export` is that of [`export_name`].
+    pub(crate) fn link<'a>(&'a self, export: &'a str, dependent: &DependentDisk) -> NbdBacking<'a> {
+        let wait_limit = Duration::from_secs(dependent.wait_limit_seconds);
+        NbdBacking { socket: &self.socket, export, wait_limit }
     }
 
     /// Shows somebody's disks the images that they read from. They are opened when they are first read.

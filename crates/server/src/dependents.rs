@@ -7,8 +7,11 @@ use std::{
 
 use api::shell_word;
 use catalog::{Catalog, DependentDisk, ImageSource, KnownDisk, KnownVm};
+use hypervisor_qemu::Taken;
+use image_formats::{ErrorKind, relink_overlay};
 
 use crate::{
+    backing::export_name,
     disks,
     failure::{Failure, Result},
     site::Site,
@@ -107,6 +110,26 @@ impl Owner {
     pub(crate) fn reads(&self, is_image: impl Fn(&ImageSource) -> bool) -> bool {
         self.dependents().iter().any(|dependent| is_image(&dependent.source))
     }
+}
+
+/// Takes files of disks for something else, as [`hypervisor_qemu::RestingDisks::take`] does, and sees to it that those that are not whole say so:
+/// a QEMU that died may have left one that says otherwise.
+pub(crate) async fn take(site: &Site, paths: &[PathBuf]) -> Result<Taken> {
+    let taken = site.resting.take(paths).await?;
+    for owner in Owner::all(&site.catalog).await? {
+        for dependent in owner.dependents() {
+            let Some(path) = owner.file_of(dependent).filter(|path| paths.contains(path)) else { continue };
+            let export = export_name(owner.id(), &dependent.disk);
+            match relink_overlay(&path, site.backings.link(&export, dependent)).await {
+                // Whoever runs from it knows what it needs.
+                Err(error) if error.kind() == ErrorKind::InUse => {}
+                // It is the caller's to say that there is no file.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                linked => drop(linked?),
+            }
+        }
+    }
+    Ok(taken)
 }
 
 /// Whether an image is this file, under whatever name.

@@ -24,7 +24,14 @@ const NBD_SOCKET_PREFIX: &str = "nbd-";
 pub(crate) struct DataDirectory {
     path: PathBuf,
     /// The kernel lets go of the lock when the process ends, however it ends.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for DataDirectory {
+    fn drop(&mut self) {
+        // A child that is being started still has a copy of the file, and the lock with it.
+        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
+    }
 }
 
 impl DataDirectory {
@@ -34,7 +41,7 @@ impl DataDirectory {
             .map_err(|error| Failure::from_io(format!("the data directory {}", path.display()), &error))?;
         create_private(&path)?;
         let lock = lock(&path)?;
-        let directory = Self { path, _lock: lock };
+        let directory = Self { path, lock };
         for part in ["identity", "keys", "run", "scratch", "disks", "vaults", "screenshots", "transfers"] {
             create_private(&directory.path.join(part))?;
         }

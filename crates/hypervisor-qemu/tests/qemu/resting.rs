@@ -52,8 +52,7 @@ impl Rested {
         while !socket.exists() {
             std::thread::yield_now();
         }
-        let backing = NbdBacking { socket: &socket, export: "base", wait_limit: Duration::from_secs(3600) };
-        create_overlay(&dir.path().join("disk.qcow2"), SIZE_BYTES, backing).await.unwrap();
+        create_overlay(&dir.path().join("disk.qcow2"), SIZE_BYTES, base(&socket)).await.unwrap();
         let disks = Arc::new(RestingDisks::new(config(dir.path())));
         Self { dir, server, disks }
     }
@@ -62,17 +61,26 @@ impl Rested {
         self.dir.path().join("disk.qcow2")
     }
 
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("images.sock")
+    }
+
+    async fn hydrate(&self) -> Result<()> {
+        self.disks.hydrate(&self.disk(), base(&self.socket()), None, &nothing).await
+    }
+
     /// Begins to hydrate, and returns once something is copied.
     async fn begin(&self) -> tokio::task::JoinHandle<Result<()>> {
         let copied = Arc::new(Notify::new());
         let (disks, disk, told) = (Arc::clone(&self.disks), self.disk(), Arc::clone(&copied));
+        let socket = self.socket();
         let hydration = tokio::spawn(async move {
             let listener = move |done_bytes, _| {
                 if done_bytes > 0 {
                     told.notify_one();
                 }
             };
-            disks.hydrate(&disk, Some(SLOW_BYTES_PER_SECOND), &listener).await
+            disks.hydrate(&disk, base(&socket), Some(SLOW_BYTES_PER_SECOND), &listener).await
         });
         copied.notified().await;
         hydration
@@ -105,6 +113,10 @@ impl Rested {
     }
 }
 
+fn base(socket: &Path) -> NbdBacking<'_> {
+    NbdBacking { socket, export: "base", wait_limit: Duration::from_secs(3600) }
+}
+
 fn nothing(_: u64, _: u64) {}
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,10 +130,21 @@ async fn whoever_kills_it_leaves_a_sound_disk() {
         rested.check_sound();
         assert!(rested.needs_another());
     }
-    rested.disks.hydrate(&rested.disk(), None, &nothing).await.unwrap();
+    rested.hydrate().await.unwrap();
     assert!(!rested.needs_another() && rested.daemon().is_none());
     rested.check_sound();
-    rested.disks.hydrate(&rested.disk(), None, &nothing).await.unwrap();
+    rested.hydrate().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_says_it_is_whole_and_was_never_seen_so_is_not_believed() {
+    let rested = Rested::new().await;
+    // As a QEMU leaves it that dies when it has noted the end, and not yet where the data are.
+    qemu_img(&["rebase", "-u", "-f", "qcow2", "-b", "", rested.disk().to_str().unwrap()]);
+    assert!(!rested.needs_another());
+    rested.hydrate().await.unwrap();
+    assert!(!rested.needs_another());
+    rested.check_sound();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,10 +154,10 @@ async fn whoever_takes_a_disk_has_it_for_himself() {
     let taken = rested.disks.take(&[rested.disk()]).await.unwrap();
     assert!(rested.daemon().is_none());
     assert_eq!(hydration.await.unwrap().unwrap_err().kind(), ErrorKind::Busy);
-    let error = rested.disks.hydrate(&rested.disk(), None, &nothing).await.unwrap_err();
+    let error = rested.hydrate().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy);
     drop(taken);
-    rested.disks.hydrate(&rested.disk(), None, &nothing).await.unwrap();
+    rested.hydrate().await.unwrap();
     assert!(!rested.needs_another());
 }
 
@@ -148,7 +171,7 @@ async fn another_server_goes_on_or_ends_what_one_has_begun() {
     drop(other.take(&[rested.disk()]).await.unwrap());
     assert!(rested.daemon().is_none_or(|process| process != daemon));
     rested.check_sound();
-    other.hydrate(&rested.disk(), None, &nothing).await.unwrap();
+    other.hydrate(&rested.disk(), base(&rested.socket()), None, &nothing).await.unwrap();
     assert!(!rested.needs_another());
 }
 
@@ -170,7 +193,7 @@ async fn a_disk_that_another_program_has_is_busy() {
     let mut user =
         command.args(["-f", "qcow2"]).arg(path).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     while !image_formats::is_open_elsewhere(path).await.unwrap() {}
-    let error = rested.disks.hydrate(path, None, &nothing).await.unwrap_err();
+    let error = rested.hydrate().await.unwrap_err();
     user.kill().unwrap();
     user.wait().unwrap();
     assert_eq!(error.kind(), ErrorKind::Busy, "{error}");

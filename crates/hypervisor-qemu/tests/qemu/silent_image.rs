@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    machine::{TestMonitor, config},
+    machine::{TestMonitor, config, qemu_img},
     managed::Managed,
 };
 
@@ -127,12 +127,32 @@ async fn a_qemu_that_hangs_at_its_end_is_ended_by_a_new_server_too() {
     let mut dependent = Dependent::start().await;
     dependent.hang().await;
     let vm = &dependent.vm;
-    let process = std::fs::read_to_string(vm.run_dir().join("qemu.pid")).unwrap().trim().parse().ok();
-    kill_process(process.and_then(Pid::from_raw).unwrap(), Signal::TERM).unwrap();
+    signal(vm, Signal::TERM);
     // It knows of no monitor that was open before.
     let hypervisor = QemuHypervisor::new(config(vm.dir.path()));
     hypervisor.stop(&vm.access(), true).await.unwrap();
     assert_eq!(hypervisor.inspect(&vm.access()).await.unwrap().power, Power::Stopped);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_has_become_whole_outlives_its_qemu() {
+    let dependent = Dependent::start().await;
+    dependent.hydrate(None, &watch::Sender::new(false)).await.unwrap();
+    let vm = &dependent.vm;
+    signal(vm, Signal::KILL);
+    // Frees the disk.
+    vm.hypervisor.stop(&vm.access(), true).await.unwrap();
+    let expected = vm.dir.path().join("expected.raw");
+    std::fs::write(&expected, vec![7; SIZE_BYTES as usize]).unwrap();
+    let disk = vm.definition.disks[0].path.as_ref().unwrap();
+    let files = [disk, &expected].map(|path| path.to_str().unwrap());
+    assert!(!qemu_img(&["info", files[0]]).contains("backing file:"));
+    qemu_img(&["compare", "-q", "-f", "qcow2", "-F", "raw", files[0], files[1]]);
+}
+
+fn signal(vm: &Managed, signal: Signal) {
+    let process = std::fs::read_to_string(vm.run_dir().join("qemu.pid")).unwrap().trim().parse().ok();
+    kill_process(process.and_then(Pid::from_raw).unwrap(), signal).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

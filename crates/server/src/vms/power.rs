@@ -6,6 +6,7 @@ use hypervisor::Power;
 
 use super::{access, check_whole, claim, disk_paths};
 use crate::{
+    dependents,
     failure::{Failure, Result},
     site::Site,
 };
@@ -23,7 +24,7 @@ pub(crate) async fn start(site: &Site, vm: &KnownVm) -> Result<()> {
 
 /// Starts a VM that the caller has taken. Its disks that become whole at rest go on in it.
 pub(crate) async fn run(site: &Site, vm: &KnownVm) -> Result<()> {
-    let taken = site.resting.take(&disk_paths(vm)).await?;
+    let taken = dependents::take(site, &disk_paths(vm)).await?;
     let started = site.hypervisor.start(&access(vm)).await;
     drop(taken);
     site.backings.tell_of_change();

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{document_of, open_vault};
 use crate::{
-    copies,
+    copies, dependents,
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome},
     object_locks, policies,
@@ -98,7 +98,7 @@ async fn work(
     let vm = vms::find(site, vm.id.as_str()).await?;
     vms::check_whole(&vm)?;
     // A stopped VM is read from its files.
-    let _taken = site.resting.take(&vms::disk_paths(&vm)).await?;
+    let _taken = dependents::take(site, &vms::disk_paths(&vm)).await?;
     let order = BackupOrder { vm: vms::access(&vm), settings, label: request.label, distrust: None };
     let monitor: Arc<dyn Monitor> = monitor;
     let point = Box::pin(protection::backup(&site.env, &*site.hypervisor, &vault, &order, &monitor)).await?;

@@ -3,11 +3,10 @@
 //! The file is made beside its place, then the disk becomes known, then the file gets its name: a crash in between leaves a
 //! disk that is known and whose file only needs its name, or a partial that nobody knows.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use api::{Code, CreateDisk, JobResult};
 use catalog::{DependentDisk, ImageSource, Job, KnownDisk};
-use image_formats::NbdBacking;
 use model::{ByteCount, DiskFormat, DiskId, DiskName, JobKind, SiteDiskName};
 use protection::{Monitor as _, NewOverlay};
 
@@ -144,11 +143,7 @@ async fn make(site: &Site, new: &NewDisk, monitor: &JobMonitor) -> Result<()> {
         super::make_directory(directory)?;
     }
     let export = export_name(disk.id.as_str(), &dependent.disk);
-    let backing = NbdBacking {
-        socket: site.backings.socket(),
-        export: &export,
-        wait_limit: Duration::from_secs(dependent.wait_limit_seconds),
-    };
+    let backing = site.backings.link(&export, &dependent);
     let overlay = NewOverlay::create(&disk.path, disk.size_bytes, backing).await?;
     if *grow_file_system {
         monitor.phase("growing the file system");

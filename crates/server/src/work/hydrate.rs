@@ -10,6 +10,7 @@ use protection::Monitor;
 use tokio::time::sleep;
 
 use crate::{
+    backing::export_name,
     dependents::Owner,
     disks::upload,
     failure::{Failure, Result},
@@ -132,7 +133,7 @@ async fn hydrate(site: &Site, owner: &Owner, monitor: &Arc<JobMonitor>) -> Resul
             told.progress(Progress { phase: phase.clone(), done_bytes, total_bytes: Some(total_bytes) });
         };
         let hydrated = tokio::select! {
-            hydrated = place.hydrate(site, dependent.rate_limit_bytes_per_second, &listener) => hydrated,
+            hydrated = place.hydrate(site, &owner, dependent, &listener) => hydrated,
             // Another pace is wanted, or a VM was started or stopped: what goes on is joined again.
             _ = changes.changed() => continue,
         };
@@ -184,9 +185,11 @@ impl Place {
     async fn hydrate(
         &self,
         site: &Site,
-        rate_limit_bytes_per_second: Option<u64>,
+        owner: &Owner,
+        dependent: &DependentDisk,
         listener: &HydrationListener,
     ) -> hypervisor::Result<()> {
+        let rate_limit_bytes_per_second = dependent.rate_limit_bytes_per_second;
         if let Some((vm, disk)) = &self.vm {
             let order = Hydration { disk: disk.clone(), rate_limit_bytes_per_second };
             match site.hypervisor.hydrate(&vms::access(vm), &order, listener).await {
@@ -195,7 +198,9 @@ impl Place {
                 hydrated => return hydrated,
             }
         }
-        site.resting.hydrate(&self.path, rate_limit_bytes_per_second, listener).await
+        let export = export_name(owner.id(), &dependent.disk);
+        let below = site.backings.link(&export, dependent);
+        site.resting.hydrate(&self.path, below, rate_limit_bytes_per_second, listener).await
     }
 }
 

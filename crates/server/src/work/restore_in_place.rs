@@ -28,6 +28,7 @@ use self::safety::Safety;
 pub(crate) use self::{power::stops_its_vm, snapshot::is_needed_by as needs_snapshot};
 use super::{check_unclaimed, document_of, open_vault_of, restore_disk::disk_view};
 use crate::{
+    dependents,
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome},
     points::FoundPoint,
@@ -111,7 +112,7 @@ impl InPlace {
         if self.stop.is_none() {
             vms::check_stopped(site, &self.vm).await.map_err(|failure| self.or_stop_it(failure))?;
         }
-        let taken = site.resting.take(&vms::disk_paths(&self.vm)).await?;
+        let taken = dependents::take(site, &vms::disk_paths(&self.vm)).await?;
         let vault = open_vault_of(site, &self.point, &monitor).await?;
         let order =
             InPlaceOrder { point_id: self.point_id(), disks, safety_point: None, dry_run: self.dry_run };
