@@ -45,7 +45,7 @@ pub(crate) async fn begin(
     let session = Session::open(config, monitors, vm).await?.ok_or_else(stopped)?;
     let _turn = session.monitor.turn().await;
     plan::refuse_others(&session, request).await?;
-    match tap::begin(&session, request).await {
+    match mirrors::cutting_if_hung(&session.monitor, tap::begin(&session, request)).await {
         Ok(tap) => Ok(Box::new(tap)),
         Err(error) => {
             if error.kind() != ErrorKind::Gone

@@ -288,6 +288,45 @@ async fn a_tap_that_stalls_is_taken_down_in_time() {
     assert!(machine.qemu_io("vdata", "read -P 0x11 0 4096").starts_with("read 4096"));
 }
 
+/// Nobody holds a tap yet that could cut it off.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tap_that_stalls_as_it_begins_does_not_begin() {
+    let disks = disks();
+    let mut machine = Machine::start(&disks);
+    let server = TapServer::start(machine.dir.path(), "tap", &disks).await;
+    server.stall(true);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let writer = keep_writing(&machine, is_over.clone());
+    let begun = in_time(machine.hypervisor.begin_tap(&request(&machine, &server, None))).await;
+    is_over.store(true, Ordering::Relaxed);
+    tokio::task::spawn_blocking(|| writer.join()).await.unwrap().unwrap();
+    // The guest may have written nothing just then.
+    if let Ok(tap) = begun {
+        in_time(tap.cut()).await;
+    }
+    in_time(machine.hypervisor.end_tap(&machine.access(), journal_id(1))).await.unwrap();
+    machine.write("vroot", 0, 512, 0x11);
+    assert_eq!(left(&mut machine), [""; 0]);
+}
+
+/// QEMU does not notice that a tap has died before it has something for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tap_that_died_unnoticed_is_not_gone_on_with() {
+    let disks = [Disk::qcow2("vroot")];
+    let mut machine = Machine::start(&disks);
+    let server = TapServer::start(machine.dir.path(), "tap", &disks).await;
+    let tap = begin(&machine, &server, None).await;
+    let epoch = tap.begin_epoch().await.unwrap();
+    machine.write("vroot", 0, 512, 0x11);
+    drop(tap);
+    server.kill().await;
+    let server = TapServer::start(machine.dir.path(), "tap", &disks).await;
+    let tap = begin(&machine, &server, Some(epoch)).await;
+    assert_eq!(missed(&*tap), [ByteRange::new(0, BLOCK)], "what it had taken is lost with it");
+    machine.write("vroot", 512, 512, 0x22);
+    assert_eq!(server.taken().len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_says_nothing_does_not_hold_the_vm_up() {
     let disks = disks();
@@ -409,4 +448,10 @@ async fn disks_that_come_and_go_end_the_tap() {
     let tap = begin(&machine, &server, None).await;
     machine.execute("device_del", json!({"id": "more"}));
     assert_eq!(in_time(tap.ended()).await, TapEnd::DisksChanged);
+
+    let tap = begin(&machine, &server, None).await;
+    machine.execute("device_del", json!({"id": "vroot"}));
+    assert_eq!(in_time(tap.ended()).await, TapEnd::DisksChanged);
+    in_time(machine.hypervisor.end_tap(&machine.access(), journal_id(1))).await.unwrap();
+    assert_eq!(left(&mut machine), [""; 0]);
 }
