@@ -9,6 +9,7 @@
 //! - [`mirrors`] puts the mirrors in place, or finds those that run already, and takes them down;
 //! - [`epochs`] counts what was written when in dirty bitmaps: what a journal may have missed is in those of some epochs;
 //! - [`reading`] shows the live disks and what was missed;
+//! - [`standstill`] takes a broken mirror down, which QEMU survives only while nothing is in flight;
 //! - [`watch`] says when writes may be missing; [`tap`] is what the caller holds; [`quiesce`] freezes a guest.
 //!
 //! In this order: the mirrors take everything, then a transaction begins the next epoch, then what was missed is computed from
@@ -19,6 +20,7 @@ mod mirrors;
 mod plan;
 mod quiesce;
 mod reading;
+mod standstill;
 mod tap;
 mod watch;
 

@@ -7,7 +7,7 @@ use model::JournalId;
 use serde_json::{Value, json};
 use tokio::time;
 
-use super::plan::PlannedTap;
+use super::{plan::PlannedTap, standstill::standing_still};
 use crate::{
     capture::{cancel_jobs, remove_exports, remove_nodes},
     export_server,
@@ -60,11 +60,8 @@ pub(super) async fn find(
     let jobs = monitor.query("query-block-jobs").await?;
     let nodes = monitor.execute("query-named-block-nodes", json!({"flat": true})).await?;
     let ours = |job: &&Value| job["device"].as_str().is_some_and(names::is_of_tap);
-    let ready: Vec<&str> = entries(&jobs)
-        .filter(ours)
-        .filter(|job| job["ready"] == true)
-        .filter_map(|job| job["device"].as_str())
-        .collect();
+    let ready: Vec<&str> =
+        entries(&jobs).filter(ours).filter(is_sound).filter_map(|job| job["device"].as_str()).collect();
     let Some(first) = ready.first().and_then(|name| names::first_epoch_of_job(name)) else { return Ok(None) };
     let tap = TapJob { journal_id: request.journal_id, first, listener };
     let is_tapped = |planned: &PlannedTap| {
@@ -113,7 +110,9 @@ pub(super) async fn put(
             "sync": "none",
             "copy-mode": "write-blocking",
             "granularity": GRANULARITY_BYTES,
-            "on-target-error": "report", // "ignore" floods the monitor, "stop" keeps a job that takes nothing
+            // A mirror that ends by itself ("report") frees what writes in flight still use, and QEMU dies; "ignore" floods the
+            // monitor. One that is stopped takes nothing, and waits until it is taken down.
+            "on-target-error": "stop",
             "filter-node-name": names::tap_filter(name),
         });
         monitor.execute("blockdev-mirror", mirror).await?;
@@ -141,25 +140,50 @@ async fn wait_until_ready(monitor: &Monitor, count: usize) -> Result<()> {
     }
 }
 
-/// Takes the taps of a VM down, whatever became of them. One that stalls is cut off, so that nothing waits for it longer than
-/// [`STALL_PATIENCE`].
-pub(super) async fn take_down(session: &Session) -> Result<()> {
-    let monitor = &session.monitor;
-    if let Ok(done) = time::timeout(STALL_PATIENCE, remove(session)).await {
-        return done;
-    }
-    if let Err(error) = monitor.cut_nodes(names::is_of_tap).await {
-        tracing::warn!(%error, vm = %session.vm.name, "a tap that stalls cannot be cut off");
-    }
-    remove(session).await
+/// Whether a mirror hands everything on.
+pub(super) fn is_sound(job: &&Value) -> bool {
+    job["ready"] == true && job["io-status"] == "ok"
 }
 
-async fn remove(session: &Session) -> Result<()> {
+/// Takes the taps of a VM down, whatever became of them. One that stalls is cut off, so that nothing waits for it longer than
+/// [`STALL_PATIENCE`].
+///
+/// A sound mirror is told to end by itself, for which it waits until nothing is in flight. Any other is cancelled, which QEMU
+/// survives only while the guest writes nothing: it stands still for that moment.
+pub(super) async fn take_down(session: &Session) -> Result<()> {
     let monitor = &session.monitor;
-    cancel_jobs(monitor, names::is_of_tap).await?;
+    let jobs = monitor.query("query-block-jobs").await?;
+    let ours = || entries(&jobs).filter(|job| job["device"].as_str().is_some_and(names::is_of_tap));
+    if ours().all(|job| is_sound(&job)) {
+        let ids: Vec<Value> = ours().map(|job| job["device"].clone()).collect();
+        let _ = time::timeout(STALL_PATIENCE, end_sound(monitor, ids)).await; // what is left is cancelled
+    }
+    if ours().next().is_some() && !has_ended(monitor).await {
+        if let Err(error) = monitor.cut_nodes(names::is_of_tap).await {
+            tracing::warn!(%error, vm = %session.vm.name, "a tap cannot be cut off");
+        }
+        let stopped = monitor.clone();
+        standing_still(session, async move { cancel_jobs(&stopped, names::is_of_tap).await.map(drop) })
+            .await?;
+    }
     remove_exports(monitor, names::is_of_tap).await?;
     export_server::stop_unused(session).await?;
     remove_nodes(monitor, names::is_of_tap).await.map(drop)
+}
+
+async fn end_sound(monitor: &Monitor, ids: Vec<Value>) -> Result<()> {
+    for id in ids {
+        monitor.execute("block-job-cancel", json!({"device": id})).await?;
+    }
+    let mut wait = monitor.wait(STALL_PATIENCE);
+    while !journals(monitor).await?.is_empty() && wait.again().await {}
+    Ok(())
+}
+
+/// Whether no mirror is left. A main loop that hangs tells nothing.
+async fn has_ended(monitor: &Monitor) -> bool {
+    let jobs = monitor.qmp().execute("query-block-jobs", json!({}), LIVENESS_INTERVAL).await;
+    jobs.is_ok_and(|jobs| !entries(&jobs).any(|job| job["device"].as_str().is_some_and(names::is_of_tap)))
 }
 
 fn entries(list: &Value) -> impl Iterator<Item = &Value> {
