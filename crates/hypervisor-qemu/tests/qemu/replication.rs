@@ -1,8 +1,11 @@
 //! Every write of a running VM in a journal, on real QEMUs: what a tap takes, and what becomes of the guest when it breaks.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use hypervisor::{ErrorKind, Hypervisor, Missed, Tap, TapEnd, TapRequest, TappedDisk, TrackingEpoch};
@@ -295,18 +298,47 @@ async fn a_tap_that_stalls_as_it_begins_does_not_begin() {
     let mut machine = Machine::start(&disks);
     let server = TapServer::start(machine.dir.path(), "tap", &disks).await;
     server.stall(true);
-    let is_over = Arc::new(AtomicBool::new(false));
-    let writer = keep_writing(&machine, is_over.clone());
+    let monitor = machine.dir.path().join("qmp2.sock");
+    let writer = std::thread::spawn(move || {
+        let mut monitor = TestMonitor::connect(&monitor);
+        let begun = Instant::now();
+        while monitor.send("query-block-jobs", json!({}))["return"].as_array().is_none_or(Vec::is_empty) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "no mirror comes");
+        }
+        let line = "qemu-io -d /machine/peripheral/vroot/virtio-backend \"aio_write -q 0 4096\"";
+        monitor.send("human-monitor-command", json!({"command-line": line}));
+    });
     let begun = in_time(machine.hypervisor.begin_tap(&request(&machine, &server, None))).await;
-    is_over.store(true, Ordering::Relaxed);
     tokio::task::spawn_blocking(|| writer.join()).await.unwrap().unwrap();
-    // The guest may have written nothing just then.
+    // The guest may have written a little later.
     if let Ok(tap) = begun {
         in_time(tap.cut()).await;
     }
     in_time(machine.hypervisor.end_tap(&machine.access(), journal_id(1))).await.unwrap();
     machine.write("vroot", 0, 512, 0x11);
     assert_eq!(left(&mut machine), [""; 0]);
+}
+
+/// A mirror that ends by itself frees what such writes still use.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tap_that_dies_with_many_writes_in_flight_leaves_the_vm_alive() {
+    let disks = disks();
+    let mut machine = Machine::start(&disks);
+    for name in ["first", "second", "third"] {
+        let server = TapServer::start(machine.dir.path(), name, &disks).await;
+        let tap = begin(&machine, &server, None).await;
+        server.stall(true);
+        for write in 0..24 {
+            machine.qemu_io("vroot", &format!("aio_write -q -P {} {} 20480", 1 + write, write % 5 * 512));
+        }
+        server.arrived(1).await;
+        server.kill().await;
+        assert!(matches!(in_time(tap.ended()).await, TapEnd::Broken(_)));
+        machine.qemu_io("vroot", "aio_flush");
+        in_time(machine.hypervisor.end_tap(&machine.access(), journal_id(1))).await.unwrap();
+        assert_eq!(machine.status(), "running");
+        assert_eq!(left(&mut machine), [""; 0]);
+    }
 }
 
 /// QEMU does not notice that a tap has died before it has something for it.
