@@ -24,7 +24,7 @@ const GRANULARITY_BYTES: u32 = 4096;
 /// How long QEMU's main loop may wait for a tap that accepts a connection and says nothing.
 const CONNECT_TIMEOUT_S: u32 = 1;
 /// How long mirrors that have nothing to copy may take until they hand everything on.
-const READY_TIMEOUT: Duration = Duration::from_secs(10);
+const READY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often is looked whether QEMU's main loop is alive.
 const LIVENESS_INTERVAL: Duration = Duration::from_millis(500);
 /// How long the guest may wait for a tap that stalls while it begins or is taken down, before it is cut off.
@@ -113,6 +113,7 @@ pub(super) async fn put(
             // A mirror that ends by itself ("report") frees what writes in flight still use, and QEMU dies; "ignore" floods the
             // monitor. One that is stopped takes nothing, and waits until it is taken down.
             "on-target-error": "stop",
+            "on-source-error": "stop",
             "filter-node-name": names::tap_filter(name),
         });
         monitor.execute("blockdev-mirror", mirror).await?;
@@ -133,7 +134,8 @@ async fn wait_until_ready(monitor: &Monitor, count: usize) -> Result<()> {
         if ours().filter(|job| job["ready"] == true).count() == count {
             return Ok(());
         }
-        if ours().count() < count || !wait.again().await {
+        let fails = ours().any(|job| job["io-status"] != "ok");
+        if fails || ours().count() < count || !wait.again().await {
             return Err(Error::new(ErrorKind::Failed, "the tap broke before it had taken a write")
                 .with_guidance("look at what the journal's process says"));
         }
@@ -154,11 +156,12 @@ pub(super) async fn take_down(session: &Session) -> Result<()> {
     let monitor = &session.monitor;
     let jobs = monitor.query("query-block-jobs").await?;
     let ours = || entries(&jobs).filter(|job| job["device"].as_str().is_some_and(names::is_of_tap));
-    if ours().all(|job| is_sound(&job)) {
+    let mut ended = ours().next().is_none();
+    if !ended && ours().all(|job| is_sound(&job)) {
         let ids: Vec<Value> = ours().map(|job| job["device"].clone()).collect();
-        let _ = time::timeout(STALL_PATIENCE, end_sound(monitor, ids)).await; // what is left is cancelled
+        ended = time::timeout(STALL_PATIENCE, end_sound(monitor, ids)).await.is_ok_and(|ended| ended.is_ok());
     }
-    if ours().next().is_some() && !has_ended(monitor).await {
+    if !ended {
         if let Err(error) = monitor.cut_nodes(names::is_of_tap).await {
             tracing::warn!(%error, vm = %session.vm.name, "a tap cannot be cut off");
         }
@@ -171,19 +174,18 @@ pub(super) async fn take_down(session: &Session) -> Result<()> {
     remove_nodes(monitor, names::is_of_tap).await.map(drop)
 }
 
+/// Tells mirrors to end by themselves. A tap that breaks meanwhile leaves some.
 async fn end_sound(monitor: &Monitor, ids: Vec<Value>) -> Result<()> {
     for id in ids {
         monitor.execute("block-job-cancel", json!({"device": id})).await?;
     }
     let mut wait = monitor.wait(STALL_PATIENCE);
-    while !journals(monitor).await?.is_empty() && wait.again().await {}
+    while !journals(monitor).await?.is_empty() {
+        if !wait.again().await {
+            return Err(Error::new(ErrorKind::Failed, "a mirror does not end"));
+        }
+    }
     Ok(())
-}
-
-/// Whether no mirror is left. A main loop that hangs tells nothing.
-async fn has_ended(monitor: &Monitor) -> bool {
-    let jobs = monitor.qmp().execute("query-block-jobs", json!({}), LIVENESS_INTERVAL).await;
-    jobs.is_ok_and(|jobs| !entries(&jobs).any(|job| job["device"].as_str().is_some_and(names::is_of_tap)))
 }
 
 fn entries(list: &Value) -> impl Iterator<Item = &Value> {
