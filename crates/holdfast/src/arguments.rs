@@ -122,6 +122,13 @@ pub enum Command {
     /// Thaws a guest should the server die while it is frozen; the server starts it.
     #[command(hide = true)]
     CaptureGuard,
+    /// Takes the writes of replicated VMs into a journal; the server starts it, and it outlives the server.
+    #[command(hide = true)]
+    JournalTap {
+        /// Its folder, and what it tells itself.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
     /// Reads disks inside the machine that the server starts for it, and starts that machine.
     #[command(hide = true)]
     FileHelper {
