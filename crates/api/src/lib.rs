@@ -28,13 +28,13 @@ pub use types::{
     NbdExportView, NbdRequest, NbdView, NewKeyWith, ObjectLockState, ObjectLockView, PairSite,
     PairingTokenView, PeerState, PeerView, PeerWays, PointDiskView, PointTestView, PointView, PolicyView,
     ProbeStore, ProbeView, ProgressView, ProtectRequest, ProtectionView, RecoveryKitView, RemovedPeerView,
-    RepairRequest, RepairView, ReplicaDiskView, ReplicaPointKind, ReplicaPointView, ReplicaStage,
-    ReplicaState, ReplicaView, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest, RestoredDiskView,
-    RestoredFilesView, RestoredInPlaceView, RestoredVmView, RetainReplica, RetentionMode, RevertVm, RunsView,
-    ScheduleSnapshots, SealUpload, SettingsView, SiteDiskView, SiteView, SnapshotCopyView, SnapshotPage,
-    SnapshotView, StopVm, SyncView, TagSnapshot, TestFailover, TestPoint, UPLOAD_BLOCK_BYTES, UnlockVolumes,
-    UnlockWith, UploadedBlockView, UploadedBlocksView, VaultView, VerdictView, VerifyRequest, VerifyView,
-    VmOriginView, VmView, VolumeStateView, VolumeView,
+    RepairRequest, RepairView, ReplicaDiskView, ReplicaMomentView, ReplicaPointKind, ReplicaPointView,
+    ReplicaStage, ReplicaState, ReplicaView, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest,
+    RestoredDiskView, RestoredFilesView, RestoredInPlaceView, RestoredVmView, RetainReplica, RetentionMode,
+    RevertVm, RunsView, ScheduleSnapshots, SealUpload, SettingsView, SiteDiskView, SiteView,
+    SnapshotCopyView, SnapshotPage, SnapshotView, StopVm, SyncView, TagSnapshot, TestFailover, TestPoint,
+    UPLOAD_BLOCK_BYTES, UnlockVolumes, UnlockWith, UploadedBlockView, UploadedBlocksView, VaultView,
+    VerdictView, VerifyRequest, VerifyView, VmOriginView, VmView, VolumeStateView, VolumeView,
 };
 
 /// The media type of problem documents, by RFC 9457 §3.

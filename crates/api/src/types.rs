@@ -44,7 +44,8 @@ pub use policy::{
 };
 pub use replica::{
     CleanUpTests, FailOver, FailoverPlanView, FailoverTestView, FailoverView, ReplicaDiskView,
-    ReplicaPointKind, ReplicaPointView, ReplicaStage, ReplicaState, ReplicaView, RetainReplica, TestFailover,
+    ReplicaMomentView, ReplicaPointKind, ReplicaPointView, ReplicaStage, ReplicaState, ReplicaView,
+    RetainReplica, TestFailover,
 };
 pub use restore::{
     CreateVm, HydrateRequest, HydratedView, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest,
