@@ -88,6 +88,8 @@ async fn a_failover_fences_the_source_and_the_vm_becomes_whole() {
     peer.offer_replica(web.id, &web.offer()).await.unwrap();
     web.write(0, 1);
     web.ship(&peer).await.unwrap();
+    // Whole disks need no replica: they stay as they are for now.
+    east.hypervisor.hydrations.close();
     let plan = east.client.plan_failover("web", &latest()).await.unwrap();
     assert!(plan.vm_name == "web" && !plan.lost.is_empty(), "{plan:?}");
     assert_eq!(east.client.replica("web").await.unwrap().stage, ReplicaStage::Protected, "only a plan");
@@ -133,6 +135,7 @@ async fn the_moment_can_be_changed_until_the_commit_and_then_the_others_go() {
     web.ship(&peer).await.unwrap();
     assert_eq!(code(east.client.change_point("web", &latest()).await), Code::Conflict, "nothing to change");
     assert_eq!(code(east.client.commit_failover("web").await), Code::Conflict);
+    east.hypervisor.hydrations.close();
     let vm = made(&east, &east.client.fail_over("web", &latest()).await.unwrap()).await;
     assert!(holds(&east, &vm, &web.bytes));
     let plan = east.client.plan_failover("web", &at(&format!("#{}", first.0))).await.unwrap();
@@ -145,9 +148,9 @@ async fn the_moment_can_be_changed_until_the_commit_and_then_the_others_go() {
     let view = east.client.replica("web").await.unwrap();
     assert_eq!(view.failover.unwrap().sequence, Some(first.0));
 
-    if let Some(job) = again.hydration_job {
-        east.end(&east.client.job(job.as_str()).await.unwrap()).await;
-    }
+    east.hypervisor.hydrations.open();
+    let hydration = east.client.job(again.hydration_job.unwrap().as_str()).await.unwrap();
+    assert_eq!(east.end(&hydration).await.state, JobState::Succeeded);
     east.client.commit_failover("web").await.unwrap();
     let refused = east.client.test_failover("web", &test("latest")).await;
     assert_eq!(code(refused), Code::Conflict, "its moments are gone");
