@@ -10,6 +10,7 @@ mod key;
 mod peer;
 mod point;
 mod policy;
+mod replica;
 mod restore;
 mod site;
 mod snapshot;
@@ -40,6 +41,11 @@ pub use point::{ChangeSourceView, CostView, PointDiskView, PointTestView, PointV
 pub use policy::{
     CreatePolicy, EditPolicy, FollowedPolicyView, FollowerView, KeepRules, MadeView, PolicyView, RunsView,
     VerdictView,
+};
+pub use replica::{
+    CleanUpTests, FailOver, FailoverPlanView, FailoverTestView, FailoverView, ReplicaDiskView,
+    ReplicaMomentView, ReplicaPointKind, ReplicaPointView, ReplicaStage, ReplicaState, ReplicaView,
+    RetainReplica, TestFailover,
 };
 pub use restore::{
     CreateVm, HydrateRequest, HydratedView, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest,

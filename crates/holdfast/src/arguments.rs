@@ -12,6 +12,7 @@ use crate::{
         boot::Boot,
         completion::Completion,
         disk::DiskCommand,
+        failover::FailoverCommand,
         files::FilesCommand,
         image::{Diff, Export},
         job::JobCommand,
@@ -22,6 +23,7 @@ use crate::{
         policy::PolicyCommand,
         protect::Protect,
         protect::Unprotect,
+        replica::ReplicaCommand,
         rescue::Rescue,
         restore::RestoreCommand,
         serve::Serve,
@@ -205,6 +207,12 @@ pub enum ClientCommand {
     /// Other sites: pair this one with them, see how they are.
     #[command(subcommand)]
     Site(SiteCommand),
+    /// Replicas: VMs of other sites whose journals this one keeps, with every moment of them.
+    #[command(subcommand)]
+    Replica(ReplicaCommand),
+    /// Failing over: replicated VMs run at this site, as a test or in earnest.
+    #[command(subcommand)]
+    Failover(FailoverCommand),
     /// Shows the disks of a recovery point or an image file over NBD, read-only, to whatever speaks it: QEMU, nbdcopy, nbd-client.
     ///
     /// They are there until Ctrl-C, under the names of the disks, on a unix socket for the site's own user alone; newer points

@@ -19,6 +19,7 @@ mod object_locks;
 mod peers;
 mod points;
 mod policies;
+mod replicas;
 mod routes;
 mod serve;
 mod site;

@@ -13,6 +13,7 @@ mod jobs;
 mod keys;
 mod points;
 mod policies;
+mod replicas;
 mod restores;
 mod site;
 mod sites;
@@ -51,6 +52,7 @@ use crate::{failure::Failure, site::Site};
         (name = "keys", description = "Keys of vaults."),
         (name = "points", description = "Recovery points."),
         (name = "snapshots", description = "Managed snapshots."),
+        (name = "replicas", description = "VMs of other sites whose journals this one keeps, and failing over to them."),
         (name = "files", description = "Files inside images."),
         (name = "restores", description = "Restores."),
         (name = "images", description = "Disks of recovery points, and image files: exported, compared, read."),
@@ -74,6 +76,7 @@ fn described() -> OpenApiRouter<Site> {
         .merge(points::routes())
         .merge(policies::routes())
         .merge(snapshots::routes())
+        .merge(replicas::routes())
         .merge(files::routes())
         .merge(restores::routes())
         .merge(creations::routes())

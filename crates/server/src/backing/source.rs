@@ -31,6 +31,9 @@ impl Source {
             ImageSource::Point { vault_id, copy, point_id, disk } => {
                 self.open_point(*vault_id, copy.as_ref(), *point_id, disk).await
             }
+            ImageSource::Replica { journal_id, vm_id, sequence, disk } => {
+                self.images.replicas.image(*journal_id, *vm_id, *sequence, disk).await
+            }
             ImageSource::Snapshot { snapshot_id, disk } => self.open_snapshot(*snapshot_id, disk).await,
         }
     }
