@@ -18,6 +18,8 @@ pub enum Code {
     Refused,
     /// Somebody else changed the vault meanwhile, and nothing was done; the same may succeed when it is asked for again.
     Overtaken,
+    /// A newer generation of the VM is known: it was failed over, and whoever asks must not go on with it.
+    Fenced,
     /// The caller or the server may not do this.
     Denied,
     /// Something that the server needs does not answer: a VM, a store.
@@ -95,7 +97,7 @@ impl Code {
             Self::Invalid => 400,
             Self::Denied => 403,
             Self::NotFound | Self::NoVault => 404,
-            Self::Conflict | Self::Refused | Self::Cancelled | Self::Consistency => 409,
+            Self::Conflict | Self::Fenced | Self::Refused | Self::Cancelled | Self::Consistency => 409,
             Self::WrongKey | Self::Damaged => 422,
             Self::Unreachable => 502,
             Self::NoSpace => 507,
@@ -111,6 +113,7 @@ impl Code {
             Self::Conflict => "conflict",
             Self::Refused => "refused by the vault",
             Self::Overtaken => "overtaken",
+            Self::Fenced => "fenced",
             Self::Denied => "denied",
             Self::Unreachable => "unreachable",
             Self::Damaged => "damaged data",

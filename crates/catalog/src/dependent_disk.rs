@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use model::{CopyName, DiskName, PointId, SnapshotId, VaultId, VmId};
+use model::{CopyName, DiskName, JournalId, PointId, SnapshotId, VaultId, VmId};
 use serde::{Deserialize, Serialize};
 
 use crate::{Catalog, Result, row};
@@ -47,6 +47,18 @@ pub enum ImageSource {
         /// The snapshot.
         snapshot_id: SnapshotId,
         /// The disk of it.
+        disk: DiskName,
+    },
+    /// A disk of a replica at a moment.
+    #[serde(rename_all = "kebab-case")]
+    Replica {
+        /// The replica.
+        journal_id: JournalId,
+        /// The VM in it.
+        vm_id: VmId,
+        /// The record after which it is shown.
+        sequence: u64,
+        /// The disk of the VM.
         disk: DiskName,
     },
     /// An image file.

@@ -1,6 +1,6 @@
 //! The catalog: what a site knows and must not forget, in SQL.
 //!
-//! Known VMs and disks, known vaults and their copies, how VMs are protected, policies, snapshots, peers, replications, and jobs. Recovery points
+//! Known VMs and disks, known vaults and their copies, how VMs are protected, policies, snapshots, peers, replications, replicas, and jobs. Recovery points
 //! are not here: they live in vaults, and every one of them restores without a catalog. Each method is one statement, durable when
 //! it returns.
 
@@ -14,6 +14,7 @@ mod peer;
 mod point_test;
 mod policy;
 mod protection;
+mod replica;
 mod replication;
 mod row;
 mod snapshot;
@@ -32,6 +33,7 @@ pub use pack_check::PackCheck;
 pub use peer::{KnownPeer, OpenToken, PeerStanding};
 pub use point_test::PointTest;
 pub use policy::{FailedRun, KnownPolicy, PolicyFollower, PolicyRun, RunOutcome};
+pub use replica::{FailoverTest, KnownReplica};
 pub use replication::KnownReplication;
 pub use snapshot::{KnownSnapshot, SnapshotFilter};
 pub use snapshot_copy::{CopyPlace, SnapshotCopy, SnapshotCopyState};

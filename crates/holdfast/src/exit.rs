@@ -46,7 +46,7 @@ impl From<Code> for Exit {
             Code::Invalid => Self::Usage,
             Code::NotFound => Self::NotFound,
             Code::Denied => Self::Denied,
-            Code::Conflict | Code::Refused | Code::Overtaken => Self::Conflict,
+            Code::Conflict | Code::Fenced | Code::Refused | Code::Overtaken => Self::Conflict,
             Code::Unreachable => Self::Unreachable,
             Code::Damaged => Self::Damaged,
             Code::NoVault => Self::NoVault,

@@ -7,6 +7,7 @@ mod lookup;
 mod merging;
 mod moment;
 mod open;
+mod reach;
 mod receive;
 pub(crate) mod state;
 mod view;

@@ -3,6 +3,7 @@
 mod connection;
 mod pair;
 mod patience;
+mod replicas;
 mod transfers;
 
 use std::{

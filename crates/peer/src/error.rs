@@ -27,6 +27,8 @@ pub enum ErrorKind {
     Conflict,
     /// What it builds on is no longer there: begin anew.
     Gone,
+    /// A newer generation of the VM is known on the other side: this side must not go on with it.
+    Fenced,
     /// Data is not what was sent or what was written.
     Damaged,
     /// There is no space left.
@@ -87,6 +89,7 @@ impl Error {
             Code::NotFound => ErrorKind::NotFound,
             Code::Conflict => ErrorKind::Conflict,
             Code::Overtaken => ErrorKind::Gone,
+            Code::Fenced => ErrorKind::Fenced,
             Code::Denied => ErrorKind::Denied,
             Code::Damaged => ErrorKind::Damaged,
             Code::NoSpace => ErrorKind::NoSpace,
@@ -124,6 +127,24 @@ impl fmt::Display for Error {
 impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         self.source.as_deref().map(|source| source as &(dyn error::Error + 'static))
+    }
+}
+
+impl From<journal::Error> for Error {
+    fn from(error: journal::Error) -> Self {
+        let kind = match error.kind() {
+            journal::ErrorKind::NotFound => ErrorKind::NotFound,
+            journal::ErrorKind::AlreadyExists | journal::ErrorKind::NotWhole => ErrorKind::Conflict,
+            journal::ErrorKind::Corrupt => ErrorKind::Damaged,
+            journal::ErrorKind::UnsupportedVersion => ErrorKind::Version,
+            journal::ErrorKind::NoSpace => ErrorKind::NoSpace,
+            journal::ErrorKind::Folded => ErrorKind::Gone,
+            journal::ErrorKind::Fenced => ErrorKind::Fenced,
+            journal::ErrorKind::Invalid => ErrorKind::Invalid,
+            _ => ErrorKind::Failed,
+        };
+        let guidance = error.guidance().map(str::to_owned);
+        Self { guidance, ..Self::new(kind, error.to_string()).with_source(error) }
     }
 }
 

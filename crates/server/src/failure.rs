@@ -217,6 +217,7 @@ impl From<peer::Error> for Failure {
             peer::ErrorKind::NotFound => Code::NotFound,
             peer::ErrorKind::Version | peer::ErrorKind::Conflict => Code::Conflict,
             peer::ErrorKind::Gone => Code::Overtaken,
+            peer::ErrorKind::Fenced => Code::Fenced,
             peer::ErrorKind::Damaged => Code::Damaged,
             peer::ErrorKind::NoSpace => Code::NoSpace,
             peer::ErrorKind::Busy => Code::Interrupted,

@@ -89,6 +89,7 @@ fn each_problem_has_its_exit_code() {
         (Code::Conflict, 6),
         (Code::Refused, 6),
         (Code::Overtaken, 6),
+        (Code::Fenced, 6),
         (Code::Denied, 5),
         (Code::Unreachable, 7),
         (Code::Damaged, 8),

@@ -155,6 +155,7 @@ impl Replica {
             Ordering::Greater => return Ok(Received::Gap { wanted }),
             Ordering::Equal => {}
         }
+        self.shared.check_fence(&receiver)?;
         match &part.content {
             PartContent::Header(bytes) => self.shared.receive_header(&mut receiver, part.position, bytes)?,
             PartContent::Block(bytes) => self.shared.receive_block(&mut receiver, bytes)?,
@@ -192,6 +193,8 @@ impl Replica {
     /// [`ErrorKind::Fenced`] when a newer one is known, [`ErrorKind::NotFound`] before the first segment has come, and those
     /// of the file system.
     pub fn raise_generation(&self, generation: Generation) -> Result<()> {
+        // What is being received now was there before, and nothing comes after.
+        let _receiver = self.shared.receiver();
         let mut ledger = self.shared.ledger();
         let state =
             ledger.state.as_ref().ok_or_else(|| Error::new(ErrorKind::NotFound, "the replica is empty"))?;
@@ -238,6 +241,13 @@ impl Shared {
             None => End::Sealed,
         };
         Ok(())
+    }
+
+    /// The segment that grows may be of a generation that is over since it was begun.
+    fn check_fence(&self, receiver: &Receiver) -> Result<()> {
+        let End::Open(builder) = &receiver.end else { return Ok(()) };
+        let generation = builder.header().header.generation;
+        self.ledger().state.as_ref().map_or(Ok(()), |state| check_generation(state, generation))
     }
 
     fn receive_header(&self, receiver: &mut Receiver, position: Position, bytes: &[u8]) -> Result<()> {

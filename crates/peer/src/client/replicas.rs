@@ -1,0 +1,59 @@
+//! Sending a journal.
+
+use bytes::Bytes;
+use hyper::Method;
+use journal::Part;
+use model::JournalId;
+
+use super::PeerClient;
+use crate::{
+    Error, Result,
+    replicas::{ReplicaOffer, ReplicaProgress, encode},
+};
+
+/// Each of these fails with [`crate::ErrorKind::Fenced`] once the peer knows a newer generation of the VM, and its message says
+/// since when and why: the VM must neither be started nor replicated by the caller any more. What the peer does not know, or
+/// what is not the caller's, is [`crate::ErrorKind::NotFound`].
+impl PeerClient {
+    /// Has the peer keep a journal, or tells it what has changed of the offer.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Conflict`] when the journal is another site's or the peer has let go of the VM's other journal;
+    /// [`crate::ErrorKind::Damaged`] when what the peer has of it cannot be used any more.
+    pub async fn offer_replica(&self, journal: JournalId, offer: &ReplicaOffer) -> Result<ReplicaProgress> {
+        let body = serde_json::to_vec(offer)
+            .map_err(|error| Error::invalid("a request cannot be written").with_source(error))?;
+        self.call(Method::PUT, &of(journal), body.into()).await?.json()
+    }
+
+    /// Sends parts in their order, as many as [`crate::replicas::PARTS_BYTES`] ask for. When it returns, everything before
+    /// `wanted` is durable there. Parts that the peer has are passed over; from where one is missing none is taken. So `wanted` tells what to send
+    /// next in every case.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Damaged`] for a part that is not what the source wrote, [`crate::ErrorKind::NoSpace`] when the peer
+    /// has no room: parts before that were taken, ask with [`PeerClient::replica_progress`];
+    /// [`crate::ErrorKind::Conflict`] when replication has ended and nobody has offered the journal since.
+    pub async fn send_parts(&self, journal: JournalId, parts: &[Part]) -> Result<ReplicaProgress> {
+        self.call(Method::POST, &format!("{}/parts", of(journal)), encode(parts)?).await?.json()
+    }
+
+    /// How far the peer is.
+    pub async fn replica_progress(&self, journal: JournalId) -> Result<ReplicaProgress> {
+        self.get(&of(journal)).await
+    }
+
+    /// Ends the replication. What the peer has stays there until its operator deletes it, or with `delete` goes at once,
+    /// unless somebody uses it there.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Conflict`] when it is to be deleted and is in use.
+    pub async fn end_replica(&self, journal: JournalId, delete: bool) -> Result<()> {
+        let path = format!("{}?delete={delete}", of(journal));
+        self.call(Method::DELETE, &path, Bytes::new()).await?.json()
+    }
+}
+
+fn of(journal: JournalId) -> String {
+    format!("/peer/v1/replicas/{journal}")
+}
