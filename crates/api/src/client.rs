@@ -26,6 +26,7 @@ mod lines;
 mod peers;
 mod points;
 mod policies;
+mod replications;
 mod snapshots;
 mod stream;
 mod upkeep;

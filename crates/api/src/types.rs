@@ -10,6 +10,7 @@ mod key;
 mod peer;
 mod point;
 mod policy;
+mod replication;
 mod restore;
 mod site;
 mod snapshot;
@@ -40,6 +41,10 @@ pub use point::{ChangeSourceView, CostView, PointDiskView, PointTestView, PointV
 pub use policy::{
     CreatePolicy, EditPolicy, FollowedPolicyView, FollowerView, KeepRules, MadeView, PolicyView, RunsView,
     VerdictView,
+};
+pub use replication::{
+    CheckpointView, EditReplication, HealthReasonView, MakeCheckpoint, ReplicationHealth, ReplicationState,
+    ReplicationView, StartReplication, StopReplication, StoppedReplicationView,
 };
 pub use restore::{
     CreateVm, HydrateRequest, HydratedView, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest,

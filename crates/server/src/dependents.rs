@@ -116,7 +116,7 @@ pub(crate) fn is_file(source: &ImageSource, path: &Path) -> bool {
         ImageSource::File { path: source } => {
             source == path || identity(source).is_some_and(|source| identity(path) == Some(source))
         }
-        ImageSource::Point { .. } | ImageSource::Snapshot { .. } => false,
+        ImageSource::Point { .. } | ImageSource::Snapshot { .. } | ImageSource::Replica { .. } => false,
     }
 }
 
@@ -128,6 +128,9 @@ pub(crate) fn shown(source: &ImageSource) -> String {
             format!("the point {point_id} in the copy {copy}")
         }
         ImageSource::Snapshot { snapshot_id, .. } => format!("the snapshot {snapshot_id}"),
+        ImageSource::Replica { journal_id, sequence, .. } => {
+            format!("the replica {journal_id} after record {sequence}")
+        }
         ImageSource::File { path } => path.display().to_string(),
     }
 }

@@ -19,6 +19,7 @@ mod object_locks;
 mod peers;
 mod points;
 mod policies;
+mod replications;
 mod routes;
 mod serve;
 mod site;
@@ -30,6 +31,7 @@ mod vms;
 mod work;
 
 pub use failure::{files_problem, operation_problem, vault_problem};
+pub use replications::Taps;
 pub use routes::openapi;
 pub use serve::serve;
 pub use site::{PeerConfig, Site, SiteConfig};

@@ -13,6 +13,7 @@ mod jobs;
 mod keys;
 mod points;
 mod policies;
+mod replications;
 mod restores;
 mod site;
 mod sites;
@@ -46,6 +47,7 @@ use crate::{failure::Failure, site::Site};
         (name = "vms", description = "VMs and their protection."),
         (name = "disks", description = "Disks that have names of their own, whatever VM has them."),
         (name = "policies", description = "Policies: backups that run by themselves, and points that go by rule."),
+        (name = "replications", description = "VMs that are replicated to other sites."),
         (name = "vaults", description = "Vaults."),
         (name = "copies", description = "Copies of vaults."),
         (name = "keys", description = "Keys of vaults."),
@@ -73,6 +75,7 @@ fn described() -> OpenApiRouter<Site> {
         .merge(keys::routes())
         .merge(points::routes())
         .merge(policies::routes())
+        .merge(replications::routes())
         .merge(snapshots::routes())
         .merge(files::routes())
         .merge(restores::routes())

@@ -7,7 +7,7 @@ use tokio::net::UnixListener;
 
 use crate::{
     failure::{Failure, Result},
-    object_locks, peers, policies, routes,
+    object_locks, peers, policies, replications, routes,
     site::Site,
     snapshots,
 };
@@ -47,6 +47,7 @@ pub async fn serve(
     let scheduler = tokio::spawn(policies::run(site.clone()));
     let listening = tokio::spawn(peers::listen(site.clone()));
     let peers = tokio::spawn(peers::watch(site.clone()));
+    let replications = tokio::spawn(replications::run(site.clone()));
     shutdown.await;
     tracing::info!("stopping");
     site.stopping.cancel();
@@ -55,7 +56,11 @@ pub async fn serve(
     if let Err(error) = scheduler.await {
         tracing::error!(%error, "the scheduler ended by a defect");
     }
-    for (what, task) in [("peers' listener", listening), ("watch over peers", peers)] {
+    for (what, task) in [
+        ("peers' listener", listening),
+        ("watch over peers", peers),
+        ("keeper of replications", replications),
+    ] {
         if let Err(error) = task.await {
             tracing::error!(%error, "the {what} ended by a defect");
         }

@@ -21,6 +21,7 @@ use crate::{
     jobs::Jobs,
     object_locks::ObjectLocks,
     peers::Peers,
+    replications::{Replications, TapProcesses, Taps},
     snapshots::{Held, SnapshotReception},
     startup,
     vaults::Vaults,
@@ -71,6 +72,10 @@ pub struct SiteConfig {
     pub guard_command: Vec<OsString>,
     /// The command that runs the helper of files: the program, and its hidden subcommand.
     pub file_helper_command: Vec<OsString>,
+    /// The command that runs the taps of replicated VMs: the program, and its hidden subcommand.
+    pub tap_command: Vec<OsString>,
+    /// What launches them instead.
+    pub taps: Option<Arc<dyn Taps>>,
     /// The QEMU that starts managed VMs.
     pub qemu_program: PathBuf,
     /// How many jobs run at once.
@@ -91,6 +96,8 @@ impl SiteConfig {
         Self {
             data_directory,
             guard_command,
+            tap_command: program.iter().cloned().chain(["journal-tap".into()]).collect(),
+            taps: None,
             file_helper_command: program.into_iter().chain(["file-helper".into()]).collect(),
             qemu_program: "qemu-system-x86_64".into(),
             running_limit: RUNNING_LIMIT_DEFAULT,
@@ -117,6 +124,10 @@ pub struct Site {
     pub(crate) syncs: Arc<Syncs>,
     pub(crate) object_locks: Arc<ObjectLocks>,
     pub(crate) peers: Arc<Peers>,
+    /// The VMs that are replicated from here.
+    pub(crate) replications: Arc<Replications>,
+    /// What launches the taps of those.
+    pub(crate) taps: Arc<dyn Taps>,
     /// The images that disks read from until they are whole.
     pub(crate) backings: Arc<Backings>,
     /// The snapshots whose moments are held.
@@ -186,6 +197,8 @@ impl Site {
         let images =
             Images { catalog: catalog.clone(), vaults: Arc::clone(&vaults), held: Arc::clone(&held) };
         let backings = Backings::serve(directory.images_socket(), images, stopping.clone()).await?;
+        let tap_command = config.tap_command;
+        let taps = config.taps.unwrap_or_else(|| Arc::new(TapProcesses { command: tap_command }));
         let jobs = Jobs::new(catalog.clone(), config.env.clone(), config.running_limit);
         let site = Self {
             started_at: config.env.clock.now(),
@@ -198,6 +211,8 @@ impl Site {
             catalog,
             vaults,
             peers,
+            replications: Arc::default(),
+            taps,
             backings: Arc::new(backings),
             held,
             jobs,
