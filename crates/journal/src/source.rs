@@ -7,7 +7,7 @@ mod sink;
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -101,6 +101,8 @@ struct Shared {
     intake: Mutex<Intake>,
     /// Woken when a block is full.
     filled: Condvar,
+    /// Told when there is more room.
+    on_room: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Locked before `intake` and `published` where more than one is.
     sink: Mutex<Sink>,
     published: Mutex<Published>,
@@ -242,6 +244,7 @@ impl Journal {
             clock,
             intake: Mutex::new(intake),
             filled: Condvar::new(),
+            on_room: OnceLock::new(),
             sink: Mutex::new(Sink::new(builder)?),
             published: Mutex::new(published),
             flaws,
@@ -253,6 +256,19 @@ impl Journal {
     #[must_use]
     pub fn id(&self) -> JournalId {
         self.shared.id
+    }
+
+    /// How often the right to write its disks has changed hands.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.shared.generation
+    }
+
+    /// Has this called whenever there is more room than before, by who flushes or releases. It must neither wait nor call the
+    /// journal. The first that is given stays.
+    pub fn on_room(&self, listener: impl Fn() + Send + Sync + 'static) {
+        // Who comes second has no use for it.
+        let _ = self.shared.on_room.set(Box::new(listener));
     }
 
     /// The disks now.
@@ -414,6 +430,12 @@ fn successor(
 impl Shared {
     fn intake(&self) -> MutexGuard<'_, Intake> {
         self.intake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell_of_room(&self) {
+        if let Some(listener) = self.on_room.get() {
+            listener();
+        }
     }
 
     fn published(&self) -> MutexGuard<'_, Published> {

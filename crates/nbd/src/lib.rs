@@ -24,7 +24,7 @@ mod target;
 pub use client::{Client, Export};
 pub use endpoint::{Endpoint, list};
 pub use image::NbdImage;
-pub use server::{Exports, Server, Tls};
+pub use server::{Exports, Server, TargetPerClient, Tls};
 pub use target::NbdTarget;
 
 /// The metadata context that tells data from zeros.

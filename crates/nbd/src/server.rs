@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use crate::{Endpoint, codec::transmission::ErrorCode, endpoint::Stream};
-pub use exports::Exports;
+pub use exports::{Exports, TargetPerClient};
 use negotiation::{Negotiation, Outcome, Session};
 pub use tls::Tls;
 

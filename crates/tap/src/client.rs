@@ -14,7 +14,7 @@ use journal::{Checkpoint, Copied, DiskNumber, Part, Position, SegmentNumber, Seq
 use model::{DiskName, VmId};
 
 use crate::{
-    AddedDisk, Epoch, Error, Result, TapStatus,
+    AddedDisk, Epoch, Error, ErrorKind, Result, TapStatus,
     wire::{Answer, Ask, COPY_BYTES_MAX, CopiedKind, join},
 };
 use connection::Connection;
@@ -27,7 +27,7 @@ const IDLE_MAX: usize = 8;
 
 /// A tap as its server sees it. Clones share its connections; any number of calls may be under way at once.
 ///
-/// Every call fails with [`crate::ErrorKind::Gone`] when the tap has ended, and with [`crate::ErrorKind::Unresponsive`] when it
+/// Every call fails with [`ErrorKind::Gone`] when the tap has ended, and with [`ErrorKind::Unresponsive`] when it
 /// lives and does not answer. A future that is dropped gives up its answer: what it asked for may have been done.
 ///
 /// # How a VM comes under a tap
@@ -72,8 +72,8 @@ impl Client {
     /// Finds the tap that listens on a control socket.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Gone`] where none does, [`crate::ErrorKind::UnsupportedVersion`] when it speaks another protocol,
-    /// [`crate::ErrorKind::Denied`] when it is another user's.
+    /// [`ErrorKind::Gone`] where none does, [`ErrorKind::UnsupportedVersion`] when it speaks another protocol,
+    /// [`ErrorKind::Denied`] when it is another user's.
     pub async fn connect(control_socket: &Path) -> Result<Self> {
         let connection = Connection::open(control_socket).await?;
         let process_id = connection.process_id();
@@ -101,8 +101,8 @@ impl Client {
     /// Adds a disk, zeros and not whole, and offers its export.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::AlreadyExists`] when the VM has a disk of that name, [`crate::ErrorKind::Invalid`] for an impossible
-    /// size, [`crate::ErrorKind::Broken`].
+    /// [`ErrorKind::AlreadyExists`] when the VM has a disk of that name, [`ErrorKind::Invalid`] for an impossible
+    /// size, [`ErrorKind::Broken`].
     pub async fn add_disk(&self, vm: VmId, name: &DiskName, size_bytes: u64) -> Result<AddedDisk> {
         match self.ask(&Ask::AddDisk { vm, name: name.clone(), size_bytes }).await? {
             Answer::Disk { number, export, epoch } => Ok(AddedDisk { number, export, epoch }),
@@ -113,7 +113,7 @@ impl Client {
     /// The disk has another size from here on. Clients that connect from now on see it.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Invalid`] for an impossible size, [`crate::ErrorKind::Broken`].
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Invalid`] for an impossible size, [`ErrorKind::Broken`].
     pub async fn resize_disk(&self, disk: DiskNumber, size_bytes: u64) -> Result<Sequence> {
         self.ask_sequence(&Ask::ResizeDisk { disk, size_bytes }).await
     }
@@ -121,7 +121,7 @@ impl Client {
     /// The disk is gone. Its connection has to end before.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Busy`] while it is connected, [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Broken`].
+    /// [`ErrorKind::Busy`] while it is connected, [`ErrorKind::NotFound`], [`ErrorKind::Broken`].
     pub async fn remove_disk(&self, disk: DiskNumber) -> Result<Sequence> {
         self.ask_sequence(&Ask::RemoveDisk { disk }).await
     }
@@ -131,7 +131,7 @@ impl Client {
     /// shut out, its exports are there again when this returns.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Broken`] when the journal takes nothing more: shut the tap down and launch it again.
+    /// [`ErrorKind::Broken`] when the journal takes nothing more: shut the tap down and launch it again.
     pub async fn begin_epoch(&self, vm: VmId) -> Result<Epoch> {
         match self.ask(&Ask::BeginEpoch { vm }).await? {
             Answer::Epoch(epoch) => Ok(epoch),
@@ -142,8 +142,8 @@ impl Client {
     /// Everything that the journal lacked of the disk was copied since this epoch began.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Superseded`] when another has begun since, [`crate::ErrorKind::Invalid`] while a copy has begun and
-    /// not finished, [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Broken`].
+    /// [`ErrorKind::Superseded`] when another has begun since, [`ErrorKind::Invalid`] while a copy has begun and
+    /// not finished, [`ErrorKind::NotFound`], [`ErrorKind::Broken`].
     pub async fn disk_is_whole(&self, disk: DiskNumber, epoch: Epoch) -> Result<Sequence> {
         self.ask_sequence(&Ask::DiskIsWhole { disk, epoch }).await
     }
@@ -152,7 +152,7 @@ impl Client {
     /// under way at once.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Invalid`] for an impossible range, [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Broken`].
+    /// [`ErrorKind::Invalid`] for an impossible range, [`ErrorKind::NotFound`], [`ErrorKind::Broken`].
     pub async fn begin_copy(&self, disk: DiskNumber, range: ByteRange) -> Result<CopyTicket> {
         let ByteRange { offset_bytes, length_bytes } = range;
         if length_bytes > COPY_BYTES_MAX {
@@ -173,8 +173,8 @@ impl Client {
     /// Hands over what was read. Where the journal has no room to spare the tap waits for it: guests' writes come first.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Superseded`] when an epoch has begun since the copy, [`crate::ErrorKind::Invalid`] for data of
-    /// another length than the range or a disk that was cut off, [`crate::ErrorKind::Broken`]. The copy has then ended.
+    /// [`ErrorKind::Superseded`] when an epoch has begun since the copy, [`ErrorKind::Invalid`] for data of
+    /// another length than the range or a disk that was cut off, [`ErrorKind::Broken`]. The copy has then ended.
     pub async fn finish_copy(&self, ticket: CopyTicket, copied: Copied<'_>) -> Result<()> {
         let CopyTicket { mut connection, .. } = ticket;
         let data = if let Copied::Data(data) = copied { data } else { &[] };
@@ -189,7 +189,7 @@ impl Client {
     /// Names this moment. It can be restored once all disks of a VM are whole and the target has it.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Full`], [`crate::ErrorKind::Invalid`] for a name of more than 255 bytes, [`crate::ErrorKind::Broken`].
+    /// [`ErrorKind::Full`], [`ErrorKind::Invalid`] for a name of more than 255 bytes, [`ErrorKind::Broken`].
     pub async fn checkpoint(&self, checkpoint: Checkpoint) -> Result<Sequence> {
         self.ask_sequence(&Ask::checkpoint(checkpoint)).await
     }
@@ -197,7 +197,7 @@ impl Client {
     /// Waits until everything through this record is durable here; returns how far everything is.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Broken`] when it never will be.
+    /// [`ErrorKind::Broken`] when it never will be.
     pub async fn durable(&self, sequence: Sequence) -> Result<Sequence> {
         match self.ask_patiently(&Ask::Durable { sequence }, None).await?.0 {
             Answer::Sequence(durable) => Ok(durable),
@@ -209,8 +209,8 @@ impl Client {
     /// yet, waits for one up to a minute or so long, and returns nothing then.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::NotFound`] when the segment was released or never was, [`crate::ErrorKind::Corrupt`],
-    /// [`crate::ErrorKind::Io`].
+    /// [`ErrorKind::NotFound`] when the segment was released or never was, [`ErrorKind::Corrupt`],
+    /// [`ErrorKind::Io`].
     pub async fn parts(&self, from: Position, most_bytes: u64, wait: Duration) -> Result<Vec<Part>> {
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let ask = Ask::Parts { from, most_bytes, wait_ms };
@@ -224,7 +224,7 @@ impl Client {
     /// Where the record after this one is, or will be: what to ask parts from.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::NotFound`] when it was released, [`crate::ErrorKind::Corrupt`], [`crate::ErrorKind::Io`].
+    /// [`ErrorKind::NotFound`] when it was released, [`ErrorKind::Corrupt`], [`ErrorKind::Io`].
     pub async fn position_after(&self, sequence: Sequence) -> Result<Position> {
         self.ask_position(&Ask::PositionAfter { sequence }).await
     }
@@ -240,7 +240,7 @@ impl Client {
     /// The target wants this segment next: those before it go.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Io`], [`crate::ErrorKind::Denied`].
+    /// [`ErrorKind::Io`], [`ErrorKind::Denied`].
     pub async fn release(&self, before: SegmentNumber) -> Result<()> {
         self.ask_done(&Ask::Release { before }).await
     }
@@ -249,7 +249,7 @@ impl Client {
     /// they go by themselves. No write that the tap takes after this has returned is acknowledged before they are let go.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Busy`] while somebody else holds them.
+    /// [`ErrorKind::Busy`] while somebody else holds them.
     pub async fn hold(&self, most: Duration) -> Result<Held> {
         let most_ms = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
         let mut connection = self.connection().await?;
@@ -285,13 +285,16 @@ impl Client {
         self.ask_done(&Ask::GiveUp { reason: reason.to_owned() }).await
     }
 
-    /// Ends the tap in order: all NBD connections end, and everything that was taken is durable when this returns. A new epoch
-    /// begins when it is launched again.
+    /// Ends the tap in order: all NBD connections end, and everything that was taken is durable when this returns. One that has
+    /// ended already is as good. A new epoch begins when it is launched again.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Broken`] when not everything can be made durable; the tap has ended nevertheless.
+    /// [`ErrorKind::Broken`] when not everything can be made durable; the tap ends nevertheless.
     pub async fn shut_down(&self) -> Result<()> {
-        self.ask_done(&Ask::ShutDown).await
+        match self.ask_patiently(&Ask::ShutDown, None).await {
+            Err(error) if error.kind() != ErrorKind::Gone => Err(error),
+            _ => Ok(()),
+        }
     }
 
     async fn ask_done(&self, ask: &Ask) -> Result<()> {

@@ -113,17 +113,17 @@ impl Error {
         };
         Self::new(kind, context).with_source(source)
     }
+}
 
-    /// The whole story in one line: the context and its causes.
-    pub(crate) fn told(&self) -> String {
-        let mut text = self.context.clone();
-        let mut source = error::Error::source(self);
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        text
+/// The whole story of an error in one line: its context and its causes.
+pub(crate) fn told(error: &(dyn error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
     }
+    text
 }
 
 impl fmt::Display for Error {
@@ -154,10 +154,6 @@ impl From<journal::Error> for Error {
             _ => ErrorKind::Io,
         };
         let guidance = error.guidance().map(str::to_owned);
-        let told = Self { kind, context: error.to_string(), guidance, source: None };
-        match error::Error::source(&error) {
-            Some(cause) => told.with_source(cause.to_string()),
-            None => told,
-        }
+        Self { kind, context: told(&error), guidance, source: None }
     }
 }

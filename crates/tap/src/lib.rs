@@ -4,12 +4,20 @@
 //! numbers it, holds it in memory, and answers; a moment later it is durable in the journal. See `docs/replication.md`.
 
 mod client;
+mod control;
+mod doors;
 mod error;
+mod flusher;
+mod hold;
 mod launch;
 mod options;
 mod process;
+mod pulse;
 mod status;
+mod tap;
+mod target;
 mod wire;
+mod worker;
 
 pub use client::{Client, CopyTicket, Held};
 pub use error::{Error, ErrorKind, Result};

@@ -11,6 +11,13 @@ use crate::{Error, ErrorKind, Result, wire::numbers::GenerationNumber};
 /// The longest path of a unix socket that Linux takes, in bytes.
 const SOCKET_PATH_LIMIT_BYTES: usize = 107;
 
+/// Room for a copy beside what guests write.
+const MEMORY_BYTES_MIN: u64 = 16 << 20;
+const DISK_BYTES_MIN: u64 = 64 << 20;
+
+/// Well below what the watchdog lets pass.
+const PATIENCE_MS_MAX: u64 = 1000;
+
 /// What a tap is told when it starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TapOptions {
@@ -73,8 +80,18 @@ impl TapOptions {
         self.folder.join("journal")
     }
 
-    /// Whether the sockets can have their paths.
+    /// Whether there is enough of everything, and the sockets can have their paths.
     pub(crate) fn check(&self) -> Result<()> {
+        if self.memory_bytes < MEMORY_BYTES_MIN || self.disk_bytes < DISK_BYTES_MIN {
+            let context =
+                format!("a tap needs {MEMORY_BYTES_MIN} bytes of memory and {DISK_BYTES_MIN} of disk");
+            return Err(Error::invalid(context));
+        }
+        if self.patience_ms > PATIENCE_MS_MAX || self.checkpoint_interval_ms == 0 {
+            let context =
+                format!("a tap waits {PATIENCE_MS_MAX} ms at most, and marks moments at an interval");
+            return Err(Error::invalid(context));
+        }
         [self.control_socket(), self.nbd_socket()].iter().try_for_each(|path| check_socket(path))
     }
 }
@@ -89,4 +106,19 @@ fn check_socket(path: &Path) -> Result<()> {
         path.display()
     );
     Err(Error::new(ErrorKind::Invalid, context).with_guidance("choose a shorter runtime directory"))
+}
+
+/// Whether a journal is the one that is meant.
+pub(crate) fn check_identity(options: &TapOptions, id: JournalId, generation: Generation) -> Result<()> {
+    let folder = options.folder.display();
+    if id != options.journal_id {
+        let context = format!("the journal in {folder} is {id}, and not {}", options.journal_id);
+        return Err(Error::invalid(context));
+    }
+    if generation != options.generation {
+        let wanted = options.generation;
+        let context = format!("the journal in {folder} is of generation {generation}, and not of {wanted}");
+        return Err(Error::new(ErrorKind::Fenced, context).with_guidance("begin another journal"));
+    }
+    Ok(())
 }

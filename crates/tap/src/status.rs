@@ -12,7 +12,7 @@ use crate::wire::numbers::{
 
 /// A stretch of a VM's writes in which the tap knows of none that passed by it. Another begins when the caller says so, when a
 /// connection to one of the VM's disks ends, when the tap breaks, and when it starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(#[serde(with = "SequenceNumber")] pub Sequence);
 

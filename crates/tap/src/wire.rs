@@ -10,7 +10,7 @@ use journal::{Checkpoint, CheckpointKind, Copied, DiskNumber, Position, SegmentN
 use model::{DiskName, VmId};
 use serde::{Deserialize, Serialize};
 
-use crate::{Epoch, Error, ErrorKind, TapStatus};
+use crate::{Epoch, Error, ErrorKind, TapStatus, error::told};
 use numbers::{DiskNumberNumber, PositionNumbers, SegmentNumberNumber, SequenceNumber};
 pub(crate) use parts::{PartHead, join, split};
 
@@ -203,7 +203,7 @@ pub(crate) struct Failure {
 
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
-        Self { kind: error.kind(), context: error.told(), guidance: error.guidance().map(str::to_owned) }
+        Self { kind: error.kind(), context: told(error), guidance: error.guidance().map(str::to_owned) }
     }
 }
 

@@ -55,6 +55,7 @@ impl Shared {
             let durable = self.published().durable;
             let stored_bytes = sink.write(&raw, durable)?;
             self.intake().written(raw.bytes.len(), stored_bytes);
+            self.tell_of_room();
             if self.flaws.has(Flaw::AcknowledgeBeforeSync) {
                 self.published().durable = raw.last();
             }
@@ -128,10 +129,13 @@ impl Shared {
             // One after another for good: after a crash there is no gap between those that are left.
             let synced = self.folder.sync();
             synced.map_err(|error| Error::from_io(format!("removing {name}"), error))?;
-            let mut intake = self.intake();
-            let mut published = self.published();
-            published.sealed.pop_front();
-            intake.disk_bytes = published.disk_bytes();
+            {
+                let mut intake = self.intake();
+                let mut published = self.published();
+                published.sealed.pop_front();
+                intake.disk_bytes = published.disk_bytes();
+            }
+            self.tell_of_room();
         }
     }
 }

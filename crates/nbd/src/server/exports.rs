@@ -11,13 +11,52 @@ use tokio::sync::watch;
 
 use crate::codec::handshake::{BlockSizes, TransmissionFlags};
 
+/// A target that knows its clients: each that begins gets one of its own, which is dropped when its connection has ended and
+/// none of its requests is under way any more.
+pub trait TargetPerClient: Send + Sync {
+    /// The virtual size in bytes.
+    fn size_bytes(&self) -> u64;
+
+    /// A client begins.
+    fn begin(&self) -> Arc<dyn DiskTarget>;
+}
+
+/// A target that all clients share.
+struct SharedTarget(Arc<dyn DiskTarget>);
+
+impl TargetPerClient for SharedTarget {
+    fn size_bytes(&self) -> u64 {
+        self.0.size_bytes()
+    }
+
+    fn begin(&self) -> Arc<dyn DiskTarget> {
+        Arc::clone(&self.0)
+    }
+}
+
 /// What an export shows or takes.
 #[derive(Clone)]
 pub(super) enum Exported {
     /// Can be read.
     Image(Arc<dyn DiskImage>),
     /// Can be written, and not be read.
+    Target(Arc<dyn TargetPerClient>),
+}
+
+/// What one client reads or writes.
+#[derive(Clone)]
+pub(super) enum Opened {
+    Image(Arc<dyn DiskImage>),
     Target(Arc<dyn DiskTarget>),
+}
+
+impl Opened {
+    pub(super) fn size_bytes(&self) -> u64 {
+        match self {
+            Self::Image(image) => image.size_bytes(),
+            Self::Target(target) => target.size_bytes(),
+        }
+    }
 }
 
 impl Exported {
@@ -25,6 +64,14 @@ impl Exported {
         match self {
             Self::Image(image) => image.size_bytes(),
             Self::Target(target) => target.size_bytes(),
+        }
+    }
+
+    /// A client begins.
+    pub(super) fn begin(self) -> Opened {
+        match self {
+            Self::Image(image) => Opened::Image(image),
+            Self::Target(target) => Opened::Target(target.begin()),
         }
     }
 
@@ -75,6 +122,11 @@ impl Exports {
 
     /// Offers a target to be written, in the place of what had that name. Every client may write to it: let one connect.
     pub fn add_target(&self, name: impl Into<String>, target: Arc<dyn DiskTarget>) {
+        self.add_target_per_client(name, Arc::new(SharedTarget(target)));
+    }
+
+    /// As [`Exports::add_target`], for a target that knows its clients.
+    pub fn add_target_per_client(&self, name: impl Into<String>, target: Arc<dyn TargetPerClient>) {
         self.insert(name.into(), Exported::Target(target));
     }
 

@@ -4,7 +4,10 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::{Exports, exports::Exported};
+use super::{
+    Exports,
+    exports::{Exported, Opened},
+};
 use crate::{
     BASE_ALLOCATION,
     codec::{
@@ -25,7 +28,7 @@ pub(super) const ALLOCATION_ID: u32 = 1;
 
 /// What a client and we have agreed on.
 pub(super) struct Session {
-    pub(super) exported: Exported,
+    pub(super) opened: Opened,
     /// Whether replies are structured.
     pub(super) structured: bool,
     /// Whether the client may ask which ranges are zero.
@@ -135,7 +138,7 @@ impl<'a> Negotiation<'a> {
 
     fn session(&self, exported: Exported, export: &str) -> Session {
         let tells_allocation = self.structured && self.allocation_of.as_deref() == Some(export);
-        Session { exported, structured: self.structured, tells_allocation }
+        Session { opened: exported.begin(), structured: self.structured, tells_allocation }
     }
 
     /// The option has no way to refuse: a client that names what is not there is cut off.

@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     error_code,
-    exports::Exported,
+    exports::Opened,
     negotiation::{ALLOCATION_ID, Session},
     replies::Replies,
     work::{PIECE_LENGTH_BYTES, Work},
@@ -80,12 +80,12 @@ where
             reading.read_exact(&mut data).await?;
         }
         let replies = Arc::clone(replies);
-        let (exported, cookie) = (session.exported.clone(), request.cookie);
+        let (opened, cookie) = (session.opened.clone(), request.cookie);
         requests.spawn(async move {
             // A reply that cannot be sent belongs to a connection that ends by itself.
-            let _ = match exported {
-                Exported::Image(image) => Answer { image, replies, cookie }.give(work).await,
-                Exported::Target(target) => take(&*target, &work, &data, &replies, cookie).await,
+            let _ = match opened {
+                Opened::Image(image) => Answer { image, replies, cookie }.give(work).await,
+                Opened::Target(target) => take(&*target, &work, &data, &replies, cookie).await,
             };
             drop(held);
         });

@@ -2,7 +2,7 @@
 
 use image::ByteRange;
 
-use super::{exports::Exported, negotiation::Session};
+use super::{exports::Opened, negotiation::Session};
 use crate::codec::{
     handshake::BlockSizes,
     transmission::{Command, ErrorCode, Request},
@@ -36,9 +36,9 @@ impl Work {
         if request.command == Command::DISCONNECT {
             return Self::Disconnect;
         }
-        match session.exported {
-            Exported::Image(_) => Self::of_image(request, session),
-            Exported::Target(_) => Self::of_target(request, session),
+        match session.opened {
+            Opened::Image(_) => Self::of_image(request, session),
+            Opened::Target(_) => Self::of_target(request, session),
         }
     }
 
@@ -107,7 +107,7 @@ impl Work {
 fn range_within(request: &Request, session: &Session) -> Option<ByteRange> {
     let range =
         ByteRange { offset_bytes: request.offset_bytes, length_bytes: u64::from(request.length_bytes) };
-    let is_within = !range.is_empty() && range.check_within(session.exported.size_bytes()).is_ok();
+    let is_within = !range.is_empty() && range.check_within(session.opened.size_bytes()).is_ok();
     is_within.then_some(range)
 }
 
