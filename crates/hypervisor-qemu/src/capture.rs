@@ -30,7 +30,8 @@ use hypervisor::{Capture, CaptureRequest, Result};
 
 use crate::{config::QemuConfig, monitor::Monitors, session::Session};
 
-pub(crate) use plan::{can_mount, iothread_kills};
+pub(crate) use dismantle::{cancel_jobs, remove_exports, remove_nodes};
+pub(crate) use plan::{can_mount, iothread_kills, refuse_foreign_jobs};
 pub(crate) use recover::{free, recover};
 pub(crate) use stopped::{bitmaps_of, of_image, place};
 

@@ -241,12 +241,25 @@ impl Stream {
         if monitor.hydration_pauses().load(Ordering::SeqCst) > 0 {
             return Ok(());
         }
+        self.refuse_tapped(monitor).await?;
         let arguments = json!({
             "job-id": self.job,
             "device": self.node,
             "speed": self.pace,
         });
         monitor.execute("block-stream", arguments).await.map(drop)
+    }
+
+    /// A tap and a job that changes what a disk stands on cannot have the same disk.
+    async fn refuse_tapped(&self, monitor: &Monitor) -> Result<()> {
+        let jobs = monitor.query("query-jobs").await?;
+        let mut ids = jobs.as_array().into_iter().flatten().filter_map(|job| job["id"].as_str());
+        if !ids.any(names::is_of_tap) {
+            return Ok(());
+        }
+        let context = format!("{} cannot be made whole while it is replicated", self.disk);
+        Err(Error::new(ErrorKind::Busy, context)
+            .with_guidance("stop the VM or pause its replication until the disk is whole"))
     }
 
     fn failed(&self, reason: &str) -> Error {

@@ -5,11 +5,13 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use hypervisor::{
     Baseline, Capture, CaptureRequest, Chain, GuestExit, GuestFiles, Hydration, HydrationListener,
-    Hypervisor, Inspection, Result, VmAccess,
+    Hypervisor, Inspection, Quiet, Result, Tap, TapRequest, VmAccess,
 };
+use model::JournalId;
 
 use crate::{
     capture, config::QemuConfig, guest, guest_files, hydrate, inspect, launch, monitor::Monitors, power,
+    replication,
 };
 
 /// QEMU on this host.
@@ -92,5 +94,17 @@ impl Hypervisor for QemuHypervisor {
 
     async fn stop_hydration(&self, vm: &VmAccess) -> Result<()> {
         hydrate::stop(&self.config, &self.monitors, vm).await
+    }
+
+    async fn begin_tap(&self, request: &TapRequest) -> Result<Box<dyn Tap>> {
+        Box::pin(replication::begin(&self.config, &self.monitors, request)).await
+    }
+
+    async fn end_tap(&self, vm: &VmAccess, journal_id: JournalId) -> Result<()> {
+        replication::end(&self.config, &self.monitors, vm, journal_id).await
+    }
+
+    async fn quiesce(&self, vm: &VmAccess, limit: Duration) -> Result<Box<dyn Quiet>> {
+        replication::quiesce(&self.config, &self.monitors, vm, limit).await
     }
 }

@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Ledger {
-    /// The capture that is being made or held.
-    pub(crate) capture_id: CaptureId,
+    /// The capture that is being made or held; none when a guest is frozen for no capture.
+    #[serde(default)]
+    pub(crate) capture_id: Option<CaptureId>,
     /// The guest's file systems may be frozen.
     pub(crate) frozen: bool,
     /// The virtual CPUs may stand still.

@@ -3,6 +3,7 @@
 mod agent;
 mod capture;
 mod config;
+mod export_server;
 pub mod guard;
 mod guest;
 mod guest_files;
@@ -17,6 +18,7 @@ mod monitor;
 mod names;
 mod power;
 mod qmp;
+mod replication;
 mod resting;
 mod session;
 mod topology;

@@ -21,6 +21,8 @@ use crate::qmp::{self, Capabilities, Event, Qmp, Version};
 pub(crate) const OLDEST_VERSION: Version = Version { major: 7, minor: 2, micro: 0 };
 /// How long a command may take. Commands that wait for the guest's I/O to drain take as long as the host's disks.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a command may take that needs nothing of QEMU's main loop.
+const YANK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a condition is looked at again when no event announces it.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -34,6 +36,16 @@ pub(crate) struct Monitor {
     turn: tokio::sync::Mutex<()>,
     /// Captures for whose sake no disk is hydrated now.
     hydration_pauses: AtomicUsize,
+    exports: ExportUsers,
+}
+
+/// Who shows disks through QEMU's NBD server.
+#[derive(Debug, Default)]
+pub(crate) struct ExportUsers {
+    /// Held while the server is started and stopped.
+    pub(crate) turn: tokio::sync::Mutex<()>,
+    /// Those who need the server now.
+    pub(crate) users: AtomicUsize,
 }
 
 impl Monitor {
@@ -57,6 +69,7 @@ impl Monitor {
             capabilities,
             turn: tokio::sync::Mutex::default(),
             hydration_pauses: AtomicUsize::new(0),
+            exports: ExportUsers::default(),
         })
     }
 
@@ -74,6 +87,32 @@ impl Monitor {
     /// Captures for whose sake no disk is hydrated now.
     pub(crate) fn hydration_pauses(&self) -> &AtomicUsize {
         &self.hydration_pauses
+    }
+
+    /// Who shows disks through QEMU's NBD server.
+    pub(crate) fn exports(&self) -> &ExportUsers {
+        &self.exports
+    }
+
+    /// Cuts the connections of nodes to NBD servers, so that nothing waits for those any longer. Out of band where the monitor
+    /// has that: the main loop may hang for their sake. A node whose server has gone already is not among them.
+    pub(crate) async fn cut_nodes(&self, is_wanted: impl Fn(&str) -> bool) -> qmp::Result<()> {
+        let known = self.execute_at_once("query-yank", json!({})).await?;
+        let wanted = |instance: &&Value| {
+            instance["type"] == "block-node" && instance["node-name"].as_str().is_some_and(&is_wanted)
+        };
+        let instances: Vec<_> = known.as_array().into_iter().flatten().filter(wanted).collect();
+        if !instances.is_empty() {
+            self.execute_at_once("yank", json!({ "instances": instances })).await?;
+        }
+        Ok(())
+    }
+
+    async fn execute_at_once(&self, command: &str, arguments: Value) -> qmp::Result<Value> {
+        if self.qmp.is_out_of_band() {
+            return self.qmp.execute_out_of_band(command, arguments, YANK_TIMEOUT).await;
+        }
+        self.qmp.execute(command, arguments, YANK_TIMEOUT).await
     }
 
     /// QEMU's version.

@@ -1,11 +1,12 @@
 //! What Holdfast's things inside a QEMU are called, so that they are found again by name alone.
 //!
-//! Node names have at most 31 bytes, so they carry the number of a disk and nothing else: a VM has one capture at a time.
+//! Node names have at most 31 bytes, so those of a capture carry the number of a disk and nothing else, and those of a tap a
+//! digest of the disk's name: a VM has one capture and one tap at a time. What belongs to a tap is never taken for a capture's.
 
-use hypervisor::Chain;
+use hypervisor::{Chain, TrackingEpoch};
 use std::path::Path;
 
-use model::{CaptureId, DiskName};
+use model::{CaptureId, DiskName, JournalId};
 
 /// What every name begins with.
 pub(crate) const PREFIX: &str = "holdfast-";
@@ -13,6 +14,12 @@ pub(crate) const PREFIX: &str = "holdfast-";
 /// The copy-before-write filter of a disk.
 pub(crate) fn filter(index: usize) -> String {
     format!("{PREFIX}filter-{index}")
+}
+
+/// The node between a capture's filter and that of a tap, which may vanish: QEMU aborts when a node goes that a
+/// copy-before-write filter stands on.
+pub(crate) fn shield(index: usize) -> String {
+    format!("{PREFIX}shield-{index}")
 }
 
 /// The overlay that holds the old contents of overwritten blocks: through it the moment is read.
@@ -67,6 +74,52 @@ pub(crate) fn capture_of_bitmap(name: &str) -> Option<(Chain, CaptureId)> {
     })
 }
 
+/// What every name of a tap begins with.
+const TAP_PREFIX: &str = "holdfast-tap-";
+
+/// The node through which a tap takes the writes of a disk.
+pub(crate) fn tap_target(disk: &DiskName) -> String {
+    format!("{TAP_PREFIX}t{:016x}", digest(disk.as_str()))
+}
+
+/// The filter that hands the writes of a disk to that node.
+pub(crate) fn tap_filter(disk: &DiskName) -> String {
+    format!("{TAP_PREFIX}f{:016x}", digest(disk.as_str()))
+}
+
+/// The export through which a tapped disk is read.
+pub(crate) fn tap_reading(disk: &DiskName) -> String {
+    format!("{TAP_PREFIX}r{:016x}", digest(disk.as_str()))
+}
+
+/// The mirror of a disk, and the first epoch whose writes it has all handed on.
+pub(crate) fn tap_job(journal_id: JournalId, first: TrackingEpoch, disk: &DiskName) -> String {
+    format!("{TAP_PREFIX}{journal_id}-{}-{:016x}", first.0, digest(disk.as_str()))
+}
+
+/// The dirty bitmap of a disk that an epoch of tracking fills.
+pub(crate) fn tap_bitmap(journal_id: JournalId, epoch: TrackingEpoch, disk: &DiskName) -> String {
+    tap_job(journal_id, epoch, disk)
+}
+
+/// The journal and the epoch of a tap's mirror or bitmap of this disk; none when it is not one.
+pub(crate) fn tap_of(name: &str, disk: &DiskName) -> Option<(JournalId, TrackingEpoch)> {
+    let (tap, digest_text) = name.strip_prefix(TAP_PREFIX)?.rsplit_once('-')?;
+    let (journal_id, epoch) = tap.split_once('-')?;
+    let of_disk = digest_text == format!("{:016x}", digest(disk.as_str()));
+    of_disk.then_some((journal_id.parse().ok()?, TrackingEpoch(epoch.parse().ok()?)))
+}
+
+/// The journal whose tap a mirror or a bitmap belongs to, whatever its disk.
+pub(crate) fn journal_of(name: &str) -> Option<JournalId> {
+    name.strip_prefix(TAP_PREFIX)?.split_once('-')?.0.parse().ok()
+}
+
+/// Whether a node, an export or a job belongs to a tap.
+pub(crate) fn is_of_tap(name: &str) -> bool {
+    name.starts_with(TAP_PREFIX)
+}
+
 /// The monitor of the process that makes a resting disk whole, by the disk's path.
 pub(crate) fn resting(path: &Path) -> String {
     format!("resting-{:016x}.sock", digest(&path.to_string_lossy()))
@@ -78,9 +131,10 @@ fn digest(text: &str) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// Whether a node, an export or a job belongs to a capture: the copying into a disk goes on whatever becomes of captures.
+/// Whether a node, an export or a job belongs to a capture: the copying into a disk, and a tap, go on whatever becomes of
+/// captures.
 pub(crate) fn is_of_capture(name: &str) -> bool {
-    name.starts_with(PREFIX) && !is(stream, name)
+    name.starts_with(PREFIX) && !is(stream, name) && !is_of_tap(name)
 }
 
 /// Whether a node is the kind of ours that `name` makes.
@@ -89,4 +143,38 @@ pub(crate) fn is(name: fn(usize) -> String, candidate: &str) -> bool {
     candidate
         .strip_prefix(kind.trim_end_matches('0'))
         .is_some_and(|index| !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk(name: &str) -> DiskName {
+        name.parse().expect("a name")
+    }
+
+    #[test]
+    fn captures_and_taps_are_never_taken_for_each_other() {
+        let (journal_id, epoch) = (JournalId::from_random([1; 10]), TrackingEpoch(7));
+        let bitmap = tap_bitmap(journal_id, epoch, &disk("vda"));
+        assert_eq!(tap_of(&bitmap, &disk("vda")), Some((journal_id, epoch)));
+        assert_eq!(tap_of(&bitmap, &disk("vdb")), None, "it travels with the image, and fits one disk");
+        assert_eq!(journal_of(&bitmap), Some(journal_id));
+        assert_eq!(capture_of_bitmap(&bitmap), None);
+        for name in [tap_target(&disk("vda")), tap_filter(&disk("vda")), tap_reading(&disk("vda")), bitmap] {
+            assert!(is_of_tap(&name) && !is_of_capture(&name), "{name}");
+        }
+        let capture = super::bitmap(Chain::Snapshot, CaptureId::from_random([1; 10]), &disk("vda"));
+        assert_eq!(tap_of(&capture, &disk("vda")), None);
+        assert_eq!(journal_of(&capture), None);
+        assert!(!is_of_tap(&filter(0)) && is_of_capture(&filter(0)) && is_of_capture(&shield(12)));
+    }
+
+    #[test]
+    fn qemu_takes_the_names_of_nodes() {
+        let longest = disk(&"x".repeat(32));
+        for name in [tap_target(&longest), tap_filter(&longest), shield(999), overlay(999)] {
+            assert!(name.len() <= 31, "{name}");
+        }
+    }
 }

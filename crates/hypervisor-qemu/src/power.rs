@@ -7,7 +7,7 @@ use rustix::{
     io::Errno,
     process::{Pid, Signal, kill_process},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{net::UnixStream, time};
 
 use crate::{
@@ -26,8 +26,6 @@ const AGENT_TIMEOUT: Duration = Duration::from_secs(3);
 const QUIT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long it may wait meanwhile for images that it reads over NBD.
 const IMAGES_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a command out of band may take, which waits for nothing.
-const YANK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What QEMU's word for a VM's state means.
 pub(crate) fn of_status(status: &str) -> Power {
@@ -116,7 +114,7 @@ async fn end(monitor: &Monitor, vm: &VmAccess) -> Result<bool> {
     if closed(IMAGES_TIMEOUT).await {
         return Ok(true);
     }
-    if let Err(error) = yank_images(monitor).await {
+    if let Err(error) = monitor.cut_nodes(|_| true).await {
         tracing::debug!(vm = %vm.name, %error, "QEMU keeps the images that it reads");
     }
     if closed(QUIT_TIMEOUT).await {
@@ -125,19 +123,6 @@ async fn end(monitor: &Monitor, vm: &VmAccess) -> Result<bool> {
     let hangs = || Error::new(ErrorKind::Failed, format!("the QEMU of {} does not end", vm.name));
     kill(monitor.qmp().process_id().ok_or_else(hangs)?, vm)?;
     if closed(QUIT_TIMEOUT).await { Ok(false) } else { Err(hangs()) }
-}
-
-/// Cuts the connections to all images that QEMU reads over NBD, so that it waits for none of their servers. Out of band: its
-/// main loop may hang for their sake. One whose server has gone is not among them.
-async fn yank_images(monitor: &Monitor) -> qmp::Result<()> {
-    let known = monitor.qmp().execute_out_of_band("query-yank", json!({}), YANK_TIMEOUT).await?;
-    let is_image = |instance: &&Value| instance["type"] == "block-node";
-    let images: Vec<_> = known.as_array().into_iter().flatten().filter(is_image).collect();
-    if !images.is_empty() {
-        let instances = json!({ "instances": images });
-        monitor.qmp().execute_out_of_band("yank", instances, YANK_TIMEOUT).await?;
-    }
-    Ok(())
 }
 
 /// Kills a QEMU whose monitor answers nobody, by the process on the other side of its socket.

@@ -38,12 +38,17 @@ impl Session {
 
     /// The VM's ledger, in a directory that exists.
     pub(crate) fn ledger(&self) -> Result<PathBuf> {
+        self.make_dir()?;
+        Ok(self.config.ledger(self.vm.vm_id))
+    }
+
+    /// Creates the directory of the VM's sockets and files, unless it exists.
+    pub(crate) fn make_dir(&self) -> Result<()> {
         let dir = self.config.vm_dir(self.vm.vm_id);
         make_private_dir(&dir).map_err(|source| {
             let context = format!("cannot create the runtime directory {}", dir.display());
             Error::new(ErrorKind::Failed, context).with_source(source)
-        })?;
-        Ok(self.config.ledger(self.vm.vm_id))
+        })
     }
 }
 

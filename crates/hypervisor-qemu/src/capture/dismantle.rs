@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::moment;
 use crate::{
-    config::QemuConfig, ledger::Ledger, monitor::Monitor, names, session::Session, topology::Topology,
+    config::QemuConfig, export_server, ledger::Ledger, monitor::Monitor, names, session::Session,
+    topology::Topology,
 };
 
 /// How long QEMU may take to let go of something.
@@ -22,16 +23,17 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) async fn dismantle(session: &Session) -> Result<Vec<String>> {
     let monitor = &session.monitor;
     let mut done = Vec::new();
-    let exports = remove_exports(monitor).await?;
+    let exports = remove_exports(monitor, names::is_of_capture).await?;
     note(&mut done, exports, "exports");
-    stop_own_server(session).await?;
-    note(&mut done, cancel_jobs(monitor).await?, "block jobs");
-    remove_nodes(monitor, names::probe).await?;
+    export_server::stop_unused(session).await?;
+    note(&mut done, cancel_jobs(monitor, names::is_of_capture).await?, "block jobs");
+    remove_nodes(monitor, |node| names::is(names::probe, node)).await?;
     note(&mut done, detach_filters(session).await?, "filters");
-    remove_nodes(monitor, names::filter).await?;
-    note(&mut done, remove_nodes(monitor, names::overlay).await?, "overlays");
+    remove_nodes(monitor, |node| names::is(names::filter, node)).await?;
+    note(&mut done, remove_nodes(monitor, |node| names::is(names::overlay, node)).await?, "overlays");
+    remove_nodes(monitor, |node| names::is(names::shield, node)).await?;
     dismiss_creations(monitor).await?;
-    remove_nodes(monitor, names::scratch).await?;
+    remove_nodes(monitor, |node| names::is(names::scratch, node)).await?;
     Ok(done)
 }
 
@@ -45,25 +47,36 @@ fn field<'a>(list: &'a Value, name: &'static str) -> impl Iterator<Item = &'a st
     list.as_array().into_iter().flatten().filter_map(move |entry| entry[name].as_str())
 }
 
-async fn list(monitor: &Monitor, query: &str, id: &'static str) -> Result<Vec<String>> {
+async fn list(
+    monitor: &Monitor,
+    query: &str,
+    id: &'static str,
+    is_wanted: fn(&str) -> bool,
+) -> Result<Vec<String>> {
     let all = monitor.query(query).await?;
-    Ok(field(&all, id).filter(|id| names::is_of_capture(id)).map(str::to_owned).collect())
+    Ok(field(&all, id).filter(|id| is_wanted(id)).map(str::to_owned).collect())
 }
 
-async fn remove_exports(monitor: &Monitor) -> Result<usize> {
-    let exports = list(monitor, "query-block-exports", "id").await?;
+/// Removes the exports of these names; returns how many there were.
+pub(crate) async fn remove_exports(monitor: &Monitor, is_wanted: fn(&str) -> bool) -> Result<usize> {
+    let exports = list(monitor, "query-block-exports", "id", is_wanted).await?;
     for id in &exports {
         monitor.execute("block-export-del", json!({"id": id, "mode": "hard"})).await?;
     }
-    wait_until_none(monitor, "query-block-exports", "id").await?;
+    wait_until_none(monitor, "query-block-exports", "id", is_wanted).await?;
     Ok(exports.len())
 }
 
-/// Waits until a query lists nothing of ours any more.
-async fn wait_until_none(monitor: &Monitor, query: &str, id: &'static str) -> Result<()> {
+/// Waits until a query lists nothing of these names any more.
+async fn wait_until_none(
+    monitor: &Monitor,
+    query: &str,
+    id: &'static str,
+    is_wanted: fn(&str) -> bool,
+) -> Result<()> {
     let mut wait = monitor.wait(RELEASE_TIMEOUT);
     loop {
-        let left = list(monitor, query, id).await?;
+        let left = list(monitor, query, id, is_wanted).await?;
         if left.is_empty() {
             return Ok(());
         }
@@ -76,17 +89,9 @@ async fn wait_until_none(monitor: &Monitor, query: &str, id: &'static str) -> Re
     }
 }
 
-/// Stops the NBD server that listens on our socket; one of somebody else listens elsewhere.
-async fn stop_own_server(session: &Session) -> Result<()> {
-    let socket = session.config.export_socket(session.vm.vm_id)?;
-    if nbd::list(&nbd::Endpoint::Unix(socket.clone())).await.is_ok() {
-        session.monitor.query("nbd-server-stop").await?;
-    }
-    remove_file(&socket).map(|_| ())
-}
-
-async fn cancel_jobs(monitor: &Monitor) -> Result<usize> {
-    let jobs = list(monitor, "query-block-jobs", "device").await?;
+/// Ends the block jobs of these names; returns how many there were.
+pub(crate) async fn cancel_jobs(monitor: &Monitor, is_wanted: fn(&str) -> bool) -> Result<usize> {
+    let jobs = list(monitor, "query-block-jobs", "device", is_wanted).await?;
     for id in &jobs {
         let cancelled = monitor.execute("block-job-cancel", json!({"device": id, "force": true})).await;
         if let Err(error) = cancelled
@@ -95,7 +100,7 @@ async fn cancel_jobs(monitor: &Monitor) -> Result<usize> {
             return Err(error); // else it has ended by itself
         }
     }
-    wait_until_none(monitor, "query-block-jobs", "device").await?;
+    wait_until_none(monitor, "query-block-jobs", "device", is_wanted).await?;
     Ok(jobs.len())
 }
 
@@ -108,18 +113,18 @@ async fn dismiss_creations(monitor: &Monitor) -> Result<()> {
     Ok(())
 }
 
-async fn nodes(monitor: &Monitor, kind: fn(usize) -> String) -> Result<Vec<String>> {
+async fn nodes(monitor: &Monitor, is_wanted: fn(&str) -> bool) -> Result<Vec<String>> {
     let all = monitor.execute("query-named-block-nodes", json!({"flat": true})).await?;
-    Ok(field(&all, "node-name").filter(|node| names::is(kind, node)).map(str::to_owned).collect())
+    Ok(field(&all, "node-name").filter(|node| is_wanted(node)).map(str::to_owned).collect())
 }
 
-/// Removes the nodes of one kind. QEMU may still be letting go of one: tries again until it has.
-async fn remove_nodes(monitor: &Monitor, kind: fn(usize) -> String) -> Result<usize> {
+/// Removes the nodes of these names. QEMU may still be letting go of one: tries again until it has.
+pub(crate) async fn remove_nodes(monitor: &Monitor, is_wanted: fn(&str) -> bool) -> Result<usize> {
     let mut wait = monitor.wait(RELEASE_TIMEOUT);
     let mut count = 0;
     loop {
         let mut refusal = None;
-        for node in nodes(monitor, kind).await? {
+        for node in nodes(monitor, is_wanted).await? {
             match monitor.execute("blockdev-del", json!({"node-name": node})).await {
                 Ok(_) => count += 1,
                 Err(error) => refusal = Some(error),
@@ -134,7 +139,7 @@ async fn remove_nodes(monitor: &Monitor, kind: fn(usize) -> String) -> Result<us
 }
 
 async fn detach_filters(session: &Session) -> Result<usize> {
-    if nodes(&session.monitor, names::filter).await?.is_empty() {
+    if nodes(&session.monitor, |node| names::is(names::filter, node)).await?.is_empty() {
         return Ok(0);
     }
     let topology = Topology::read(&session.monitor, &session.vm).await?;
@@ -143,7 +148,7 @@ async fn detach_filters(session: &Session) -> Result<usize> {
         if !names::is(names::filter, &disk.root_node) {
             continue;
         }
-        let below = disk.below_root.as_deref().ok_or_else(|| {
+        let below = disk.below_captures.as_deref().ok_or_else(|| {
             let context = format!("QEMU does not say what the filter of the disk {} stands on", disk.name);
             Error::new(ErrorKind::Failed, context)
         })?;

@@ -1,25 +1,23 @@
 //! Shows held moments as images.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use ::image::DiskImage;
 use hypervisor::{CapturedDisk, DiskChanges, Error, ErrorKind, Result};
 use image_formats::RawImage;
 use nbd::{Endpoint, NbdImage};
 use serde_json::json;
-use tokio::time::{self, Instant};
 
 use super::{
     image::HeldImage,
     plan::{Method, PlannedDisk, Reading},
     scratch_watch::GivenUp,
 };
-use crate::{names, session::Session};
-
-/// How long to wait for somebody else's NBD server to stop: a QEMU has room for one.
-const SERVER_PATIENCE: Duration = Duration::from_secs(3);
-/// Pause between two tries.
-const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+use crate::{
+    export_server::{self, ServerUse},
+    names,
+    session::Session,
+};
 
 /// The images of a capture.
 #[derive(Default)]
@@ -27,12 +25,18 @@ pub(super) struct Exports {
     pub(super) disks: Vec<CapturedDisk>,
     connections: Vec<Arc<NbdImage>>,
     given_up: GivenUp,
+    server: Option<ServerUse>,
 }
 
 impl Exports {
     /// Exports all disks of a fixed moment, after [`start`], and connects to them.
-    pub(super) async fn open(session: &Session, disks: &[PlannedDisk], given_up: GivenUp) -> Result<Self> {
-        let mut exports = Self { given_up, ..Self::default() };
+    pub(super) async fn open(
+        session: &Session,
+        disks: &[PlannedDisk],
+        given_up: GivenUp,
+        server: Option<ServerUse>,
+    ) -> Result<Self> {
+        let mut exports = Self { given_up, server, ..Self::default() };
         for (index, planned) in disks.iter().enumerate() {
             exports.open_disk(session, index, planned).await?;
         }
@@ -105,6 +109,7 @@ impl Exports {
         for image in self.connections.drain(..) {
             let _ = image.disconnect().await; // QEMU may have gone first
         }
+        self.server = None;
     }
 }
 
@@ -114,37 +119,11 @@ fn unreadable(planned: &PlannedDisk, source: ::image::Error) -> Error {
 }
 
 /// Starts what the exports need. Before the moment is fixed: a server that is taken should cost the guest no freeze.
-pub(super) async fn start(session: &Session, disks: &[PlannedDisk]) -> Result<()> {
+pub(super) async fn start(session: &Session, disks: &[PlannedDisk]) -> Result<Option<ServerUse>> {
     if disks.iter().any(|planned| planned.reading == Reading::Nbd) {
-        start_server(session).await?;
+        return export_server::join(session).await.map(Some);
     }
-    Ok(())
-}
-
-async fn start_server(session: &Session) -> Result<()> {
-    let path = session.config.export_socket(session.vm.vm_id)?;
-    let filename = path.to_str().ok_or_else(|| {
-        Error::new(ErrorKind::Unsupported, format!("the path {} is not UTF-8", path.display()))
-            .with_guidance("choose another runtime directory")
-    })?;
-    let address = json!({"addr": {"type": "unix", "data": {"path": filename}}});
-    let deadline = Instant::now() + SERVER_PATIENCE;
-    loop {
-        let error = match session.monitor.execute("nbd-server-start", address.clone()).await {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
-        };
-        if !error.to_string().contains("already running") {
-            return Err(error);
-        }
-        if Instant::now() >= deadline {
-            let context = format!("another program uses the NBD server of the VM {}", session.vm.name);
-            return Err(Error::new(ErrorKind::Busy, context)
-                .with_guidance("a QEMU has one: try again when the other backup or migration has ended")
-                .with_source(error));
-        }
-        time::sleep(RETRY_INTERVAL).await;
-    }
+    Ok(None)
 }
 
 /// The files through which a capture shows its disks by FUSE, for the ledger.

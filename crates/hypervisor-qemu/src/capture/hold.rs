@@ -50,18 +50,19 @@ pub(super) async fn prepare(
         let tables_bytes = disk.size_bytes / TABLES_SHARE + TABLES_BASE_BYTES;
         reserve(scratch, disk.size_bytes.saturating_add(tables_bytes))?;
     }
+    let below = shielded(session, index, planned).await?;
     let overlay = json!({
         "driver": "qcow2",
         "node-name": names::overlay(index),
         "file": names::scratch(index),
-        "backing": disk.root_node,
+        "backing": below,
     });
     session.monitor.execute("blockdev-add", overlay).await?;
     if planned.method == Method::Filter {
         let filter = json!({
             "driver": "copy-before-write",
             "node-name": names::filter(index),
-            "file": disk.root_node,
+            "file": below,
             "target": names::overlay(index),
             "on-cbw-error": "break-snapshot",
             "cbw-timeout": SCRATCH_WAIT_S,
@@ -69,6 +70,19 @@ pub(super) async fn prepare(
         session.monitor.execute("blockdev-add", filter).await?;
     }
     Ok(())
+}
+
+/// The node that a capture stands on. The filter of a tap vanishes when the tap breaks, which would abort a QEMU whose
+/// copy-before-write filter has its bitmaps on it, so that there is one between them.
+async fn shielded(session: &Session, index: usize, planned: &PlannedDisk) -> Result<String> {
+    if !planned.is_tapped() {
+        return Ok(planned.disk.root_node.clone());
+    }
+    let shield = names::shield(index);
+    let order =
+        json!({"driver": "raw", "node-name": shield, "file": planned.disk.root_node, "discard": "unmap"});
+    session.monitor.execute("blockdev-add", order).await?;
+    Ok(shield)
 }
 
 /// The transaction's action that starts a disk's backup job.

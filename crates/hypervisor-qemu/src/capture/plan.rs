@@ -7,6 +7,7 @@ use hypervisor::{CaptureRequest, Error, ErrorKind, Result};
 use super::bitmaps;
 use crate::{
     monitor::Monitor,
+    names,
     qmp::{Capabilities, Version},
     session::Session,
     topology::{GuestDisk, Topology},
@@ -45,6 +46,13 @@ pub(super) struct PlannedDisk {
     pub(super) reading: Reading,
     /// The bitmap that says what has changed since the baseline, or why there is none.
     pub(super) baseline: std::result::Result<String, String>,
+}
+
+impl PlannedDisk {
+    /// Whether the disk's writes are handed to a tap.
+    pub(super) fn is_tapped(&self) -> bool {
+        names::is_of_tap(&self.disk.root_node)
+    }
 }
 
 /// Whether reading a disk with an I/O thread through the NBD server would abort this QEMU.
@@ -101,6 +109,7 @@ fn plan_disk(
         reading: Reading::Nbd,
         baseline: bitmaps::usable_baseline(disk, request.chain, request.baseline.of(&disk.name)),
     };
+    refuse_tapped(monitor, &planned)?;
     if disk.device.iothread && iothread_kills(monitor.version()) {
         if !(capabilities.fuse_export && can_mount()) {
             return Err(no_safe_reading(monitor.version(), disk));
@@ -112,6 +121,23 @@ fn plan_disk(
         ));
     }
     Ok(planned)
+}
+
+/// A job cannot share a disk with a tap, and an older QEMU aborts when a node is put above a mirror in an I/O thread.
+fn refuse_tapped(monitor: &Monitor, planned: &PlannedDisk) -> Result<()> {
+    let disk = &planned.disk;
+    let kills = disk.device.iothread && iothread_kills(monitor.version());
+    if !planned.is_tapped() || planned.method == Method::Filter && !kills {
+        return Ok(());
+    }
+    let reason = if kills {
+        format!("has an I/O thread, which QEMU {} does not survive", monitor.version())
+    } else {
+        format!("is a {}, whose drive cannot be replaced while the guest runs", disk.device.model)
+    };
+    let context = format!("the disk {} is being replicated and cannot be captured: it {reason}", disk.name);
+    Err(Error::new(ErrorKind::Busy, context)
+        .with_guidance("back it up at the site that it is replicated to, or end the replication"))
 }
 
 fn no_safe_reading(version: Version, disk: &GuestDisk) -> Error {
@@ -132,11 +158,11 @@ pub(crate) fn can_mount() -> bool {
 }
 
 /// A job of somebody else may replace nodes under our feet, and would lose its own filter to ours.
-async fn refuse_foreign_jobs(session: &Session) -> Result<()> {
+pub(crate) async fn refuse_foreign_jobs(session: &Session) -> Result<()> {
     let jobs = session.monitor.query("query-block-jobs").await?;
     let foreign = jobs.as_array().into_iter().flatten().find_map(|job| {
         let id = job["device"].as_str()?;
-        (!id.starts_with(crate::names::PREFIX))
+        (!id.starts_with(names::PREFIX))
             .then(|| (id.to_owned(), job["type"].as_str().unwrap_or("block").to_owned()))
     });
     match foreign {

@@ -76,11 +76,11 @@ async fn make(
     scratch_watch::require_space(&session.config.scratch_dir)?;
     let write_p99_before_us = latency::write_p99_us(&session.monitor).await?;
     latency::arm(&session.monitor, disks.iter().map(|planned| &planned.disk)).await?;
-    export::start(session, &disks).await?;
+    let server = export::start(session, &disks).await?;
     let moment = moment::fix(session, request, &disks, ledger).await?;
     let given_up = GivenUp::default();
     let watched = disks.iter().any(|planned| planned.method == Method::Filter); // a job's scratch does not grow
-    let exports = Exports::open(session, &disks, given_up.clone()).await?;
+    let exports = Exports::open(session, &disks, given_up.clone(), server).await?;
     Ok(RunningCapture {
         _scratch_watch: watched.then(|| ScratchWatch::start(session.clone(), given_up)),
         _hydration_pause: pause,
@@ -112,7 +112,7 @@ fn open_ledger(session: &Session, capture_id: CaptureId, disks: &[PlannedDisk]) 
     files.extend(fuse.flat_map(|(index, _)| export::fuse_files(session, index)));
     let path = session.ledger()?;
     let frozen = Ledger::read(&path).is_some_and(|earlier| earlier.frozen); // a thaw that is still owed
-    let ledger = Ledger { capture_id, frozen, paused: false, files };
+    let ledger = Ledger { capture_id: Some(capture_id), frozen, paused: false, files };
     let written = ledger.write(&path);
     written.map_err(|source| Error::new(ErrorKind::Failed, "cannot write the ledger").with_source(source))?;
     Ok(ledger)

@@ -18,8 +18,8 @@ use tokio::{
         UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::{broadcast, mpsc, oneshot},
-    time,
+    sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot},
+    time::{self, Instant},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +30,9 @@ use crate::lines::LineReader;
 const LINE_LIMIT_BYTES: usize = 64 << 20;
 /// Events kept for a listener that falls behind; it then learns that it missed some.
 const EVENTS_KEPT: usize = 1024;
+/// Commands that QEMU may have of us at once. It stops reading a monitor with eight that wait, and would then not see one that
+/// comes out of band to free it.
+const IN_BAND_MAX: usize = 4;
 /// How long to wait for the greeting. A monitor that already has a client greets nobody else.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -64,18 +67,26 @@ pub(crate) struct Qmp {
     process_id: Option<i32>,
     next_id: AtomicU64,
     outgoing: mpsc::UnboundedSender<Vec<u8>>,
+    in_band: Arc<Semaphore>,
     shared: Arc<Shared>,
+}
+
+/// A command that QEMU has and has not answered, whether somebody still waits for it or not.
+#[derive(Debug)]
+struct Pending {
+    reply: oneshot::Sender<Value>,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    pending: Mutex<HashMap<u64, oneshot::Sender<Value>>>,
+    pending: Mutex<HashMap<u64, Pending>>,
     events: broadcast::Sender<Event>,
     closed: CancellationToken,
 }
 
 impl Shared {
-    fn pending(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Value>>> {
+    fn pending(&self) -> MutexGuard<'_, HashMap<u64, Pending>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -131,7 +142,9 @@ impl Qmp {
         let (outgoing, queue) = mpsc::unbounded_channel();
         tokio::spawn(write_lines(write, queue, shared.clone()));
         tokio::spawn(read_lines(lines, shared.clone()));
-        let qmp = Self { version, out_of_band, process_id, next_id: AtomicU64::new(1), outgoing, shared };
+        let in_band = Arc::new(Semaphore::new(IN_BAND_MAX));
+        let qmp =
+            Self { version, out_of_band, process_id, next_id: AtomicU64::new(1), outgoing, in_band, shared };
         let enable = if out_of_band { json!(["oob"]) } else { json!([]) };
         qmp.execute("qmp_capabilities", json!({ "enable": enable }), GREETING_TIMEOUT).await?;
         Ok(qmp)
@@ -140,6 +153,11 @@ impl Qmp {
     /// QEMU's version.
     pub(crate) fn version(&self) -> Version {
         self.version
+    }
+
+    /// Whether commands can be run out of band.
+    pub(crate) fn is_out_of_band(&self) -> bool {
+        self.out_of_band
     }
 
     /// The process on the other side of the socket.
@@ -168,7 +186,12 @@ impl Qmp {
     /// # Errors
     /// [`ErrorKind::Refused`] with QEMU's words, [`ErrorKind::Silent`] after `timeout`, [`ErrorKind::Closed`].
     pub(crate) async fn execute(&self, command: &str, arguments: Value, timeout: Duration) -> Result<Value> {
-        self.exchange("execute", command, arguments, timeout).await
+        let deadline = Instant::now() + timeout;
+        let Ok(place) = time::timeout_at(deadline, Arc::clone(&self.in_band).acquire_owned()).await else {
+            let context = format!("{command}: QEMU has not answered earlier commands within {timeout:?}");
+            return Err(Error::new(ErrorKind::Silent, context));
+        };
+        self.exchange("execute", command, arguments, (place.ok(), deadline)).await
     }
 
     /// Runs a command out of band: it is served even while QEMU's main loop hangs in a command before it. Only some
@@ -188,7 +211,7 @@ impl Qmp {
                 format!("{command}: the monitor has no out-of-band mode"),
             ));
         }
-        self.exchange("exec-oob", command, arguments, timeout).await
+        self.exchange("exec-oob", command, arguments, (None, Instant::now() + timeout)).await
     }
 
     async fn exchange(
@@ -196,12 +219,12 @@ impl Qmp {
         verb: &str,
         command: &str,
         arguments: Value,
-        timeout: Duration,
+        (place, deadline): (Option<OwnedSemaphorePermit>, Instant),
     ) -> Result<Value> {
         let closed = || Error::new(ErrorKind::Closed, format!("{command}: QEMU closed the monitor"));
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
-        self.shared.pending().insert(id, reply);
+        self.shared.pending().insert(id, Pending { reply, _place: place });
         if self.is_closed() {
             self.shared.pending().remove(&id);
             return Err(closed());
@@ -209,9 +232,8 @@ impl Qmp {
         let mut line = json!({ verb: command, "id": id, "arguments": arguments }).to_string().into_bytes();
         line.push(b'\n');
         self.outgoing.send(line).map_err(|_| closed())?;
-        let Ok(answer) = time::timeout(timeout, answer).await else {
-            self.shared.pending().remove(&id);
-            return Err(Error::new(ErrorKind::Silent, format!("{command}: no answer within {timeout:?}")));
+        let Ok(answer) = time::timeout_at(deadline, answer).await else {
+            return Err(Error::new(ErrorKind::Silent, format!("{command}: no answer in time")));
         };
         let mut answer = answer.map_err(|_| closed())?;
         match answer.get("error") {
@@ -257,9 +279,9 @@ async fn read_lines(mut lines: LineReader<OwnedReadHalf>, shared: Arc<Shared>) {
             let event = Event { name, data };
             let _ = shared.events.send(event); // nobody needs to listen
         } else if let Some(id) = message["id"].as_u64()
-            && let Some(reply) = shared.pending().remove(&id)
+            && let Some(pending) = shared.pending().remove(&id)
         {
-            let _ = reply.send(message); // the caller may have given up
+            let _ = pending.reply.send(message); // the caller may have given up
         }
     }
     shared.close();

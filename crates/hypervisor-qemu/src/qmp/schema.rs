@@ -17,6 +17,8 @@ pub(crate) struct Capabilities {
     pub(crate) fuse_export: bool,
     /// Dirty bitmaps that start and stop in a transaction.
     pub(crate) bitmap_transactions: bool,
+    /// Mirrors that hand each write on before the guest is told that it is done, and NBD servers to hand it to.
+    pub(crate) write_blocking_mirror: bool,
     /// Histograms of the guest's latency.
     pub(crate) latency_histogram: bool,
 }
@@ -29,6 +31,8 @@ impl Capabilities {
             Schema(entries.iter().filter_map(|entry| Some((entry["name"].as_str()?, entry))).collect());
         let filter = schema.variant("blockdev-add", "copy-before-write").map(|branch| schema.members(branch));
         let actions = schema.transaction_actions();
+        let mirror = schema.arguments("blockdev-mirror").map(|mirror| schema.members(mirror));
+        let target = schema.variant("blockdev-add", "nbd").map(|branch| schema.members(branch));
         let exports = schema.cases(schema.arguments("block-export-add"));
         Self {
             breaking_filter: filter
@@ -39,6 +43,8 @@ impl Capabilities {
             bitmap_transactions: ["add", "disable", "enable", "merge", "remove"]
                 .iter()
                 .all(|verb| actions.contains_key(format!("block-dirty-bitmap-{verb}").as_str())),
+            write_blocking_mirror: mirror.is_some_and(|members| members.contains("copy-mode"))
+                && target.is_some_and(|members| members.contains("open-timeout")),
             latency_histogram: schema.0.contains_key("block-latency-histogram-set"),
         }
     }

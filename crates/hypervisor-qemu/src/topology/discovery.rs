@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     Bitmap,
-    nodes::{Nodes, entries, file_path, is_disk_size},
+    nodes::{Nodes, below_captures, entries, file_path, is_disk_size},
 };
 use crate::{launch, monitor::Monitor};
 
@@ -45,8 +45,8 @@ pub(crate) struct GuestDisk {
     pub(crate) device: Device,
     /// The node that the device is attached to now.
     pub(crate) root_node: String,
-    /// The node that the root stands on, if any.
-    pub(crate) below_root: Option<String>,
+    /// The highest node that belongs to no capture; none when QEMU does not tell.
+    pub(crate) below_captures: Option<String>,
     /// The node below all filters; bitmaps live here.
     pub(crate) format_node: String,
     /// The format node's driver.
@@ -163,7 +163,7 @@ impl Topology {
         self.disks.push(GuestDisk {
             name: valid_name,
             root_node: root_node(monitor, block, &device).await?.ok_or_else(|| broken("its root"))?,
-            below_root: stats.and_then(|stats| stats["parent"]["node-name"].as_str()).map(str::to_owned),
+            below_captures: stats.and_then(below_captures).map(str::to_owned),
             format_node: format_node.to_owned(),
             driver: driver.to_owned(),
             path: file_path(node["file"].as_str().unwrap_or_default()),

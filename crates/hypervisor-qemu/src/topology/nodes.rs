@@ -7,6 +7,8 @@ use std::{
 
 use serde_json::Value;
 
+use crate::names;
+
 /// Drivers that pass everything through to the node below.
 const FILTERS: [&str; 10] = [
     "blkdebug",
@@ -41,11 +43,23 @@ impl<'a> Nodes<'a> {
         loop {
             let name = layer["node-name"].as_str()?;
             let driver = self.get(name)?["drv"].as_str()?;
-            if !FILTERS.contains(&driver) {
+            if !FILTERS.contains(&driver) && !names::is(names::shield, name) {
                 return Some(name);
             }
             layer = &layer["parent"]; // QEMU's word for the child that a filter stands on
         }
+    }
+}
+
+/// The highest node below a device that belongs to no capture, by the device's entry in `query-blockstats`.
+pub(super) fn below_captures(device_stats: &Value) -> Option<&str> {
+    let mut layer = device_stats;
+    loop {
+        let name = layer["node-name"].as_str()?;
+        if !names::is(names::filter, name) && !names::is(names::shield, name) {
+            return Some(name);
+        }
+        layer = &layer["parent"];
     }
 }
 

@@ -113,6 +113,10 @@ impl Machine {
         self.monitor = TestMonitor::connect(&self.dir.path().join("test.sock"));
     }
 
+    pub fn disks(&self) -> &[Disk] {
+        &self.disks
+    }
+
     pub fn is_alive(&mut self) -> bool {
         self.process.try_wait().unwrap().is_none()
     }
@@ -189,12 +193,12 @@ impl Machine {
         found
     }
 
-    /// The names of a disk's bitmaps.
+    /// The names of a disk's bitmaps. Those that a block job keeps for itself have none.
     pub fn bitmaps(&mut self, disk: &str) -> Vec<String> {
         let nodes = self.execute("query-named-block-nodes", json!({}));
         let node = nodes.as_array().unwrap().iter().find(|node| node["node-name"] == disk).unwrap();
         let bitmaps = node["dirty-bitmaps"].as_array().into_iter().flatten();
-        bitmaps.map(|bitmap| bitmap["name"].as_str().unwrap().to_owned()).collect()
+        bitmaps.filter_map(|bitmap| bitmap["name"].as_str()).map(str::to_owned).collect()
     }
 }
 
