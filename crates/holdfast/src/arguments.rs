@@ -22,6 +22,7 @@ use crate::{
         policy::PolicyCommand,
         protect::Protect,
         protect::Unprotect,
+        replication::ReplicationCommand,
         rescue::Rescue,
         restore::RestoreCommand,
         serve::Serve,
@@ -122,6 +123,13 @@ pub enum Command {
     /// Thaws a guest should the server die while it is frozen; the server starts it.
     #[command(hide = true)]
     CaptureGuard,
+    /// Takes the writes of a replicated VM into its journal; the server starts it, and it outlives the server.
+    #[command(hide = true)]
+    JournalTap {
+        /// What the server says.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
     /// Reads disks inside the machine that the server starts for it, and starts that machine.
     #[command(hide = true)]
     FileHelper {
@@ -198,6 +206,9 @@ pub enum ClientCommand {
     /// Other sites: pair this one with them, see how they are.
     #[command(subcommand)]
     Site(SiteCommand),
+    /// Replication of VMs to another site: every write, in order, so that it can go back to any moment.
+    #[command(subcommand)]
+    Replication(ReplicationCommand),
     /// Shows the disks of a recovery point or an image file over NBD, read-only, to whatever speaks it: QEMU, nbdcopy, nbd-client.
     ///
     /// They are there until Ctrl-C, under the names of the disks, on a unix socket for the site's own user alone; newer points

@@ -15,6 +15,7 @@ pub mod peer;
 pub mod point;
 pub mod policy;
 pub mod protect;
+pub mod replication;
 pub mod rescue;
 pub mod restore;
 pub mod serve;
@@ -40,6 +41,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     match arguments.command {
         Command::CaptureGuard => return Ok(hypervisor_qemu::guard::run()),
         Command::FileHelper { arguments } => return Ok(::files::appliance::run(&arguments)),
+        Command::JournalTap { arguments } => return Ok(tap::run(&arguments)),
         Command::Serve(serve) => serve.run(context::data_directory(global)?)?,
         Command::Completion(completion) => completion.run()?,
         Command::Version => version::run(&Output::new(global.output, global.quiet))?,
@@ -75,6 +77,7 @@ async fn ask_the_server(command: ClientCommand, context: &Context) -> Result<(),
         ClientCommand::Files(command) => command.run(context).await,
         ClientCommand::Mount(mount) => mount.run(context).await,
         ClientCommand::Site(command) => command.run(context).await,
+        ClientCommand::Replication(command) => command.run(context).await,
         ClientCommand::Nbd(nbd) => nbd.run(context).await,
         ClientCommand::Job(command) => command.run(context).await,
     }

@@ -11,6 +11,7 @@ mod files;
 mod images;
 mod jobs;
 mod keys;
+mod metrics;
 mod points;
 mod policies;
 mod replications;
@@ -65,6 +66,7 @@ fn described() -> OpenApiRouter<Site> {
     OpenApiRouter::with_openapi(Description::openapi())
         .merge(site::routes())
         .merge(doctor::routes())
+        .merge(metrics::routes())
         .merge(sites::routes())
         .merge(vms::routes())
         .merge(disks::routes())
