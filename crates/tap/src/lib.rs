@@ -27,3 +27,6 @@ pub use options::TapOptions;
 pub use process::{Serving, run, serve};
 pub use status::{AddedDisk, Broken, Counts, DurableCheckpoint, Epoch, TapDisk, TapStatus};
 pub use wire::{COPY_BYTES_MAX, HOLD_MS_MAX, PARTS_BYTES_MAX};
+
+#[cfg(test)]
+mod tests;

@@ -36,11 +36,19 @@ pub(crate) struct Worker {
 impl Worker {
     /// Opens the journal or makes one, and lets everybody in.
     pub(crate) async fn start(options: TapOptions, env: Env) -> Result<Self> {
-        options.check()?;
         make_private_dir(&options.folder)?;
+        let path = options.journal_folder();
+        let directory = Directory::open(&path)
+            .map_err(|error| Error::from_io(format!("opening the folder {}", path.display()), error))?;
+        Self::start_in(Arc::new(directory), options, env).await
+    }
+
+    /// The same, with the segments anywhere.
+    pub(crate) async fn start_in(segments: Arc<dyn Folder>, options: TapOptions, env: Env) -> Result<Self> {
+        options.check()?;
         make_private_dir(&options.sockets)?;
         let lock = lock(&options.folder.join("lock")).await?;
-        let journal = open_journal(&options, &env)?;
+        let journal = open_journal(segments, &options, &env)?;
         let listener = control::bind(&options.control_socket())?;
         let tap = Tap::new(options, journal, env.clock, lock);
         let flusher = flusher::start(&tap)?;
@@ -134,12 +142,7 @@ async fn lock(path: &Path) -> Result<File> {
     }
 }
 
-fn open_journal(options: &TapOptions, env: &Env) -> Result<Journal> {
-    let path = options.journal_folder();
-    let directory = Directory::open(&path);
-    let directory =
-        directory.map_err(|error| Error::from_io(format!("opening the folder {}", path.display()), error))?;
-    let folder: Arc<dyn Folder> = Arc::new(directory);
+fn open_journal(folder: Arc<dyn Folder>, options: &TapOptions, env: &Env) -> Result<Journal> {
     let limits = JournalOptions {
         memory_bytes: options.memory_bytes,
         disk_bytes: options.disk_bytes,

@@ -129,9 +129,13 @@ impl Session {
                         return Ok(());
                     }
                     Ok(Some((ticket, _))) => copy.ticket = ticket,
-                    Err(error) => return Err(self.tap.refused_copy(copy.vm, copy.epoch, error)),
+                    Err(error) => {
+                        self.tap.check_epoch(copy.vm, copy.epoch)?;
+                        return Err(error.into());
+                    }
                 }
             }
+            self.tap.check_epoch(copy.vm, copy.epoch)?;
             self.copy = Some(copy);
             self.tap.check_sound()?;
             // The sender lives as long as the tap.

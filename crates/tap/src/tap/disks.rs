@@ -85,6 +85,8 @@ impl Tap {
             self.doors.send_replace(Some(state.opening));
         }
         drop(state);
+        // Copies that wait for room learn that they are over.
+        self.room.send_replace(());
         self.wake_flusher();
         Ok(epoch)
     }
@@ -116,12 +118,9 @@ impl Tap {
         Ok((self.journal.begin_copy(number, range)?, vm, state.epoch(vm)))
     }
 
-    /// What became of a copy that the journal refused.
-    pub(crate) fn refused_copy(&self, vm: VmId, epoch: Epoch, error: journal::Error) -> Error {
-        match self.state().epoch(vm) == epoch {
-            true => error.into(),
-            false => superseded(vm),
-        }
+    /// Fails when another epoch has begun, which ends all copies of the VM.
+    pub(crate) fn check_epoch(&self, vm: VmId, epoch: Epoch) -> Result<()> {
+        if self.state().epoch(vm) == epoch { Ok(()) } else { Err(superseded(vm)) }
     }
 
     /// Whether there is room that guests' writes do not need: half of the memory, a quarter of the disk are theirs.
@@ -152,6 +151,7 @@ impl Tap {
             tracing::info!(%vm, disk = number.0, "the connection of a disk has ended");
         }
         drop(state);
+        self.room.send_replace(());
         self.wake_flusher();
     }
 
