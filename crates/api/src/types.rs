@@ -10,6 +10,7 @@ mod key;
 mod peer;
 mod point;
 mod policy;
+mod replica;
 mod replication;
 mod restore;
 mod site;
@@ -41,6 +42,10 @@ pub use point::{ChangeSourceView, CostView, PointDiskView, PointTestView, PointV
 pub use policy::{
     CreatePolicy, EditPolicy, FollowedPolicyView, FollowerView, KeepRules, MadeView, PolicyView, RunsView,
     VerdictView,
+};
+pub use replica::{
+    CleanUpTests, FailOver, FailoverPlanView, FailoverTestView, FailoverView, ReplicaDiskView,
+    ReplicaPointKind, ReplicaPointView, ReplicaStage, ReplicaState, ReplicaView, RetainReplica, TestFailover,
 };
 pub use replication::{
     CheckpointView, EditReplication, HealthReasonView, MakeCheckpoint, ReplicationHealth, ReplicationState,

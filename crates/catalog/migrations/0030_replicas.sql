@@ -26,3 +26,10 @@ CREATE TABLE failover_tests (
     cleaned_up_at BIGINT,
     verdict TEXT
 );
+
+-- The newest generation of VMs that were failed over to this site, whatever becomes of their replicas.
+CREATE TABLE fences (
+    vm_id TEXT NOT NULL PRIMARY KEY,
+    generation BIGINT NOT NULL,
+    begun_at BIGINT NOT NULL
+);

@@ -33,7 +33,7 @@ pub use pack_check::PackCheck;
 pub use peer::{KnownPeer, OpenToken, PeerStanding};
 pub use point_test::PointTest;
 pub use policy::{FailedRun, KnownPolicy, PolicyFollower, PolicyRun, RunOutcome};
-pub use replica::{FailoverTest, KnownReplica};
+pub use replica::{FailoverTest, Fence, KnownReplica};
 pub use replication::KnownReplication;
 pub use snapshot::{KnownSnapshot, SnapshotFilter};
 pub use snapshot_copy::{CopyPlace, SnapshotCopy, SnapshotCopyState};

@@ -54,7 +54,39 @@ pub struct FailoverTest {
     pub verdict: Option<String>,
 }
 
+/// That a VM was failed over to this site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence {
+    /// The generation since then. Another site that is to have the VM needs a newer one.
+    pub generation: u64,
+    /// When it was.
+    pub begun_at: Timestamp,
+}
+
 impl Catalog {
+    /// Keeps that a VM of another site is failed over to this one. It stays when the replica goes.
+    pub async fn put_fence(&self, vm_id: VmId, fence: Fence) -> Result<()> {
+        let sql = "INSERT INTO fences (vm_id, generation, begun_at) VALUES ($1, $2, $3) \
+                   ON CONFLICT (vm_id) DO UPDATE SET generation = $2, begun_at = $3 WHERE fences.generation < $2";
+        let query = sqlx::query(sql)
+            .bind(vm_id.to_string())
+            .bind(row::size_column(fence.generation))
+            .bind(fence.begun_at.as_microseconds());
+        self.execute(&format!("fencing the VM {vm_id}"), query).await.map(|_| ())
+    }
+
+    /// Whether a VM was failed over to this site.
+    pub async fn fence(&self, vm_id: VmId) -> Result<Option<Fence>> {
+        let query = sqlx::query("SELECT * FROM fences WHERE vm_id = $1").bind(vm_id.to_string());
+        let found = query.fetch_optional(&self.pool).await;
+        let found = found.map_err(|error| Error::from_database("looking for a fence", error))?;
+        let read = |row: &AnyRow| {
+            let generation = row::size("generation", row::number(row, "generation")?)?;
+            Ok(Fence { generation, begun_at: row::time(row, "begun_at")? })
+        };
+        found.as_ref().map(read).transpose()
+    }
+
     /// Keeps a replica; one of this journal is replaced.
     pub async fn put_replica(&self, replica: &KnownReplica) -> Result<()> {
         let sql = "INSERT INTO replicas (journal_id, peer_id, vm_id, vm_name, definition, retention_seconds, \

@@ -24,6 +24,12 @@ pub enum JobKind {
     Hydrate,
     /// Boot a recovery point in isolation, to see whether it works.
     TestPoint,
+    /// Make a VM from a moment of a replica, to see whether it works.
+    TestFailover,
+    /// Have a replicated VM run at this site.
+    FailOver,
+    /// Have a VM that was failed over run from another moment.
+    ChangePoint,
     /// Write one disk of a recovery point to an image file.
     RestoreDisk,
     /// Put files of an image into a running guest.
@@ -41,7 +47,10 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 18] = [
+        Self::TestFailover,
+        Self::FailOver,
+        Self::ChangePoint,
         Self::TestPoint,
         Self::Backup,
         Self::Snapshot,
@@ -71,6 +80,9 @@ impl JobKind {
             Self::CreateDisk => "create-disk",
             Self::Hydrate => "hydrate",
             Self::TestPoint => "test",
+            Self::TestFailover => "failover-test",
+            Self::FailOver => "failover",
+            Self::ChangePoint => "change-point",
             Self::RestoreDisk => "restore-disk",
             Self::RestoreFiles => "restore-files",
             Self::Export => "export",

@@ -36,7 +36,10 @@ pub use name::{
 pub use peer_address::{ParsePeerAddressError, PeerAddress};
 pub use point::{CaptureCost, ChangeSource, ConsistencyReached, DiskSummary, PointSummary};
 pub use protection::ProtectionSettings;
-pub use reference::{ImageReference, ParseReferenceError, PointReference, PointSelector, SnapshotReference};
+pub use reference::{
+    ImageReference, MomentSelector, ParseReferenceError, PointReference, PointSelector, ReplicaReference,
+    SnapshotReference,
+};
 pub use replication::{ParseRateWindowError, RateWindow, ReplicationSettings};
 pub use run::RunKind;
 pub use size::{ByteCount, ParseByteCountError};

@@ -35,6 +35,32 @@ pub struct SnapshotReference {
     pub disk: Option<DiskName>,
 }
 
+/// Which moment of a replicated VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MomentSelector {
+    /// The newest.
+    Latest,
+    /// The newest at which the applications in the guest held still.
+    LatestApplication,
+    /// The last one by this time, by the source's clock.
+    At(Timestamp),
+    /// After the record of this number.
+    Sequence(u64),
+    /// The newest checkpoint of this name.
+    Checkpoint(String),
+}
+
+/// `replica:<vm>[/<moment>[/<disk>]]`. The VM is a name or an id, or the id of the journal; without a moment it is the newest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaReference {
+    /// The VM's name or id, or the journal's id.
+    pub vm: String,
+    /// Which of its moments.
+    pub moment: MomentSelector,
+    /// One disk of it; none means the whole VM.
+    pub disk: Option<DiskName>,
+}
+
 /// Anything that can be read as the image of a disk, or the images of several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImageReference {
@@ -42,6 +68,8 @@ pub enum ImageReference {
     Point(PointReference),
     /// A managed snapshot.
     Snapshot(SnapshotReference),
+    /// A moment of a replicated VM.
+    Replica(ReplicaReference),
     /// `file:<path>`: an image file at rest.
     File(PathBuf),
 }
@@ -59,6 +87,7 @@ pub struct ParseReferenceError {
 enum Takes {
     Points,
     Snapshots,
+    Replicas,
     All,
 }
 
@@ -67,8 +96,11 @@ impl Takes {
         match self {
             Self::Points => "point:<vm>/<point>[/<disk>], as in point:web-1/latest",
             Self::Snapshots => "snapshot:<name>[/<disk>]",
+            Self::Replicas => {
+                "replica:<vm>[/<moment>[/<disk>]], where the moment is latest, latest-application, a time, a checkpoint's name or #NUMBER"
+            }
             Self::All => {
-                "point:<vm>/<point>[/<disk>], as in point:web-1/latest, or snapshot:<name>[/<disk>], or file:<path>"
+                "point:<vm>/<point>[/<disk>], as in point:web-1/latest, or snapshot:<name>[/<disk>], or replica:<vm>[/<moment>[/<disk>]], or file:<path>"
             }
         }
     }
@@ -125,6 +157,28 @@ impl FromStr for SnapshotReference {
     }
 }
 
+impl FromStr for ReplicaReference {
+    type Err = ParseReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = |why| ParseReferenceError { text: text.to_owned(), why, takes: Takes::Replicas };
+        let rest = text.strip_prefix("replica:").ok_or_else(|| error("it does not start with replica:"))?;
+        let mut parts = rest.split('/').map(decode);
+        let (Some(vm), moment, disk, None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+            return Err(error(
+                "it has more than a VM, a moment and one disk; write a slash in a name as %2F",
+            ));
+        };
+        if vm.is_empty() {
+            return Err(error("the VM's name is empty"));
+        }
+        let disk =
+            disk.map(|name| name.parse()).transpose().map_err(|_| error("the disk's name is not valid"))?;
+        let moment = moment.as_deref().unwrap_or("latest").parse().map_err(error)?;
+        Ok(Self { vm, moment, disk })
+    }
+}
+
 impl FromStr for ImageReference {
     type Err = ParseReferenceError;
 
@@ -135,7 +189,8 @@ impl FromStr for ImageReference {
             Some(path) => Ok(Self::File(path.into())),
             None if text.starts_with("point:") => text.parse().map(Self::Point),
             None if text.starts_with("snapshot:") => text.parse().map(Self::Snapshot),
-            None => Err(error("it starts neither with point: nor with snapshot: nor with file:")),
+            None if text.starts_with("replica:") => text.parse().map(Self::Replica),
+            None => Err(error("it starts neither with point: nor with snapshot:, replica: or file:")),
         }
     }
 }
@@ -145,6 +200,7 @@ impl fmt::Display for ImageReference {
         match self {
             Self::Point(point) => point.fmt(formatter),
             Self::Snapshot(snapshot) => snapshot.fmt(formatter),
+            Self::Replica(replica) => replica.fmt(formatter),
             Self::File(path) => write!(formatter, "file:{}", path.display()),
         }
     }
@@ -161,6 +217,52 @@ impl fmt::Display for SnapshotReference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "snapshot:{}", encode(&self.snapshot))?;
         self.disk.as_ref().map_or(Ok(()), |disk| write!(formatter, "/{}", encode(disk.as_str())))
+    }
+}
+
+impl fmt::Display for ReplicaReference {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "replica:{}/{}", encode(&self.vm), encode(&self.moment.to_string()))?;
+        self.disk.as_ref().map_or(Ok(()), |disk| write!(formatter, "/{}", encode(disk.as_str())))
+    }
+}
+
+/// The longest name of a checkpoint, in bytes.
+const CHECKPOINT_NAME_MAX_BYTES: usize = 255;
+
+impl FromStr for MomentSelector {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "latest" => return Ok(Self::Latest),
+            "latest-application" => return Ok(Self::LatestApplication),
+            _ => {}
+        }
+        if let Some(number) = text.strip_prefix('#') {
+            return number.parse().map(Self::Sequence).map_err(|_| "what comes after # is not a number");
+        }
+        if let Ok(moment) = text.parse() {
+            return Ok(Self::At(moment));
+        }
+        if text.is_empty() || text.len() > CHECKPOINT_NAME_MAX_BYTES {
+            return Err(
+                "the moment is neither latest, nor latest-application, a time, a checkpoint's name or #NUMBER",
+            );
+        }
+        Ok(Self::Checkpoint(text.to_owned()))
+    }
+}
+
+impl fmt::Display for MomentSelector {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Latest => formatter.write_str("latest"),
+            Self::LatestApplication => formatter.write_str("latest-application"),
+            Self::At(moment) => moment.fmt(formatter),
+            Self::Sequence(number) => write!(formatter, "#{number}"),
+            Self::Checkpoint(name) => formatter.write_str(name),
+        }
     }
 }
 

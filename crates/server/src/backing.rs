@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use catalog::{Catalog, DependentDisk};
+use catalog::{Catalog, DependentDisk, ImageSource};
 use model::DiskName;
 use nbd::{Endpoint, Exports, Server};
 use tokio::sync::watch;
@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::patient::ReadFailure;
 use self::{patient::PatientImage, source::Source};
 use crate::{
-    dependents::Owner, directory::check_socket_path, failure::Result, snapshots::Held, vaults::Vaults,
+    dependents::Owner, directory::check_socket_path, failure::Result, replicas::Replicas, snapshots::Held,
+    vaults::Vaults,
 };
 
 /// Where images are opened.
@@ -29,6 +30,7 @@ pub(crate) struct Images {
     pub(crate) catalog: Catalog,
     pub(crate) vaults: Arc<Vaults>,
     pub(crate) held: Arc<Held>,
+    pub(crate) replicas: Arc<Replicas>,
 }
 
 /// The images that the site's disks read from now.
@@ -61,6 +63,8 @@ impl Backings {
         for owner in Owner::all(&backings.open.catalog).await? {
             backings.offer(owner.id(), owner.dependents());
         }
+        let needed = backings.images().keys().cloned().collect();
+        backings.open.replicas.keep_pins(&needed);
         let server = Server::bind(&Endpoint::Unix(backings.socket.clone()), exports).await?;
         tokio::spawn(async move { stopping.run_until_cancelled(server.run()).await });
         Ok(backings)
@@ -69,6 +73,19 @@ impl Backings {
     /// Where QEMU connects.
     pub(crate) fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// Keeps the moments of replicas that somebody's disks are to read from. Call it before anybody knows of the disks.
+    ///
+    /// # Errors
+    /// Where a moment is gone by now, or the file system fails.
+    pub(crate) fn pin(&self, owner_id: &str, disks: &[DependentDisk]) -> Result<()> {
+        for dependent in disks {
+            if let ImageSource::Replica { journal_id, sequence, .. } = &dependent.source {
+                self.open.replicas.pin(*journal_id, &export_name(owner_id, &dependent.disk), *sequence)?;
+            }
+        }
+        Ok(())
     }
 
     /// Shows somebody's disks the images that they read from. They are opened when they are first read.
@@ -88,6 +105,7 @@ impl Backings {
         let name = export_name(owner_id, disk);
         self.exports.remove(&name);
         self.images().remove(&name);
+        self.open.replicas.unpin(&name);
     }
 
     /// Takes all images of somebody's disks back.

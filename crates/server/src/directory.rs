@@ -35,7 +35,9 @@ impl DataDirectory {
         create_private(&path)?;
         let lock = lock(&path)?;
         let directory = Self { path, _lock: lock };
-        for part in ["identity", "keys", "run", "scratch", "disks", "vaults", "screenshots", "transfers"] {
+        for part in
+            ["identity", "keys", "run", "scratch", "disks", "vaults", "screenshots", "transfers", "replicas"]
+        {
             create_private(&directory.path.join(part))?;
         }
         create_private_file(&directory.catalog())?;
@@ -65,6 +67,11 @@ impl DataDirectory {
     /// Disks that peers are sending.
     pub(crate) fn transfers(&self) -> PathBuf {
         self.path.join("transfers")
+    }
+
+    /// Journals of other sites' VMs, a folder for each.
+    pub(crate) fn replicas(&self) -> PathBuf {
+        self.path.join("replicas")
     }
 
     /// Sockets and pid files. The path is short, for the sake of the kernel's limit on socket paths.

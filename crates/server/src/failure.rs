@@ -208,6 +208,32 @@ impl From<protection::Error> for Failure {
     }
 }
 
+impl From<journal::Error> for Failure {
+    fn from(error: journal::Error) -> Self {
+        let code = match error.kind() {
+            journal::ErrorKind::NotFound | journal::ErrorKind::Folded => Code::NotFound,
+            journal::ErrorKind::AlreadyExists | journal::ErrorKind::NotWhole => Code::Conflict,
+            journal::ErrorKind::Corrupt | journal::ErrorKind::UnsupportedVersion => Code::Damaged,
+            journal::ErrorKind::NoSpace => Code::NoSpace,
+            journal::ErrorKind::Denied => Code::Denied,
+            journal::ErrorKind::Fenced => Code::Fenced,
+            journal::ErrorKind::Invalid => Code::Invalid,
+            _ => Code::Failed,
+        };
+        Self::of(code, &error, error.guidance())
+    }
+}
+
+impl From<recovery::Refusal> for Failure {
+    fn from(refusal: recovery::Refusal) -> Self {
+        if refusal.is_fence() {
+            return Self::new(Code::Fenced, refusal.to_string())
+                .with_hint("do not start the VM where it was; re-protect it from where it runs now");
+        }
+        Self::conflict(refusal.to_string())
+    }
+}
+
 impl From<peer::Error> for Failure {
     fn from(error: peer::Error) -> Self {
         let code = match error.kind() {

@@ -8,7 +8,8 @@ use std::{path::PathBuf, sync::Arc};
 use catalog::ImageSource;
 use image::DiskImage;
 use model::{
-    CopyName, DiskName, ImageReference, PointId, PointReference, PointSelector, SnapshotReference, VaultId,
+    CopyName, DiskName, ImageReference, JournalId, PointId, PointReference, PointSelector, SnapshotReference,
+    VaultId,
 };
 use vault::VaultImage;
 
@@ -19,6 +20,7 @@ pub(crate) use self::{
 use crate::{
     failure::{Failure, Result},
     points::{self, FoundPoint, Named},
+    replicas::{self, FoundMoment},
     site::Site,
 };
 
@@ -27,6 +29,8 @@ use crate::{
 pub(crate) enum Source {
     /// Disks of a recovery point or a snapshot; never none.
     Point { found: Box<FoundPoint>, disks: Vec<DiskName> },
+    /// Disks of a replicated VM at a moment, which is held; never none.
+    Replica { found: Arc<FoundMoment>, disks: Vec<DiskName> },
     /// An image file.
     File(PathBuf),
 }
@@ -35,6 +39,7 @@ pub(crate) enum Source {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Key {
     Point { vault: VaultId, copy: Option<CopyName>, point: PointId, disks: Vec<DiskName> },
+    Replica { journal: JournalId, sequence: u64, disks: Vec<DiskName> },
     File(PathBuf),
 }
 
@@ -50,6 +55,13 @@ pub(crate) struct OpenImage {
     in_vault: Option<Arc<VaultImage>>,
 }
 
+impl OpenImage {
+    /// One that is in no vault.
+    pub(crate) fn plain(disk: DiskName, image: Arc<dyn DiskImage>) -> Self {
+        Self { disk, image, in_vault: None }
+    }
+}
+
 impl Source {
     /// What a reference names: one disk, or all of a point or a snapshot where it names none.
     pub(crate) async fn resolve(site: &Site, reference: &str, from_copy: Option<&str>) -> Result<Self> {
@@ -63,6 +75,17 @@ impl Source {
                     None => point.record.summary.disks.iter().map(|disk| disk.name.clone()).collect(),
                 };
                 Ok(Self::Point { found: Box::new(point), disks })
+            }
+            ImageReference::Replica(_) if from_copy.is_some() => {
+                Err(Failure::invalid("a replica is in no copy of a vault"))
+            }
+            ImageReference::Replica(reference) => {
+                let found = Arc::new(replicas::resolve(site, &reference).await?);
+                let disks = match reference.disk {
+                    Some(disk) => vec![choose_of(&found, Some(disk))?],
+                    None => found.disks(),
+                };
+                Ok(Self::Replica { found, disks })
             }
             ImageReference::File(_) if from_copy.is_some() => {
                 Err(Failure::invalid("an image file is in no copy of a vault"))
@@ -81,6 +104,10 @@ impl Source {
                 let disks = vec![choose_disk(&found, None)?];
                 Ok(Self::Point { found, disks })
             }
+            Self::Replica { found, disks } if disks.len() != 1 => {
+                let disks = vec![choose_of(&found, None)?];
+                Ok(Self::Replica { found, disks })
+            }
             one => Ok(one),
         }
     }
@@ -94,6 +121,11 @@ impl Source {
                 point: found.record.summary.id,
                 disks: disks.clone(),
             },
+            Self::Replica { found, disks } => Key::Replica {
+                journal: found.replica.journal_id,
+                sequence: found.sequence(),
+                disks: disks.clone(),
+            },
             Self::File(path) => Key::File(path.clone()),
         }
     }
@@ -102,6 +134,10 @@ impl Source {
     pub(crate) fn pinned(&self) -> String {
         match self {
             Self::File(path) => format!("file:{}", path.display()),
+            Self::Replica { found, disks } => {
+                let disk = if let [only] = disks.as_slice() { Some(only.clone()) } else { None };
+                found.pinned(disk).to_string()
+            }
             Self::Point { found, disks } => {
                 let summary = &found.record.summary;
                 let disk = if let [only] = disks.as_slice() { Some(only.clone()) } else { None };
@@ -119,6 +155,9 @@ impl Source {
     pub(crate) fn image_sources(&self) -> Result<Vec<(DiskName, ImageSource)>> {
         match self {
             Self::File(path) => Ok(vec![(file_disk()?, ImageSource::File { path: path.clone() })]),
+            Self::Replica { found, disks } => {
+                Ok(disks.iter().map(|disk| (disk.clone(), found.image_source(disk.clone()))).collect())
+            }
             Self::Point { found, disks } => {
                 Ok(disks.iter().map(|disk| (disk.clone(), found.image_source(disk.clone()))).collect())
             }
@@ -130,12 +169,11 @@ impl Source {
         match self {
             Self::File(path) => {
                 let image = image_formats::open_image(path, None).await?;
-                Ok(vec![OpenImage { disk: file_disk()?, image, in_vault: None }])
+                Ok(vec![OpenImage::plain(file_disk()?, image)])
             }
+            Self::Replica { found, disks } => disks.iter().map(|disk| found.open(disk)).collect(),
             Self::Point { found, disks } if let Some(held) = found.held() => {
-                let open = |disk: &DiskName| {
-                    Ok(OpenImage { disk: disk.clone(), image: held.image(disk)?, in_vault: None })
-                };
+                let open = |disk: &DiskName| Ok(OpenImage::plain(disk.clone(), held.image(disk)?));
                 disks.iter().map(open).collect()
             }
             Self::Point { found, disks } => {
@@ -151,6 +189,14 @@ impl Source {
                 }
                 Ok(images)
             }
+        }
+    }
+
+    /// The vault that it is read from.
+    pub(crate) fn vault_id(&self) -> Option<VaultId> {
+        match self {
+            Self::Point { found, .. } => Some(found.vault.id),
+            Self::Replica { .. } | Self::File(_) => None,
         }
     }
 
@@ -177,6 +223,24 @@ pub(crate) fn choose_disk(point: &FoundPoint, named: Option<DiskName>) -> Result
         (None, names) => {
             let example = point.reference(names.first().map(|disk| (*disk).clone()));
             Err(Failure::invalid(format!("the {word} has several disks: {list}"))
+                .with_hint(format!("name one of them, as in {example}")))
+        }
+    }
+}
+
+/// The disk of a moment that is named, or the only one.
+fn choose_of(found: &FoundMoment, named: Option<DiskName>) -> Result<DiskName> {
+    let names = found.disks();
+    let list = || names.iter().map(DiskName::as_str).collect::<Vec<_>>().join(", ");
+    match (named, names.as_slice()) {
+        (Some(name), names) if names.contains(&name) => Ok(name),
+        (Some(name), _) => {
+            Err(Failure::not_found(format!("the VM had no disk {name} then; it had {}", list())))
+        }
+        (None, [only]) => Ok(only.clone()),
+        (None, names) => {
+            let example = found.pinned(names.first().cloned());
+            Err(Failure::invalid(format!("the replica has several disks: {}", list()))
                 .with_hint(format!("name one of them, as in {example}")))
         }
     }

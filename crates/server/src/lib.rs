@@ -19,6 +19,7 @@ mod object_locks;
 mod peers;
 mod points;
 mod policies;
+mod replicas;
 mod replications;
 mod routes;
 mod serve;

@@ -8,6 +8,7 @@ mod caller;
 mod known;
 mod listener;
 mod pairing;
+mod replicas;
 mod room;
 mod routes;
 mod transfers;

@@ -379,6 +379,10 @@ pub(crate) async fn resolve_named(site: &Site, reference: &str, from_copy: Optio
             let selector = PointSelector::IdPrefix(point.record.summary.id.to_string());
             Ok(Named { point, disk: reference.disk.take(), selector })
         }
+        ImageReference::Replica(reference) => {
+            Err(Failure::invalid(format!("{reference} is a moment of a replica, and in no vault"))
+                .with_hint("a VM is made from it with holdfast boot, and tested with holdfast failover test"))
+        }
         ImageReference::File(path) => {
             Err(Failure::invalid(format!("{} is an image file, and no moment of a VM", path.display()))
                 .with_hint("name a recovery point or a snapshot"))

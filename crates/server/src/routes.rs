@@ -14,6 +14,7 @@ mod keys;
 mod metrics;
 mod points;
 mod policies;
+mod replicas;
 mod replications;
 mod restores;
 mod site;
@@ -54,6 +55,7 @@ use crate::{failure::Failure, site::Site};
         (name = "keys", description = "Keys of vaults."),
         (name = "points", description = "Recovery points."),
         (name = "snapshots", description = "Managed snapshots."),
+        (name = "replicas", description = "VMs of other sites whose journals this one keeps, and failing over to them."),
         (name = "files", description = "Files inside images."),
         (name = "restores", description = "Restores."),
         (name = "images", description = "Disks of recovery points, and image files: exported, compared, read."),
@@ -79,6 +81,7 @@ fn described() -> OpenApiRouter<Site> {
         .merge(policies::routes())
         .merge(replications::routes())
         .merge(snapshots::routes())
+        .merge(replicas::routes())
         .merge(files::routes())
         .merge(restores::routes())
         .merge(creations::routes())

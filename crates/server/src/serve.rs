@@ -7,7 +7,7 @@ use tokio::net::UnixListener;
 
 use crate::{
     failure::{Failure, Result},
-    object_locks, peers, policies, replications, routes,
+    object_locks, peers, policies, replicas, replications, routes,
     site::Site,
     snapshots,
 };
@@ -47,6 +47,7 @@ pub async fn serve(
     let scheduler = tokio::spawn(policies::run(site.clone()));
     let listening = tokio::spawn(peers::listen(site.clone()));
     let peers = tokio::spawn(peers::watch(site.clone()));
+    let replicas = tokio::spawn(replicas::watch(site.clone()));
     let replications = tokio::spawn(replications::run(site.clone()));
     shutdown.await;
     tracing::info!("stopping");
@@ -59,6 +60,7 @@ pub async fn serve(
     for (what, task) in [
         ("peers' listener", listening),
         ("watch over peers", peers),
+        ("watch over replicas", replicas),
         ("keeper of replications", replications),
     ] {
         if let Err(error) = task.await {

@@ -21,6 +21,7 @@ use crate::{
     jobs::Jobs,
     object_locks::ObjectLocks,
     peers::Peers,
+    replicas::Replicas,
     replications::{Replications, TapProcesses, Taps},
     snapshots::{Held, SnapshotReception},
     startup,
@@ -132,6 +133,8 @@ pub struct Site {
     pub(crate) backings: Arc<Backings>,
     /// The snapshots whose moments are held.
     pub(crate) held: Arc<Held>,
+    /// The journals of other sites' VMs.
+    pub(crate) replicas: Arc<Replicas>,
     /// The disks that no VM runs from, and who has taken them.
     pub(crate) resting: Arc<RestingDisks>,
     /// Told when the copy of a snapshot has ended.
@@ -194,8 +197,14 @@ impl Site {
         let peers = Arc::new(Peers::open(identity, config.peers, receiver).await?);
         let stopping = CancellationToken::new();
         let held = Arc::new(Held::new(config.running_limit));
-        let images =
-            Images { catalog: catalog.clone(), vaults: Arc::clone(&vaults), held: Arc::clone(&held) };
+        let replicas = Replicas::open(directory.replicas(), &catalog, config.env.threads).await?;
+        let replicas = Arc::new(replicas);
+        let images = Images {
+            catalog: catalog.clone(),
+            vaults: Arc::clone(&vaults),
+            held: Arc::clone(&held),
+            replicas: Arc::clone(&replicas),
+        };
         let backings = Backings::serve(directory.images_socket(), images, stopping.clone()).await?;
         let tap_command = config.tap_command;
         let taps = config.taps.unwrap_or_else(|| Arc::new(TapProcesses { command: tap_command }));
@@ -215,6 +224,7 @@ impl Site {
             taps,
             backings: Arc::new(backings),
             held,
+            replicas,
             jobs,
             syncs: Arc::default(),
             object_locks: Arc::default(),

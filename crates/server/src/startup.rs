@@ -33,10 +33,16 @@ pub(crate) async fn clean_up(site: &Site) -> Result<()> {
         JobKind::Boot,
         JobKind::CreateVm,
         JobKind::TestPoint,
+        JobKind::TestFailover,
+        JobKind::FailOver,
+        JobKind::ChangePoint,
         JobKind::Export,
     ];
     for job in interrupted.iter().filter(|job| job.kind == JobKind::TestPoint) {
         clean_up_test(site, job).await?;
+    }
+    for job in interrupted.iter().filter(|job| job.kind == JobKind::TestFailover) {
+        work::clean_up_failover_test(site, job).await?;
     }
     for job in interrupted.iter().filter(|job| writes.contains(&job.kind)) {
         clean_up_restore(site, job).await?;

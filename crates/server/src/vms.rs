@@ -49,7 +49,7 @@ pub(crate) fn access(vm: &KnownVm) -> VmAccess {
 }
 
 /// Takes a VM for something short that must not meet a job.
-fn claim(site: &Site, vm: &KnownVm, operation: &'static str) -> Result<Ticket> {
+pub(crate) fn claim(site: &Site, vm: &KnownVm, operation: &'static str) -> Result<Ticket> {
     site.jobs.queue().claim(vm.id, operation).map_err(|holder| {
         let busy = Failure::conflict(format!("the VM {} is busy with {holder}", vm.name));
         match holder {

@@ -8,6 +8,8 @@ mod copy_snapshot;
 mod create_disk;
 mod create_vm;
 mod export;
+mod failover;
+mod failover_test;
 mod hydrate;
 mod new_vm;
 mod repair;
@@ -37,6 +39,10 @@ pub(crate) use self::{
     create_disk::{clean_up as clean_up_disk, submit as create_disk},
     create_vm::submit as create_vm,
     export::submit as export,
+    failover::{change_point, commit, plan as plan_failover, submit as fail_over},
+    failover_test::{
+        clean_up as clean_up_tests, clean_up_dead as clean_up_failover_test, submit as test_failover,
+    },
     hydrate::{of as hydration_of, submit as hydrate},
     repair::submit as repair,
     restore_disk::submit as restore_disk,

@@ -11,7 +11,7 @@ use crate::{
     replicas::{ReplicaOffer, ReplicaProgress, encode},
 };
 
-/// Each of these fails with [`crate::ErrorKind::Fenced`] once the peer knows a newer generation of the VM, and its message says
+/// Each of these but the end fails with [`crate::ErrorKind::Fenced`] once the peer knows a newer generation of the VM, and its message says
 /// since when and why: the VM must neither be started nor replicated by the caller any more. What the peer does not know, or
 /// what is not the caller's, is [`crate::ErrorKind::NotFound`].
 impl PeerClient {

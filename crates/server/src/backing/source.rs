@@ -31,8 +31,8 @@ impl Source {
             ImageSource::Point { vault_id, copy, point_id, disk } => {
                 self.open_point(*vault_id, copy.as_ref(), *point_id, disk).await
             }
-            ImageSource::Replica { journal_id, .. } => {
-                Err(Failure::not_found(format!("the replica {journal_id} is not here")))
+            ImageSource::Replica { journal_id, vm_id, sequence, disk } => {
+                self.images.replicas.image(*journal_id, *vm_id, *sequence, disk).await
             }
             ImageSource::Snapshot { snapshot_id, disk } => self.open_snapshot(*snapshot_id, disk).await,
         }

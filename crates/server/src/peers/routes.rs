@@ -12,7 +12,7 @@ use peer::{PairAnswer, PairRequest, Statement};
 
 use super::{
     caller::{Peer, Session},
-    pairing, transfers, watch,
+    pairing, replicas, transfers, watch,
 };
 use crate::{
     failure::{Failure, Result},
@@ -26,6 +26,9 @@ const BODY_MAX_BYTES: usize = 64 << 10;
 /// The longest offer of disks, in bytes: its metadata, and the names of its disks.
 const OFFER_MAX_BYTES: usize = 2 << 20;
 
+/// The longest offer of a journal, in bytes: the definition of a VM.
+const REPLICA_OFFER_MAX_BYTES: usize = 128 << 10;
+
 /// All routes.
 pub(super) fn router(site: Site) -> Router {
     Router::new()
@@ -35,6 +38,7 @@ pub(super) fn router(site: Site) -> Router {
         .route("/peer/v1/hello", post(hello))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .merge(transfer_routes())
+        .merge(replica_routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .with_state(site)
@@ -48,6 +52,15 @@ fn transfer_routes() -> Router<Site> {
         .route("/peer/v1/transfers/{id}/disks/{disk}/missing", get(transfers::missing))
         .layer(DefaultBodyLimit::max(OFFER_MAX_BYTES))
         .route("/peer/v1/transfers/{id}/disks/{disk}/regions/{region}", regions)
+}
+
+fn replica_routes() -> Router<Site> {
+    let parts = post(replicas::take).layer(DefaultBodyLimit::max(peer::replicas::PARTS_BODY_MAX_BYTES));
+    let replica = put(replicas::offer).get(replicas::progress).delete(replicas::end);
+    Router::new()
+        .route("/peer/v1/replicas/{journal}", replica)
+        .layer(DefaultBodyLimit::max(REPLICA_OFFER_MAX_BYTES))
+        .route("/peer/v1/replicas/{journal}/parts", parts)
 }
 
 /// The one route that is there for strangers.

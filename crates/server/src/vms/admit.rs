@@ -51,11 +51,7 @@ pub(crate) async fn admit(site: &Site, vm: &KnownVm) -> Result<()> {
 
 /// Fails when another VM has the name, or a restore is about to give it to one.
 pub(crate) async fn check_name_free(site: &Site, name: &VmName, vm_id: VmId) -> Result<()> {
-    let restores = site
-        .jobs
-        .unfinished()
-        .into_iter()
-        .filter(|job| matches!(job.kind, JobKind::RestoreVm | JobKind::Boot | JobKind::CreateVm));
+    let restores = site.jobs.unfinished().into_iter().filter(|job| is_new_vm(job.kind));
     let is_restored =
         restores.into_iter().any(|job| job.vm_id != Some(vm_id) && job.subject == name.as_str());
     if is_restored || site.catalog.vm(name.as_str()).await?.is_some() {
@@ -63,6 +59,19 @@ pub(crate) async fn check_name_free(site: &Site, name: &VmName, vm_id: VmId) -> 
             .with_hint("choose another name: --name NAME, or vm add NAME"));
     }
     Ok(())
+}
+
+/// Whether jobs of a kind make a VM of the name that they are about.
+fn is_new_vm(kind: JobKind) -> bool {
+    matches!(
+        kind,
+        JobKind::RestoreVm
+            | JobKind::Boot
+            | JobKind::CreateVm
+            | JobKind::TestFailover
+            | JobKind::FailOver
+            | JobKind::ChangePoint
+    )
 }
 
 /// Fails when a VM has one of the files for a disk.

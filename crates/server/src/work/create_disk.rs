@@ -53,10 +53,7 @@ pub(crate) async fn submit(site: &Site, request: CreateDisk) -> Result<Job> {
     check_absent(std::slice::from_ref(&path))?;
     check_unclaimed(site, std::slice::from_ref(&path))?;
     vms::check_paths_free(site, std::slice::from_ref(&path)).await?;
-    let vault_id = match &source {
-        Source::Point { found, .. } => Some(found.vault.id),
-        Source::File(_) => None,
-    };
+    let vault_id = source.vault_id();
     let draft = JobDraft {
         kind: JobKind::CreateDisk,
         subject: name.to_string(),
@@ -124,6 +121,7 @@ fn dependent(request: &CreateDisk, disk: DiskName, source: ImageSource, size_byt
 
 async fn work(site: &Site, new: NewDisk, monitor: Arc<JobMonitor>) -> Outcome {
     monitor.phase("creating the disk");
+    site.backings.pin(new.disk.id.as_str(), std::slice::from_ref(&new.dependent))?;
     site.backings.offer(new.disk.id.as_str(), std::slice::from_ref(&new.dependent));
     if let Err(failure) = make(site, &new, &monitor).await {
         site.backings.withdraw(new.disk.id.as_str(), &new.dependent.disk);

@@ -1,10 +1,13 @@
 //! An image becomes a new VM at once: its disks read from the image until they are whole.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use api::{CreateVm, shell_word};
 use catalog::Job;
-use model::{DiskBus, DiskDefinition, DiskFormat, DiskName, ImageReference, JobKind, VmDefinition, VmName};
+use model::{
+    DiskBus, DiskDefinition, DiskFormat, DiskName, ImageReference, JobKind, ReplicaReference, VmDefinition,
+    VmName,
+};
 use protection::VmRestore;
 
 use super::{
@@ -14,6 +17,7 @@ use super::{
 use crate::{
     failure::{Failure, Result},
     images::Source,
+    replicas,
     site::Site,
     vms,
 };
@@ -32,7 +36,10 @@ pub(crate) async fn submit(site: &Site, request: CreateVm) -> Result<Job> {
         ImageReference::Point(_) | ImageReference::Snapshot(_) => {
             from_moment(site, &request, &place, dependence.wait_limit).await?
         }
-        ImageReference::File(_) => from_image(site, &request, &place).await?,
+        ImageReference::Replica(reference) if reference.disk.is_none() => {
+            from_replica(site, &request, &reference, &place).await?
+        }
+        ImageReference::Replica(_) | ImageReference::File(_) => from_image(site, &request, &place).await?,
     };
     let asked = Asked {
         kind: if request.start { JobKind::Boot } else { JobKind::CreateVm },
@@ -48,6 +55,7 @@ pub(crate) async fn submit(site: &Site, request: CreateVm) -> Result<Job> {
         isolated: request.isolated,
         dependence: Some(dependence),
         start: request.start,
+        test: None,
     };
     new.submit(site, place, asked).await
 }
@@ -84,6 +92,30 @@ async fn from_moment(
     Ok((name, Content::Point { point: Box::new(point), order }, paths))
 }
 
+/// The whole VM of a replica at a moment.
+async fn from_replica(
+    site: &Site,
+    request: &CreateVm,
+    reference: &ReplicaReference,
+    place: &Place,
+) -> Result<Planned> {
+    if request.definition.is_some() || request.from_copy.is_some() {
+        return Err(Failure::invalid("a replica tells itself what its VM is, and is in no copy of a vault")
+            .with_hint("leave the definition and the copy out"));
+    }
+    let found = Arc::new(replicas::resolve(site, reference).await?);
+    let name = match &request.name {
+        Some(name) => name.parse().map_err(|error| Failure::invalid(format!("the VM's name: {error}")))?,
+        None => found.replica.vm_name.clone(),
+    };
+    let (mut content, paths) = new_vm::of_moment(site, found, &name, &place.directory)?;
+    if let (Content::Images { definition, .. }, false) = (&mut content, request.keep_identity) {
+        definition.uuid = None;
+        definition.networks.iter_mut().for_each(|network| network.mac = None);
+    }
+    Ok((name, content, paths))
+}
+
 /// A VM of a definition, one disk of which is the image.
 async fn from_image(site: &Site, request: &CreateVm, place: &Place) -> Result<Planned> {
     let mut definition = request.definition.clone().ok_or_else(|| {
@@ -117,7 +149,7 @@ async fn from_image(site: &Site, request: &CreateVm, place: &Place) -> Result<Pl
         .ok_or_else(|| Failure::not_found("the image has no disk"))?;
     let path = place.directory.join("0-disk.qcow2");
     let disks = vec![ImageDisk { name: disk, path: path.clone(), size_bytes, source }];
-    Ok((definition.name.clone(), Content::Images { definition, disks }, vec![path]))
+    Ok((definition.name.clone(), Content::Images { definition, disks, _held: None }, vec![path]))
 }
 
 /// The disk of a definition that the image becomes: its one disk without a path, or its only one.

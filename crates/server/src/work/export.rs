@@ -50,10 +50,7 @@ pub(crate) async fn submit(site: &Site, request: ExportRequest) -> Result<Job> {
         compress: order.compress,
         replace: order.replace,
     };
-    let vault_id = match &source {
-        Source::Point { found, .. } => Some(found.vault.id),
-        Source::File(_) => None,
-    };
+    let vault_id = source.vault_id();
     let draft = JobDraft {
         kind: JobKind::Export,
         subject: request.reference,

@@ -1,9 +1,14 @@
 //! A VM is built and becomes known, whole or reading from an image.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use api::{JobResult, RestoredVmView};
-use catalog::{DependentDisk, ImageSource, Job, KnownVm, Origin};
+use catalog::{DependentDisk, FailoverTest, ImageSource, Job, KnownVm, Origin};
 use image_formats::NbdBacking;
 use model::{
     ByteCount, DiskFormat, DiskName, JobKind, NetworkKind, PointId, VaultId, VmDefinition, VmId, VmName,
@@ -14,9 +19,10 @@ use super::{RestoreDocument, absolute, check_absent, check_unclaimed, document_o
 use crate::{
     backing::export_name,
     dependents::Owner,
-    failure::Result,
+    failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome, WorkFailure},
     points::FoundPoint,
+    replicas::FoundMoment,
     site::Site,
     vms,
 };
@@ -32,14 +38,16 @@ pub(super) struct NewVm {
     pub(super) dependence: Option<Dependence>,
     /// Start it when it is built.
     pub(super) start: bool,
+    /// The test that it is for, which is known before the VM is.
+    pub(super) test: Option<FailoverTest>,
 }
 
 /// What a VM is built from.
 pub(super) enum Content {
     /// A recovery point, a copy of it, or a snapshot.
     Point { point: Box<FoundPoint>, order: VmRestore },
-    /// A definition, and the images of some of its disks.
-    Images { definition: VmDefinition, disks: Vec<ImageDisk> },
+    /// A definition, and the images of some of its disks; the moment that they show is held until the VM is known.
+    Images { definition: VmDefinition, disks: Vec<ImageDisk>, _held: Option<Arc<FoundMoment>> },
 }
 
 /// A disk that reads from an image.
@@ -88,6 +96,32 @@ pub(super) struct Asked {
     pub(super) replace: bool,
 }
 
+/// A VM as it was at a moment of a replica: its definition, with disks that read from the moment, and their files.
+pub(super) fn of_moment(
+    site: &Site,
+    found: Arc<FoundMoment>,
+    name: &VmName,
+    directory: &Path,
+) -> Result<(Content, Vec<PathBuf>)> {
+    let mut definition = found.definition(site)?;
+    definition.name = name.clone();
+    let mut disks = Vec::with_capacity(definition.disks.len());
+    for (place, disk) in definition.disks.iter().enumerate() {
+        let size_bytes = found.size_bytes(&disk.name).ok_or_else(|| {
+            Failure::not_found(format!("the replica has no disk {} at that moment", disk.name))
+        })?;
+        let path = directory.join(format!("{place}-disk.qcow2"));
+        disks.push(ImageDisk {
+            name: disk.name.clone(),
+            path,
+            size_bytes,
+            source: found.image_source(disk.name.clone()),
+        });
+    }
+    let paths = disks.iter().map(|disk| disk.path.clone()).collect();
+    Ok((Content::Images { definition, disks, _held: Some(found) }, paths))
+}
+
 /// How disks read from the images of this VM's point.
 pub(super) fn backing(
     site: &Site,
@@ -132,7 +166,7 @@ impl NewVm {
         site.jobs.submit(draft, work).await
     }
 
-    async fn work(self, site: &Site, monitor: Arc<JobMonitor>) -> Outcome {
+    pub(super) async fn work(self, site: &Site, monitor: Arc<JobMonitor>) -> Outcome {
         let (vm, disks) = self.build(site, &monitor).await?;
         let mut view = RestoredVmView {
             vm_id: vm.id.to_string(),
@@ -170,7 +204,7 @@ impl NewVm {
                 let operation: Arc<dyn Monitor> = monitor.clone();
                 Box::pin(protection::restore_vm(&source, order, &operation)).await?
             }
-            Content::Images { definition, disks } => self.layer(site, definition, disks).await?,
+            Content::Images { definition, disks, .. } => self.layer(site, definition, disks).await?,
         };
         if self.isolated {
             definition.networks.iter_mut().for_each(|network| network.kind = NetworkKind::Isolated);
@@ -184,7 +218,12 @@ impl NewVm {
             created_at: site.env.clock.now(),
             half_restored: None,
         };
-        self.admit(site, &vm, &disks).await?;
+        site.backings.pin(vm.id.as_str(), &vm.dependent_disks)?;
+        if let Err(failure) = self.admit(site, &vm, &disks).await {
+            site.backings.withdraw_all(vm.id.as_str(), &vm.dependent_disks);
+            site.catalog.remove_failover_test(vm.id).await?;
+            return Err(failure);
+        }
         site.backings.offer(vm.id.as_str(), &vm.dependent_disks);
         Ok((vm, disks))
     }
@@ -272,6 +311,9 @@ impl NewVm {
     }
 
     async fn admit(&self, site: &Site, vm: &KnownVm, disks: &[RestoredDisk]) -> Result<()> {
+        if let Some(test) = &self.test {
+            site.catalog.add_failover_test(test).await?;
+        }
         let _admission = site.admission.lock().await;
         vms::admit(site, vm).await.map_err(|failure| {
             let place = disks.first().and_then(|disk| disk.path.parent()).unwrap_or_else(|| "/".as_ref());

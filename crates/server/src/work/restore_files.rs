@@ -36,10 +36,7 @@ pub(crate) async fn submit(site: &Site, request: RestoreFilesRequest) -> Result<
         kind: JobKind::RestoreFiles,
         subject: format!("{} to {}", request.reference, vm.name),
         vm_id: Some(vm.id),
-        vault_id: match &source {
-            Source::Point { found, .. } => Some(found.vault.id),
-            Source::File(_) => None,
-        },
+        vault_id: source.vault_id(),
         request: document_of(&request),
     };
     let work_site = site.clone();
@@ -69,6 +66,7 @@ fn is_of(source: &Source, vm: &KnownVm) -> bool {
         Source::Point { found, .. } => {
             found.record.summary.vm_id == vm.id || found.record.summary.vm_name == vm.name
         }
+        Source::Replica { found, .. } => found.replica.vm_id == vm.id,
         Source::File(_) => false,
     }
 }

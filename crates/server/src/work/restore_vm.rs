@@ -50,6 +50,7 @@ pub(crate) async fn submit(site: &Site, request: RestoreVmRequest) -> Result<Job
         isolated: false,
         dependence: None,
         start: request.start,
+        test: None,
     };
     new.submit(site, place, asked).await
 }

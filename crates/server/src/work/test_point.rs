@@ -90,6 +90,7 @@ pub(crate) async fn submit(site: &Site, request: TestPoint) -> Result<Job> {
             wait_limit: WAIT_LIMIT,
         }),
         start: false,
+        test: None,
     };
     let work_site = site.clone();
     let work = Box::new(move |monitor| {

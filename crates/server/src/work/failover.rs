@@ -1,0 +1,280 @@
+//! Failing over: a replicated VM runs at this site. What may happen when, `recovery` says; here it is done.
+//!
+//! Before anything is built, it is durable that the VM is failed over, and nothing more is taken from its source. A server that
+//! dies on the way leaves a failover that has begun; asked for again, it goes on as the same VM.
+
+use std::{sync::Arc, time::Duration};
+
+use api::{FailOver, FailoverPlanView, JobResult, RestoredVmView, shell_word};
+use catalog::{Fence, Job, KnownReplica, KnownVm};
+use model::{DiskFormat, JobKind, MomentSelector, VmId};
+use recovery::{Action, Event, Stage, step};
+
+use super::{
+    RestoreDocument, check_unclaimed, document_of,
+    failover_test::{WAIT_LIMIT, selector},
+    hydrate,
+    new_vm::{self, Dependence, NewVm},
+    test_point,
+};
+use crate::{
+    dependents::Owner,
+    failure::{Failure, Result},
+    jobs::{JobDraft, JobMonitor, Jobs, Outcome},
+    replicas::{self, FoundMoment},
+    site::Site,
+    vms,
+};
+
+/// A failover that somebody has asked for, or another point of one.
+struct Takeover {
+    replica: KnownReplica,
+    event: Event,
+    selector: MomentSelector,
+    /// Held until the VM is made, so that it is not folded meanwhile.
+    found: Arc<FoundMoment>,
+    rate_limit_bytes_per_second: Option<u64>,
+}
+
+/// Lines a failover up.
+pub(crate) async fn submit(site: &Site, name: &str, request: FailOver) -> Result<Job> {
+    let replica = replicas::find(site, name).await?;
+    let event = Event::FailOver { vm_id: vm_id(site, &replica).await?, at: site.env.clock.now() };
+    line_up(site, JobKind::FailOver, replica, event, request).await
+}
+
+/// Lines it up that a VM which was failed over is made anew from another moment.
+pub(crate) async fn change_point(site: &Site, name: &str, request: FailOver) -> Result<Job> {
+    let replica = replicas::find(site, name).await?;
+    line_up(site, JobKind::ChangePoint, replica, Event::ChangePoint, request).await
+}
+
+/// The VM has the id that it has at its site, unless another one here has that.
+async fn vm_id(site: &Site, replica: &KnownReplica) -> Result<VmId> {
+    Ok(match site.catalog.vm(replica.vm_id.as_str()).await? {
+        None => replica.vm_id,
+        Some(_) => VmId::from_random(env::random(&*site.env.entropy)),
+    })
+}
+
+async fn line_up(
+    site: &Site,
+    kind: JobKind,
+    replica: KnownReplica,
+    event: Event,
+    request: FailOver,
+) -> Result<Job> {
+    // All that can be known is said before anything is done.
+    let after = step(&replica.standing, event).map_err(|refusal| refused(&replica, refusal))?.standing;
+    let failover = after.failover().ok_or_else(|| Failure::conflict("there is no failover"))?;
+    let selector = selector(&request.point)?;
+    let found = Arc::new(replicas::moment_of(site, replica.clone(), &selector).await?);
+    let (id, directory) = (failover.vm_id, site.directory.disks(failover.vm_id));
+    let (_, paths) = new_vm::of_moment(site, Arc::clone(&found), &replica.vm_name, &directory)?;
+    let _admission = site.admission.lock().await;
+    if site.catalog.vm(id.as_str()).await?.is_none() {
+        vms::check_name_free(site, &replica.vm_name, id).await?;
+        vms::check_paths_free(site, &paths).await?;
+    }
+    check_unclaimed(site, &paths)?;
+    let document = RestoreDocument {
+        reference: found.pinned(None).to_string(),
+        paths,
+        format: DiskFormat::Qcow2,
+        replace: false,
+        own_directory: Some(directory),
+    };
+    let draft = JobDraft {
+        kind,
+        subject: replica.vm_name.to_string(),
+        vm_id: Some(id),
+        vault_id: None,
+        request: document_of(&document),
+    };
+    let rate_limit_bytes_per_second = request.rate_limit_bytes_per_second;
+    let takeover = Takeover { replica, event, selector, found, rate_limit_bytes_per_second };
+    let work_site = site.clone();
+    let work =
+        Box::new(move |monitor| Box::pin(async move { takeover.work(&work_site, monitor).await }) as _);
+    site.jobs.submit(draft, work).await
+}
+
+impl Takeover {
+    async fn work(mut self, site: &Site, monitor: Arc<JobMonitor>) -> Outcome {
+        let (replica, actions) = replicas::put_in(site, self.replica.journal_id, self.event).await?;
+        self.replica = replica;
+        let failover = self.replica.standing.failover().cloned();
+        let failover = failover.ok_or_else(|| Failure::conflict("there is no failover"))?;
+        let vm_id = failover.vm_id;
+        for action in actions {
+            match action {
+                Action::RaiseGeneration => {
+                    monitor.phase("fencing the source");
+                    let fence = Fence { generation: failover.generation, begun_at: failover.begun_at };
+                    site.catalog.put_fence(self.replica.vm_id, fence).await?;
+                    site.replicas.raise_generation(self.replica.journal_id, failover.generation).await?;
+                }
+                Action::TakeDown => {
+                    monitor.phase("taking the VM down");
+                    take_down(site, vm_id).await?;
+                }
+                Action::Build => {
+                    monitor.phase("making the VM");
+                    self.build(site, vm_id, &monitor).await?;
+                }
+                Action::Start => {
+                    monitor.phase("starting the VM");
+                    start(site, vm_id).await?;
+                }
+                Action::Receive | Action::BuildTest | Action::DropMoments | Action::Remove => {}
+            }
+        }
+        replicas::put_in(site, self.replica.journal_id, Event::FailedOver).await?;
+        tracing::warn!(vm = %self.replica.vm_name, generation = failover.generation, "a VM runs here now");
+        self.hydrate(site, vm_id).await
+    }
+
+    /// Makes the VM, unless an attempt that broke off has.
+    async fn build(&mut self, site: &Site, vm_id: VmId, monitor: &Arc<JobMonitor>) -> Result<()> {
+        if site.catalog.vm(vm_id.as_str()).await?.is_some() {
+            return Ok(());
+        }
+        if self.selector == MomentSelector::Latest {
+            // Some may have come since it was asked for; nothing comes any more.
+            self.found = Arc::new(replicas::moment_of(site, self.replica.clone(), &self.selector).await?);
+        }
+        replicas::note_moment(site, self.replica.journal_id, self.found.sequence()).await?;
+        let (name, directory) = (self.replica.vm_name.clone(), site.directory.disks(vm_id));
+        let (content, _) = new_vm::of_moment(site, Arc::clone(&self.found), &name, &directory)?;
+        let new = NewVm {
+            vm_id,
+            name,
+            content,
+            isolated: false,
+            dependence: Some(Dependence {
+                hydrates: true,
+                rate_limit_bytes_per_second: self.rate_limit_bytes_per_second,
+                wait_limit: WAIT_LIMIT,
+            }),
+            start: false,
+            test: None,
+        };
+        new.build(site, monitor).await.map(drop)
+    }
+
+    /// Its disks become whole in the background.
+    async fn hydrate(&self, site: &Site, vm_id: VmId) -> Outcome {
+        let vm = vms::find(site, vm_id.as_str()).await?;
+        let mut view = RestoredVmView {
+            vm_id: vm.id.to_string(),
+            vm_name: vm.name.to_string(),
+            point_id: None,
+            disks: Vec::new(),
+            started: true,
+            hydration_job: None,
+        };
+        if !vm.dependent_disks.is_empty() {
+            let owner = Owner::Vm(Box::new(vm));
+            view.hydration_job =
+                Some(hydrate::submit(site, &owner, self.rate_limit_bytes_per_second).await?.id);
+        }
+        Ok(JobResult::RestoredVm(view))
+    }
+}
+
+/// Stops the VM, and removes it with what it has written.
+async fn take_down(site: &Site, vm_id: VmId) -> Result<()> {
+    let Some(vm) = site.catalog.vm(vm_id.as_str()).await? else { return Ok(()) };
+    end_hydration(site, &vm).await?;
+    test_point::take_down(site, &vm).await
+}
+
+/// How long the copying has to end.
+const HYDRATION_STOP_LIMIT: Duration = Duration::from_secs(30);
+
+async fn end_hydration(site: &Site, vm: &KnownVm) -> Result<()> {
+    let Some(job) = hydrate::of(site, vm.id.as_str()) else { return Ok(()) };
+    Jobs::cancel(&site.jobs, job).await?;
+    let ended = async {
+        while hydrate::of(site, vm.id.as_str()).is_some() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(HYDRATION_STOP_LIMIT, ended).await.map_err(|_| {
+        Failure::conflict(format!("the disks of the VM {} are being copied, and that does not end", vm.name))
+    })
+}
+
+/// Starts the VM, unless it runs.
+async fn start(site: &Site, vm_id: VmId) -> Result<()> {
+    let vm = vms::find(site, vm_id.as_str()).await?;
+    match vms::is_running(site, &vm).await? {
+        true => Ok(()),
+        false => vms::run(site, &vm).await.map_err(|failure| {
+            failure.during("the VM is made but did not start").with_hint(format!(
+                "mend it, then ask for the failover again: holdfast failover unplanned {}",
+                shell_word(vm.name.as_str())
+            ))
+        }),
+    }
+}
+
+/// What a failover would do, or another point of one.
+pub(crate) async fn plan(site: &Site, name: &str, request: &FailOver) -> Result<FailoverPlanView> {
+    let replica = replicas::find(site, name).await?;
+    let event = match replica.standing.stage {
+        Stage::FailedOver(_) => Event::ChangePoint,
+        _ => Event::FailOver { vm_id: vm_id(site, &replica).await?, at: site.env.clock.now() },
+    };
+    step(&replica.standing, event).map_err(|refusal| refused(&replica, refusal))?;
+    let found = replicas::moment_of(site, replica, &selector(&request.point)?).await?;
+    found.definition(site)?;
+    let replica = &found.replica;
+    let newest = replicas::view(site, replica.clone()).await?.newest_at;
+    let mut lost = Vec::new();
+    if let Some(failover) = replica.standing.failover() {
+        lost.push(format!("everything that the VM has written here since {}", failover.begun_at));
+    } else {
+        vms::check_name_free(site, &replica.vm_name, replica.vm_id).await?;
+    }
+    if let Some(newest) = newest.filter(|newest| *newest > found.time) {
+        lost.push(format!("what came between {} and {newest}, which another point would show", found.time));
+    }
+    lost.push(format!("what the VM wrote at its site after {}", newest.unwrap_or(found.time)));
+    Ok(FailoverPlanView {
+        vm_name: replica.vm_name.to_string(),
+        moment_at: found.time,
+        sequence: found.sequence(),
+        lost,
+    })
+}
+
+/// The VM runs here for good: its other moments go, in the background.
+pub(crate) async fn commit(site: &Site, name: &str) -> Result<KnownReplica> {
+    let replica = replicas::find(site, name).await?;
+    let commit = Event::Commit { at: site.env.clock.now() };
+    step(&replica.standing, commit).map_err(|refusal| refused(&replica, refusal))?;
+    let (known, _) = replicas::put_in(site, replica.journal_id, commit).await?;
+    tracing::info!(vm = %known.vm_name, "a failover is committed");
+    Ok(known)
+}
+
+/// Why not, and what to do instead.
+fn refused(replica: &KnownReplica, refusal: recovery::Refusal) -> Failure {
+    use recovery::Refusal;
+    let vm = shell_word(replica.vm_name.as_str());
+    let hint = match &refusal {
+        Refusal::FailedOver(_) => match replica.standing.stage {
+            Stage::FailedOver(_) => {
+                format!(
+                    "choose another moment with holdfast failover change-point {vm}, or keep this one: holdfast failover commit {vm}"
+                )
+            }
+            _ => format!("see it with: holdfast replica show {vm}"),
+        },
+        Refusal::NotFailedOver => format!("fail it over first: holdfast failover unplanned {vm}"),
+        Refusal::Unfinished(_) => format!("go on with it: holdfast failover unplanned {vm}"),
+        _ => format!("see it with: holdfast replica show {vm}"),
+    };
+    Failure::from(refusal).with_hint(hint)
+}
