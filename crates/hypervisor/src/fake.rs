@@ -1,6 +1,8 @@
 //! A hypervisor in memory: VMs whose disks a test writes by hand, with honest change tracking.
 
 mod guest_files;
+mod quiet;
+mod taps;
 
 use std::{
     collections::BTreeMap,
@@ -14,18 +16,21 @@ use std::{
 use async_trait::async_trait;
 use image::{ByteRange, FaultyImage, FixedChanges, MemoryImage};
 use model::{
-    CaptureCost, CaptureId, Consistency, ConsistencyReached, DiskFormat, DiskName, Timestamp, VmDefinition,
-    VmId,
+    CaptureCost, CaptureId, Consistency, ConsistencyReached, DiskFormat, DiskName, JournalId, Timestamp,
+    VmDefinition, VmId,
 };
+
+use tokio::sync::oneshot;
 
 use crate::{
     AgentState, Baseline, Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, Chain,
     DiskChanges, DiskInspection, Error, ErrorKind, GuestExit, GuestFiles, Hydration, HydrationListener,
-    Hypervisor, Inspection, Power, Result, Tracking, VmAccess,
+    Hypervisor, Inspection, Power, Quiet, Result, Tap, TapRequest, Tracking, VmAccess,
 };
 
 use guest_files::FakeGuestFiles;
 pub use guest_files::{FakeGuest, FakeGuestNode};
+pub use taps::FakeTapTargets;
 
 /// A VM in memory.
 #[derive(Debug, Clone)]
@@ -50,25 +55,35 @@ pub struct FakeDisk {
     /// After how many reads a capture of it is lost; none never loses it.
     pub reads_until_lost: Option<u64>,
     dirty: BTreeMap<(Chain, CaptureId), Vec<ByteRange>>,
+    epochs: taps::Epochs,
+    outlet: Option<taps::Outlet>,
 }
 
 impl FakeDisk {
     /// A disk of these bytes.
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes, reads_until_lost: None, dirty: BTreeMap::new() }
+        Self { bytes, ..Self::default() }
     }
 
-    /// Writes as the guest would.
+    /// Writes as the guest would. While the disk is tapped, the write is handed on, and nobody waits until it is taken: see
+    /// [`FakeHypervisor::write`].
     pub fn write(&mut self, offset_bytes: usize, data: &[u8]) {
+        drop(self.write_and_hand_on(offset_bytes, data));
+    }
+
+    fn write_and_hand_on(&mut self, offset_bytes: usize, data: &[u8]) -> Option<oneshot::Receiver<()>> {
         self.bytes[offset_bytes..offset_bytes + data.len()].copy_from_slice(data);
         let range = ByteRange::new(offset_bytes as u64, data.len() as u64);
         self.dirty.values_mut().for_each(|ranges| ranges.push(range));
+        taps::track(&mut self.epochs, range);
+        self.outlet.as_ref().map(|outlet| outlet.hand_on(range.offset_bytes, data))
     }
 
     /// Loses all change tracking, as a power cut does.
     pub fn lose_tracking(&mut self) {
         self.dirty.clear();
+        self.epochs.clear();
     }
 }
 
@@ -77,12 +92,15 @@ impl FakeDisk {
 pub struct FakeHypervisor {
     vms: Arc<Mutex<BTreeMap<VmId, FakeVm>>>,
     time_us: Arc<AtomicI64>,
+    targets: Arc<Mutex<Option<taps::Targets>>>,
 }
 
 impl FakeHypervisor {
     /// Adds or replaces a VM.
     pub fn insert(&self, vm_id: VmId, vm: FakeVm) {
-        self.lock().insert(vm_id, vm);
+        if let Some(earlier) = self.lock().insert(vm_id, vm) {
+            taps::end_with(&earlier);
+        }
     }
 
     /// Sets the clock, in microseconds since the epoch. Each capture moves it on by a second.
@@ -95,7 +113,7 @@ impl FakeHypervisor {
     /// # Panics
     /// When there is no such VM.
     pub fn edit<T>(&self, vm_id: VmId, edit: impl FnOnce(&mut FakeVm) -> T) -> T {
-        edit(self.lock().get_mut(&vm_id).expect("the test inserted this VM"))
+        taps::watched(self.lock().get_mut(&vm_id).expect("the test inserted this VM"), edit)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<VmId, FakeVm>> {
@@ -104,7 +122,7 @@ impl FakeHypervisor {
 
     fn with<T>(&self, vm: &VmAccess, use_vm: impl FnOnce(&mut FakeVm) -> Result<T>) -> Result<T> {
         match self.lock().get_mut(&vm.vm_id) {
-            Some(found) => use_vm(found),
+            Some(found) => taps::watched(found, use_vm),
             None => Err(Error::new(ErrorKind::Unreachable, format!("the VM {} does not answer", vm.name))),
         }
     }
@@ -235,6 +253,18 @@ impl Hypervisor for FakeHypervisor {
 
     async fn console(&self, vm: &VmAccess, _: u64) -> Result<Vec<u8>> {
         self.with(vm, |_| Ok(b"login: ".to_vec()))
+    }
+
+    async fn begin_tap(&self, request: &TapRequest) -> Result<Box<dyn Tap>> {
+        self.tap(request).await
+    }
+
+    async fn end_tap(&self, vm: &VmAccess, journal_id: JournalId) -> Result<()> {
+        self.untap(vm, journal_id)
+    }
+
+    async fn quiesce(&self, vm: &VmAccess, limit: Duration) -> Result<Box<dyn Quiet>> {
+        self.with(vm, |vm| quiet::quiesce(vm, limit))
     }
 }
 

@@ -19,7 +19,7 @@ pub use capture::{
     DiskChanges, PhaseListener,
 };
 pub use error::{Error, ErrorKind, Result};
-pub use fake::{FakeDisk, FakeGuest, FakeGuestNode, FakeHypervisor, FakeVm};
+pub use fake::{FakeDisk, FakeGuest, FakeGuestNode, FakeHypervisor, FakeTapTargets, FakeVm};
 pub use guest::GuestExit;
 pub use guest_files::{GuestAbilities, GuestContent, GuestFiles, GuestItem, GuestItemKind, GuestItemOutcome};
 pub use hydration::{Hydration, HydrationListener};
