@@ -227,11 +227,7 @@ impl Stop {
         context.confirm(&format!("End the replication of {} to {}? {replica}", known.vm, known.site))?;
         let request = StopReplication { delete_replica: self.delete_replica };
         let stopped = context.client.stop_replication(&self.vm, &request).await?;
-        for problem in &stopped.problems {
-            context.note(problem);
-        }
-        context.note(&format!("the replication of {} to {} has ended", stopped.vm, stopped.site));
-        Ok(())
+        context.output.one(&stopped)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Replications.
 
-use api::{CheckpointView, ReplicationHealth, ReplicationState, ReplicationView};
+use api::{CheckpointView, ReplicationHealth, ReplicationState, ReplicationView, StoppedReplicationView};
 use model::ByteCount;
 
 use super::{Identified, Page, Row, Times, duration, or_dash, percentage, table};
@@ -128,5 +128,23 @@ impl Page for CheckpointView {
             ("Made", times.moment(self.made_at)),
             ("Record", self.sequence.to_string()),
         ])
+    }
+}
+
+impl Identified for StoppedReplicationView {
+    fn id(&self) -> String {
+        self.vm.clone()
+    }
+}
+
+impl Page for StoppedReplicationView {
+    fn page(&self, _: &Times) -> String {
+        let mut fields = vec![
+            ("VM", self.vm.clone()),
+            ("No longer replicated to", self.site.clone()),
+            ("It was told", if self.is_told { "yes" } else { "no" }.to_owned()),
+        ];
+        fields.extend(self.problems.iter().map(|problem| ("Left to do", problem.clone())));
+        table::fields(fields)
     }
 }

@@ -56,13 +56,13 @@ struct Journaled {
 
 /// Tries it, and tells what came of it.
 pub(super) async fn attach(shared: Arc<Shared>, attachment: Attachment, trusted: Option<Epoch>) {
-    let _turn = shared.attaching.lock().await;
+    let turn = shared.attaching.lock().await;
     match try_attach(&shared, attachment, trusted).await {
         Ok(attached) => {
             let attached = Arc::new(attached);
+            drop(turn);
             // A keeper that has ended lets it go on.
             shared.told.send(Told::Attached(attached.clone())).ok();
-            drop(_turn);
             let ended = attached.ended.clone();
             if let Some(end) = ended.run_until_cancelled(attached.tap.ended()).await {
                 shared.tell(Event::Ended(attachment, end_of(&attached, end).await));

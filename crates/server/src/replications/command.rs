@@ -52,12 +52,14 @@ pub(crate) async fn start(site: &Site, vm: &KnownVm, request: StartReplication) 
         let edit = format!("change it with: holdfast replication edit {}", shell_word(vm.name.as_str()));
         return Err(Failure::conflict(detail).with_hint(edit));
     }
+    // A VM that was failed over to this site is written by right of that.
+    let generation = site.catalog.fence(vm.id).await?.map_or(1, |fence| fence.generation);
     let known = KnownReplication {
         vm_id: vm.id,
         journal_id: JournalId::from_random(env::random(&*site.env.entropy)),
         peer_id: peer.id,
         peer_name: peer.name.clone(),
-        generation: 1,
+        generation,
         settings,
         is_paused: false,
         trusted_epoch: None,
@@ -152,10 +154,13 @@ pub(crate) async fn stop(
     vm: &KnownVm,
     request: StopReplication,
 ) -> Result<StoppedReplicationView> {
-    let _admission = site.admission.lock().await;
-    let known = find(site, vm).await?;
-    // A server that dies on the way finds it paused, and it can be stopped again.
-    site.catalog.set_replication(vm.id, &known.settings, true).await?;
+    let known = {
+        let _admission = site.admission.lock().await;
+        let known = find(site, vm).await?;
+        // A server that dies on the way finds it paused, and it can be stopped again.
+        site.catalog.set_replication(vm.id, &known.settings, true).await?;
+        known
+    };
     let tap = end(site, vm.id).await;
     let mut problems = Vec::new();
     let ended = timeout(END_TAP_LIMIT, site.hypervisor.end_tap(&vms::access(vm), known.journal_id)).await;

@@ -70,7 +70,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
             Stopped::Tap(why) => tracing::debug!(vm = %shared.vm_id(), why, "nothing can be sent"),
         }
         failures += 1;
-        let pause = pause(failures, FIRST_PAUSE, LONGEST_PAUSE.min(shared.site.look_interval * 20));
+        // A site that looks more often is in a hurry.
+        let longest = LONGEST_PAUSE.min(shared.site.look_interval * 20);
+        let pause = pause(failures, FIRST_PAUSE, longest);
         tokio::time::sleep(pause).await;
     }
 }
