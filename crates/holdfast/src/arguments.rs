@@ -123,10 +123,10 @@ pub enum Command {
     /// Thaws a guest should the server die while it is frozen; the server starts it.
     #[command(hide = true)]
     CaptureGuard,
-    /// Takes the writes of a replicated VM into its journal; the server starts it, and it outlives the server.
+    /// Takes the writes of replicated VMs into a journal; the server starts it, and it outlives the server.
     #[command(hide = true)]
     JournalTap {
-        /// What the server says.
+        /// Its folder, and what it tells itself.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<std::ffi::OsString>,
     },

@@ -40,6 +40,10 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let global = &arguments.global;
     match arguments.command {
         Command::CaptureGuard => return Ok(hypervisor_qemu::guard::run()),
+        Command::JournalTap { arguments } => {
+            serve::start_log("info")?;
+            return Ok(tap::run(&arguments));
+        }
         Command::FileHelper { arguments } => return Ok(::files::appliance::run(&arguments)),
         Command::JournalTap { arguments } => return Ok(tap::run(&arguments)),
         Command::Serve(serve) => serve.run(context::data_directory(global)?)?,

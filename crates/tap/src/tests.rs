@@ -1,4 +1,4 @@
-//! A tap whose disk stands still.
+//! A tap whose disk stands still, or is full.
 
 use std::{
     io,
@@ -21,21 +21,33 @@ const MIB: usize = 1 << 20;
 /// How long a test waits for what must come.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Whether what is written becomes durable.
+/// What becomes of what is written.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Sound,
+    /// It waits.
+    Still,
+    /// It fails.
+    Full,
+}
+
 #[derive(Default)]
 struct Brake {
-    is_on: Mutex<bool>,
+    state: Mutex<State>,
     changed: Condvar,
 }
 
 impl Brake {
-    fn set(&self, is_on: bool) {
-        *self.is_on.lock().unwrap() = is_on;
+    fn set(&self, state: State) {
+        *self.state.lock().unwrap() = state;
         self.changed.notify_all();
     }
 
-    fn pass(&self) {
-        drop(self.changed.wait_while(self.is_on.lock().unwrap(), |is_on| *is_on).unwrap());
+    fn pass(&self) -> io::Result<()> {
+        let state =
+            self.changed.wait_while(self.state.lock().unwrap(), |state| *state == State::Still).unwrap();
+        if *state == State::Full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 }
 
@@ -92,7 +104,7 @@ impl FolderFile for SlowFile {
     }
 
     fn write_at(&self, offset_bytes: u64, data: &[u8]) -> io::Result<()> {
-        self.brake.pass();
+        self.brake.pass()?;
         self.file.write_at(offset_bytes, data)
     }
 
@@ -109,7 +121,7 @@ impl FolderFile for SlowFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.brake.pass();
+        self.brake.pass()?;
         self.file.sync()
     }
 }
@@ -130,7 +142,7 @@ struct Release(Arc<Brake>);
 
 impl Drop for Release {
     fn drop(&mut self) {
-        self.0.set(false);
+        self.0.set(State::Sound);
     }
 }
 
@@ -185,7 +197,7 @@ async fn a_disk_that_stands_still_breaks_the_tap_and_not_the_guest() {
     let guest = bench.whole().await;
     let first = bench.client.status().await.unwrap().usage.taken_through;
     bench.client.durable(first).await.unwrap();
-    bench.brake.set(true);
+    bench.brake.set(State::Still);
     let mut written = 0;
     while timeout(LONG, guest.write(written * MIB as u64, noise(written))).await.unwrap().is_ok() {
         written += 1;
@@ -203,7 +215,7 @@ async fn a_disk_that_stands_still_breaks_the_tap_and_not_the_guest() {
     let stale = bench.client.disk_is_whole(bench.disk.number, bench.disk.epoch).await.unwrap_err();
     assert_eq!(stale.kind(), ErrorKind::Superseded);
 
-    bench.brake.set(false);
+    bench.brake.set(State::Sound);
     let taken = status.usage.taken_through;
     assert!(timeout(LONG, bench.client.durable(taken)).await.unwrap().unwrap() >= taken);
     let epoch = bench.client.begin_epoch(vm()).await.unwrap();
@@ -217,7 +229,7 @@ async fn a_disk_that_stands_still_breaks_the_tap_and_not_the_guest() {
 async fn writes_wait_for_room_that_comes_in_time() {
     let bench = Bench::start().await;
     let guest = Arc::new(bench.whole().await);
-    bench.brake.set(true);
+    bench.brake.set(State::Still);
     let writes: Vec<_> = (0..24)
         .map(|number| {
             let guest = Arc::clone(&guest);
@@ -230,7 +242,7 @@ async fn writes_wait_for_room_that_comes_in_time() {
         }
     };
     timeout(LONG, waiting).await.expect("some wait");
-    bench.brake.set(false);
+    bench.brake.set(State::Sound);
     for write in writes {
         timeout(LONG, write).await.unwrap().unwrap().expect("it was taken");
     }
@@ -246,7 +258,7 @@ async fn acknowledged_is_not_durable_yet_and_says_so() {
     let guest = bench.whole().await;
     let before = bench.client.status().await.unwrap().usage.taken_through;
     bench.client.durable(before).await.unwrap();
-    bench.brake.set(true);
+    bench.brake.set(State::Still);
     guest.write(0, noise(1)).await.unwrap();
     let usage = bench.client.status().await.unwrap().usage;
     assert!(usage.durable_through < usage.taken_through);
@@ -263,7 +275,27 @@ async fn acknowledged_is_not_durable_yet_and_says_so() {
             && end.position.offset_bytes + end.length_bytes() <= last.offset_bytes
     );
     assert!(!waiting.is_finished());
-    bench.brake.set(false);
+    bench.brake.set(State::Sound);
     assert!(timeout(LONG, waiting).await.unwrap().unwrap().unwrap() >= usage.taken_through);
     assert_eq!(bench.disk.number, DiskNumber(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_cannot_be_written_breaks_the_tap_for_good() {
+    let bench = Bench::start().await;
+    let guest = bench.whole().await;
+    let taken = bench.client.status().await.unwrap().usage.taken_through;
+    let durable = bench.client.durable(taken).await.unwrap();
+    bench.brake.set(State::Full);
+    let written = async { while guest.write(0, noise(1)).await.is_ok() {} };
+    timeout(LONG, written).await.expect("the guest goes on");
+    let never = bench.client.durable(Sequence(u64::MAX)).await.unwrap_err();
+    assert_eq!(never.kind(), ErrorKind::Broken, "{never}");
+    let broken = bench.client.status().await.unwrap().broken.unwrap();
+    assert!(broken.reason.contains("cannot be written"), "{}", broken.reason);
+    assert_eq!(bench.client.begin_epoch(vm()).await.unwrap_err().kind(), ErrorKind::Broken);
+    assert!(bench.connect().await.is_err());
+    let parts =
+        bench.client.parts(bench.client.start().await.unwrap(), u64::MAX, Duration::ZERO).await.unwrap();
+    assert!(!parts.is_empty() && durable >= taken, "what was durable is still shipped");
 }

@@ -96,7 +96,8 @@ impl Tap {
 /// Marks a moment every second, also where nothing was written: the newest says how far back a failure now would throw
 /// its VM, and that must not depend on what the guest does.
 async fn mark_time(tap: Arc<Tap>) {
-    let mut ticks = time::interval(Duration::from_millis(tap.options.checkpoint_interval_ms));
+    let interval = Duration::from_millis(tap.options.checkpoint_interval_ms);
+    let mut ticks = time::interval_at(Instant::now() + interval, interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;

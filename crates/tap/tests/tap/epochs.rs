@@ -37,7 +37,7 @@ async fn who_looks_and_does_not_begin_ends_no_epoch() {
     let client = running.client();
     let disk = add_whole(client, vm(1), "root", MIB).await;
     let endpoint = nbd::Endpoint::Unix(running.options.nbd_socket());
-    assert_eq!(nbd::list(&endpoint).await.unwrap(), [disk.export.clone()]);
+    assert_eq!(nbd::list(&endpoint).await.unwrap(), std::slice::from_ref(&disk.export));
     assert!(running.connect(&tap::AddedDisk { export: "none".to_owned(), ..disk }).await.is_err());
     let status = client.status().await.unwrap();
     assert!(status.disks[0].is_whole && status.disks[0].clients == 0);

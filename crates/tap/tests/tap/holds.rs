@@ -1,11 +1,17 @@
 //! Acknowledgements held for the moment of a group.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use journal::{Checkpoint, CheckpointKind};
+use journal::{At, Checkpoint, CheckpointKind};
 use tokio::time::timeout;
 
-use crate::fixture::{LONG, MIB, Running, add_whole, until, vm};
+use crate::fixture::{LONG, MIB, Running, Target, add_whole, until, vm};
 
 const LONG_HOLD: Duration = Duration::from_millis(tap::HOLD_MS_MAX);
 
@@ -62,4 +68,64 @@ async fn a_hold_ends_with_who_held() {
         }
     });
     client.let_go(held.await.unwrap()).await.unwrap();
+}
+
+/// Two journals, and a program that writes to the second disk what the first has told it is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_shared_moment_has_an_effect_without_its_cause() {
+    let (cause, effect) = (Running::start().await, Running::start().await);
+    let first = add_whole(cause.client(), vm(1), "root", MIB).await;
+    let second = add_whole(effect.client(), vm(2), "root", MIB).await;
+    let guests = (cause.connect(&first).await.unwrap(), effect.connect(&second).await.unwrap());
+    let stop = Arc::new(AtomicBool::new(false));
+    let program = tokio::spawn({
+        let stop = Arc::clone(&stop);
+        async move {
+            for number in 1_u64.. {
+                let block = number.to_le_bytes().repeat(64);
+                guests.0.write(0, block.clone()).await.unwrap();
+                guests.1.write(0, block).await.unwrap();
+                if stop.load(Ordering::Relaxed) {
+                    return (guests, number);
+                }
+            }
+            unreachable!("it is stopped before");
+        }
+    });
+    let mut moments = Vec::new();
+    for number in 0..40 {
+        let (one, other) = tokio::join!(cause.client().hold(LONG_HOLD), effect.client().hold(LONG_HOLD));
+        let moment = Checkpoint { kind: CheckpointKind::Group, vm: None, name: number.to_string() };
+        // The order of the marks must not matter.
+        let late = cause.client().checkpoint(moment.clone());
+        let marks = match number % 2 {
+            0 => (late.await.unwrap(), effect.client().checkpoint(moment).await.unwrap()),
+            _ => {
+                let early = effect.client().checkpoint(moment).await.unwrap();
+                (late.await.unwrap(), early)
+            }
+        };
+        let held = (
+            cause.client().let_go(one.unwrap()).await.unwrap(),
+            effect.client().let_go(other.unwrap()).await.unwrap(),
+        );
+        if held == (true, true) {
+            moments.push(marks);
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    let (_guests, written) = timeout(LONG, program).await.unwrap().unwrap();
+    assert!(!moments.is_empty() && written > 1);
+    let mut targets = (Target::new(), Target::new());
+    for (mark, other) in moments {
+        targets.0.ship(cause.client(), mark).await;
+        targets.1.ship(effect.client(), other).await;
+        let shown = (
+            targets.0.read(vm(1), first.number, At::Sequence(mark)).await,
+            targets.1.read(vm(2), second.number, At::Sequence(other)).await,
+        );
+        let number = |bytes: &[u8]| u64::from_le_bytes(bytes[..8].try_into().unwrap());
+        let (cause, effect) = (number(&shown.0), number(&shown.1));
+        assert!(effect <= cause && cause <= effect + 1, "{effect} was written after {cause}");
+    }
 }
