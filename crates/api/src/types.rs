@@ -45,7 +45,8 @@ pub use policy::{
 };
 pub use replica::{
     CleanUpTests, FailOver, FailoverPlanView, FailoverTestView, FailoverView, ReplicaDiskView,
-    ReplicaPointKind, ReplicaPointView, ReplicaStage, ReplicaState, ReplicaView, RetainReplica, TestFailover,
+    ReplicaMomentView, ReplicaPointKind, ReplicaPointView, ReplicaStage, ReplicaState, ReplicaView,
+    RetainReplica, TestFailover,
 };
 pub use replication::{
     CheckpointView, EditReplication, HealthReasonView, MakeCheckpoint, ReplicationHealth, ReplicationState,

@@ -97,6 +97,23 @@ fn of_peer() -> Result<Vec<Target>> {
             vec![change(true), change(false), plain],
         )
     };
+    let position = journal::Position { segment: journal::SegmentNumber(1), offset_bytes: 9 };
+    let part = |content| journal::Part { position, content };
+    let parts = [
+        part(journal::PartContent::Block(incompressible.into())),
+        part(journal::PartContent::Seal([7; 32])),
+    ];
+    let parts = Target::new(
+        "peer-parts",
+        |bytes: &[u8]| {
+            // With the right digest, or nothing behind that would be seen.
+            let content = &bytes[..bytes.len().saturating_sub(32)];
+            let sealed = [content, &peer::Digest::of(content).0].concat();
+            let decoded = peer::replicas::decode(&sealed.into());
+            decoded.map(drop).map_err(|error| error.to_string())
+        },
+        vec![peer::replicas::encode(&parts)?.to_vec()],
+    );
     let token = peer::pairing::PairingToken {
         site: model::SiteId::from_random([1; 10]),
         id: model::PairingId::from_random([2; 10]),
@@ -120,7 +137,7 @@ fn of_peer() -> Result<Vec<Target>> {
         |bytes: &[u8]| peer::Authority::new(bytes.to_vec()).map(drop).map_err(|error| error.to_string()),
         vec![certificate.unwrap_or_default()],
     );
-    Ok(vec![regions, tokens, authorities])
+    Ok(vec![regions, parts, tokens, authorities])
 }
 
 fn of_nbd() -> Vec<Target> {

@@ -12,6 +12,7 @@ use crate::{
         boot::Boot,
         completion::Completion,
         disk::DiskCommand,
+        failover::FailoverCommand,
         files::FilesCommand,
         image::{Diff, Export},
         job::JobCommand,
@@ -22,6 +23,7 @@ use crate::{
         policy::PolicyCommand,
         protect::Protect,
         protect::Unprotect,
+        replica::ReplicaCommand,
         replication::ReplicationCommand,
         rescue::Rescue,
         restore::RestoreCommand,
@@ -206,6 +208,12 @@ pub enum ClientCommand {
     /// Other sites: pair this one with them, see how they are.
     #[command(subcommand)]
     Site(SiteCommand),
+    /// Replicas: VMs of other sites whose journals this one keeps, with every moment of them.
+    #[command(subcommand)]
+    Replica(ReplicaCommand),
+    /// Failing over: replicated VMs run at this site, as a test or in earnest.
+    #[command(subcommand)]
+    Failover(FailoverCommand),
     /// Replication of VMs to another site: every write, in order, so that it can go back to any moment.
     #[command(subcommand)]
     Replication(ReplicationCommand),

@@ -5,6 +5,7 @@ pub mod backup;
 pub mod boot;
 pub mod completion;
 pub mod disk;
+pub mod failover;
 pub mod files;
 pub mod image;
 pub mod job;
@@ -15,6 +16,7 @@ pub mod peer;
 pub mod point;
 pub mod policy;
 pub mod protect;
+pub mod replica;
 pub mod replication;
 pub mod rescue;
 pub mod restore;
@@ -45,7 +47,6 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             return Ok(tap::run(&arguments));
         }
         Command::FileHelper { arguments } => return Ok(::files::appliance::run(&arguments)),
-        Command::JournalTap { arguments } => return Ok(tap::run(&arguments)),
         Command::Serve(serve) => serve.run(context::data_directory(global)?)?,
         Command::Completion(completion) => completion.run()?,
         Command::Version => version::run(&Output::new(global.output, global.quiet))?,
@@ -81,6 +82,8 @@ async fn ask_the_server(command: ClientCommand, context: &Context) -> Result<(),
         ClientCommand::Files(command) => command.run(context).await,
         ClientCommand::Mount(mount) => mount.run(context).await,
         ClientCommand::Site(command) => command.run(context).await,
+        ClientCommand::Replica(command) => command.run(context).await,
+        ClientCommand::Failover(command) => command.run(context).await,
         ClientCommand::Replication(command) => command.run(context).await,
         ClientCommand::Nbd(nbd) => nbd.run(context).await,
         ClientCommand::Job(command) => command.run(context).await,

@@ -9,6 +9,7 @@ mod key;
 mod peer;
 mod point;
 mod policy;
+mod replica;
 mod replication;
 mod restore;
 mod site;

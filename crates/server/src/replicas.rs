@@ -24,13 +24,14 @@ use env::Threads;
 use image::DiskImage;
 use journal::{At, Directory, Folder, Generation, Moment, Replica, SegmentNumber, Sequence};
 use model::{DiskName, JournalId, Timestamp, VmId};
+use recovery::Stage;
 
 pub(crate) use self::{
     change::{note_moment, put_in, remove, retain},
     find::{FoundMoment, find, moment_of, resolve},
     receive::{end, offer, progress, take},
     upkeep::watch,
-    view::{list, points, test_view, view},
+    view::{list, moment_view, points, test_view, view},
 };
 use crate::{
     failure::{Failure, Result},
@@ -112,18 +113,18 @@ impl Replicas {
                 continue;
             }
             let taken =
-                threads.run(move || take_up(&folder, &known).map_err(|failure| (known, failure))).await;
+                threads.run(move || (take_up(&folder, &known), known)).await;
             let taken =
                 taken.map_err(|_| Failure::new(api::Code::Failed, "taking a replica up was cut off"))?;
-            let (journal, replica) = match taken {
-                Ok((journal, replica)) => (journal, Ok(replica)),
-                Err((known, failure)) => {
-                    let reason = failure.detail().to_owned();
+            let (replica, known) = taken;
+            let replica = replica.map_err(|failure| {
+                let reason = failure.detail().to_owned();
+                if !matches!(known.standing.stage, Stage::Committed { .. }) {
                     tracing::error!(vm = %known.vm_name, journal = %known.journal_id, reason, "a replica cannot be used");
-                    (known.journal_id, Err(reason))
                 }
-            };
-            replicas.lock().insert(journal, Kept::new(replica));
+                reason
+            });
+            replicas.admit(known.journal_id, Kept::new(replica));
         }
         for folder in gone {
             std::fs::remove_dir_all(folder).map_err(failed)?;
@@ -146,7 +147,7 @@ impl Replicas {
         self.work(move || {
             // That of an offer of which nothing came may be there.
             Directory::open(&folder).map_err(|error| Failure::from_io("creating a replica", &error))?;
-            take_up(&folder, &known).map(|(_, replica)| Kept::new(Ok(replica)))
+            take_up(&folder, &known).map(|replica| Kept::new(Ok(replica)))
         })
         .await
     }
@@ -155,9 +156,12 @@ impl Replicas {
         self.lock().insert(journal, kept);
     }
 
+    fn forget(&self, journal: JournalId) {
+        self.lock().remove(&journal);
+    }
+
     /// Takes a replica's folder out of sight. [`Replicas::discard`] gives its room back.
     fn put_away(&self, journal: JournalId) -> Result<PathBuf> {
-        self.lock().remove(&journal);
         let folder = self.folder(journal);
         let away = deleted_folder(&folder);
         match std::fs::rename(&folder, &away) {
@@ -259,7 +263,7 @@ fn not_known(name: &str) -> Failure {
 }
 
 /// Takes up what is in a folder, which must be there.
-fn take_up(folder: &Path, known: &KnownReplica) -> Result<(JournalId, Replica)> {
+fn take_up(folder: &Path, known: &KnownReplica) -> Result<Replica> {
     if !folder.is_dir() {
         return Err(Failure::new(api::Code::Damaged, format!("{} is missing", folder.display())));
     }
@@ -274,7 +278,7 @@ fn take_up(folder: &Path, known: &KnownReplica) -> Result<(JournalId, Replica)> 
         }
         Some(_) => {}
     }
-    Ok((known.journal_id, replica))
+    Ok(replica)
 }
 
 fn deleted_folder(folder: &Path) -> PathBuf {

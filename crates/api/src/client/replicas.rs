@@ -5,8 +5,8 @@ use hyper::Method;
 
 use super::{Client, Result, segment};
 use crate::{
-    CleanUpTests, FailOver, FailoverPlanView, FailoverTestView, JobView, ReplicaPointView, ReplicaView,
-    RetainReplica, TestFailover,
+    CleanUpTests, FailOver, FailoverPlanView, FailoverTestView, JobView, ReplicaMomentView, ReplicaPointView,
+    ReplicaView, RetainReplica, TestFailover,
 };
 
 impl Client {
@@ -23,6 +23,11 @@ impl Client {
     /// Its checkpoints, oldest first; without `all`, of those that the clock made the fewer the older they are.
     pub async fn replica_points(&self, replica: &str, all: bool) -> Result<Vec<ReplicaPointView>> {
         self.get(&format!("{}/points?all={all}", of(replica))).await
+    }
+
+    /// The moment that this names: latest, latest-application, a time, a checkpoint's name or #NUMBER.
+    pub async fn replica_moment(&self, replica: &str, point: &str) -> Result<ReplicaMomentView> {
+        self.get(&format!("{}/moments/{}", of(replica), segment(point))).await
     }
 
     /// Sets how long its moments stay reachable.

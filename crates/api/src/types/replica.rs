@@ -234,3 +234,15 @@ pub struct FailoverPlanView {
     /// What would be lost, each in a sentence.
     pub lost: Vec<String>,
 }
+
+/// A moment of a replica.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReplicaMomentView {
+    /// What names it for as long as it can be shown.
+    pub reference: String,
+    /// When its last record was taken in, by the source's clock.
+    #[schema(value_type = String)]
+    pub time: Timestamp,
+    /// The VM's disks then.
+    pub disks: Vec<ReplicaDiskView>,
+}

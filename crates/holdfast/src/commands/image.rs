@@ -185,7 +185,9 @@ impl Diff {
 /// The reference as the server takes it: the path of a file is absolute.
 pub(super) fn checked(text: &str) -> Result<String, Failure> {
     match text.parse() {
-        Ok(ImageReference::Point(_) | ImageReference::Snapshot(_)) => Ok(text.to_owned()),
+        Ok(ImageReference::Point(_) | ImageReference::Snapshot(_) | ImageReference::Replica(_)) => {
+            Ok(text.to_owned())
+        }
         Ok(ImageReference::File(path)) => Ok(format!("file:{}", location::absolute(&path)?)),
         Err(error) => {
             let failure = Failure::usage(format!("{error}"));

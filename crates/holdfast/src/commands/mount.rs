@@ -17,7 +17,9 @@ use std::{
 use api::{ImageQuery, PointView};
 use clap::Args;
 use fuser::{Config, MountOption, Session, SessionUnmounter};
-use model::{DiskName, ImageReference, PointReference, PointSelector, SnapshotReference, Timestamp};
+use model::{
+    DiskName, ImageReference, PointReference, PointSelector, ReplicaReference, SnapshotReference, Timestamp,
+};
 use rustix::mount::{UnmountFlags, unmount};
 use tokio::{runtime::Handle, sync::oneshot};
 
@@ -99,6 +101,9 @@ impl Shown {
     async fn of(context: &Context, image: NamedImage) -> Result<Self> {
         let NamedImage { reference, from_copy } = image;
         let parsed = reference.parse().map_err(|error| Failure::usage(format!("{error}")))?;
+        if let ImageReference::Replica(replica) = parsed {
+            return Self::of_replica(context, &replica).await;
+        }
         let Some(asked) = Asked::of(parsed) else {
             let query = ImageQuery { reference: &reference, from_copy: from_copy.as_deref() };
             let size_bytes = context.client.image_extents(query, 0).await?.size_bytes;
@@ -133,6 +138,29 @@ impl Shown {
     }
 }
 
+impl Shown {
+    /// A moment of a replicated VM.
+    async fn of_replica(context: &Context, asked: &ReplicaReference) -> Result<Self> {
+        let found = context.client.replica_moment(&asked.vm, &asked.moment.to_string()).await?;
+        let pinned: ReplicaReference =
+            found.reference.parse().map_err(|error| Failure::new(Exit::Error, format!("{error}")))?;
+        let (mut disks, mut references) = (Vec::new(), Vec::new());
+        for disk in &found.disks {
+            let name = disk.name.parse().map_err(|error| Failure::new(Exit::Error, format!("{error}")))?;
+            if asked.disk.as_ref().is_none_or(|asked| *asked == name) {
+                disks.push(Disk { file_name: file_name(&disk.name), size_bytes: disk.size_bytes.0 });
+                references.push(ReplicaReference { disk: Some(name), ..pinned.clone() }.to_string());
+            }
+        }
+        if disks.is_empty() {
+            return Err(Failure::new(Exit::NotFound, format!("{asked} names no disk that the VM had then")));
+        }
+        let reference = ReplicaReference { disk: asked.disk.clone(), ..pinned }.to_string();
+        let image = NamedImage { reference, from_copy: None };
+        Ok(Self { image, disks, references, taken_at: Some(found.time) })
+    }
+}
+
 /// A moment of a VM that was asked for, or a disk of it.
 enum Asked {
     Point(PointReference),
@@ -145,7 +173,7 @@ impl Asked {
         match reference {
             ImageReference::Point(point) => Some(Self::Point(point)),
             ImageReference::Snapshot(snapshot) => Some(Self::Snapshot(snapshot)),
-            ImageReference::File(_) => None,
+            ImageReference::Replica(_) | ImageReference::File(_) => None,
         }
     }
 

@@ -293,7 +293,7 @@ fn only_disk<'a>(reference: &str, point: &'a PointView) -> Result<&'a PointDiskV
     let wanted = match reference.parse() {
         Ok(ImageReference::Point(PointReference { disk, .. })) => disk,
         Ok(ImageReference::Snapshot(SnapshotReference { disk, .. })) => disk,
-        Ok(ImageReference::File(_)) | Err(_) => None,
+        Ok(ImageReference::Replica(_) | ImageReference::File(_)) | Err(_) => None,
     };
     let is_wanted = |disk: &&PointDiskView| wanted.as_ref().is_none_or(|name| name.as_str() == disk.name);
     let mut found = point.disks.iter().filter(is_wanted);

@@ -36,10 +36,8 @@ impl Replica {
             Place::Sealed(segment) => Blocks::of_sealed(&*file, segment),
             Place::Active(active) => Blocks::of_open(&*file, &active.header, active.end_bytes),
         };
-        while let Some(block) = blocks.next()? {
-            if block.head.last() < sequence {
-                continue;
-            }
+        blocks.skip_to(sequence)?;
+        if let Some(block) = blocks.next()? {
             let records = block.records().map_err(|error| error.of_file(&name))?;
             if let Some(record) = records.iter().find(|record| record.sequence >= sequence) {
                 return Ok(record.time);

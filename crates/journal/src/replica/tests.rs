@@ -455,3 +455,49 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_time_of_a_record_is_found_and_so_is_the_reach() {
+    let mut pair = Pair::new();
+    let disk = pair.journal.add_disk(vm(), "root".parse().unwrap(), MIB).unwrap();
+    taken(pair.journal.write(disk, 0, &noise(1, 4096)).unwrap());
+    assert_eq!(pair.ship(), Sequence(2));
+    assert_eq!(pair.replica.oldest_whole(vm()), None, "nothing is whole yet");
+    let whole = pair.journal.disk_is_whole(disk).unwrap();
+    let mut times = Vec::new();
+    for round in 0..6 {
+        let sequence = taken(pair.journal.write(disk, round * 4096, &noise(round, 4096)).unwrap());
+        pair.ship();
+        times.push((sequence, pair.replica.time_of(sequence).unwrap()));
+        if round == 2 {
+            pair.seal();
+        }
+    }
+    assert!(times.is_sorted_by(|earlier, later| earlier.1 < later.1), "{times:?}");
+    for (sequence, time) in &times {
+        assert_eq!(pair.replica.sequence_at(*time).unwrap(), *sequence);
+    }
+    assert_eq!(pair.replica.oldest_whole(vm()), Some(whole));
+    assert!(pair.replica.time_of(whole).unwrap() < times[0].1);
+    let beyond = pair.replica.time_of(times[5].0.next()).unwrap_err();
+    assert_eq!(beyond.kind(), ErrorKind::NotFound);
+    let reach = fold_all(&pair);
+    assert_eq!(pair.replica.oldest_whole(vm()), Some(reach));
+    assert!(pair.replica.time_of(reach).is_ok(), "of what is folded: the first record after it");
+    pair.reopen_replica();
+    assert_eq!(pair.replica.oldest_whole(vm()), Some(reach));
+    assert!(pair.replica.time_of(reach).is_ok());
+}
+
+#[test]
+fn nothing_more_enters_the_segment_that_grows_once_its_generation_is_over() {
+    let pair = Pair::new();
+    let disk = pair.disk("root", MIB);
+    let before = pair.ship();
+    pair.replica.raise_generation(Generation(2)).unwrap();
+    taken(pair.journal.write(disk, 0, &noise(1, 4096)).unwrap());
+    pair.journal.flush().unwrap();
+    let parts = pair.journal.parts(pair.replica.wanted().unwrap(), u64::MAX).unwrap();
+    assert_eq!(pair.replica.receive(&parts[0]).unwrap_err().kind(), ErrorKind::Fenced);
+    assert_eq!(pair.replica.sync().unwrap(), before);
+}

@@ -90,6 +90,23 @@ impl<'a> Blocks<'a> {
         Ok(Some(block))
     }
 
+    /// Goes on to the block that holds a record, by the heads of those before it. Nothing else of them is looked at.
+    pub(crate) fn skip_to(&mut self, sequence: Sequence) -> Result<()> {
+        let failed = |error| Error::from_io(format!("{}: looking for a block", file_name(self.number)), error);
+        while self.bytes.end.saturating_sub(self.bytes.start) >= HEAD_BYTES as u64 {
+            let mut bytes = [0; HEAD_BYTES];
+            self.file.read_at(self.bytes.start, &mut bytes).map_err(failed)?;
+            let head = BlockHead::decode(&bytes).map_err(|error| error.of_file(&file_name(self.number)))?;
+            // What makes no sense is found when it is read.
+            if head.last() >= sequence || head.first != self.next {
+                break;
+            }
+            self.bytes.start = self.bytes.start.saturating_add(head.whole_bytes());
+            self.next = head.last().next();
+        }
+        Ok(())
+    }
+
     /// Whether behind a block that cannot be read there is one that was written when the next record was durable: then
     /// something was damaged that was no torn tail.
     pub(crate) fn lacks_what_was_durable(&self) -> Result<bool> {

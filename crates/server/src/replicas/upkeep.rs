@@ -87,10 +87,10 @@ async fn drop_moments(site: &Site, known: &KnownReplica) -> Result<()> {
     if super::change::readers(site, known.journal_id).await?.is_empty()
         && site.replicas.folder(known.journal_id).exists()
     {
+        let gone = Kept::new(Err("its moments were dropped by the commit".to_owned()));
+        site.replicas.admit(known.journal_id, gone);
         let away = site.replicas.put_away(known.journal_id)?;
         site.replicas.discard(away).await?;
-        site.replicas
-            .admit(known.journal_id, Kept::new(Err("its moments were dropped by the commit".to_owned())));
         tracing::info!(vm = %known.vm_name, "the replica of a VM that was failed over for good is gone");
     }
     Ok(())

@@ -3,16 +3,19 @@
 use std::sync::Arc;
 
 use api::{
-    FailoverTestView, FailoverView, ReplicaDiskView, ReplicaPointKind, ReplicaPointView, ReplicaStage,
-    ReplicaState, ReplicaView,
+    Code, FailoverTestView, FailoverView, ReplicaDiskView, ReplicaMomentView, ReplicaPointKind, ReplicaPointView,
+    ReplicaStage, ReplicaState, ReplicaView,
 };
 use catalog::{FailoverTest, KnownPeer, KnownReplica};
 use journal::{CheckpointKind, Grid, RestorePoint, thin};
 use model::{ByteCount, MomentSelector, ReplicaReference, Timestamp};
 use recovery::Stage;
 
-use super::{Kept, find, find::all_times};
-use crate::{failure::Result, site::Site};
+use super::{Kept, find, find::all_times, resolve};
+use crate::{
+    failure::{Failure, Result},
+    site::Site,
+};
 
 /// A replica whose newest moment is older is behind, in seconds. Sources mark a moment every second.
 const BEHIND_SECONDS: u64 = 60;
@@ -22,7 +25,11 @@ pub(crate) async fn list(site: &Site) -> Result<Vec<ReplicaView>> {
     let (peers, tests) = (site.catalog.peers().await?, site.catalog.failover_tests().await?);
     let mut views = Vec::new();
     for known in site.catalog.replicas().await? {
-        views.push(view_of(site, known, &peers, &tests).await?);
+        match view_of(site, known, &peers, &tests).await {
+            // Deleted in this very moment.
+            Err(failure) if failure.code() == Code::NotFound => {}
+            view => views.push(view?),
+        }
     }
     Ok(views)
 }
@@ -196,4 +203,20 @@ pub(crate) async fn points(site: &Site, name: &str, all: bool) -> Result<Vec<Rep
         .to_string(),
     };
     Ok(shown.into_iter().map(view).collect())
+}
+
+/// One moment, and what names it from now on.
+pub(crate) async fn moment_view(site: &Site, name: &str, point: &str) -> Result<ReplicaMomentView> {
+    let moment = point.parse().map_err(|why| Failure::invalid(format!("{point:?} is no moment: {why}")))?;
+    let found = resolve(site, &ReplicaReference { vm: name.to_owned(), moment, disk: None }).await?;
+    let disks = found.moment.disks().map(|(_, disk)| ReplicaDiskView {
+        name: disk.name.to_string(),
+        size_bytes: ByteCount(disk.size_bytes),
+        is_whole: disk.is_whole,
+    });
+    Ok(ReplicaMomentView {
+        reference: found.pinned(None).to_string(),
+        time: found.time,
+        disks: disks.collect(),
+    })
 }

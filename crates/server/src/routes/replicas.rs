@@ -1,10 +1,14 @@
 //! `/v1/replicas` and `/v1/failover-tests`.
 
 use api::{
-    CleanUpTests, FailOver, FailoverPlanView, FailoverTestView, JobView, Problem, ReplicaPointView,
-    ReplicaView, RetainReplica, TestFailover,
+    CleanUpTests, FailOver, FailoverPlanView, FailoverTestView, JobView, Problem, ReplicaMomentView,
+    ReplicaPointView, ReplicaView, RetainReplica, TestFailover,
 };
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
 use serde::Deserialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -16,6 +20,7 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
         .routes(routes!(list))
         .routes(routes!(show, delete))
         .routes(routes!(points))
+        .routes(routes!(moment))
         .routes(routes!(retain))
         .routes(routes!(test))
         .routes(routes!(clean_up))
@@ -97,6 +102,24 @@ async fn points(
     Parameters(asked): Parameters<PointsParameters>,
 ) -> Result<Json<Vec<ReplicaPointView>>> {
     replicas::points(&site, &replica, asked.all).await.map(Json)
+}
+
+/// One moment of a replica, and what names it from now on.
+#[utoipa::path(
+    get,
+    path = "/v1/replicas/{replica}/moments/{point}",
+    tag = "replicas",
+    params(
+        ("replica" = String, Path, description = "The VM's name or id, or the journal's id."),
+        ("point" = String, Path, description = "latest, latest-application, a time, a checkpoint's name or #NUMBER.")
+    ),
+    responses((status = OK, body = ReplicaMomentView), (status = "default", body = Problem))
+)]
+async fn moment(
+    State(site): State<Site>,
+    Path((replica, point)): Path<(String, String)>,
+) -> Result<Json<ReplicaMomentView>> {
+    replicas::moment_view(&site, &replica, &point).await.map(Json)
 }
 
 /// Sets how long the moments of a replica stay reachable.

@@ -13,6 +13,7 @@ mod keys;
 mod points;
 mod policies;
 mod problems;
+mod replicas;
 mod restart;
 mod reverts;
 mod scripted;

@@ -17,7 +17,7 @@ use server::PeerConfig;
 use crate::site::{SetClock, TestSite};
 
 /// A site of this name that listens for peers.
-async fn site(name: &str) -> TestSite {
+pub async fn site(name: &str) -> TestSite {
     site_by(name, Arc::default()).await
 }
 
@@ -27,7 +27,7 @@ async fn site_by(name: &str, clock: Arc<SetClock>) -> TestSite {
 }
 
 /// A site of this name that only calls.
-async fn caller(name: &str) -> TestSite {
+pub async fn caller(name: &str) -> TestSite {
     TestSite::start_with(Arc::default(), named(name)).await
 }
 
@@ -44,7 +44,7 @@ fn with(token: &str) -> PairSite {
 }
 
 /// Pairs two sites: `east` makes the token, `west` calls.
-async fn pair(east: &TestSite, west: &TestSite) {
+pub async fn pair(east: &TestSite, west: &TestSite) {
     west.client.pair_site(&with(&token(east).await)).await.unwrap();
 }
 
@@ -72,7 +72,7 @@ fn identity(site: &TestSite) -> SiteIdentity {
 }
 
 /// Calls one site in the name of another.
-async fn call_as(caller: &TestSite, called: &TestSite) -> PeerClient {
+pub async fn call_as(caller: &TestSite, called: &TestSite) -> PeerClient {
     let (id, address) = {
         let view = called.client.site().await.unwrap();
         (view.id, view.peer_address.unwrap().parse().unwrap())

@@ -1,0 +1,152 @@
+//! Replicated VMs run at this site.
+
+use api::{CleanUpTests, FailOver, TestFailover};
+use clap::{Args, Subcommand};
+use model::{ByteCount, VmName};
+
+use crate::{arguments, context::Context, failure::Failure, wait::WaitArguments};
+
+/// What can be done to have replicated VMs run here.
+#[derive(Debug, Subcommand)]
+pub enum FailoverCommand {
+    /// Makes a VM from a moment of a replica, to see whether it works.
+    ///
+    /// It reaches nothing over its networks, and nothing that it does reaches the replica. The replication goes on; any number of
+    /// tests may run at once.
+    #[command(after_long_help = TEST_EXAMPLES)]
+    Test(Test),
+    /// Removes the VM of a test, or of all tests of a replica, with all that it had, and keeps what was found.
+    #[command(after_long_help = "Example:\n  holdfast failover cleanup web-1 --verdict 'the shop answers'")]
+    Cleanup(Cleanup),
+    /// Has a replicated VM run here although its site does not say that it has stopped there: because that site is gone.
+    ///
+    /// From then on nothing more is taken from its site, which is told so when it comes back. The VM runs within seconds, whatever
+    /// its size; its disks become whole meanwhile. Until the commit it can still be made from another moment.
+    #[command(after_long_help = UNPLANNED_EXAMPLES)]
+    Unplanned(Unplanned),
+    /// Makes a VM that was failed over anew from another moment. What it has written here is lost.
+    #[command(
+        name = "change-point",
+        after_long_help = "Example:\n  holdfast failover change-point web-1 --point 2026-03-01T14:05:07Z --dry-run"
+    )]
+    ChangePoint(Unplanned),
+    /// Has a VM that was failed over run here for good. Its other moments go.
+    #[command(after_long_help = "Example:\n  holdfast failover commit web-1")]
+    Commit(Commit),
+}
+
+const TEST_EXAMPLES: &str = "\
+Examples:
+  holdfast failover test web-1
+  holdfast failover test web-1 --point latest-application --name drill-web --bridge br-test";
+
+const UNPLANNED_EXAMPLES: &str = "\
+Examples:
+  holdfast failover unplanned web-1 --dry-run
+  holdfast failover unplanned web-1 --point latest-application";
+
+/// Makes a test.
+#[derive(Debug, Args)]
+pub struct Test {
+    /// The VM, by name or id, or its journal by id.
+    replica: String,
+    /// The moment: latest, latest-application, a time as in 2026-03-01T14:05:07Z, a checkpoint's name or #NUMBER.
+    #[arg(long, value_name = "MOMENT", default_value = "latest")]
+    point: String,
+    /// What the test's VM is called; test-VM-NUMBER where it is left out.
+    #[arg(long)]
+    name: Option<VmName>,
+    /// Connect all its networks to this bridge of the host.
+    #[arg(long)]
+    bridge: Option<String>,
+    #[command(flatten)]
+    wait: WaitArguments,
+}
+
+/// Removes tests.
+#[derive(Debug, Args)]
+pub struct Cleanup {
+    /// The VM of the test, or the VM that is replicated.
+    name: String,
+    /// What was found.
+    #[arg(long, value_name = "TEXT")]
+    verdict: Option<String>,
+}
+
+/// Fails over.
+#[derive(Debug, Args)]
+pub struct Unplanned {
+    /// The VM, by name or id, or its journal by id.
+    replica: String,
+    /// The moment: latest, latest-application, a time as in 2026-03-01T14:05:07Z, a checkpoint's name or #NUMBER.
+    #[arg(long, value_name = "MOMENT", default_value = "latest")]
+    point: String,
+    /// The fastest rate a second at which data is copied into its disks, as in 50MiB; as fast as it can by default.
+    #[arg(long, value_name = "SIZE", value_parser = arguments::rate)]
+    hydrate_limit: Option<ByteCount>,
+    /// Say what would be done and what would be lost, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    wait: WaitArguments,
+}
+
+/// Commits a failover.
+#[derive(Debug, Args)]
+pub struct Commit {
+    /// The VM, by name or id, or its journal by id.
+    replica: String,
+}
+
+impl FailoverCommand {
+    /// Does it.
+    pub async fn run(self, context: &Context) -> Result<(), Failure> {
+        let client = &context.client;
+        match self {
+            Self::Test(Test { replica, point, name, bridge, wait }) => {
+                let request = TestFailover { point, name: name.map(|name| name.to_string()), bridge };
+                wait.finish(context, &client.test_failover(&replica, &request).await?).await
+            }
+            Self::Cleanup(Cleanup { name, verdict }) => {
+                let ended = client.clean_up_tests(&name, &CleanUpTests { verdict }).await?;
+                context.output.list(&ended, "nothing was to be cleaned up")
+            }
+            Self::Unplanned(asked) => asked.run(context, false).await,
+            Self::ChangePoint(asked) => asked.run(context, true).await,
+            Self::Commit(Commit { replica }) => {
+                let view = client.replica(&replica).await?;
+                context.confirm(&format!(
+                    "Keep {} at this moment, and let its other moments go?",
+                    view.vm_name
+                ))?;
+                context.output.one(&client.commit_failover(&replica).await?)
+            }
+        }
+    }
+}
+
+impl Unplanned {
+    async fn run(self, context: &Context, is_change: bool) -> Result<(), Failure> {
+        let request = FailOver {
+            point: self.point,
+            rate_limit_bytes_per_second: self.hydrate_limit.map(|limit| limit.0),
+        };
+        let plan = context.client.plan_failover(&self.replica, &request).await?;
+        if self.dry_run {
+            return context.output.one(&plan);
+        }
+        for lost in &plan.lost {
+            context.note(&format!("lost: {lost}"));
+        }
+        let question = match is_change {
+            true => format!("Make {} anew from {}?", plan.vm_name, plan.moment_at),
+            false => format!("Have {} run here, from {}?", plan.vm_name, plan.moment_at),
+        };
+        context.confirm(&question)?;
+        let job = match is_change {
+            true => context.client.change_point(&self.replica, &request).await?,
+            false => context.client.fail_over(&self.replica, &request).await?,
+        };
+        self.wait.finish(context, &job).await
+    }
+}
