@@ -17,7 +17,26 @@ pub use problem::{Code, Problem};
 pub use site::{data_directory_default, socket_path};
 pub use types::{
     AddCopy, AddKey, AddVm, AddedKey, AgentView, AttachVault, BackupRequest, BeginUpload, ChangeSettings,
-    ChangeSourceView, CheckStatus, CheckView, CheckpointView, ChosenPoints, CleanUpTests, CollectRequest, CollectView, CopySnapshot, CopyState, CopyView, CostView, CreateDisk, CreatePolicy, CreateSnapshot, CreateVault, CreateVm, CreatedSnapshot, CreatedVault, DamageView, DeletePoints, DeleteSnapshot, DependentDiskView, DiskState, DiskView, EditPolicy, EditReplication, ExportRequest, ExportedView, FailOver, FailoverPlanView, FailoverTestView, FailoverView, FileChange, FileChangeView, FileDifference, FileKind, FileStateView, FileView, FindingView, FollowedPolicyView, FollowerView, HalfRestoredView, HealthReasonView, HeldView, HoldPoints, HurtDiskView, HurtPointView, HurtView, HydrateRequest, HydratedView, ImageExtentView, ImageExtentsView, JobResult, JobView, KeepRules, KeySlotView, LockSnapshot, MadeView, MakeCheckpoint, MakePairingToken, MakeRecoveryKit, NbdExportView, NbdRequest, NbdView, NewKeyWith, ObjectLockState, ObjectLockView, PairSite, PairingTokenView, PeerState, PeerView, PeerWays, PointDiskView, PointTestView, PointView, PolicyView, ProbeStore, ProbeView, ProgressView, ProtectRequest, ProtectionView, RecoveryKitView, RemovedPeerView, RepairRequest, RepairView, ReplicaDiskView, ReplicaMomentView, ReplicaPointKind, ReplicaPointView, ReplicaStage, ReplicaState, ReplicaView, ReplicationHealth, ReplicationState, ReplicationView, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest, RestoredDiskView, RestoredFilesView, RestoredInPlaceView, RestoredVmView, RetainReplica, RetentionMode, RevertVm, RunsView, ScheduleSnapshots, SealUpload, SettingsView, SiteDiskView, SiteView, SnapshotCopyView, SnapshotPage, SnapshotView, StartReplication, StopReplication, StopVm, StoppedReplicationView, SyncView, TagSnapshot, TestFailover, TestPoint, UPLOAD_BLOCK_BYTES, UnlockVolumes, UnlockWith, UploadedBlockView, UploadedBlocksView, VaultView, VerdictView, VerifyRequest, VerifyView, VmOriginView, VmView, VolumeStateView, VolumeView,
+    ChangeSourceView, CheckStatus, CheckView, CheckpointView, ChosenPoints, CleanUpTests, CollectRequest,
+    CollectView, CopySnapshot, CopyState, CopyView, CostView, CreateDisk, CreatePolicy, CreateSnapshot,
+    CreateVault, CreateVm, CreatedSnapshot, CreatedVault, DamageView, DeletePoints, DeleteSnapshot,
+    DependentDiskView, DiskState, DiskView, EditPolicy, EditReplication, ExportRequest, ExportedView,
+    FailOver, FailoverPlanView, FailoverTestView, FailoverView, FileChange, FileChangeView, FileDifference,
+    FileKind, FileStateView, FileView, FindingView, FollowedPolicyView, FollowerView, HalfRestoredView,
+    HealthReasonView, HeldView, HoldPoints, HurtDiskView, HurtPointView, HurtView, HydrateRequest,
+    HydratedView, ImageExtentView, ImageExtentsView, JobResult, JobView, KeepRules, KeySlotView,
+    LockSnapshot, MadeView, MakeCheckpoint, MakePairingToken, MakeRecoveryKit, NbdExportView, NbdRequest,
+    NbdView, NewKeyWith, ObjectLockState, ObjectLockView, PairSite, PairingTokenView, PeerState, PeerView,
+    PeerWays, PointDiskView, PointTestView, PointView, PolicyView, ProbeStore, ProbeView, ProgressView,
+    ProtectRequest, ProtectionView, RecoveryKitView, RemovedPeerView, RepairRequest, RepairView,
+    ReplicaDiskView, ReplicaMomentView, ReplicaPointKind, ReplicaPointView, ReplicaStage, ReplicaState,
+    ReplicaView, ReplicationHealth, ReplicationState, ReplicationView, RestoreDiskRequest,
+    RestoreFilesRequest, RestoreVmRequest, RestoredDiskView, RestoredFilesView, RestoredInPlaceView,
+    RestoredVmView, RetainReplica, RetentionMode, RevertVm, RunsView, ScheduleSnapshots, SealUpload,
+    SettingsView, SiteDiskView, SiteView, SnapshotCopyView, SnapshotPage, SnapshotView, StartReplication,
+    StopReplication, StopVm, StoppedReplicationView, SyncView, TagSnapshot, TestFailover, TestPoint,
+    UPLOAD_BLOCK_BYTES, UnlockVolumes, UnlockWith, UploadedBlockView, UploadedBlocksView, VaultView,
+    VerdictView, VerifyRequest, VerifyView, VmOriginView, VmView, VolumeStateView, VolumeView,
 };
 
 /// The media type of problem documents, by RFC 9457 §3.

@@ -99,10 +99,8 @@ fn of_peer() -> Result<Vec<Target>> {
     };
     let position = journal::Position { segment: journal::SegmentNumber(1), offset_bytes: 9 };
     let part = |content| journal::Part { position, content };
-    let parts = [
-        part(journal::PartContent::Block(incompressible.into())),
-        part(journal::PartContent::Seal([7; 32])),
-    ];
+    let parts =
+        [part(journal::PartContent::Block(incompressible.into())), part(journal::PartContent::Seal([7; 32]))];
     let parts = Target::new(
         "peer-parts",
         |bytes: &[u8]| {

@@ -112,8 +112,7 @@ impl Replicas {
                 catalog.remove_replica(known.journal_id).await?;
                 continue;
             }
-            let taken =
-                threads.run(move || (take_up(&folder, &known), known)).await;
+            let taken = threads.run(move || (take_up(&folder, &known), known)).await;
             let taken =
                 taken.map_err(|_| Failure::new(api::Code::Failed, "taking a replica up was cut off"))?;
             let (replica, known) = taken;

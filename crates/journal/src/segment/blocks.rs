@@ -92,7 +92,8 @@ impl<'a> Blocks<'a> {
 
     /// Goes on to the block that holds a record, by the heads of those before it. Nothing else of them is looked at.
     pub(crate) fn skip_to(&mut self, sequence: Sequence) -> Result<()> {
-        let failed = |error| Error::from_io(format!("{}: looking for a block", file_name(self.number)), error);
+        let failed =
+            |error| Error::from_io(format!("{}: looking for a block", file_name(self.number)), error);
         while self.bytes.end.saturating_sub(self.bytes.start) >= HEAD_BYTES as u64 {
             let mut bytes = [0; HEAD_BYTES];
             self.file.read_at(self.bytes.start, &mut bytes).map_err(failed)?;

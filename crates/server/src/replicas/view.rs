@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use api::{
-    Code, FailoverTestView, FailoverView, ReplicaDiskView, ReplicaMomentView, ReplicaPointKind, ReplicaPointView,
-    ReplicaStage, ReplicaState, ReplicaView,
+    Code, FailoverTestView, FailoverView, ReplicaDiskView, ReplicaMomentView, ReplicaPointKind,
+    ReplicaPointView, ReplicaStage, ReplicaState, ReplicaView,
 };
 use catalog::{FailoverTest, KnownPeer, KnownReplica};
 use journal::{CheckpointKind, Grid, RestorePoint, thin};

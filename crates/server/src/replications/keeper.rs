@@ -210,6 +210,9 @@ async fn begin_epoch(shared: Arc<Shared>, attached: Arc<Attached>) {
         Ok(status) => status,
         Err(error) => return shared.tell(Event::Ended(attachment, End::TapLost(error.to_string()))),
     };
+    if let Some(end) = watch::missed_since(&status, shared.vm_id(), attached.epoch) {
+        return shared.tell(Event::Ended(attachment, end));
+    }
     let through = status.usage.taken_through;
     shared.tell(Event::EpochBegun { attachment, epoch, through: Record(through.0) });
     if let Ok(durable) = attached.client.durable(through).await {

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use model::VmId;
 use replication::{End, Event, Standing};
 use tap::{ErrorKind, TapStatus};
 
@@ -84,6 +85,15 @@ pub(super) fn break_of(status: &TapStatus) -> Option<End> {
     Some(match percent >= u128::from(FULL_PERCENT) {
         true => End::JournalFull,
         false => End::Broken(broken.reason.clone()),
+    })
+}
+
+/// What the tap knows of writes that have passed it by since an epoch began, if it knows of any.
+pub(super) fn missed_since(status: &TapStatus, vm_id: VmId, epoch: tap::Epoch) -> Option<End> {
+    let mut disks = status.disks.iter().filter(|disk| disk.vm_id == vm_id);
+    disks.any(|disk| disk.epoch != epoch).then(|| {
+        let told = break_of(status);
+        told.unwrap_or_else(|| End::Broken("a connection to the tap has ended".to_owned()))
     })
 }
 

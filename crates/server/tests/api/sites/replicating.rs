@@ -3,8 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use api::{
-    CheckStatus, Code, EditReplication, FailOver, ImageQuery, MakeCheckpoint, ReplicationHealth, ReplicationState,
-    ReplicationView, StartReplication, StopReplication,
+    CheckStatus, Code, EditReplication, FailOver, ImageQuery, MakeCheckpoint, ReplicationHealth,
+    ReplicationState, ReplicationView, StartReplication, StopReplication,
 };
 use hypervisor::Power;
 use model::{ByteCount, Consistency};
@@ -226,6 +226,8 @@ async fn what_is_wanted_can_change_and_is_told() {
     let edit =
         EditReplication { journal_size_bytes: Some(ByteCount(128 << 20)), ..EditReplication::default() };
     west.client.edit_replication("db", &edit).await.unwrap();
+    // A process would have ended by itself.
+    west.hypervisor.kill_taps();
     until(&west, "another journal size", |view| {
         view.journal_size_bytes == 128 << 20 && view.state == ReplicationState::Protected && view.breaks == 1
     })
