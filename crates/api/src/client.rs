@@ -27,6 +27,7 @@ mod peers;
 mod points;
 mod policies;
 mod replicas;
+mod replications;
 mod snapshots;
 mod stream;
 mod upkeep;

@@ -11,6 +11,7 @@ mod peer;
 mod point;
 mod policy;
 mod replica;
+mod replication;
 mod restore;
 mod site;
 mod snapshot;
@@ -46,6 +47,10 @@ pub use replica::{
     CleanUpTests, FailOver, FailoverPlanView, FailoverTestView, FailoverView, ReplicaDiskView,
     ReplicaMomentView, ReplicaPointKind, ReplicaPointView, ReplicaStage, ReplicaState, ReplicaView,
     RetainReplica, TestFailover,
+};
+pub use replication::{
+    CheckpointView, EditReplication, HealthReasonView, MakeCheckpoint, ReplicationHealth, ReplicationState,
+    ReplicationView, StartReplication, StopReplication, StoppedReplicationView,
 };
 pub use restore::{
     CreateVm, HydrateRequest, HydratedView, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest,

@@ -2,16 +2,16 @@ use std::path::Path;
 
 use env::{Env, random};
 use model::{
-    ByteCount, Consistency, DiskId, JobId, JobKind, JobState, PointId, Progress, ProtectionSettings, RunKind,
-    Timestamp, VaultId, VmDefinition, VmId,
+    ByteCount, Consistency, DiskId, JobId, JobKind, JobState, JournalId, PointId, Progress,
+    ProtectionSettings, ReplicationSettings, RunKind, SiteId, Timestamp, VaultId, VmDefinition, VmId,
 };
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{
     Catalog, CopyFailure, DependentDisk, ErrorKind, FailedRun, HalfRestored, ImageSource, Job, KnownCopy,
-    KnownDisk, KnownPeer, KnownPolicy, KnownVault, KnownVm, OpenToken, Origin, PackCheck, PeerStanding,
-    PolicyRun, RunOutcome, UploadedBlock,
+    KnownDisk, KnownPeer, KnownPolicy, KnownReplication, KnownVault, KnownVm, OpenToken, Origin, PackCheck,
+    PeerStanding, PolicyRun, RunOutcome, UploadedBlock,
 };
 
 async fn open(directory: &TempDir) -> Catalog {
@@ -544,4 +544,49 @@ async fn blocks_of_an_upload_are_known_until_it_ends() {
     catalog.end_upload(data.id).await.unwrap();
     assert_eq!(catalog.uploaded_blocks(data.id, 0, 9).await.unwrap(), []);
     assert!(!catalog.disk("data").await.unwrap().unwrap().uploading);
+}
+
+#[tokio::test]
+async fn a_replication_keeps_what_is_wanted_and_how_it_went() {
+    let (directory, env) = (TempDir::new().unwrap(), Env::seeded(7));
+    let catalog = open(&directory).await;
+    let known = vm(&env, "web");
+    catalog.add_vm(&known).await.unwrap();
+    let mut replication = KnownReplication {
+        vm_id: known.id,
+        journal_id: JournalId::from_random(random(&*env.entropy)),
+        peer_id: SiteId::from_random(random(&*env.entropy)),
+        peer_name: "west".parse().unwrap(),
+        generation: 1,
+        settings: ReplicationSettings {
+            application_every_seconds: Some(3600),
+            rate_windows: vec!["08:00-18:00=10MiB".parse().unwrap()],
+            ..ReplicationSettings::default()
+        },
+        is_paused: false,
+        trusted_epoch: None,
+        fenced: None,
+        durable_at: None,
+        rpo_history: None,
+        created_at: env.clock.now(),
+    };
+    catalog.add_replication(&replication).await.unwrap();
+    assert_eq!(catalog.add_replication(&replication).await.unwrap_err().kind(), ErrorKind::Exists);
+    assert_eq!(catalog.replication(known.id).await.unwrap().unwrap(), replication);
+    assert_eq!(catalog.remove_vm(known.id).await.unwrap_err().kind(), ErrorKind::InUse);
+
+    replication.settings.rate_limit_bytes_per_second = Some(ByteCount(5));
+    replication.is_paused = true;
+    (replication.trusted_epoch, replication.fenced) = (Some(9), Some("taken over".to_owned()));
+    (replication.durable_at, replication.rpo_history) = (Some(env.clock.now()), Some("{}".to_owned()));
+    catalog.set_replication(known.id, &replication.settings, true).await.unwrap();
+    catalog.set_trusted_epoch(known.id, Some(9)).await.unwrap();
+    catalog.set_fenced(known.id, "taken over").await.unwrap();
+    catalog.set_replication_figures(known.id, replication.durable_at, "{}").await.unwrap();
+    catalog.close().await;
+    let catalog = open(&directory).await;
+    assert_eq!(catalog.replications().await.unwrap(), [replication]);
+    catalog.remove_replication(known.id).await.unwrap();
+    assert_eq!(catalog.set_trusted_epoch(known.id, None).await.unwrap_err().kind(), ErrorKind::NotFound);
+    catalog.remove_vm(known.id).await.unwrap();
 }

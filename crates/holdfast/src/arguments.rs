@@ -24,6 +24,7 @@ use crate::{
         protect::Protect,
         protect::Unprotect,
         replica::ReplicaCommand,
+        replication::ReplicationCommand,
         rescue::Rescue,
         restore::RestoreCommand,
         serve::Serve,
@@ -213,6 +214,9 @@ pub enum ClientCommand {
     /// Failing over: replicated VMs run at this site, as a test or in earnest.
     #[command(subcommand)]
     Failover(FailoverCommand),
+    /// Replication of VMs to another site: every write, in order, so that it can go back to any moment.
+    #[command(subcommand)]
+    Replication(ReplicationCommand),
     /// Shows the disks of a recovery point or an image file over NBD, read-only, to whatever speaks it: QEMU, nbdcopy, nbd-client.
     ///
     /// They are there until Ctrl-C, under the names of the disks, on a unix socket for the site's own user alone; newer points

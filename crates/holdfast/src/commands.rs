@@ -17,6 +17,7 @@ pub mod point;
 pub mod policy;
 pub mod protect;
 pub mod replica;
+pub mod replication;
 pub mod rescue;
 pub mod restore;
 pub mod serve;
@@ -83,6 +84,7 @@ async fn ask_the_server(command: ClientCommand, context: &Context) -> Result<(),
         ClientCommand::Site(command) => command.run(context).await,
         ClientCommand::Replica(command) => command.run(context).await,
         ClientCommand::Failover(command) => command.run(context).await,
+        ClientCommand::Replication(command) => command.run(context).await,
         ClientCommand::Nbd(nbd) => nbd.run(context).await,
         ClientCommand::Job(command) => command.run(context).await,
     }

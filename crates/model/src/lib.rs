@@ -13,6 +13,7 @@ mod peer_address;
 mod point;
 mod protection;
 mod reference;
+mod replication;
 mod run;
 mod size;
 mod snapshot;
@@ -39,6 +40,7 @@ pub use reference::{
     ImageReference, MomentSelector, ParseReferenceError, PointReference, PointSelector, ReplicaReference,
     SnapshotReference,
 };
+pub use replication::{ParseRateWindowError, RateWindow, ReplicationSettings};
 pub use run::RunKind;
 pub use size::{ByteCount, ParseByteCountError};
 pub use snapshot::{SnapshotKind, SnapshotState};

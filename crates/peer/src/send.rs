@@ -18,8 +18,8 @@ use env::Env;
 use image::{ChangeMap, DiskImage};
 use model::{DiskName, TransferId};
 
-pub use self::bandwidth::{Bandwidth, BandwidthWindow};
-use self::{bandwidth::Throttle, pass::Pass};
+pub use self::bandwidth::{Bandwidth, BandwidthWindow, Throttle};
+use self::pass::Pass;
 use crate::{
     Digest, Error, ErrorKind, PeerClient, Result,
     transfer::{Offer, OfferedDisk, Seal},

@@ -8,7 +8,7 @@ use std::{
 };
 
 use api::Code;
-use model::{VaultName, VmId};
+use model::{JournalId, VaultName, VmId};
 use rustix::fs::FlockOperation;
 
 use crate::failure::{Failure, Result};
@@ -105,6 +105,16 @@ impl DataDirectory {
             }
         }
         Ok(())
+    }
+
+    /// The journal of a replicated VM.
+    pub(crate) fn journal(&self, id: JournalId) -> PathBuf {
+        self.path.join("journals").join(id.as_str())
+    }
+
+    /// Where the process is reached that holds a journal.
+    pub(crate) fn tap_sockets(&self, id: JournalId) -> PathBuf {
+        self.runtime().join(id.as_str())
     }
 
     pub(crate) fn scratch(&self) -> PathBuf {

@@ -20,6 +20,7 @@ mod peers;
 mod points;
 mod policies;
 mod replicas;
+mod replications;
 mod routes;
 mod serve;
 mod site;
@@ -31,6 +32,7 @@ mod vms;
 mod work;
 
 pub use failure::{files_problem, operation_problem, vault_problem};
+pub use replications::Taps;
 pub use routes::openapi;
 pub use serve::serve;
 pub use site::{PeerConfig, Site, SiteConfig};

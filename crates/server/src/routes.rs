@@ -11,9 +11,11 @@ mod files;
 mod images;
 mod jobs;
 mod keys;
+mod metrics;
 mod points;
 mod policies;
 mod replicas;
+mod replications;
 mod restores;
 mod site;
 mod sites;
@@ -47,6 +49,7 @@ use crate::{failure::Failure, site::Site};
         (name = "vms", description = "VMs and their protection."),
         (name = "disks", description = "Disks that have names of their own, whatever VM has them."),
         (name = "policies", description = "Policies: backups that run by themselves, and points that go by rule."),
+        (name = "replications", description = "VMs that are replicated to other sites."),
         (name = "vaults", description = "Vaults."),
         (name = "copies", description = "Copies of vaults."),
         (name = "keys", description = "Keys of vaults."),
@@ -65,6 +68,7 @@ fn described() -> OpenApiRouter<Site> {
     OpenApiRouter::with_openapi(Description::openapi())
         .merge(site::routes())
         .merge(doctor::routes())
+        .merge(metrics::routes())
         .merge(sites::routes())
         .merge(vms::routes())
         .merge(disks::routes())
@@ -75,6 +79,7 @@ fn described() -> OpenApiRouter<Site> {
         .merge(keys::routes())
         .merge(points::routes())
         .merge(policies::routes())
+        .merge(replications::routes())
         .merge(snapshots::routes())
         .merge(replicas::routes())
         .merge(files::routes())

@@ -7,7 +7,7 @@ use tokio::net::UnixListener;
 
 use crate::{
     failure::{Failure, Result},
-    object_locks, peers, policies, replicas, routes,
+    object_locks, peers, policies, replicas, replications, routes,
     site::Site,
     snapshots,
 };
@@ -48,6 +48,7 @@ pub async fn serve(
     let listening = tokio::spawn(peers::listen(site.clone()));
     let peers = tokio::spawn(peers::watch(site.clone()));
     let replicas = tokio::spawn(replicas::watch(site.clone()));
+    let replications = tokio::spawn(replications::run(site.clone()));
     shutdown.await;
     tracing::info!("stopping");
     site.stopping.cancel();
@@ -56,9 +57,12 @@ pub async fn serve(
     if let Err(error) = scheduler.await {
         tracing::error!(%error, "the scheduler ended by a defect");
     }
-    for (what, task) in
-        [("peers' listener", listening), ("watch over peers", peers), ("watch over replicas", replicas)]
-    {
+    for (what, task) in [
+        ("peers' listener", listening),
+        ("watch over peers", peers),
+        ("watch over replicas", replicas),
+        ("keeper of replications", replications),
+    ] {
         if let Err(error) = task.await {
             tracing::error!(%error, "the {what} ended by a defect");
         }

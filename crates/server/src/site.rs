@@ -22,6 +22,7 @@ use crate::{
     object_locks::ObjectLocks,
     peers::Peers,
     replicas::Replicas,
+    replications::{Replications, TapProcesses, Taps},
     snapshots::{Held, SnapshotReception},
     startup,
     vaults::Vaults,
@@ -72,6 +73,10 @@ pub struct SiteConfig {
     pub guard_command: Vec<OsString>,
     /// The command that runs the helper of files: the program, and its hidden subcommand.
     pub file_helper_command: Vec<OsString>,
+    /// The command that runs the taps of replicated VMs: the program, and its hidden subcommand.
+    pub tap_command: Vec<OsString>,
+    /// What launches them instead.
+    pub taps: Option<Arc<dyn Taps>>,
     /// The QEMU that starts managed VMs.
     pub qemu_program: PathBuf,
     /// How many jobs run at once.
@@ -92,6 +97,8 @@ impl SiteConfig {
         Self {
             data_directory,
             guard_command,
+            tap_command: program.iter().cloned().chain(["journal-tap".into()]).collect(),
+            taps: None,
             file_helper_command: program.into_iter().chain(["file-helper".into()]).collect(),
             qemu_program: "qemu-system-x86_64".into(),
             running_limit: RUNNING_LIMIT_DEFAULT,
@@ -118,6 +125,10 @@ pub struct Site {
     pub(crate) syncs: Arc<Syncs>,
     pub(crate) object_locks: Arc<ObjectLocks>,
     pub(crate) peers: Arc<Peers>,
+    /// The VMs that are replicated from here.
+    pub(crate) replications: Arc<Replications>,
+    /// What launches the taps of those.
+    pub(crate) taps: Arc<dyn Taps>,
     /// The images that disks read from until they are whole.
     pub(crate) backings: Arc<Backings>,
     /// The snapshots whose moments are held.
@@ -195,6 +206,8 @@ impl Site {
             replicas: Arc::clone(&replicas),
         };
         let backings = Backings::serve(directory.images_socket(), images, stopping.clone()).await?;
+        let tap_command = config.tap_command;
+        let taps = config.taps.unwrap_or_else(|| Arc::new(TapProcesses { command: tap_command }));
         let jobs = Jobs::new(catalog.clone(), config.env.clone(), config.running_limit);
         let site = Self {
             started_at: config.env.clock.now(),
@@ -207,6 +220,8 @@ impl Site {
             catalog,
             vaults,
             peers,
+            replications: Arc::default(),
+            taps,
             backings: Arc::new(backings),
             held,
             replicas,

@@ -16,6 +16,7 @@ mod mount;
 mod names;
 mod new_disks;
 mod point_test;
+mod replication;
 mod restore;
 mod small_file_system;
 mod snapshots;

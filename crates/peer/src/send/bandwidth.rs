@@ -60,7 +60,7 @@ impl BandwidthWindow {
 }
 
 /// Lets bytes pass at a bandwidth, in the order in which they come.
-pub(super) struct Throttle {
+pub struct Throttle {
     bandwidth: Bandwidth,
     env: Env,
     /// When the link is free again.
@@ -68,15 +68,23 @@ pub(super) struct Throttle {
 }
 
 impl Throttle {
-    pub(super) fn new(bandwidth: Bandwidth, env: Env) -> Self {
+    /// Nothing has passed yet.
+    #[must_use]
+    pub fn new(bandwidth: Bandwidth, env: Env) -> Self {
         Self { bandwidth, env, free_at: Mutex::default() }
     }
 
     /// Waits until so many bytes may be sent.
-    pub(super) async fn pass(&self, length_bytes: u64) {
-        let Some(rate) = self.bandwidth.at(self.env.clock.now()) else { return };
+    pub async fn pass(&self, length_bytes: u64) {
+        let Some(rate) = self.rate() else { return };
         let wait = self.reserve(Instant::now(), length_bytes, rate);
         tokio::time::sleep(wait).await;
+    }
+
+    /// Bytes a second now.
+    #[must_use]
+    pub fn rate(&self) -> Option<u64> {
+        self.bandwidth.at(self.env.clock.now())
     }
 
     /// Takes the link for so many bytes; how long it is until it is theirs.

@@ -43,6 +43,7 @@ pub(super) async fn free_name(site: &Site, wanted: &SiteName, id: SiteId) -> Res
 /// Forgets a peer, whose certificate counts for nothing from then on, and tells it where it can be reached. Nothing waits for
 /// it: one that cannot be reached learns it when it calls.
 pub(crate) async fn remove(site: &Site, known: &KnownPeer) -> Result<RemovedPeerView> {
+    check_unneeded(site, known).await?;
     site.catalog.remove_peer(known.id).await?;
     site.peers.reach().remove(&known.id);
     if let Err(error) = site.peers.receiver().forget(known.id).await {
@@ -61,6 +62,18 @@ pub(crate) async fn remove(site: &Site, known: &KnownPeer) -> Result<RemovedPeer
         }
     };
     Ok(RemovedPeerView { name: known.name.to_string(), is_told: told, problem: None })
+}
+
+/// Fails where VMs are replicated to a peer.
+async fn check_unneeded(site: &Site, known: &KnownPeer) -> Result<()> {
+    let replications = site.catalog.replications().await?;
+    let Some(first) = replications.iter().find(|replication| replication.peer_id == known.id) else {
+        return Ok(());
+    };
+    let vm =
+        site.catalog.vm(first.vm_id.as_str()).await?.map_or(first.vm_id.to_string(), |vm| vm.name.into());
+    let stop = format!("end that first: holdfast replication stop {}", api::shell_word(&vm));
+    Err(Failure::conflict(format!("the VM {vm} is replicated to the site {}", known.name)).with_hint(stop))
 }
 
 async fn tell(site: &Site, known: &KnownPeer) -> Result<bool> {

@@ -28,6 +28,7 @@ pub(crate) async fn run(site: &Site, vm: &KnownVm) -> Result<()> {
     let started = site.hypervisor.start(&access(vm)).await;
     drop(taken);
     site.backings.tell_of_change();
+    site.replications.vm_changed(vm.id);
     Ok(started?)
 }
 

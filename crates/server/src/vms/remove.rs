@@ -6,13 +6,20 @@ use catalog::{KnownVm, Origin};
 use hypervisor::{Baseline, Chain};
 
 use super::{access, check_stopped, claim, disk_paths};
-use crate::{failure::Result, site::Site};
+use crate::{
+    failure::{Failure, Result},
+    site::Site,
+};
 
 /// How long the VM may take to let go of its change tracking.
 const CLEAN_UP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Forgets a VM that no job works on and that is not a running one of Holdfast's own.
 pub(crate) async fn remove(site: &Site, vm: &KnownVm) -> Result<()> {
+    if site.catalog.replication(vm.id).await?.is_some() {
+        let stop = format!("end that first: holdfast replication stop {}", api::shell_word(vm.name.as_str()));
+        return Err(Failure::conflict(format!("the VM {} is replicated", vm.name)).with_hint(stop));
+    }
     let _turn = claim(site, vm, "removing it")?;
     if matches!(vm.origin, Origin::Managed { .. }) {
         // Without Holdfast, nobody would know how to stop it.

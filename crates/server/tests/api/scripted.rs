@@ -13,11 +13,12 @@ use std::{
 use async_trait::async_trait;
 use hypervisor::{
     Baseline, Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, Chain, Error, ErrorKind,
-    FakeDisk, FakeHypervisor, FakeVm, GuestExit, GuestFiles, Hydration, HydrationListener, Hypervisor,
-    Inspection, Power, Result, VmAccess, VmOrigin,
+    FakeDisk, FakeHypervisor, FakeTapTargets, FakeVm, GuestExit, GuestFiles, Hydration, HydrationListener,
+    Hypervisor, Inspection, Power, Quiet, Result, Tap, TapRequest, VmAccess, VmOrigin,
 };
-use image::{ByteRange, DiskImage, Extent};
-use model::{CaptureCost, Consistency, DiskFormat, VmDefinition, VmId};
+use image::{ByteRange, DiskImage, DiskTarget, Extent};
+use model::{CaptureCost, Consistency, DiskFormat, JournalId, VmDefinition, VmId};
+use nbd::{Endpoint, NbdTarget};
 use tokio::sync::watch;
 
 /// Guests by the QMP socket that reaches them, and managed ones by what their disk files hold.
@@ -42,6 +43,8 @@ pub struct Scripted {
     recoveries: Mutex<Vec<(VmId, Chain, Baseline)>>,
     /// What each recovery of backups says it did.
     pub recovered: Mutex<Vec<String>>,
+    /// The taps that a server has launched, by their control sockets. They outlive it.
+    taps: Mutex<BTreeMap<PathBuf, tap::Serving>>,
 }
 
 /// Keeps those who pass through waiting, and tells the test of them.
@@ -98,6 +101,29 @@ impl Scripted {
         self.edit(qmp, |vm| vm.disks.values_mut().for_each(|disk| disk.write(offset_bytes, data)));
     }
 
+    /// Writes as the guest would, and waits until the guest would be told that it is done.
+    pub async fn write_through(&self, qmp: &Path, offset_bytes: usize, data: &[u8]) {
+        let id = self.ids.lock().unwrap()[qmp];
+        self.fake.write(id, &"root".parse().unwrap(), offset_bytes, data).await;
+    }
+
+    /// What a guest's disk holds now.
+    pub fn bytes(&self, qmp: &Path) -> Vec<u8> {
+        let id = self.ids.lock().unwrap()[qmp];
+        self.fake.edit(id, |vm| vm.disks.values().next().unwrap().bytes.clone())
+    }
+
+    /// Breaks the tap of a guest, as a mirror does whose target fails.
+    pub fn break_tap(&self, qmp: &Path, reason: &str) {
+        let id = self.ids.lock().unwrap()[qmp];
+        self.fake.break_tap(id, reason);
+    }
+
+    /// Ends all taps, as if their processes were killed.
+    pub fn kill_taps(&self) {
+        self.taps.lock().unwrap().clear();
+    }
+
     /// Changes a guest that is known.
     pub fn edit(&self, qmp: &Path, edit: impl FnOnce(&mut FakeVm)) {
         let id = self.ids.lock().unwrap()[qmp];
@@ -110,6 +136,7 @@ impl Scripted {
     }
 
     fn meet(&self, vm: &VmAccess) {
+        self.fake.set_tap_targets(Arc::new(OverNbd));
         let found = match &vm.origin {
             VmOrigin::External { qmp, .. } => {
                 let guest = self.guests.lock().unwrap().remove(qmp);
@@ -255,6 +282,49 @@ impl Hypervisor for Handle {
     async fn stop_hydration(&self, vm: &VmAccess) -> Result<()> {
         self.0.meet(vm);
         self.0.fake.stop_hydration(vm).await
+    }
+
+    async fn begin_tap(&self, request: &TapRequest) -> Result<Box<dyn Tap>> {
+        self.0.meet(&request.vm);
+        self.0.fake.begin_tap(request).await
+    }
+
+    async fn end_tap(&self, vm: &VmAccess, journal_id: JournalId) -> Result<()> {
+        self.0.meet(vm);
+        self.0.fake.end_tap(vm, journal_id).await
+    }
+
+    async fn quiesce(&self, vm: &VmAccess, limit: Duration) -> Result<Box<dyn Quiet>> {
+        self.0.fake.quiesce(vm, limit).await
+    }
+}
+
+/// Writes of tapped disks go where QEMU would send them.
+struct OverNbd;
+
+#[async_trait]
+impl FakeTapTargets for OverNbd {
+    async fn connect(&self, socket: &Path, export: &str) -> image::Result<Arc<dyn DiskTarget>> {
+        let endpoint = Endpoint::Unix(socket.to_owned());
+        Ok(Arc::new(NbdTarget::connect(endpoint, export, false).await?))
+    }
+}
+
+/// Launches taps in this process.
+pub struct LocalTaps(pub Arc<Scripted>);
+
+#[async_trait]
+impl server::Taps for LocalTaps {
+    async fn launch(&self, options: &tap::TapOptions) -> tap::Result<tap::Client> {
+        let socket = options.control_socket();
+        match tap::Client::connect(&socket).await {
+            Err(error) if error.kind() == tap::ErrorKind::Gone => {}
+            found => return found,
+        }
+        let serving = tap::serve(options.clone()).await?;
+        let client = serving.client().clone();
+        self.0.taps.lock().unwrap().insert(socket, serving);
+        Ok(client)
     }
 }
 

@@ -18,7 +18,7 @@ use server::{PeerConfig, Site, SiteConfig};
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use crate::scripted::{Handle, Scripted};
+use crate::scripted::{Handle, LocalTaps, Scripted};
 
 /// Bytes of a guest's disk: large enough for several regions of a vault.
 pub const DISK_SIZE_BYTES: usize = 9 << 20;
@@ -69,6 +69,7 @@ impl TestSite {
         config.env.clock = clock.clone();
         config.look_interval = Duration::from_millis(20);
         config.peers = peers.clone();
+        config.taps = Some(Arc::new(LocalTaps(hypervisor.clone())));
         let site = Site::open_with(config, Arc::new(Handle(hypervisor.clone()))).await.unwrap();
         let client = Client::new(&site.socket());
         let (stop, stopped) = oneshot::channel();

@@ -3,6 +3,7 @@
 mod copying;
 mod hostile;
 mod pairing;
+mod replicating;
 mod sending;
 mod standing;
 

@@ -1,0 +1,150 @@
+//! Replications.
+
+use api::{CheckpointView, ReplicationHealth, ReplicationState, ReplicationView, StoppedReplicationView};
+use model::ByteCount;
+
+use super::{Identified, Page, Row, Times, duration, or_dash, percentage, table};
+
+impl Identified for ReplicationView {
+    fn id(&self) -> String {
+        self.vm.clone()
+    }
+}
+
+impl Row for ReplicationView {
+    const COLUMNS: &'static [&'static str] =
+        &["vm", "to", "state", "health", "rpo", "lag", "journal", "reaches back to"];
+
+    fn cells(&self, times: &Times) -> Vec<String> {
+        vec![
+            self.vm.clone(),
+            self.site.clone(),
+            state(self),
+            health(self.health).to_owned(),
+            or_dash(self.rpo_seconds.map(seconds)),
+            ByteCount(self.lag_bytes).to_string(),
+            journal(self),
+            or_dash(self.reaches_back_to.map(|at| times.clock(at))),
+        ]
+    }
+}
+
+impl Page for ReplicationView {
+    fn page(&self, times: &Times) -> String {
+        let rate = |rate: u64| format!("{}/s", ByteCount(rate));
+        let mut fields = vec![
+            ("VM", self.vm.clone()),
+            ("To", self.site.clone()),
+            ("State", state(self)),
+            ("Since", times.moment(self.since)),
+            ("Health", health(self.health).to_owned()),
+        ];
+        for reason in &self.reasons {
+            fields.push(("", format!("{}; {}", reason.what, reason.guidance)));
+        }
+        fields.extend([
+            ("RPO now", or_dash(self.rpo_seconds.map(seconds))),
+            ("RPO, 99 % of a day", or_dash(self.rpo_p99_seconds.map(seconds))),
+            ("Newest checkpoint there", or_dash(self.newest_checkpoint_at.map(|at| times.moment(at)))),
+            ("Reaches back to", or_dash(self.reaches_back_to.map(|at| times.moment(at)))),
+            ("Behind", behind(self)),
+            ("In sync in", or_dash(self.in_sync_in_seconds.map(|left| seconds(left as f64)))),
+            ("Guest writes", rate(self.write_bytes_per_second)),
+            ("Link carries", rate(self.link_bytes_per_second)),
+            ("Journal here", journal(self)),
+            ("Replica there", ByteCount(self.replica_bytes).to_string()),
+            ("Taps broken", self.breaks.to_string()),
+            ("Retention", format!("{} h", self.retention_hours)),
+            ("For applications", applications(self, times)),
+            ("Rate limit", self.rate_limit_bytes_per_second.map_or("none".to_owned(), rate)),
+        ]);
+        fields.extend(self.rate_windows.iter().map(|window| ("", window.to_string())));
+        fields.push(("Journal", self.journal_id.to_string()));
+        fields.push(("Replicated since", times.moment(self.created_at)));
+        table::fields(fields)
+    }
+}
+
+fn state(view: &ReplicationView) -> String {
+    let copied = view.copied_bytes.zip(view.to_copy_bytes).and_then(|(done, total)| percentage(done, total));
+    let copied = copied.map(|percent| format!(" {percent} %")).unwrap_or_default();
+    let why = view.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    match view.state {
+        ReplicationState::Starting => "starting".to_owned(),
+        ReplicationState::Copying => format!("copying{copied}"),
+        ReplicationState::Protected => "protected".to_owned(),
+        ReplicationState::Degraded => format!("DEGRADED{why}"),
+        ReplicationState::Resyncing => format!("resyncing{copied}"),
+        ReplicationState::Paused => "paused".to_owned(),
+        ReplicationState::VmStopped => "VM stopped".to_owned(),
+        ReplicationState::Fenced => format!("FENCED{why}"),
+        _ => "-".to_owned(),
+    }
+}
+
+fn health(health: ReplicationHealth) -> &'static str {
+    match health {
+        ReplicationHealth::Ok => "ok",
+        ReplicationHealth::Warning => "WARNING",
+        ReplicationHealth::Critical => "CRITICAL",
+    }
+}
+
+fn seconds(seconds: f64) -> String {
+    duration((seconds.max(0.0) * 1e6) as u64)
+}
+
+fn behind(view: &ReplicationView) -> String {
+    let bytes = ByteCount(view.lag_bytes);
+    view.lag_seconds.map_or(bytes.to_string(), |lag| format!("{bytes}, {}", seconds(lag)))
+}
+
+fn journal(view: &ReplicationView) -> String {
+    format!("{} of {}", ByteCount(view.journal_bytes), ByteCount(view.journal_size_bytes))
+}
+
+fn applications(view: &ReplicationView, times: &Times) -> String {
+    let every = view
+        .application_every_seconds
+        .map_or("never".to_owned(), |every| format!("every {}", seconds(f64::from(every))));
+    match view.application_checkpoint_at {
+        Some(at) => format!("{every}, last {}", times.moment(at)),
+        None => every,
+    }
+}
+
+impl Identified for CheckpointView {
+    fn id(&self) -> String {
+        self.name.clone()
+    }
+}
+
+impl Page for CheckpointView {
+    fn page(&self, times: &Times) -> String {
+        table::fields(vec![
+            ("VM", self.vm.clone()),
+            ("Name", self.name.clone()),
+            ("Kind", self.kind.clone()),
+            ("Made", times.moment(self.made_at)),
+            ("Record", self.sequence.to_string()),
+        ])
+    }
+}
+
+impl Identified for StoppedReplicationView {
+    fn id(&self) -> String {
+        self.vm.clone()
+    }
+}
+
+impl Page for StoppedReplicationView {
+    fn page(&self, _: &Times) -> String {
+        let mut fields = vec![
+            ("VM", self.vm.clone()),
+            ("No longer replicated to", self.site.clone()),
+            ("It was told", if self.is_told { "yes" } else { "no" }.to_owned()),
+        ];
+        fields.extend(self.problems.iter().map(|problem| ("Left to do", problem.clone())));
+        table::fields(fields)
+    }
+}

@@ -1,0 +1,29 @@
+//! Continuous replication of a VM, from where it runs: what is done when, and how it stands.
+//!
+//! [`Machine`] decides: events go in, actions come out. It knows no hypervisor, no journal, no network and no clock, so that
+//! every order of events can be tried. Whoever drives it carries the actions out and tells what came of them.
+//!
+//! # Invariants
+//!
+//! 1. **Whole is proven.** A VM's disks are called whole only after everything that the journal lacked was copied within one
+//!    [`Attachment`], and the hypervisor has begun an epoch of tracking *after the last copy was read*. That it could begin one
+//!    says that the tap was handed every write until then: a tap that broke meanwhile cannot pass for whole.
+//! 2. **Trust comes last.** An epoch is trusted once the journal durably has every record that was taken in until the epoch had
+//!    begun, and only an epoch that began while the disks were whole or about to be called so. It is in the catalog before the
+//!    hypervisor drops what it tracked earlier: who dies in between tracks too much, never too little.
+//! 3. **Nothing of an old attachment counts.** What is told of one that has ended changes nothing, but that it is let go of once
+//!    more.
+//! 4. **The guest first.** After a break the tap is tried again later and later; while the journal is full it is not tried at
+//!    all.
+
+mod backoff;
+mod health;
+mod machine;
+mod meter;
+mod rpo;
+
+pub use backoff::pause;
+pub use health::{Facts, Health, LinkState, Reason, health};
+pub use machine::{Action, Attachment, End, Epoch, Event, Machine, Obstacle, Record, Standing, Wish};
+pub use meter::{Meter, seconds_to_in_sync};
+pub use rpo::RpoHistory;

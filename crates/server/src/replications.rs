@@ -1,0 +1,123 @@
+//! VMs that are replicated to other sites, from here.
+//!
+//! What is done when, [`replication::Machine`] decides; a [`keeper`] carries it out, one for each VM: it has the journal's process
+//! launched, the hypervisor hand it every write, and copied what is missed. Beside it [`ship`] sends the journal on, and
+//! [`watch`] looks at both. Neither waits for the other: a link that is down lets the journal grow, and a guest that stands
+//! still lets it be sent.
+//!
+//! What survives a restart is in the catalog: what is wanted, and the trusted epoch. The guest's writes go on being taken
+//! while there is no server.
+
+mod attach;
+mod checkpoints;
+mod command;
+mod copying;
+mod figures;
+mod keeper;
+mod link;
+mod shared;
+mod ship;
+mod taps;
+mod view;
+mod watch;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use catalog::KnownReplication;
+use model::{ReplicationSettings, VmId};
+use tokio::{
+    sync::{mpsc, watch as signal},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+pub use self::taps::Taps;
+pub(crate) use self::{
+    checkpoints::checkpoint,
+    command::{edit, pause, resume, start, stop},
+    taps::TapProcesses,
+    view::{check, list, metrics, view},
+};
+use self::{figures::Figures, keeper::Told};
+use crate::{
+    failure::{Failure, Result},
+    site::Site,
+};
+
+/// The replications that are kept now.
+#[derive(Default)]
+pub(crate) struct Replications {
+    running: Mutex<BTreeMap<VmId, Handle>>,
+}
+
+/// A replication that is kept. Nothing here holds the site.
+struct Handle {
+    told: mpsc::UnboundedSender<Told>,
+    settings: signal::Sender<ReplicationSettings>,
+    tap: signal::Receiver<Option<tap::Client>>,
+    figures: Arc<Mutex<Figures>>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Replications {
+    fn running(&self) -> MutexGuard<'_, BTreeMap<VmId, Handle>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Uses what is known of a VM's replication; none where none is kept.
+    fn with<T>(&self, vm_id: VmId, use_it: impl FnOnce(&Handle) -> T) -> Option<T> {
+        self.running().get(&vm_id).map(use_it)
+    }
+
+    /// The VM may run now, or may be busy no more.
+    pub(crate) fn vm_changed(&self, vm_id: VmId) {
+        // One that has ended needs not be told.
+        self.with(vm_id, |handle| handle.told.send(Told::Event(replication::Event::VmChanged)).ok());
+    }
+}
+
+/// Keeps all replications until the server stops.
+pub(crate) async fn run(site: Site) {
+    match site.catalog.replications().await {
+        Ok(known) => known.into_iter().for_each(|known| begin(&site, known)),
+        Err(error) => tracing::error!(%error, "what is replicated cannot be found out"),
+    }
+    site.stopping.cancelled().await;
+    let handles = std::mem::take(&mut *site.replications.running());
+    for (vm_id, handle) in handles {
+        if let Err(error) = handle.task.await {
+            tracing::error!(vm = %vm_id, %error, "a replication ended by a defect");
+        }
+    }
+}
+
+/// Keeps a replication from now on.
+fn begin(site: &Site, known: KnownReplication) {
+    let vm_id = known.vm_id;
+    let handle = keeper::spawn(site, known);
+    site.replications.running().insert(vm_id, handle);
+}
+
+/// Stops keeping a replication. The guest's writes go on being taken.
+async fn end(site: &Site, vm_id: VmId) -> Option<tap::Client> {
+    let handle = site.replications.running().remove(&vm_id)?;
+    handle.stop.cancel();
+    let tap = handle.tap.borrow().clone();
+    if let Err(error) = handle.task.await {
+        tracing::error!(vm = %vm_id, %error, "a replication ended by a defect");
+    }
+    tap
+}
+
+/// The replication of a VM.
+async fn find(site: &Site, vm: &catalog::KnownVm) -> Result<KnownReplication> {
+    site.catalog.replication(vm.id).await?.ok_or_else(|| {
+        let start = format!("holdfast replication start {} --to SITE", api::shell_word(vm.name.as_str()));
+        Failure::not_found(format!("the VM {} is not replicated", vm.name))
+            .with_hint(format!("begin with: {start}"))
+    })
+}

@@ -1,0 +1,235 @@
+//! Replications begin, change and end.
+
+use std::time::Duration;
+
+use api::{EditReplication, StartReplication, StopReplication, StoppedReplicationView, shell_word};
+use catalog::{KnownReplication, KnownVm};
+use model::{ByteCount, JournalId, ReplicationSettings};
+use peer::Patience;
+use replication::{Event, Wish};
+use tokio::time::timeout;
+
+use super::{Told, begin, end, find};
+use crate::{
+    failure::{Failure, Result},
+    peers,
+    site::Site,
+    vms,
+};
+
+/// How long the hypervisor may take to remove what the tap left.
+const END_TAP_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long it may take to tell the other site.
+const TELL_LIMIT: Duration = Duration::from_secs(15);
+
+/// Has a VM replicated from now on.
+pub(crate) async fn start(site: &Site, vm: &KnownVm, request: StartReplication) -> Result<()> {
+    let peer = peers::find(site, &request.to).await?;
+    if peer.address.is_none() {
+        let detail =
+            format!("the site {} has no address: it calls this site, and cannot be called", peer.name);
+        return Err(
+            Failure::conflict(detail).with_hint("have it listen: holdfast serve --peer-listen ADDRESS")
+        );
+    }
+    let default = ReplicationSettings::default();
+    let settings = ReplicationSettings {
+        retention_hours: request.retention_hours.unwrap_or(default.retention_hours),
+        application_every_seconds: request.application_every_seconds,
+        rate_limit_bytes_per_second: request.rate_limit_bytes_per_second,
+        rate_windows: request.rate_windows,
+        journal_size_bytes: request.journal_size_bytes.unwrap_or(default.journal_size_bytes),
+    };
+    check(&settings)?;
+    // Also so that what the VM is made of is known when it is offered.
+    vms::refresh(site, vm).await.map_err(|why| {
+        Failure::new(api::Code::Unreachable, format!("the VM {} cannot be looked at: {why}", vm.name))
+    })?;
+    let _admission = site.admission.lock().await;
+    if let Some(known) = site.catalog.replication(vm.id).await? {
+        let detail = format!("the VM {} is replicated to {} already", vm.name, known.peer_name);
+        let edit = format!("change it with: holdfast replication edit {}", shell_word(vm.name.as_str()));
+        return Err(Failure::conflict(detail).with_hint(edit));
+    }
+    // A VM that was failed over to this site is written by right of that.
+    let generation = site.catalog.fence(vm.id).await?.map_or(1, |fence| fence.generation);
+    let known = KnownReplication {
+        vm_id: vm.id,
+        journal_id: JournalId::from_random(env::random(&*site.env.entropy)),
+        peer_id: peer.id,
+        peer_name: peer.name.clone(),
+        generation,
+        settings,
+        is_paused: false,
+        trusted_epoch: None,
+        fenced: None,
+        durable_at: None,
+        rpo_history: None,
+        created_at: site.env.clock.now(),
+    };
+    site.catalog.add_replication(&known).await?;
+    tracing::info!(vm = %vm.name, site = %peer.name, journal = %known.journal_id, "a replication begins");
+    begin(site, known);
+    Ok(())
+}
+
+/// Changes how a VM is replicated.
+pub(crate) async fn edit(site: &Site, vm: &KnownVm, request: EditReplication) -> Result<()> {
+    let _admission = site.admission.lock().await;
+    let known = find(site, vm).await?;
+    let earlier = known.settings.clone();
+    let optional = |asked: Option<ByteCount>, earlier| {
+        asked.map_or(earlier, |rate| Some(rate).filter(|rate| rate.0 > 0))
+    };
+    let settings = ReplicationSettings {
+        retention_hours: request.retention_hours.unwrap_or(earlier.retention_hours),
+        application_every_seconds: request
+            .application_every_seconds
+            .map_or(earlier.application_every_seconds, |every| Some(every).filter(|every| *every > 0)),
+        rate_limit_bytes_per_second: optional(
+            request.rate_limit_bytes_per_second,
+            earlier.rate_limit_bytes_per_second,
+        ),
+        rate_windows: request.rate_windows.unwrap_or(earlier.rate_windows),
+        journal_size_bytes: request.journal_size_bytes.unwrap_or(earlier.journal_size_bytes),
+    };
+    check(&settings)?;
+    site.catalog.set_replication(vm.id, &settings, known.is_paused).await?;
+    let is_resized = settings.journal_size_bytes != known.settings.journal_size_bytes;
+    let tap = site.replications.with(vm.id, |handle| {
+        handle.settings.send_replace(settings);
+        handle.tap.borrow().clone()
+    });
+    // A tap has the size with which it was launched.
+    if let Some(Some(tap)) = tap.filter(|_| is_resized)
+        && let Err(error) = tap.shut_down().await
+    {
+        tracing::warn!(vm = %vm.name, %error, "the tap goes on with the size that it has");
+    }
+    tracing::info!(vm = %vm.name, "a replication was changed");
+    Ok(())
+}
+
+/// Takes and sends nothing for now.
+pub(crate) async fn pause(site: &Site, vm: &KnownVm) -> Result<()> {
+    want(site, vm, Wish::Pause).await
+}
+
+/// Goes on, at once also with what waits to be tried again.
+pub(crate) async fn resume(site: &Site, vm: &KnownVm) -> Result<()> {
+    want(site, vm, Wish::Replicate).await
+}
+
+async fn want(site: &Site, vm: &KnownVm, wish: Wish) -> Result<()> {
+    let _admission = site.admission.lock().await;
+    let known = find(site, vm).await?;
+    if let Some(why) = known.fenced.filter(|_| wish == Wish::Replicate) {
+        let stop = format!("end it here: holdfast replication stop {}", shell_word(vm.name.as_str()));
+        return Err(Failure::new(
+            api::Code::Fenced,
+            format!("the VM {} must not be replicated: {why}", vm.name),
+        )
+        .with_hint(stop));
+    }
+    site.catalog.set_replication(vm.id, &known.settings, wish == Wish::Pause).await?;
+    site.replications.with(vm.id, |handle| {
+        // So that the answer tells what was asked for.
+        let standing = match wish {
+            Wish::Pause => replication::Standing::Paused,
+            Wish::Replicate => return handle.told.send(Told::Event(Event::Want(wish))).is_ok(),
+        };
+        let mut figures = handle.figures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let breaks = figures.breaks;
+        figures.note_standing(standing, breaks, site.env.clock.now());
+        handle.told.send(Told::Event(Event::Want(wish))).is_ok()
+    });
+    tracing::info!(vm = %vm.name, ?wish, "a replication is wanted otherwise");
+    Ok(())
+}
+
+/// Ends a replication: nothing of it is left here, and what the other site has stays there unless it is to go.
+pub(crate) async fn stop(
+    site: &Site,
+    vm: &KnownVm,
+    request: StopReplication,
+) -> Result<StoppedReplicationView> {
+    let known = {
+        let _admission = site.admission.lock().await;
+        let known = find(site, vm).await?;
+        // A server that dies on the way finds it paused, and it can be stopped again.
+        site.catalog.set_replication(vm.id, &known.settings, true).await?;
+        known
+    };
+    let tap = end(site, vm.id).await;
+    let mut problems = Vec::new();
+    let ended = timeout(END_TAP_LIMIT, site.hypervisor.end_tap(&vms::access(vm), known.journal_id)).await;
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => problems.push(format!("something of it is left in the VM: {error}")),
+        Err(_) => problems.push("something of it is left in the VM, which did not answer".to_owned()),
+    }
+    if let Some(tap) = tap
+        && let Err(error) = tap.shut_down().await
+    {
+        tracing::debug!(vm = %vm.name, %error, "the tap did not end in order");
+    }
+    remove_journal(site, &known, &mut problems);
+    let is_told = match tell(site, &known, request.delete_replica).await {
+        Ok(()) => true,
+        Err(failure) => {
+            let name = &known.peer_name;
+            problems.push(format!("the site {name} was not told: {}", failure.detail()));
+            false
+        }
+    };
+    site.catalog.remove_replication(vm.id).await?;
+    tracing::info!(vm = %vm.name, site = %known.peer_name, "a replication has ended");
+    Ok(StoppedReplicationView {
+        vm: vm.name.to_string(),
+        site: known.peer_name.to_string(),
+        is_told,
+        problems,
+    })
+}
+
+fn remove_journal(site: &Site, known: &KnownReplication, problems: &mut Vec<String>) {
+    for path in [site.directory.journal(known.journal_id), site.directory.tap_sockets(known.journal_id)] {
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                problems.push(format!("{} could not be removed: {error}", path.display()));
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn tell(site: &Site, known: &KnownReplication, delete: bool) -> Result<()> {
+    let peer = peers::find(site, known.peer_id.as_str()).await?;
+    let client = site.peers.client(&peer, Patience::NONE)?;
+    let client = client.ok_or_else(|| Failure::conflict("it has no address"))?;
+    let told = timeout(TELL_LIMIT, client.end_replica(known.journal_id, delete)).await;
+    match told.map_err(|_| Failure::new(api::Code::Unreachable, "it did not answer within 15 s"))? {
+        // It has never heard of it.
+        Err(error) if error.kind() == peer::ErrorKind::NotFound => Ok(()),
+        told => Ok(told?),
+    }
+}
+
+fn check(settings: &ReplicationSettings) -> Result<()> {
+    if !(1..=ReplicationSettings::RETENTION_MAX_HOURS).contains(&settings.retention_hours) {
+        return Err(Failure::invalid("the other site keeps an hour at least and 30 days at most"));
+    }
+    let every = settings.application_every_seconds;
+    if every.is_some_and(|every| every < ReplicationSettings::APPLICATION_EVERY_MIN_SECONDS) {
+        return Err(Failure::invalid("a guest is not made to hold still more often than once a minute"));
+    }
+    if settings.journal_size_bytes < ReplicationSettings::JOURNAL_SIZE_MIN {
+        let least = ReplicationSettings::JOURNAL_SIZE_MIN;
+        return Err(Failure::invalid(format!("a journal takes {least} at least")));
+    }
+    if settings.rate_limit_bytes_per_second == Some(ByteCount(0)) {
+        return Err(Failure::invalid("nothing could ever be sent; leave the limit out for none"));
+    }
+    Ok(())
+}

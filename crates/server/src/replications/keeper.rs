@@ -1,0 +1,255 @@
+//! Carries out what the machine decides.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use catalog::KnownReplication;
+use hypervisor::TapEnd;
+use replication::{Action, Attachment, End, Epoch, Event, Machine, Record, Wish};
+use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+
+use super::{
+    Handle,
+    attach::{Attached, attach},
+    copying,
+    figures::Figures,
+    shared::Shared,
+    ship, watch,
+};
+use crate::{failure::Failure, site::Site};
+
+/// How long the journal may take to note that writes are missed, before the tap is cut off all the same.
+const MARK_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long it may take to cut a tap off.
+const CUT_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the hypervisor may take to begin an epoch, or to drop one.
+const EPOCH_LIMIT: Duration = Duration::from_secs(15);
+
+/// How soon it is tried again to keep something in the catalog.
+const KEEP_PAUSE: Duration = Duration::from_secs(5);
+
+/// What the keeper is told.
+pub(super) enum Told {
+    /// Something has come to pass.
+    Event(Event),
+    /// The hypervisor hands over all writes.
+    Attached(Arc<Attached>),
+}
+
+struct Keeper {
+    shared: Arc<Shared>,
+    machine: Machine,
+    attached: BTreeMap<Attachment, Arc<Attached>>,
+    tasks: JoinSet<()>,
+}
+
+/// Begins to keep a replication.
+pub(super) fn spawn(site: &Site, known: KnownReplication) -> Handle {
+    let (told, incoming) = mpsc::unbounded_channel();
+    let trusted = known.trusted_epoch.map(Epoch);
+    let machine = match (&known.fenced, known.is_paused) {
+        (Some(why), _) => Machine::fenced(why.clone(), trusted),
+        (None, is_paused) => {
+            let wish = if is_paused { Wish::Pause } else { Wish::Replicate };
+            Machine::new(wish, trusted, Duration::ZERO)
+        }
+    };
+    let figures = Figures::new(&known, machine.standing(), site.env.clock.now());
+    let figures = Arc::new(Mutex::new(figures));
+    let shared = Arc::new(Shared::new(site, known, told.clone(), figures.clone()));
+    let (settings, tap, stop) = (shared.settings.clone(), shared.tap.subscribe(), shared.stop.clone());
+    let keeper = Keeper { shared, machine, attached: BTreeMap::new(), tasks: JoinSet::new() };
+    let task = tokio::spawn(keeper.run(incoming));
+    Handle { told, settings, tap, figures, stop, task }
+}
+
+impl Keeper {
+    async fn run(mut self, mut incoming: mpsc::UnboundedReceiver<Told>) {
+        self.tasks.spawn(ship::run(self.shared.clone()));
+        self.tasks.spawn(watch::run(self.shared.clone()));
+        let stop = self.shared.stop.clone();
+        loop {
+            let due = self.machine.due().map(|due| self.shared.instant(due));
+            let until_due = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let event = tokio::select! {
+                () = stop.cancelled() => break,
+                Some(told) = incoming.recv() => match told {
+                    Told::Event(event) => event,
+                    Told::Attached(attached) => self.note_attached(attached),
+                },
+                Some(ended) = self.tasks.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(vm = %self.shared.vm_id(), %error, "a part of a replication ended by a defect");
+                    }
+                    continue;
+                }
+                () = until_due => Event::Tick,
+            };
+            self.take(event).await;
+        }
+        // The guest's writes go on being taken.
+        self.tasks.shutdown().await;
+        watch::keep_figures(&self.shared).await;
+    }
+
+    fn note_attached(&mut self, attached: Arc<Attached>) -> Event {
+        let event = Event::Attached { attachment: attached.attachment, is_partial: attached.is_partial };
+        self.attached.insert(attached.attachment, attached);
+        event
+    }
+
+    async fn take(&mut self, event: Event) {
+        match &event {
+            Event::Fenced(why) => self.keep_fenced(why).await,
+            Event::Want(wish) => drop(self.shared.ships.send_replace(*wish == Wish::Replicate)),
+            Event::Ended(_, end) => {
+                tracing::warn!(vm = %self.shared.vm_id(), ?end, "writes are not taken any more")
+            }
+            Event::NotAttached(_, why) => {
+                tracing::debug!(vm = %self.shared.vm_id(), ?why, "writes are not taken yet")
+            }
+            _ => {}
+        }
+        let actions = self.machine.handle(event, self.shared.now());
+        for action in actions {
+            self.perform(action).await;
+        }
+        let now = self.shared.site.env.clock.now();
+        let (standing, breaks) = (self.machine.standing(), self.machine.breaks());
+        let mut figures = self.shared.figures();
+        if figures.standing != standing {
+            tracing::info!(vm = %self.shared.vm_id(), ?standing, "a replication stands otherwise");
+        }
+        figures.note_standing(standing, breaks, now);
+    }
+
+    async fn perform(&mut self, action: Action) {
+        let shared = self.shared.clone();
+        match action {
+            Action::Attach { attachment, trusted } => {
+                self.tasks.spawn(attach(shared, attachment, trusted));
+            }
+            Action::Detach(attachment) => self.detach(attachment).await,
+            Action::Keep(epoch) => {
+                self.tasks.spawn(keep(shared, epoch));
+            }
+            Action::Copy(attachment) => self.with(attachment, copying::run),
+            Action::BeginEpoch(attachment) => self.with(attachment, begin_epoch),
+            Action::Declare(attachment) => self.with(attachment, declare),
+            Action::Trust(attachment, epoch) => {
+                self.with(attachment, move |shared, attached| trust(shared, attached, epoch));
+            }
+        }
+    }
+
+    /// Does something for an attachment that has not ended, until it does.
+    fn with<F>(&mut self, attachment: Attachment, begin: impl FnOnce(Arc<Shared>, Arc<Attached>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Some(attached) = self.attached.get(&attachment).cloned() else { return };
+        let (ended, work) = (attached.ended.clone(), begin(self.shared.clone(), attached));
+        self.tasks.spawn(async move {
+            ended.run_until_cancelled(work).await;
+        });
+    }
+
+    /// Cuts a tap off. The journal notes first that writes are missed: no record comes after one that was.
+    async fn detach(&mut self, attachment: Attachment) {
+        let Some(attached) = self.attached.remove(&attachment) else { return };
+        attached.ended.cancel();
+        let marked = timeout(MARK_LIMIT, attached.client.begin_epoch(self.shared.vm_id())).await;
+        if timeout(CUT_LIMIT, attached.tap.cut()).await.is_err() {
+            tracing::error!(vm = %self.shared.vm_id(), "a tap could not be cut off in time");
+        }
+        tracing::debug!(vm = %self.shared.vm_id(), marked = ?marked.map(|mark| mark.is_ok()), "a tap was let go");
+    }
+
+    async fn keep_fenced(&self, why: &str) {
+        self.shared.ships.send_replace(false);
+        if let Err(error) = self.shared.site.catalog.set_fenced(self.shared.vm_id(), why).await {
+            tracing::error!(vm = %self.shared.vm_id(), %error, "that a replication is fenced could not be kept");
+        }
+        tracing::error!(vm = %self.shared.vm_id(), why, "a replication is fenced: the other site has taken the VM over");
+    }
+}
+
+/// Keeps the trusted epoch, however often that has to be tried.
+async fn keep(shared: Arc<Shared>, epoch: Epoch) {
+    while let Err(error) = shared.site.catalog.set_trusted_epoch(shared.vm_id(), Some(epoch.0)).await {
+        tracing::warn!(vm = %shared.vm_id(), %error, "what the journal has could not be kept");
+        tokio::time::sleep(KEEP_PAUSE).await;
+    }
+    shared.tell(Event::Kept(epoch));
+}
+
+/// Begins an epoch, and tells when the journal durably has what came before it.
+async fn begin_epoch(shared: Arc<Shared>, attached: Arc<Attached>) {
+    let attachment = attached.attachment;
+    let begun = timeout(EPOCH_LIMIT, attached.tap.begin_epoch()).await;
+    let begun = begun.map_err(|_| Failure::conflict("the hypervisor did not answer"));
+    let epoch = match begun.and_then(|begun| begun.map_err(Failure::from)) {
+        Ok(epoch) => Epoch(epoch.0),
+        Err(failure) => {
+            tracing::debug!(vm = %shared.vm_id(), reason = failure.detail(), "no epoch could begin");
+            return shared.tell(Event::NoEpoch(attachment));
+        }
+    };
+    // Only after the epoch has begun: what is taken in by now holds all that was written before it.
+    let status = match attached.client.status().await {
+        Ok(status) => status,
+        Err(error) => return shared.tell(Event::Ended(attachment, End::TapLost(error.to_string()))),
+    };
+    if let Some(end) = watch::missed_since(&status, shared.vm_id(), attached.epoch) {
+        return shared.tell(Event::Ended(attachment, end));
+    }
+    let through = status.usage.taken_through;
+    shared.tell(Event::EpochBegun { attachment, epoch, through: Record(through.0) });
+    if let Ok(durable) = attached.client.durable(through).await {
+        shared.tell(Event::Durable(Record(durable.0)));
+    }
+}
+
+/// Has the journal say that the disks are whole.
+async fn declare(shared: Arc<Shared>, attached: Arc<Attached>) {
+    for disk in &attached.disks {
+        if let Err(error) = attached.client.disk_is_whole(disk.number, attached.epoch).await {
+            let why = format!("the disk {} is not whole: {error}", disk.name);
+            return shared.tell(Event::NotDeclared(attached.attachment, why));
+        }
+    }
+    if let Err(error) = attached.tap.end_reading().await {
+        tracing::warn!(vm = %shared.vm_id(), %error, "live disks stay readable for longer than needed");
+    }
+    tracing::info!(vm = %shared.vm_id(), "the journal has everything");
+    shared.tell(Event::Declared(attached.attachment));
+}
+
+async fn trust(shared: Arc<Shared>, attached: Arc<Attached>, epoch: Epoch) {
+    let trusted = timeout(EPOCH_LIMIT, attached.tap.trust(hypervisor::TrackingEpoch(epoch.0))).await;
+    if !matches!(trusted, Ok(Ok(()))) {
+        tracing::debug!(vm = %shared.vm_id(), "what was tracked earlier stays for a while");
+    }
+}
+
+/// What the end of a tap means, once it is known whether its process is still there and had room.
+pub(super) async fn end_of(attached: &Attached, end: TapEnd) -> End {
+    let status = attached.client.status().await;
+    match (end, status) {
+        (TapEnd::VmEnded, Err(error)) | (TapEnd::DisksChanged, Err(error)) => End::TapLost(error.to_string()),
+        (TapEnd::VmEnded, Ok(_)) => End::VmStopped,
+        (TapEnd::DisksChanged, Ok(_)) => End::DisksChanged,
+        (TapEnd::Broken(why), Err(_)) => End::TapLost(why),
+        (TapEnd::Broken(why), Ok(status)) => watch::break_of(&status).unwrap_or(End::Broken(why)),
+    }
+}
