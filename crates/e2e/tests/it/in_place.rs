@@ -126,7 +126,7 @@ async fn a_vm_goes_back_in_place_and_its_backups_stay_true() -> Result<()> {
 
     site.run(["vm", "start", "vm"]).await?;
     let (code, said) = site.failure(restore(point.id.as_str())).await?;
-    assert!(code == CONFLICT && said.contains("holdfast vm stop vm"), "{code}: {said}");
+    assert!(code == CONFLICT && said.contains("vm stop vm"), "{code}: {said}");
     site.run(["vm", "stop", "vm", "--force"]).await?;
     vm.assert_holds(&second)
 }
