@@ -10,6 +10,7 @@ mod create_vm;
 mod export;
 mod hydrate;
 mod new_vm;
+mod overall;
 mod repair;
 mod restore_disk;
 mod restore_files;

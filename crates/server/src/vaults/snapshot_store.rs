@@ -79,15 +79,10 @@ impl Vaults {
         let url = self.snapshot_store_url()?;
         let location = StoreLocation::parse(&url)?;
         let slot = NewSlot::unlabelled(NewKey::KeyFile(key.parse()?));
-        let vault = match Vault::create(&location, &[slot.clone()], self.env.clone()).await {
+        self.discard_remains()?;
+        let vault = match Vault::create(&location, &[slot], self.env.clone()).await {
             Err(error) if error.kind() == vault::ErrorKind::AlreadyExists => {
-                match Vault::open(&location, &key.parse()?, self.env.clone()).await {
-                    Err(error) if error.kind() == vault::ErrorKind::NotFound && self.holds_nothing() => {
-                        self.discard_remains()?;
-                        Vault::create(&location, &[slot], self.env.clone()).await
-                    }
-                    opened => opened,
-                }
+                Vault::open(&location, &key.parse()?, self.env.clone()).await
             }
             made => made,
         };
@@ -100,22 +95,29 @@ impl Vaults {
         Ok(known)
     }
 
-    /// Whether nothing was ever stored in the place. A store gets its config last: one that has none and nothing else of worth was
-    /// being made when the server died.
-    fn holds_nothing(&self) -> bool {
-        ["packs", "index", "points"].iter().all(|folder| !has_files(&self.snapshots.join(folder)))
-    }
-
+    /// Removes what a server left that died while it made the store. A store gets its config last: one that has none, and nothing
+    /// of a snapshot, was never finished.
     fn discard_remains(&self) -> Result<()> {
+        let of_worth = ["packs", "index", "points"];
+        if self.snapshots.join("config").exists()
+            || of_worth.iter().any(|folder| has_files(&self.snapshots.join(folder)))
+        {
+            return Ok(());
+        }
         let discard = || -> std::io::Result<()> {
             for entry in std::fs::read_dir(&self.snapshots)? {
                 let path = entry?.path();
+                tracing::warn!(path = %path.display(), "removed what is left of an unfinished snapshot store");
                 if path.is_dir() { std::fs::remove_dir_all(path)? } else { std::fs::remove_file(path)? }
             }
             Ok(())
         };
-        tracing::warn!(place = %self.snapshots.display(), "a snapshot store that was never finished is made anew");
-        discard().map_err(|error| Failure::from_io(format!("removing {}", self.snapshots.display()), &error))
+        match discard() {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Failure::from_io(format!("removing {}", self.snapshots.display()), &error))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn snapshot_store_url(&self) -> Result<String> {

@@ -1,9 +1,6 @@
 //! A managed snapshot is made: its moment is fixed, shown at once, and copied into the snapshot store.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use api::{Code, CreateSnapshot, JobResult};
 use catalog::{Job, KnownSnapshot, KnownVm, PolicyFollower};
@@ -11,14 +8,13 @@ use hypervisor::CaptureOutcome;
 use image::DiskImage;
 use model::{
     ByteCount, CaptureCost, CaptureId, ChangeSource, DiskName, DiskSummary, JobKind,
-    PointSummary, PolicyName, Progress, SnapshotId, SnapshotName, SnapshotState,
+    PointSummary, PolicyName, SnapshotId, SnapshotName, SnapshotState,
 };
 use protection::{Moment, Monitor, SnapshotOrder, SnapshotRun, Treatment};
 use tokio::{runtime::Handle, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
 use vault::{PointRecord, Vault};
 
-use super::document_of;
+use super::{document_of, overall::Overall};
 use crate::{
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome},
@@ -314,7 +310,7 @@ async fn copy(
         let earlier = snapshots::earlier(&site.catalog, &vault, snapshot.family).await?;
         let copying = site.held.copying.acquire();
         let _turn = operation.cancellation().run_until_cancelled(copying).await;
-        let counted: Arc<dyn Monitor> = Arc::new(CopyMonitor::new(operation.clone(), held.clone()));
+        let counted: Arc<dyn Monitor> = Arc::new(Overall::of_held(operation.clone(), held.clone()));
         let point = Box::pin(run.store(&vault, &moment, earlier, &counted)).await?;
         settle(site, &mut snapshot, &held, &vault, point).await
     };
@@ -378,42 +374,4 @@ fn record_of(snapshot: &KnownSnapshot, moment: &Moment) -> PointRecord {
         label: Some(snapshot.name.to_string()),
     };
     PointRecord { summary, definition: facts.definition.clone(), maps: Vec::new() }
-}
-
-/// Tells the job's monitor what it is told, and counts how much of the snapshot is copied.
-struct CopyMonitor {
-    inner: Arc<dyn Monitor>,
-    held: Arc<HeldSnapshot>,
-    /// The phase that was told last, and how many had bytes that count.
-    phase: Mutex<String>,
-    disks: AtomicUsize,
-}
-
-impl CopyMonitor {
-    fn new(inner: Arc<dyn Monitor>, held: Arc<HeldSnapshot>) -> Self {
-        Self { inner, held, phase: Mutex::default(), disks: AtomicUsize::new(0) }
-    }
-}
-
-impl Monitor for CopyMonitor {
-    fn progress(&self, progress: Progress) {
-        if progress.total_bytes.is_some() {
-            let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
-            if *phase != progress.phase {
-                phase.clone_from(&progress.phase);
-                self.disks.fetch_add(1, Ordering::Relaxed);
-            }
-            let disk = self.disks.load(Ordering::Relaxed).saturating_sub(1);
-            self.held.note(disk % self.held.record.summary.disks.len().max(1), &progress);
-        }
-        self.inner.progress(progress);
-    }
-
-    fn warn(&self, warning: String) {
-        self.inner.warn(warning);
-    }
-
-    fn cancellation(&self) -> &CancellationToken {
-        self.inner.cancellation()
-    }
 }

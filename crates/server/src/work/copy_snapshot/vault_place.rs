@@ -14,7 +14,7 @@ use crate::{
     failure::{Failure, Result},
     jobs::JobMonitor,
     site::Site,
-    work::open_vault,
+    work::{open_vault, overall::Overall},
 };
 
 /// Stores what the vault lacks of it, from the newest point of its family on.
@@ -49,7 +49,8 @@ pub(super) async fn copy(
         distrust: None,
         baseline: Baseline::default(),
     });
-    let operation: Arc<dyn Monitor> = monitor.clone();
+    let sizes_bytes = moment.disks().iter().map(|disk| disk.image.size_bytes()).collect();
+    let operation: Arc<dyn Monitor> = Arc::new(Overall::new(monitor.clone(), sizes_bytes));
     let point = Box::pin(run.store_copy(&vault, &moment, earlier, &operation)).await?;
     copies::sync_behind_of(site, known.id).await;
     Ok(arrived(&point))
