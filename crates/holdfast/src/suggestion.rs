@@ -32,7 +32,8 @@ fn aimed_at(text: &str, directory: &str) -> String {
     let command = Arguments::command();
     let is_command = |before: &str, after: &str| {
         let word = after.split(|character: char| !character.is_ascii_alphanumeric()).next();
-        let begins = before.chars().next_back().is_none_or(|it| !it.is_alphanumeric() && !"/-_.".contains(it));
+        let begins =
+            before.chars().next_back().is_none_or(|it| !it.is_alphanumeric() && !"/-_.".contains(it));
         begins && word.is_some_and(|word| command.find_subcommand(word).is_some())
     };
     let (mut aimed, mut rest) = (String::new(), text);
@@ -58,7 +59,10 @@ mod tests {
                 "see them with: holdfast vault list; make one: holdfast vault create NAME",
                 "see them with: holdfast --data-dir /d vault list; make one: holdfast --data-dir /d vault create NAME",
             ),
-            ("make it whole first: holdfast vm show tells how", "make it whole first: holdfast --data-dir /d vm show tells how"),
+            (
+                "make it whole first: holdfast vm show tells how",
+                "make it whole first: holdfast --data-dir /d vm show tells how",
+            ),
             ("start it: holdfast serve --data-dir /other", "start it: holdfast serve --data-dir /other"),
             ("another holdfast is there already", "another holdfast is there already"),
             ("look into /var/lib/holdfast job by job", "look into /var/lib/holdfast job by job"),

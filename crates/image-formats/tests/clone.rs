@@ -20,7 +20,10 @@ async fn clones_without_a_name(folder: &Path, used_bytes: impl Fn() -> u64) {
     let opened = fs::File::open(clone.path()).unwrap();
     drop(clone);
     assert_eq!(opened.metadata().unwrap().len(), LENGTH_BYTES as u64);
-    assert_eq!(fs::read_dir(folder).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_file()).count(), 0);
+    assert_eq!(
+        fs::read_dir(folder).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_file()).count(),
+        0
+    );
 }
 
 async fn clones_on(kind: &str) {

@@ -49,9 +49,10 @@ async fn hold(path: &Path) -> image_formats::Result<Arc<dyn DiskImage>> {
     // The name of a file below may be meant from where the overlay is.
     let stands_alone =
         format != ImageFormat::Qcow2 || info(path, DiskFormat::Qcow2, Usage::Live).await?.backing.is_none();
-    let clone = if stands_alone { UnnamedClone::of(path).await? } else { None };
+    // Where there is none for whatever reason, the file itself will do.
+    let clone = if stands_alone { UnnamedClone::of(path).await.ok().flatten() } else { None };
     match clone {
-        Some(clone) => open_image(&clone.path(), Some(format)).await,
+        Some(clone) => Ok(open_image(&clone.path(), Some(format)).await.unwrap_or(image)),
         None => Ok(image),
     }
 }

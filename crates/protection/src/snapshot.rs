@@ -76,12 +76,7 @@ impl SnapshotRun {
     ///
     /// # Errors
     /// [`crate::ErrorKind::Busy`] when somebody writes to it.
-    pub async fn hold_file(
-        &self,
-        path: &Path,
-        now: Timestamp,
-        monitor: &Arc<dyn Monitor>,
-    ) -> Result<Moment> {
+    pub async fn hold_file(&self, path: &Path, now: Timestamp, monitor: &Arc<dyn Monitor>) -> Result<Moment> {
         let capture = FileCapture::open(path, &self.order.vm_name, now).await?;
         Moment::of(Box::new(capture), true, monitor).await
     }

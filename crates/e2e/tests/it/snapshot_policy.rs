@@ -45,7 +45,8 @@ async fn a_policy_makes_sound_snapshots_of_a_busy_guest_and_deletes_what_no_rule
     guest.state_at_boot().await?.sound()?;
     guest.workload(&["burst", "4"]).await?;
     let noted = guest.state_now().await?.sound()?;
-    let by_hand: SnapshotView = site.json(["snapshot", "create", "web-1", "--name", "mine", "--wait"]).await?;
+    let by_hand: SnapshotView =
+        site.json(["snapshot", "create", "web-1", "--name", "mine", "--wait"]).await?;
 
     let policy = ["--schedule", "every 1m", "--keep-last", "1", "--grace", "0h"];
     site.run(["policy", "create", "often"].iter().chain(&policy)).await?;

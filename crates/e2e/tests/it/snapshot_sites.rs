@@ -56,7 +56,10 @@ async fn a_copy_arrives_although_the_receiver_is_killed_and_disks_are_made_of_it
     };
     job_until(&west, &job, has_sent).await?;
     east.kill_server().await?;
-    assert_eq!(west.json::<SnapshotView>(["snapshot", "show", "monday"]).await?.copies[0].state, "unfinished");
+    assert_eq!(
+        west.json::<SnapshotView>(["snapshot", "show", "monday"]).await?.copies[0].state,
+        "unfinished"
+    );
     east.start_server().await?;
     west.run(["job", "watch", job.id.as_str()]).await?;
 

@@ -91,8 +91,9 @@ async fn on_a_file_system_with_clones(kind: &str) -> Result<()> {
     let still: SnapshotView = site.json(["snapshot", "show", "stopped"]).await?;
     assert_eq!(still.state, SnapshotState::Copying, "the writes came first");
 
-    let golden: SnapshotView =
-        site.json(words!["snapshot", "create", format!("file:{}", image.display()), "--name", "golden"]).await?;
+    let golden: SnapshotView = site
+        .json(words!["snapshot", "create", format!("file:{}", image.display()), "--name", "golden"])
+        .await?;
     std::fs::write(&image, noise(6, 24 * MIB))?;
     for snapshot in [&stopped, &golden] {
         ensure!(copied(&site, snapshot).await?.state == SnapshotState::Ready, "{snapshot:?}");

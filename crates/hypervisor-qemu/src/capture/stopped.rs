@@ -122,14 +122,29 @@ impl StoppedCapture {
     ) -> image_formats::Result<(Arc<dyn DiskImage>, DiskChanges)> {
         // The name of a file below may be meant from where the overlay is.
         if stands_alone {
-            let locked = RawImage::open_locked(path).await?;
-            let clone = UnnamedClone::of(path).await?;
-            drop(locked);
-            if let Some(clone) = clone {
-                return self.open_image(&clone.path(), format, baseline).await;
+            match self.open_clone(path, format, baseline.clone()).await {
+                Ok(Some(opened)) => return Ok(opened),
+                Ok(None) => {}
+                Err(error) => tracing::debug!(%error, "an image is read itself, and not a clone of it"),
             }
         }
         self.open_image(path, format, baseline).await
+    }
+
+    /// Opens a clone of an image, where its file system makes one.
+    async fn open_clone(
+        &mut self,
+        path: &Path,
+        format: DiskFormat,
+        baseline: std::result::Result<String, String>,
+    ) -> image_formats::Result<Option<(Arc<dyn DiskImage>, DiskChanges)>> {
+        let locked = RawImage::open_locked(path).await?;
+        let clone = UnnamedClone::of(path).await?;
+        drop(locked);
+        match clone {
+            Some(clone) => self.open_image(&clone.path(), format, baseline).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Opens and locks an image, and finds what changed in it since the baseline, or why that is not known.

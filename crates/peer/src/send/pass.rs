@@ -111,12 +111,7 @@ impl Pass<'_> {
     }
 
     /// Reads a region, and sends it where the peer lacks it; returns its digest. None of one that need not be there after all.
-    async fn one(
-        &self,
-        region: u64,
-        changed: Vec<ByteRange>,
-        is_missing: bool,
-    ) -> Result<Option<Digest>> {
+    async fn one(&self, region: u64, changed: Vec<ByteRange>, is_missing: bool) -> Result<Option<Digest>> {
         let range = region_range(self.disk.image.size_bytes(), region)
             .ok_or_else(|| Error::invalid("a change lies beyond the end of the disk"))?;
         let mut content = vec![0; range.length_bytes as usize];

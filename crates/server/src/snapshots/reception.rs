@@ -11,7 +11,8 @@ use env::Env;
 use hypervisor::{Baseline, CaptureFacts, CapturedDisk, DiskChanges};
 use image::{DiskImage, FixedChanges};
 use model::{
-    CaptureId, ConsistencyReached, DiskName, Progress, SiteId, SnapshotId, SnapshotName, SnapshotState, Timestamp, TransferId, VmDefinition, VmId, VmName,
+    CaptureId, ConsistencyReached, DiskName, Progress, SiteId, SnapshotId, SnapshotName, SnapshotState,
+    Timestamp, TransferId, VmDefinition, VmId, VmName,
 };
 use peer::{
     ErrorKind,

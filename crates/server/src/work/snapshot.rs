@@ -7,8 +7,8 @@ use catalog::{Job, KnownSnapshot, KnownVm, PolicyFollower};
 use hypervisor::CaptureOutcome;
 use image::DiskImage;
 use model::{
-    ByteCount, CaptureCost, CaptureId, ChangeSource, DiskName, DiskSummary, JobKind,
-    PointSummary, PolicyName, SnapshotId, SnapshotName, SnapshotState,
+    ByteCount, CaptureCost, CaptureId, ChangeSource, DiskName, DiskSummary, JobKind, PointSummary,
+    PolicyName, SnapshotId, SnapshotName, SnapshotState,
 };
 use protection::{Moment, Monitor, SnapshotOrder, SnapshotRun, Treatment};
 use tokio::{runtime::Handle, task::JoinHandle};
@@ -240,7 +240,9 @@ async fn make(
     // No moment waits until the store is open, or made.
     let opening = {
         let site = site.clone();
-        tokio::spawn(async move { site.vaults.open_checked(&site.vaults.snapshot_store_or_new().await?).await })
+        tokio::spawn(
+            async move { site.vaults.open_checked(&site.vaults.snapshot_store_or_new().await?).await },
+        )
     };
     // A stopped VM is read from its files.
     let paths = subject.vm().map(vms::disk_paths).unwrap_or_default();
@@ -306,10 +308,11 @@ async fn copy(
         site.catalog.move_snapshot(&snapshot).await?;
         // Whoever waits for the moment sees that something has changed.
         monitor.phase("opening the snapshot store");
-        let vault = opening.await.map_err(|_| Failure::new(Code::Failed, "the snapshot store was not opened"))??;
-        let earlier = snapshots::earlier(&site.catalog, &vault, snapshot.family).await?;
+        let vault =
+            opening.await.map_err(|_| Failure::new(Code::Failed, "the snapshot store was not opened"))??;
         let copying = site.held.copying.acquire();
         let _turn = operation.cancellation().run_until_cancelled(copying).await;
+        let earlier = snapshots::earlier(&site.catalog, &vault, snapshot.family).await?;
         let counted: Arc<dyn Monitor> = Arc::new(Overall::of_held(operation.clone(), held.clone()));
         let point = Box::pin(run.store(&vault, &moment, earlier, &counted)).await?;
         settle(site, &mut snapshot, &held, &vault, point).await

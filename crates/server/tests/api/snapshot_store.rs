@@ -3,8 +3,8 @@
 use std::{path::Path, time::Instant};
 
 use api::{
-    CreateDisk, CreateSnapshot, DeleteSnapshot, DiskState, ImageQuery, JobResult, LockSnapshot, SnapshotQuery,
-    SnapshotView,
+    CreateDisk, CreateSnapshot, DeleteSnapshot, DiskState, ImageQuery, JobResult, LockSnapshot,
+    SnapshotQuery, SnapshotView,
 };
 use model::{JobState, PointId, SnapshotKind, SnapshotState, Timestamp};
 
@@ -124,7 +124,10 @@ async fn what_a_family_began_with_may_go_while_a_disk_hydrates_from_a_later_one(
     site.client.delete_snapshot("base", &at_once()).await.unwrap();
     let disk = site.client.disk("new").await.unwrap();
     assert_eq!(disk.state, DiskState::Hydrating, "the base went first");
-    assert!(site.client.delete_snapshot("later", &DeleteSnapshot::default()).await.is_err(), "it is read from");
+    assert!(
+        site.client.delete_snapshot("later", &DeleteSnapshot::default()).await.is_err(),
+        "it is read from"
+    );
     assert!(shows(&site, Path::new(&disk.path), &changed));
 
     // As fast as it can.

@@ -38,10 +38,10 @@ struct Scale {
 const QUICK: Scale = Scale {
     data: ByteCount(128 * MIB),
     sites: 3,
-    later: 5,
+    later: 3,
     disk: ByteCount(256 * MIB),
     change: ByteCount(8 * MIB),
-    window: Duration::from_secs(12),
+    window: Duration::from_secs(10),
 };
 const THOROUGH: Scale = Scale {
     data: ByteCount(512 * MIB),

@@ -1,8 +1,9 @@
 //! What snapshots cost a guest that works, while they are alive and while one is copied.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
@@ -23,44 +24,78 @@ use crate::bench::report::Measurement;
 /// How many snapshots are alive.
 const MANY: usize = 10;
 
-/// A guest whose workload never rests, with nothing, one and many snapshots alive: ours first, then qcow2's internal ones.
+/// Two guests whose workloads never rest: one with nothing, one and many snapshots alive, ours first and then qcow2's internal
+/// ones; and one without any, which is watched at the same times, so that what else happens on this machine happens to both.
 pub async fn measure(binary: &Path, scale: &Scale, work: &Path) -> Result<Vec<Measurement>> {
-    progress("booting a guest");
+    progress("booting two guests");
     let image = GuestImage::obtain()?;
-    let disks = image.create_disks(work, DiskFormat::Qcow2, ByteCount(GIB))?;
-    let vm = GuestVm::start(&image, &disks, &VmOptions::default()).await?;
+    let start = async |name: &str| {
+        let directory = work.join(name);
+        fs::create_dir(&directory)?;
+        let disks = image.create_disks(&directory, DiskFormat::Qcow2, ByteCount(GIB))?;
+        GuestVm::start(&image, &disks, &VmOptions::default()).await
+    };
+    let guests = Guests { vm: start("vm").await?, control: start("control").await?, window: scale.window };
     let site = Site::start_with(binary).await?;
-    make_known(&site, &vm).await?;
+    make_known(&site, &guests.vm).await?;
 
-    let none = watch(&vm, scale, "no snapshot is alive").await?;
+    let mut rows = vec![guests.watch("no snapshot alive").await?];
     create(&site, &[]).await?;
-    let one = watch(&vm, scale, "one snapshot is alive").await?;
+    rows.push(guests.watch("1 snapshot alive").await?.ratio_at_most(1.2));
     for _ in 1..MANY {
         create(&site, &[]).await?;
     }
-    let many = watch(&vm, scale, &format!("{MANY} snapshots are alive")).await?;
-    let copying = watch_copies(&vm, &site, scale).await?;
-    snapshot_internally(&vm, 1).await?;
-    let one_internal = watch(&vm, scale, "one internal snapshot is alive").await?;
+    rows.push(guests.watch(&format!("{MANY} snapshots alive")).await?.ratio_at_most(1.2));
+    rows.push(guests.watch_copies(&site).await?);
+    snapshot_internally(&guests.vm, 1).await?;
+    rows.push(guests.watch("1 qcow2 internal snapshot more").await?);
     for number in 2..=MANY {
-        snapshot_internally(&vm, number).await?;
+        snapshot_internally(&guests.vm, number).await?;
     }
-    let many_internal = watch(&vm, scale, &format!("{MANY} internal snapshots are alive")).await?;
+    rows.push(guests.watch(&format!("{MANY} qcow2 internal snapshots more")).await?);
+    Ok(rows)
+}
 
-    let p99_ms = |latency: &Latency| latency.p99_us as f64 / 1000.0;
-    let row = |what: String, latency: &Latency, peer: &str, beside: &Latency| {
-        Measurement::new(format!("guest's durable writes, p99, {what}"), p99_ms(latency), "ms")
-            .beside(peer, p99_ms(beside))
-    };
-    let alone = "no snapshot";
-    Ok(vec![
-        Measurement::new("guest's durable writes, p99, no snapshot alive", p99_ms(&none), "ms"),
-        row("1 snapshot alive".to_owned(), &one, alone, &none).ratio_at_most(1.2),
-        row(format!("{MANY} snapshots alive"), &many, alone, &none).ratio_at_most(1.2),
-        row("whole disks copied again and again".to_owned(), &copying, alone, &none),
-        row("1 snapshot alive".to_owned(), &one, "1 qcow2 internal", &one_internal),
-        row(format!("{MANY} snapshots alive"), &many, "10 qcow2 internal", &many_internal),
-    ])
+/// The guest that is measured, and the one beside it.
+struct Guests {
+    vm: GuestVm,
+    control: GuestVm,
+    window: Duration,
+}
+
+impl Guests {
+    /// The guests' own measurement of their durable appends, in one situation.
+    async fn watch(&self, situation: &str) -> Result<Measurement> {
+        progress(&format!("watching the guest with {situation}"));
+        self.reset().await?;
+        sleep(self.window).await;
+        self.measurement(situation).await
+    }
+
+    /// The same while one snapshot after the other is made that reads everything.
+    async fn watch_copies(&self, site: &Site) -> Result<Measurement> {
+        progress("watching the guest while whole disks are copied");
+        self.reset().await?;
+        let begun = Instant::now();
+        while begun.elapsed() < self.window {
+            create(site, &["--full"]).await?;
+        }
+        self.measurement("whole disks copied again and again").await
+    }
+
+    async fn reset(&self) -> Result<()> {
+        for vm in [&self.vm, &self.control] {
+            vm.guest().workload(&["latency", "reset"]).await?;
+        }
+        Ok(())
+    }
+
+    async fn measurement(&self, situation: &str) -> Result<Measurement> {
+        let p99_ms = |latency: Latency| latency.p99_us as f64 / 1000.0;
+        let (ours, beside) = (self.vm.guest().latency().await?, self.control.guest().latency().await?);
+        Ok(Measurement::new(format!("guest's durable writes, p99, {situation}"), p99_ms(ours), "ms")
+            .beside("guest without", p99_ms(beside)))
+    }
 }
 
 async fn make_known(site: &Site, vm: &GuestVm) -> Result<()> {
@@ -70,25 +105,6 @@ async fn make_known(site: &Site, vm: &GuestVm) -> Result<()> {
     site.json::<VmView>(["vm", "add", VM, "--qmp", &qmp, "--qmp-out-of-band", &second, "--agent", &agent])
         .await
         .map(drop)
-}
-
-/// The guest's own measurement of its durable appends, in one situation.
-async fn watch(vm: &GuestVm, scale: &Scale, situation: &str) -> Result<Latency> {
-    progress(&format!("watching the guest while {situation}"));
-    vm.guest().workload(&["latency", "reset"]).await?;
-    sleep(scale.window).await;
-    vm.guest().latency().await
-}
-
-/// The same while one snapshot after the other is made that reads everything.
-async fn watch_copies(vm: &GuestVm, site: &Site, scale: &Scale) -> Result<Latency> {
-    progress("watching the guest while whole disks are copied");
-    vm.guest().workload(&["latency", "reset"]).await?;
-    let begun = Instant::now();
-    while begun.elapsed() < scale.window {
-        create(site, &["--full"]).await?;
-    }
-    vm.guest().latency().await
 }
 
 /// Makes a snapshot, all of which is in the store when this returns.

@@ -60,7 +60,8 @@ pub async fn measure(binary: &Path, scale: &Scale, work: &Path) -> Result<Vec<Me
         for (which, times) in [("first snapshot of a site", first), ("later snapshot", later)] {
             let (fixed, returned) = (median(times.fixed), median(times.returned));
             measurements.extend([
-                Measurement::new(format!("moment fixed, {which}, {size_gib} GiB"), fixed, "ms").at_most(1000.0),
+                Measurement::new(format!("moment fixed, {which}, {size_gib} GiB"), fixed, "ms")
+                    .at_most(1000.0),
                 Measurement::new(format!("command returns, {which}, {size_gib} GiB"), returned, "ms")
                     .beside(PEER, internal),
             ]);

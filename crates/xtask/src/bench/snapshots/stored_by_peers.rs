@@ -17,10 +17,7 @@ const WRITES_AT_ONCE: usize = 100;
 /// Bytes by which a qcow2 file grows.
 pub fn by_qcow2(story: &Story, work: &Path) -> Result<u64> {
     let path = work.join("peer.qcow2");
-    run(Command::new("qemu-img")
-        .args(["convert", "-f", "raw", "-O", "qcow2"])
-        .arg(&story.disk)
-        .arg(&path))?;
+    run(Command::new("qemu-img").args(["convert", "-f", "raw", "-O", "qcow2"]).arg(&story.disk).arg(&path))?;
     let snapshot = |name: usize| {
         run(Command::new("qemu-img").args(["snapshot", "-c", &name.to_string()]).arg(&path)).map(drop)
     };
