@@ -1,6 +1,6 @@
 //! The managed snapshots of a site. What they hold is in the snapshot store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
     CaptureId, ConsistencyReached, DiskName, DiskSummary, JobId, PolicyName, SnapshotId, SnapshotName,
@@ -231,6 +231,13 @@ impl Catalog {
         let found = query.fetch_optional(&self.pool).await;
         let found = found.map_err(|error| Error::from_database("looking for a snapshot", error))?;
         found.as_ref().map(read).transpose()
+    }
+
+    /// All snapshots there are, whatever their states.
+    pub async fn snapshot_ids(&self) -> Result<BTreeSet<SnapshotId>> {
+        let rows = sqlx::query("SELECT id FROM snapshots").fetch_all(&self.pool).await;
+        let rows = rows.map_err(|error| Error::from_database("listing the ids of snapshots", error))?;
+        rows.iter().map(|row| row::parsed(row, "id")).collect()
     }
 
     /// The snapshots of a family that are in the store, deleted ones too; the newest first, at most `limit`.

@@ -1,6 +1,9 @@
 //! What a client command works with.
 
-use std::{io::IsTerminal as _, path::PathBuf};
+use std::{
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+};
 
 use api::Client;
 use model::VaultId;
@@ -11,6 +14,7 @@ use crate::{
     failure::Failure,
     location,
     output::{self, Output, Tone},
+    suggestion,
 };
 
 /// The site, and how to talk to the person.
@@ -28,6 +32,9 @@ impl Context {
     /// The context that the global flags describe.
     pub fn new(global: &GlobalArguments) -> Result<Self, Failure> {
         let data_directory = data_directory(global)?;
+        if !is_meant_anyway(&data_directory) {
+            suggestion::aim(api::shell_word(&data_directory.to_string_lossy()));
+        }
         Ok(Self {
             client: Client::new(&api::socket_path(&data_directory)),
             output: Output::new(global.output, global.quiet),
@@ -39,9 +46,7 @@ impl Context {
 
     /// A command for the person to type, for this same site.
     pub fn command(&self, arguments: &str) -> String {
-        let unaided =
-            std::env::var_os("HOLDFAST_DATA_DIR").map_or_else(data_directory_default, PathBuf::from);
-        if std::path::absolute(unaided).is_ok_and(|unaided| unaided == self.data_directory) {
+        if is_meant_anyway(&self.data_directory) {
             return format!("holdfast {arguments}");
         }
         let directory = api::shell_word(&self.data_directory.to_string_lossy());
@@ -98,6 +103,12 @@ impl Context {
             output::tell(Tone::Plain, text);
         }
     }
+}
+
+/// Whether a command that names no data directory means this one.
+fn is_meant_anyway(data_directory: &Path) -> bool {
+    let unaided = std::env::var_os("HOLDFAST_DATA_DIR").map_or_else(data_directory_default, PathBuf::from);
+    std::path::absolute(unaided).is_ok_and(|unaided| unaided == data_directory)
 }
 
 /// The data directory that the global flags name, as an absolute path.

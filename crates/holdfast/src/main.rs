@@ -11,6 +11,7 @@ mod output;
 mod render;
 mod secret;
 mod signals;
+mod suggestion;
 mod wait;
 
 use std::process::ExitCode;

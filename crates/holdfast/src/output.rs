@@ -12,6 +12,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     render::{Page, Row, Times, printable, table},
+    suggestion,
 };
 
 pub use listing::Listing;
@@ -135,8 +136,10 @@ pub fn tell(tone: Tone, text: &str) {
         Tone::Error => ("error: ", AnsiColor::Red.on_default().bold()),
         Tone::Hint => ("hint: ", AnsiColor::Cyan.on_default().bold()),
     };
+    let aimed = (tone == Tone::Hint).then(|| suggestion::aimed(text));
+    let text = printable(aimed.as_deref().unwrap_or(text));
     // With standard error closed there is nobody left to tell.
-    writeln!(anstream::stderr(), "{style}{word}{style:#}{}", printable(text)).ok();
+    writeln!(anstream::stderr(), "{style}{word}{style:#}{text}").ok();
 }
 
 /// Asks on standard error; the answer follows on the same line.

@@ -21,7 +21,7 @@ mod qemu_img;
 mod qemu_nbd;
 mod raw;
 
-pub use clone::clone_file;
+pub use clone::UnnamedClone;
 pub use create::{FileTarget, create_target};
 pub use error::{Error, ErrorKind, Result};
 pub use export::{Export, export_image};

@@ -12,7 +12,7 @@ use model::{CaptureId, PointId, PointSummary, ProtectionSettings};
 use vault::{PointRecord, Vault};
 
 use crate::{
-    Moment, Monitor, Result,
+    Moment, Monitor, Result, Treatment,
     error::Context as _,
     moment::MomentOrder,
     storing::{NewPoint, Parents},
@@ -43,7 +43,7 @@ pub async fn backup(
     order: &BackupOrder,
     monitor: &Arc<dyn Monitor>,
 ) -> Result<PointSummary> {
-    let (vm, settings) = (&order.vm, &order.settings);
+    let (vm, treatment) = (&order.vm, Treatment::from(&order.settings));
     monitor.phase("reading the vault's points");
     let parents = Parents::new(newest_point(vault, order, monitor).await?.into_iter().collect());
     let point = NewPoint {
@@ -51,6 +51,7 @@ pub async fn backup(
         monitor,
         chain: Chain::Backup,
         parents: &parents,
+        counted_from: None,
         point_id: PointId::from_random(env::random(&*env.entropy)),
         capture_id: CaptureId::from_random(env::random(&*env.entropy)),
         vm_id: vm.vm_id,
@@ -58,11 +59,11 @@ pub async fn backup(
         label: order.label.clone(),
         distrust: order.distrust.as_deref(),
         is_copy: false,
-        read_limit_bytes_per_second: settings.read_limit_bytes_per_second,
+        read_limit_bytes_per_second: treatment.read_limit_bytes_per_second,
     };
     let moment = MomentOrder {
         vm,
-        settings,
+        treatment: &treatment,
         chain: point.chain,
         capture_id: point.capture_id,
         baseline: parents.baseline(),

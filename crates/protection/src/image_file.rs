@@ -8,7 +8,7 @@ use std::{path::Path, sync::Arc};
 use async_trait::async_trait;
 use hypervisor::{Capture, CaptureFacts, CaptureOutcome, CapturedDisk, DiskChanges};
 use image::DiskImage;
-use image_formats::{Usage, clone_file, file_format, info, open_image};
+use image_formats::{UnnamedClone, Usage, file_format, info, open_image};
 use model::{
     ByteCount, CaptureCost, Consistency, ConsistencyReached, DiskBus, DiskDefinition, DiskFormat, Firmware,
     ImageFormat, Timestamp, VmDefinition, VmName,
@@ -26,10 +26,10 @@ pub(crate) struct FileCapture {
 }
 
 impl FileCapture {
-    /// Holds the file, through a clone at another place if it can.
-    pub(crate) async fn open(path: &Path, clone: &Path, name: &VmName, now: Timestamp) -> Result<Self> {
+    /// Holds the file, through a clone if it can.
+    pub(crate) async fn open(path: &Path, name: &VmName, now: Timestamp) -> Result<Self> {
         let shown = path.display();
-        let image = hold(path, clone).await.context(format!("the image file {shown} cannot be held"))?;
+        let image = hold(path).await.context(format!("the image file {shown} cannot be held"))?;
         let disk = DISK.parse().map_err(|_| Error::new(ErrorKind::Failed, "a disk has no name"))?;
         let changes =
             DiskChanges::Unknown { reason: "nobody tracks what is written to an image file".to_owned() };
@@ -41,22 +41,20 @@ impl FileCapture {
     }
 }
 
-/// Opens a clone of the file, which nobody has a name for any more, or the file itself.
-async fn hold(path: &Path, clone: &Path) -> image_formats::Result<Arc<dyn DiskImage>> {
+/// Opens a clone of the file, or the file itself.
+async fn hold(path: &Path) -> image_formats::Result<Arc<dyn DiskImage>> {
     let format = file_format(path).await?;
     // It is locked until it is cloned.
     let image = open_image(path, Some(format)).await?;
     // The name of a file below may be meant from where the overlay is.
     let stands_alone =
         format != ImageFormat::Qcow2 || info(path, DiskFormat::Qcow2, Usage::Live).await?.backing.is_none();
-    if !stands_alone || !clone_file(path, clone).await? {
-        return Ok(image);
+    // Where there is none for whatever reason, the file itself will do.
+    let clone = if stands_alone { UnnamedClone::of(path).await.ok().flatten() } else { None };
+    match clone {
+        Some(clone) => Ok(open_image(&clone.path(), Some(format)).await.unwrap_or(image)),
+        None => Ok(image),
     }
-    let cloned = open_image(clone, Some(format)).await;
-    // Whoever has it open needs no name.
-    let removed = std::fs::remove_file(clone);
-    removed.map_err(|error| image_formats::Error::from_io(format!("removing {}", clone.display()), error))?;
-    cloned
 }
 
 /// A VM that would have the file for its disk.

@@ -15,6 +15,7 @@ mod points;
 mod restore;
 mod snapshot;
 mod storing;
+mod treatment;
 mod uefi;
 mod verify;
 
@@ -30,7 +31,8 @@ pub use restore::{
     RestoredDisk, RestoredVm, VmRestore, discard_partial, partial_path, place_partial, restore_disk,
     restore_vm,
 };
-pub use snapshot::{CLONE_PREFIX, SnapshotOrder, SnapshotRun};
+pub use snapshot::{SnapshotOrder, SnapshotRun};
+pub use treatment::Treatment;
 pub use uefi::variable_store;
 pub use verify::verify;
 

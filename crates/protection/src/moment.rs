@@ -9,17 +9,17 @@ use hypervisor::{
     Baseline, Capture, CaptureOutcome, CaptureRequest, CapturedDisk, Chain, DiskChanges, Hypervisor, VmAccess,
 };
 use image_formats::RawImage;
-use model::{CaptureCost, CaptureId, DiskName, ProtectionSettings};
+use model::{CaptureCost, CaptureId, DiskName};
 
 use self::{kept::Kept, script::ScriptMoment};
-use crate::{Error, Monitor, Result, error::Context as _, uefi};
+use crate::{Error, Monitor, Result, Treatment, error::Context as _, uefi};
 
 /// Which moment to fix, and how.
 pub(crate) struct MomentOrder<'a> {
     /// The VM.
     pub(crate) vm: &'a VmAccess,
     /// How it is treated.
-    pub(crate) settings: &'a ProtectionSettings,
+    pub(crate) treatment: &'a Treatment,
     /// What the moment is for.
     pub(crate) chain: Chain,
     pub(crate) capture_id: CaptureId,
@@ -42,11 +42,11 @@ impl Moment {
         order: MomentOrder<'_>,
         monitor: &Arc<dyn Monitor>,
     ) -> Result<Self> {
-        let MomentOrder { vm, settings, chain, capture_id, baseline, disk } = order;
+        let MomentOrder { vm, treatment, chain, capture_id, baseline, disk } = order;
         if monitor.cancellation().is_cancelled() {
             return Err(Error::cancelled());
         }
-        if let Some(program) = &settings.pre_script {
+        if let Some(program) = &treatment.pre_script {
             monitor.phase("running the pre-script");
             script::run(program, ScriptMoment::Pre, vm).await?;
         }
@@ -59,13 +59,13 @@ impl Moment {
                 capture_id,
                 baseline,
                 disk,
-                consistency: settings.consistency,
-                strict: settings.strict,
-                freeze_limit: Duration::from_millis(settings.freeze_limit_ms.into()),
+                consistency: treatment.consistency,
+                strict: treatment.strict,
+                freeze_limit: Duration::from_millis(treatment.freeze_limit_ms.into()),
                 on_phase: Arc::new(move |phase| listener.phase(phase.as_str())),
             })
             .await;
-        if let Some(program) = &settings.post_script {
+        if let Some(program) = &treatment.post_script {
             monitor.phase("running the post-script");
             if let Err(error) = script::run(program, ScriptMoment::Post, vm).await {
                 monitor.warn(error.to_string());

@@ -5,18 +5,15 @@
 use std::{path::Path, sync::Arc};
 
 use hypervisor::{Baseline, Chain, Hypervisor, VmAccess};
-use model::{CaptureId, DiskName, PointId, PointSummary, ProtectionSettings, Timestamp, VmId, VmName};
+use model::{CaptureId, DiskName, PointId, PointSummary, Timestamp, VmId, VmName};
 use vault::{PointRecord, Vault};
 
 use crate::{
-    Moment, Monitor, Result,
+    Moment, Monitor, Result, Treatment,
     image_file::FileCapture,
     moment::MomentOrder,
     storing::{NewPoint, Parents},
 };
-
-/// What the names of clones in the scratch directory begin with. They have a name for a moment only.
-pub const CLONE_PREFIX: &str = "snapshot-";
 
 /// What to make, and how.
 #[derive(Debug)]
@@ -33,35 +30,25 @@ pub struct SnapshotOrder {
     pub disk: Option<DiskName>,
     /// The snapshot's name, which the point keeps as its label.
     pub name: String,
-    /// How the VM is treated. Where its points go to is nothing to a snapshot.
-    pub settings: ProtectionSettings,
+    /// How the VM is treated.
+    pub treatment: Treatment,
     /// A reason to trust no change tracking: every disk is read and compared.
     pub distrust: Option<String>,
-    /// Earlier snapshots of the same family in the store, newest first: each disk is counted from the first that has it.
-    pub earlier: Vec<PointRecord>,
-    /// Whether the moment is an old one, which earlier ones here may come after.
-    pub is_copy: bool,
+    /// The captures from which the changes of the disks are counted when the moment is fixed.
+    pub baseline: Baseline,
 }
 
-/// A snapshot on its way from its moment into the store.
+/// A snapshot on its way from its moment into the store. The moment needs no store: it is fixed before that is opened.
 #[derive(Debug)]
 pub struct SnapshotRun {
     order: SnapshotOrder,
-    parents: Parents,
 }
 
 impl SnapshotRun {
     /// Nothing has happened yet.
     #[must_use]
-    pub fn new(mut order: SnapshotOrder) -> Self {
-        let parents = Parents::new(std::mem::take(&mut order.earlier));
-        Self { order, parents }
-    }
-
-    /// The captures from which the changes of the disks are counted.
-    #[must_use]
-    pub fn baseline(&self) -> Baseline {
-        self.parents.baseline()
+    pub fn new(order: SnapshotOrder) -> Self {
+        Self { order }
     }
 
     /// Fixes the moment of a VM. It must be let go of: kept once [`SnapshotRun::store`] has succeeded, abandoned otherwise.
@@ -76,33 +63,26 @@ impl SnapshotRun {
     ) -> Result<Moment> {
         let order = MomentOrder {
             vm,
-            settings: &self.order.settings,
+            treatment: &self.order.treatment,
             chain: Chain::Snapshot,
             capture_id: self.order.capture_id,
-            baseline: self.baseline(),
+            baseline: self.order.baseline.clone(),
             disk: self.order.disk.clone(),
         };
         Moment::fix(hypervisor, order, monitor).await
     }
 
-    /// Holds an image file at rest. Nobody may write to it until the moment is let go of, unless it could be cloned into the
-    /// scratch directory.
+    /// Holds an image file at rest. Nobody may write to it until the moment is let go of, unless it could be cloned.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Busy`] when somebody writes to it.
-    pub async fn hold_file(
-        &self,
-        path: &Path,
-        scratch: &Path,
-        now: Timestamp,
-        monitor: &Arc<dyn Monitor>,
-    ) -> Result<Moment> {
-        let clone = scratch.join(format!("{CLONE_PREFIX}{}", self.order.id));
-        let capture = FileCapture::open(path, &clone, &self.order.vm_name, now).await?;
+    pub async fn hold_file(&self, path: &Path, now: Timestamp, monitor: &Arc<dyn Monitor>) -> Result<Moment> {
+        let capture = FileCapture::open(path, &self.order.vm_name, now).await?;
         Moment::of(Box::new(capture), true, monitor).await
     }
 
-    /// Copies a held moment into the store. When this returns, it is durable there.
+    /// Copies a held moment into the store, on top of earlier snapshots of the same family there, newest first. A disk whose
+    /// changes are not counted from the first of them that has it is read and compared. When this returns, it is durable there.
     ///
     /// # Errors
     /// Nothing is left but unreferenced packs in the store.
@@ -110,21 +90,50 @@ impl SnapshotRun {
         &self,
         vault: &Vault,
         moment: &Moment,
+        earlier: Vec<PointRecord>,
+        monitor: &Arc<dyn Monitor>,
+    ) -> Result<PointSummary> {
+        let parents = Parents::new(earlier);
+        self.store_on(vault, moment, &parents, Some(&self.order.baseline), monitor).await
+    }
+
+    /// Copies a moment that is kept elsewhere into the store: an old one, which earlier ones here may come after. What is known to
+    /// have changed has changed since the newest of `earlier`.
+    ///
+    /// # Errors
+    /// As [`SnapshotRun::store`].
+    pub async fn store_copy(
+        &self,
+        vault: &Vault,
+        moment: &Moment,
+        earlier: Vec<PointRecord>,
+        monitor: &Arc<dyn Monitor>,
+    ) -> Result<PointSummary> {
+        self.store_on(vault, moment, &Parents::new(earlier), None, monitor).await
+    }
+
+    async fn store_on(
+        &self,
+        vault: &Vault,
+        moment: &Moment,
+        parents: &Parents,
+        counted_from: Option<&Baseline>,
         monitor: &Arc<dyn Monitor>,
     ) -> Result<PointSummary> {
         let point = NewPoint {
             vault,
             monitor,
             chain: Chain::Snapshot,
-            parents: &self.parents,
+            parents,
+            counted_from,
             point_id: self.order.id,
             capture_id: self.order.capture_id,
             vm_id: self.order.vm_id,
             vm_name: &self.order.vm_name,
             label: Some(self.order.name.clone()),
             distrust: self.order.distrust.as_deref(),
-            is_copy: self.order.is_copy,
-            read_limit_bytes_per_second: self.order.settings.read_limit_bytes_per_second,
+            is_copy: counted_from.is_none(),
+            read_limit_bytes_per_second: self.order.treatment.read_limit_bytes_per_second,
         };
         point.store_patiently(moment).await
     }

@@ -51,6 +51,9 @@ pub(crate) struct NewPoint<'a> {
     pub(crate) monitor: &'a Arc<dyn Monitor>,
     pub(crate) chain: Chain,
     pub(crate) parents: &'a Parents,
+    /// The captures from which the changes of a moment were counted that was fixed before the parents were read; none where they
+    /// are counted from the parents.
+    pub(crate) counted_from: Option<&'a Baseline>,
     pub(crate) point_id: PointId,
     pub(crate) capture_id: CaptureId,
     pub(crate) vm_id: VmId,
@@ -157,6 +160,9 @@ impl NewPoint<'_> {
             _ if let Some(reason) = distrust => compared(reason.to_owned()),
             _ if was != is => compared(format!("the disk was resized from {was} to {is}")),
             DiskChanges::Unknown { reason } => compared(reason.clone()),
+            DiskChanges::Since(_) if !self.counts_from_parent(&disk.name) => {
+                compared(format!("the {link} that its changes are counted from cannot be read in the vault"))
+            }
             DiskChanges::Since(changes) => {
                 let whole = writer.is_whole(&parent).await;
                 if !whole.context(format!("the last {link} cannot be looked up in the vault"))? {
@@ -166,6 +172,12 @@ impl NewPoint<'_> {
                 Basis { source: ChangeSource::Bitmap, parent: Some(parent), changes }
             }
         })
+    }
+
+    /// Whether what is known to have changed in a disk has changed since the parent.
+    fn counts_from_parent(&self, disk: &DiskName) -> bool {
+        let is_parents = |baseline: &Baseline| baseline.of(disk) == self.parents.baseline().of(disk);
+        self.counted_from.is_none_or(is_parents)
     }
 
     /// The moment, but never before the parent's: a clock that was set back must not make an old point the newest.

@@ -1,6 +1,7 @@
 //! Managed snapshots: what the site knows of them. A snapshot's data is a recovery point in the snapshot store; until it is
 //! there, the moment is held and [`Held`] shows it, so that a snapshot can be used as soon as its moment is fixed.
 
+mod adopt;
 mod baseline;
 mod change;
 mod find;

@@ -1,5 +1,5 @@
 //! What jobs do. Each submits its job after everything that can be known at once is checked; each checks its vault once
-//! more when its turn comes, before it touches anything.
+//! more when its turn comes, before it touches anything; but a snapshot, whose moment must not wait for that, right after it.
 
 mod backup;
 mod collect;
@@ -12,6 +12,7 @@ mod failover;
 mod failover_test;
 mod hydrate;
 mod new_vm;
+mod overall;
 mod repair;
 mod restore_disk;
 mod restore_files;

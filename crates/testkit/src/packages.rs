@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::command::run;
 
 /// QEMU, the tools that build and check the guest's disks, and other people's clients of what we serve.
-const NEEDED: [&str; 10] = [
+const NEEDED: [&str; 12] = [
+    "btrfs-progs",
     "cpio",
     "e2fsprogs",
     "libnbd-bin",
@@ -18,6 +19,7 @@ const NEEDED: [&str; 10] = [
     "qemu-system-x86",
     "qemu-utils",
     "sqlite3",
+    "xfsprogs",
 ];
 
 /// Packages of one source that must have one version.

@@ -8,6 +8,7 @@ mod process;
 mod random;
 mod report;
 mod sample;
+mod snapshots;
 mod vault;
 mod vault_scale;
 
@@ -45,6 +46,8 @@ enum Name {
     Capture,
     /// VMs booted from recovery points, disks over NBD, files out of large disks.
     Images,
+    /// How fast managed snapshots are made, what they take, and what they cost a guest.
+    Snapshots,
     /// Full backups, comparisons, restores, verification and garbage collection of a vault, and what it stores.
     Vault,
 }
@@ -76,6 +79,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             match arguments.name {
                 Name::Capture => capture::measure(&binary, arguments.quick, &results).await,
                 Name::Images => images::measure(&binary, arguments.quick, &results).await,
+                Name::Snapshots => snapshots::measure(&binary, arguments.quick, &results).await,
                 Name::Vault if arguments.scale => {
                     vault_scale::measure(&binary, arguments.chunks, &results).await
                 }

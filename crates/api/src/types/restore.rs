@@ -157,6 +157,9 @@ pub struct RestoredVmView {
     /// The point it was restored from; none for another image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub point_id: Option<String>,
+    /// The same as a reference, such as `point:web-1/8f3k` or `snapshot:monday`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
     /// Its disks.
     pub disks: Vec<RestoredDiskView>,
     /// Whether it was started.
@@ -176,6 +179,9 @@ pub struct RestoredInPlaceView {
     pub vm_name: String,
     /// The point it was restored from.
     pub point_id: String,
+    /// The same as a reference, such as `point:web-1/8f3k` or `snapshot:monday`.
+    #[serde(default)]
+    pub reference: String,
     /// The point of what it was before; none where nobody wanted it.
     pub safety_point_id: Option<String>,
     /// The name of the snapshot of what it was before, where it became a snapshot.

@@ -236,6 +236,9 @@ pub struct SnapshotCopyView {
     pub place_kind: String,
     /// unfinished, done or failed.
     pub state: String,
+    /// How far it is, in percent, where its job runs; 100 when it is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent_complete: Option<u8>,
     /// What it is called there, once it is: a name, or the id of a recovery point.
     pub name_there: Option<String>,
     /// When it was asked for.

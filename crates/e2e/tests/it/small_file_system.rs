@@ -4,11 +4,10 @@ use std::{
     fs::{self, File},
     io::Write as _,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use anyhow::{Context, Result};
-use testkit::command::run;
+use testkit::{command::run, loop_file_system::as_root};
 
 /// A file system of 128 MiB in memory, unmounted when dropped.
 pub struct SmallFileSystem(PathBuf);
@@ -44,13 +43,4 @@ impl Drop for SmallFileSystem {
             eprintln!("{} stays mounted: {error:#}", self.0.display());
         }
     }
-}
-
-fn as_root(program: &str) -> Command {
-    if rustix::process::geteuid().is_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("sudo");
-    command.args(["--non-interactive", program]);
-    command
 }

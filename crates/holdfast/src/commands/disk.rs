@@ -46,7 +46,7 @@ pub enum DiskCommand {
 pub struct Create {
     /// The disk's name: letters, digits, '.', '_' and '-'. Its file is NAME.qcow2.
     name: String,
-    /// The image: point:VM/POINT[/DISK] or file:PATH. An image file must stay as it is until the disk is whole.
+    /// The image: point:VM/POINT[/DISK], snapshot:NAME[/DISK] or file:PATH. An image file must stay as it is until the disk is whole.
     #[arg(long, value_name = "REF", required_unless_present = "upload")]
     from: Option<String>,
     /// Send an image file of this machine to the server instead, whatever its format: only what holds data, in blocks that are

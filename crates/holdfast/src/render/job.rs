@@ -4,6 +4,7 @@ use api::{JobResult, JobView};
 use model::ByteCount;
 
 use super::{Identified, Page, Row, Times, or_dash, percentage, table};
+use crate::suggestion;
 
 impl Identified for JobView {
     fn id(&self) -> String {
@@ -47,7 +48,7 @@ impl Page for JobView {
         fields.extend(self.warnings.iter().map(|warning| ("Warning", warning.clone())));
         if let Some(problem) = &self.problem {
             fields.push(("Problem", problem.detail.clone()));
-            fields.extend(problem.hint.clone().map(|hint| ("Hint", hint)));
+            fields.extend(problem.hint.as_deref().map(|hint| ("Hint", suggestion::aimed(hint))));
         }
         let result = match &self.result {
             None => return table::fields(fields),

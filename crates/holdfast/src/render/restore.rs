@@ -16,7 +16,7 @@ impl Page for RestoredVmView {
     fn page(&self, _: &Times) -> String {
         let power = if self.started { "started" } else { "stopped" };
         let mut fields = vec![("VM", format!("{} ({})", self.vm_name, self.vm_id))];
-        fields.extend(self.point_id.clone().map(|point| ("From point", point)));
+        fields.extend(self.reference.clone().map(|reference| ("From", reference)));
         fields.push(("Power", power.to_owned()));
         table::fields(fields) + &disks_section(&self.disks)
     }
@@ -81,7 +81,7 @@ impl Page for RestoredInPlaceView {
         let columns = if self.dry_run { WOULD_WRITE_COLUMNS } else { DISK_COLUMNS };
         table::fields(vec![
             ("VM", format!("{} ({})", self.vm_name, self.vm_id)),
-            ("From point", self.point_id.clone()),
+            ("From", self.reference.clone()),
             ("As it was", before),
             ("Power", power.to_owned()),
         ]) + &table::section("Disks", columns, disks)

@@ -107,7 +107,7 @@ impl Page for SnapshotView {
         let copies = self.copies.iter().map(|copy| {
             vec![
                 format!("{} {}", copy.place_kind, copy.place),
-                copy.state.clone(),
+                copy_state(copy),
                 or_dash(copy.name_there.clone()),
                 copy.sent_bytes.to_string(),
                 or_dash(copy.ended_at.map(|at| times.moment(at))),
@@ -134,7 +134,7 @@ impl Page for SnapshotCopyView {
         let mut fields = vec![
             ("Snapshot", self.snapshot.clone()),
             ("To", format!("the {} {}", self.place_kind, self.place)),
-            ("State", self.state.clone()),
+            ("State", copy_state(self)),
         ];
         fields.extend(self.name_there.clone().map(|name| ("Called there", name)));
         fields.push(("Sent", self.sent_bytes.to_string()));
@@ -148,6 +148,13 @@ fn state(snapshot: &SnapshotView) -> String {
     match snapshot.state {
         SnapshotState::Copying => format!("copying, {} %", snapshot.percent_complete),
         state => state.to_string(),
+    }
+}
+
+fn copy_state(copy: &SnapshotCopyView) -> String {
+    match copy.percent_complete {
+        Some(percent) if percent < 100 => format!("{}, {percent} %", copy.state),
+        _ => copy.state.clone(),
     }
 }
 

@@ -3,6 +3,7 @@
 use api::{ProtectionView, VmOriginView, VmView};
 
 use super::{Identified, Page, Row, Times, duration, or_dash, policy, table};
+use crate::suggestion;
 
 impl Identified for VmView {
     fn id(&self) -> String {
@@ -76,7 +77,7 @@ impl Page for VmView {
             let disks = half.disks.join(", ");
             let since = times.moment(half.begun_at);
             fields.push(("Half-restored", format!("{disks}, to the point {}, since {since}", half.point_id)));
-            fields.push(("Hint", half.hint.clone()));
+            fields.push(("Hint", suggestion::aimed(&half.hint)));
         }
         fields.extend(self.limits.iter().map(|limit| ("Limit", limit.clone())));
         let disks = self.disks.iter().map(|disk| {

@@ -1,4 +1,5 @@
-//! A VM that does not run: its images at rest, locked against writers while they are read.
+//! A VM that does not run: its images at rest. Where their file system has clones that share their blocks, clones are read, and
+//! the VM may start at once; elsewhere they are locked against writers while they are read.
 //!
 //! The new bitmap is added *before* the images are read, and both go on recording when the VM starts: whatever happens in
 //! between, nothing is written that the next backup does not know of.
@@ -11,7 +12,7 @@ use hypervisor::{
     DiskChanges, Error, ErrorKind, Result,
 };
 use image::DiskImage;
-use image_formats::{QemuNbdImage, RawImage, Usage, bitmap};
+use image_formats::{QemuNbdImage, RawImage, UnnamedClone, Usage, bitmap};
 use model::{
     CaptureCost, CaptureId, Consistency, ConsistencyReached, DiskDefinition, DiskFormat, DiskName,
     VmDefinition,
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::{config::QemuConfig, inspect, launch, ledger::Ledger, names, power, topology::Bitmap};
 
-/// A stopped VM held by the locks on its images.
+/// A stopped VM held by clones of its images, or by the locks on them.
 struct StoppedCapture {
     definition: VmDefinition,
     chain: Chain,
@@ -104,11 +105,46 @@ impl StoppedCapture {
                     tracing::warn!(%error, disk = %disk.name, "the changes of a disk cannot be tracked");
                 }
             }
-            let opened = self.open_image(path, format, baseline).await;
+            let opened = self.hold_image(path, format, known.backing.is_none(), baseline).await;
             let (image, changes) = opened.map_err(|error| of_image(&disk, error))?;
             self.disks.push(CapturedDisk { name: disk.name.clone(), image, changes });
         }
         Ok(())
+    }
+
+    /// Opens a clone of an image that stands alone, or the image itself.
+    async fn hold_image(
+        &mut self,
+        path: &Path,
+        format: DiskFormat,
+        stands_alone: bool,
+        baseline: std::result::Result<String, String>,
+    ) -> image_formats::Result<(Arc<dyn DiskImage>, DiskChanges)> {
+        // The name of a file below may be meant from where the overlay is.
+        if stands_alone {
+            match self.open_clone(path, format, baseline.clone()).await {
+                Ok(Some(opened)) => return Ok(opened),
+                Ok(None) => {}
+                Err(error) => tracing::debug!(%error, "an image is read itself, and not a clone of it"),
+            }
+        }
+        self.open_image(path, format, baseline).await
+    }
+
+    /// Opens a clone of an image, where its file system makes one.
+    async fn open_clone(
+        &mut self,
+        path: &Path,
+        format: DiskFormat,
+        baseline: std::result::Result<String, String>,
+    ) -> image_formats::Result<Option<(Arc<dyn DiskImage>, DiskChanges)>> {
+        let locked = RawImage::open_locked(path).await?;
+        let clone = UnnamedClone::of(path).await?;
+        drop(locked);
+        match clone {
+            Some(clone) => self.open_image(&clone.path(), format, baseline).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Opens and locks an image, and finds what changed in it since the baseline, or why that is not known.

@@ -36,22 +36,32 @@ impl Pass<'_> {
     /// Sends what the peer lacks; returns the digest of all that it must have then.
     pub(super) async fn run(&self) -> Result<Digest> {
         let size_bytes = self.disk.image.size_bytes();
-        let missing = self.missing().await?;
+        let missing = &self.missing().await?;
         let mut digest = DiskDigest::new(size_bytes);
         for start_bytes in (0..size_bytes).step_by(WINDOW_BYTES as usize) {
             let window = ByteRange::between(start_bytes, size_bytes.min(start_bytes + WINDOW_BYTES));
             let regions = self.planned(window).await?;
+            let mut passed_bytes = window.offset_bytes;
+            let mut pass_to = |end_bytes: u64| {
+                let passed = end_bytes.min(window.end_bytes()).saturating_sub(passed_bytes);
+                passed_bytes += passed;
+                self.progress.done_bytes.fetch_add(passed, Ordering::Relaxed);
+            };
             let sent = stream::iter(regions)
-                .map(|(region, changed)| self.one(region, changed, missing.has(region)))
+                .map(|(region, changed)| async move {
+                    let sent = self.one(region, changed, missing.has(region)).await;
+                    sent.map(|digest| (region, digest))
+                })
                 .buffered(REGIONS_AT_ONCE)
-                .try_for_each(|sent| {
-                    if let Some((region, of_region)) = sent {
+                .try_for_each(|(region, of_region)| {
+                    if let Some(of_region) = of_region {
                         digest.add(region, of_region);
                     }
+                    pass_to((region + 1) * REGION_SIZE_BYTES);
                     async { Ok(()) }
                 });
             sent.await?;
-            self.progress.done_bytes.fetch_add(window.length_bytes, Ordering::Relaxed);
+            pass_to(window.end_bytes());
         }
         Ok(digest.finish())
     }
@@ -100,13 +110,8 @@ impl Pass<'_> {
         Ok(regions)
     }
 
-    /// Reads a region, and sends it where the peer lacks it. None of one that need not be there after all.
-    async fn one(
-        &self,
-        region: u64,
-        changed: Vec<ByteRange>,
-        is_missing: bool,
-    ) -> Result<Option<(u64, Digest)>> {
+    /// Reads a region, and sends it where the peer lacks it; returns its digest. None of one that need not be there after all.
+    async fn one(&self, region: u64, changed: Vec<ByteRange>, is_missing: bool) -> Result<Option<Digest>> {
         let range = region_range(self.disk.image.size_bytes(), region)
             .ok_or_else(|| Error::invalid("a change lies beyond the end of the disk"))?;
         let mut content = vec![0; range.length_bytes as usize];
@@ -116,7 +121,7 @@ impl Pass<'_> {
             return Ok(None);
         }
         if !is_missing {
-            return Ok(Some((region, Digest::of(&content))));
+            return Ok(Some(Digest::of(&content)));
         }
         let in_region = |piece: ByteRange| {
             (piece.offset_bytes - range.offset_bytes) as usize
@@ -130,7 +135,7 @@ impl Pass<'_> {
         self.throttle.pass(length_bytes).await;
         self.peer.put_region(self.id, self.place, region, body.into()).await?;
         self.progress.sent_bytes.fetch_add(length_bytes, Ordering::Relaxed);
-        Ok(Some((region, change.digest())))
+        Ok(Some(change.digest()))
     }
 }
 

@@ -109,7 +109,7 @@ async fn show(
     let copies = site.catalog.copies_of_snapshot(found.id).await?;
     let name = found.name.clone();
     let mut view = snapshots::view(&site, found);
-    view.copies = copies.iter().map(|copy| snapshots::copy_view(&name, copy)).collect();
+    view.copies = copies.iter().map(|copy| snapshots::copy_view(&site, &name, copy)).collect();
     if asked.sizes {
         snapshots::add_sizes(&site, std::slice::from_mut(&mut view)).await?;
     }

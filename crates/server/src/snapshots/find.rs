@@ -75,15 +75,13 @@ pub(crate) async fn resolve(site: &Site, reference: &SnapshotReference) -> Resul
 
 async fn content(site: &Site, snapshot: &KnownSnapshot) -> Result<Option<FoundPoint>> {
     if snapshot.state == SnapshotState::Ready {
-        let store = store(site).await?;
+        let store = site.vaults.snapshot_store().await?;
+        let store = store.ok_or_else(|| Failure::not_found("there is no snapshot store"))?;
         let record = site.vaults.open(&store).await?.point(snapshot.id.point_id()).await?;
         return Ok(Some(FoundPoint::of_snapshot(store, record, snapshot, None)));
     }
     let Some(held) = site.held.get(snapshot.id) else { return Ok(None) };
-    let store = store(site).await?;
+    // The first snapshot may be shown before the store is made.
+    let store = site.vaults.snapshot_store_or_new().await?;
     Ok(Some(FoundPoint::of_snapshot(store, held.record.clone(), snapshot, Some(held))))
-}
-
-async fn store(site: &Site) -> Result<catalog::KnownVault> {
-    site.vaults.snapshot_store().await?.ok_or_else(|| Failure::not_found("there is no snapshot store"))
 }

@@ -10,7 +10,7 @@ use std::{
 
 use hypervisor::CapturedDisk;
 use image::DiskImage;
-use model::{DiskName, Progress, SnapshotId};
+use model::{DiskName, SnapshotId};
 use tokio::sync::Semaphore;
 use vault::PointRecord;
 
@@ -69,19 +69,19 @@ impl HeldSnapshot {
         }
     }
 
-    /// Keeps how far the copy is: of the disk with this number, in its own units.
-    pub(crate) fn note(&self, disk: usize, progress: &Progress) {
-        let size_bytes = |held: &HeldDisk| held.image.size_bytes();
-        let before: u64 = self.disks.iter().take(disk).map(size_bytes).sum();
-        let total = progress.total_bytes.unwrap_or_default().max(1);
-        let size = self.disks.get(disk).map_or(0, size_bytes);
-        let done = u128::from(size) * u128::from(progress.done_bytes.min(total)) / u128::from(total);
-        self.copied_bytes.store(before + u64::try_from(done).unwrap_or(size), Ordering::Relaxed);
+    /// The sizes of its disks, in the order in which they are copied.
+    pub(crate) fn sizes_bytes(&self) -> Vec<u64> {
+        self.disks.iter().map(|held| held.image.size_bytes()).collect()
+    }
+
+    /// Keeps how far the copy is, over all disks.
+    pub(crate) fn note(&self, copied_bytes: u64) {
+        self.copied_bytes.store(copied_bytes, Ordering::Relaxed);
     }
 
     /// How much of it is copied, in percent; never all of it.
     pub(crate) fn percent(&self) -> u8 {
-        let size: u64 = self.disks.iter().map(|held| held.image.size_bytes()).sum();
+        let size: u64 = self.sizes_bytes().iter().sum();
         let copied = self.copied_bytes.load(Ordering::Relaxed);
         let percent = u128::from(copied) * 100 / u128::from(size.max(1));
         u8::try_from(percent.min(99)).unwrap_or(99)

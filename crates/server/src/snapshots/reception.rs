@@ -8,18 +8,18 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use catalog::{Catalog, KnownSnapshot};
 use env::Env;
-use hypervisor::{CaptureFacts, CapturedDisk, DiskChanges};
+use hypervisor::{Baseline, CaptureFacts, CapturedDisk, DiskChanges};
 use image::{DiskImage, FixedChanges};
 use model::{
-    CaptureId, Consistency, ConsistencyReached, DiskName, Progress, ProtectionSettings, SiteId, SnapshotId,
-    SnapshotName, SnapshotState, Timestamp, TransferId, VmDefinition, VmId, VmName,
+    CaptureId, ConsistencyReached, DiskName, Progress, SiteId, SnapshotId, SnapshotName, SnapshotState,
+    Timestamp, TransferId, VmDefinition, VmId, VmName,
 };
 use peer::{
     ErrorKind,
     reception::{DeliveredDisk, Delivery, Reception},
     transfer::Offer,
 };
-use protection::{Moment, Monitor, SnapshotOrder, SnapshotRun};
+use protection::{Moment, Monitor, SnapshotOrder, SnapshotRun, Treatment};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use vault::{PointRecord, Vault};
@@ -175,10 +175,6 @@ impl SnapshotReception {
             definition: sent.definition,
             omitted: Vec::new(),
         };
-        let settings = ProtectionSettings {
-            consistency: Consistency::Crash,
-            ..ProtectionSettings::into_vault(store.id)
-        };
         let run = SnapshotRun::new(SnapshotOrder {
             id: snapshot.id.point_id(),
             capture_id: snapshot.capture_id,
@@ -186,16 +182,16 @@ impl SnapshotReception {
             vm_name: snapshot.family_name.clone(),
             disk: snapshot.disk.clone(),
             name: snapshot.name.to_string(),
-            settings,
+            treatment: Treatment::unprotected(),
             distrust: None,
-            earlier: match base {
-                Some(base) => vec![base],
-                None => earlier(&self.catalog, &vault, snapshot.family).await?,
-            },
-            is_copy: true,
+            baseline: Baseline::default(),
         });
+        let earlier = match base {
+            Some(base) => vec![base],
+            None => earlier(&self.catalog, &vault, snapshot.family).await?,
+        };
         let monitor: Arc<dyn Monitor> = Arc::new(Unwatched(CancellationToken::new()));
-        let point = Box::pin(run.store(&vault, &Moment::kept(facts, disks), &monitor)).await?;
+        let point = Box::pin(run.store_copy(&vault, &Moment::kept(facts, disks), earlier, &monitor)).await?;
         snapshot.state = SnapshotState::Ready;
         snapshot.ready_at = Some(self.env.clock.now());
         snapshot.disks = point.disks;

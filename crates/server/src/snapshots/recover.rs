@@ -5,21 +5,21 @@ use std::time::Duration;
 use catalog::KnownSnapshot;
 use model::{SnapshotState, Timestamp};
 
-use super::change;
+use super::{adopt, change};
 use crate::{failure::Result, site::Site, work};
 
 /// How often is looked for snapshots whose time is over.
 const LOOK_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Settles the snapshots that a dead server was making: what the store has is ready, all else has failed. Nothing of the
+/// Settles the snapshots that a dead server was making, and makes known again those that the catalog has lost. Nothing of the
 /// catalog is believed that the store could know better.
 pub(crate) async fn recover(site: &Site) -> Result<()> {
-    for entry in std::fs::read_dir(site.directory.scratch()).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(protection::CLONE_PREFIX) {
-            // One that stays is in nobody's way.
-            let _ = std::fs::remove_file(entry.path());
-        }
-    }
+    settle_unfinished(site).await?;
+    adopt::adopt(site).await
+}
+
+/// What the store has is ready, all else has failed.
+async fn settle_unfinished(site: &Site) -> Result<()> {
     let unfinished = site.catalog.unfinished_snapshots().await?;
     if unfinished.is_empty() {
         return Ok(());

@@ -97,10 +97,7 @@ impl Subject {
     /// What it is, as somebody would ask for it.
     pub(crate) fn words(&self) -> String {
         match self {
-            Self::Vm { vm, disk: None } => vm.name.to_string(),
-            Self::Vm { vm, disk: Some(disk) } => {
-                format!("{}/{}", encode(vm.name.as_str()), encode(disk.as_str()))
-            }
+            Self::Vm { vm, disk } => words(&vm.name, disk.as_ref()),
             Self::File(path) => format!("file:{}", path.display()),
         }
     }
@@ -118,6 +115,14 @@ impl Subject {
             if character.is_ascii_alphanumeric() || "._-".contains(character) { character } else { '-' }
         };
         name.chars().map(plain).take(60).collect()
+    }
+}
+
+/// A family or a disk of it, as somebody would ask for a snapshot of it.
+pub(super) fn words(family: &VmName, disk: Option<&DiskName>) -> String {
+    match disk {
+        None => family.to_string(),
+        Some(disk) => format!("{}/{}", encode(family.as_str()), encode(disk.as_str())),
     }
 }
 

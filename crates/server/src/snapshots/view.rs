@@ -1,7 +1,7 @@
 //! Snapshots on the wire.
 
 use api::{PointDiskView, SnapshotCopyView, SnapshotPage, SnapshotView};
-use catalog::{KnownSnapshot, SnapshotCopy, SnapshotFilter};
+use catalog::{KnownSnapshot, SnapshotCopy, SnapshotCopyState, SnapshotFilter};
 use model::{ByteCount, SnapshotId, SnapshotKind, SnapshotName, SnapshotState, Timestamp};
 
 use super::family_of;
@@ -49,12 +49,18 @@ pub(crate) fn view(site: &Site, snapshot: KnownSnapshot) -> SnapshotView {
 }
 
 /// The view of a copy of the snapshot that has this name.
-pub(crate) fn copy_view(name: &SnapshotName, copy: &SnapshotCopy) -> SnapshotCopyView {
+pub(crate) fn copy_view(site: &Site, name: &SnapshotName, copy: &SnapshotCopy) -> SnapshotCopyView {
+    let percent_complete = match copy.state {
+        SnapshotCopyState::Done => Some(100),
+        SnapshotCopyState::Unfinished => percent_of_job(site, copy),
+        SnapshotCopyState::Failed => None,
+    };
     SnapshotCopyView {
         snapshot: name.to_string(),
         place: copy.place_name.clone(),
         place_kind: copy.place_kind.to_string(),
         state: copy.state.to_string(),
+        percent_complete,
         name_there: copy.name_there.clone(),
         created_at: copy.created_at,
         ended_at: copy.ended_at,
@@ -62,6 +68,13 @@ pub(crate) fn copy_view(name: &SnapshotName, copy: &SnapshotCopy) -> SnapshotCop
         job_id: copy.job_id,
         problem: copy.problem.clone(),
     }
+}
+
+/// How far the job is that copies a snapshot.
+fn percent_of_job(site: &Site, copy: &SnapshotCopy) -> Option<u8> {
+    let job = site.jobs.unfinished().into_iter().find(|job| Some(job.id) == copy.job_id)?;
+    let total = job.progress.total_bytes.filter(|&total| total > 0)?;
+    u8::try_from(u128::from(job.progress.done_bytes.min(total)) * 100 / u128::from(total)).ok()
 }
 
 /// What of the snapshots is wanted.

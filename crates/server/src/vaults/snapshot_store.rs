@@ -1,6 +1,8 @@
 //! The snapshot store: a vault that the site makes for itself and keeps the key of. It is known like any other, under a name
 //! that no user's vault can have, and in no list of vaults.
 
+use std::path::Path;
+
 use catalog::KnownVault;
 use model::{VaultName, VaultSettings};
 use url::Url;
@@ -51,6 +53,18 @@ impl Vaults {
         }
     }
 
+    /// The snapshot store, where it was made; known again where the catalog has lost it.
+    pub(crate) async fn snapshot_store_or_lost(&self) -> Result<Option<KnownVault>> {
+        let _admission = self.admission.lock().await;
+        match self.snapshot_store().await? {
+            Some(known) => Ok(Some(known)),
+            None if self.snapshots.exists() && self.keys.load_key_file(NAME)?.is_some() => {
+                self.make_snapshot_store().await.map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
     /// The key is kept first: a store that a dead server has made, or of which the catalog was lost, is opened with it.
     async fn make_snapshot_store(&self) -> Result<KnownVault> {
         let doing = "making the snapshot store";
@@ -65,6 +79,7 @@ impl Vaults {
         let url = self.snapshot_store_url()?;
         let location = StoreLocation::parse(&url)?;
         let slot = NewSlot::unlabelled(NewKey::KeyFile(key.parse()?));
+        self.discard_remains()?;
         let vault = match Vault::create(&location, &[slot], self.env.clone()).await {
             Err(error) if error.kind() == vault::ErrorKind::AlreadyExists => {
                 Vault::open(&location, &key.parse()?, self.env.clone()).await
@@ -80,8 +95,44 @@ impl Vaults {
         Ok(known)
     }
 
+    /// Removes what a server left that died while it made the store. A store gets its config last: one that has none, and nothing
+    /// of a snapshot, was never finished.
+    fn discard_remains(&self) -> Result<()> {
+        let of_worth = ["packs", "index", "points"];
+        if self.snapshots.join("config").exists()
+            || of_worth.iter().any(|folder| has_files(&self.snapshots.join(folder)))
+        {
+            return Ok(());
+        }
+        let discard = || -> std::io::Result<()> {
+            for entry in std::fs::read_dir(&self.snapshots)? {
+                let path = entry?.path();
+                tracing::warn!(path = %path.display(), "removed what is left of an unfinished snapshot store");
+                if path.is_dir() { std::fs::remove_dir_all(path)? } else { std::fs::remove_file(path)? }
+            }
+            Ok(())
+        };
+        match discard() {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Failure::from_io(format!("removing {}", self.snapshots.display()), &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn snapshot_store_url(&self) -> Result<String> {
         let url = Url::from_file_path(&self.snapshots);
         url.map(Into::into).map_err(|()| Failure::invalid("the data directory cannot be written as a URL"))
+    }
+}
+
+/// Whether there is a file anywhere below a directory, or there may be one.
+fn has_files(directory: &Path) -> bool {
+    match std::fs::read_dir(directory) {
+        Ok(entries) => entries.into_iter().any(|entry| match entry.map(|entry| entry.path()) {
+            Ok(path) => !path.is_dir() || has_files(&path),
+            Err(_) => true,
+        }),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
     }
 }

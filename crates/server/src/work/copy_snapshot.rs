@@ -159,7 +159,7 @@ async fn work(
     let copies = site.catalog.copies_of_snapshot(snapshot.id).await?;
     let ended = copies.iter().find(|copy| copy.job_id == Some(monitor.job_id()));
     let ended = ended.ok_or_else(|| Failure::not_found("the snapshot went while it was copied"))?;
-    Ok(JobResult::SnapshotCopied(snapshots::copy_view(&snapshot.name, ended)))
+    Ok(JobResult::SnapshotCopied(snapshots::copy_view(site, &snapshot.name, ended)))
 }
 
 /// The snapshot store, which there is where there is a snapshot.

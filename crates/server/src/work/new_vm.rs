@@ -172,6 +172,7 @@ impl NewVm {
             vm_id: vm.id.to_string(),
             vm_name: vm.name.to_string(),
             point_id: self.point_id().map(|point| point.to_string()),
+            reference: self.reference(),
             disks: disks.into_iter().map(super::restore_disk::disk_view).collect(),
             started: false,
             hydration_job: None,
@@ -306,6 +307,13 @@ impl NewVm {
     fn point_id(&self) -> Option<PointId> {
         match &self.content {
             Content::Point { order, .. } => Some(order.point_id),
+            Content::Images { .. } => None,
+        }
+    }
+
+    fn reference(&self) -> Option<String> {
+        match &self.content {
+            Content::Point { point, .. } => Some(point.reference(None)),
             Content::Images { .. } => None,
         }
     }

@@ -251,6 +251,7 @@ impl InPlace {
             vm_id: self.vm.id.to_string(),
             vm_name: self.vm.name.to_string(),
             point_id: self.point_id().to_string(),
+            reference: self.point.reference(None),
             safety_point_id: safety_point.map(|point| point.to_string()),
             safety_snapshot,
             disks: disks.into_iter().map(disk_view).collect(),

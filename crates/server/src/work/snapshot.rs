@@ -1,24 +1,20 @@
 //! A managed snapshot is made: its moment is fixed, shown at once, and copied into the snapshot store.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
-use api::{CreateSnapshot, JobResult};
+use api::{Code, CreateSnapshot, JobResult};
 use catalog::{Job, KnownSnapshot, KnownVm, PolicyFollower};
 use hypervisor::CaptureOutcome;
 use image::DiskImage;
 use model::{
-    ByteCount, CaptureCost, CaptureId, ChangeSource, Consistency, DiskName, DiskSummary, JobKind,
-    PointSummary, PolicyName, Progress, ProtectionSettings, SnapshotId, SnapshotName, SnapshotState,
+    ByteCount, CaptureCost, CaptureId, ChangeSource, DiskName, DiskSummary, JobKind, PointSummary,
+    PolicyName, SnapshotId, SnapshotName, SnapshotState,
 };
-use protection::{Moment, Monitor, SnapshotOrder, SnapshotRun};
-use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
+use protection::{Moment, Monitor, SnapshotOrder, SnapshotRun, Treatment};
+use tokio::{runtime::Handle, task::JoinHandle};
 use vault::{PointRecord, Vault};
 
-use super::{document_of, open_vault};
+use super::{document_of, overall::Overall};
 use crate::{
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome},
@@ -229,9 +225,6 @@ async fn make(
     request: &CreateSnapshot,
     monitor: &Arc<JobMonitor>,
 ) -> Result<KnownSnapshot> {
-    let store = site.vaults.snapshot_store_or_new().await?;
-    let vault = open_vault(site, &store, monitor).await?;
-    let settings = settings(site, &subject, request, store.id).await?;
     let run = SnapshotRun::new(SnapshotOrder {
         id: snapshot.id.point_id(),
         capture_id: snapshot.capture_id,
@@ -239,32 +232,34 @@ async fn make(
         vm_name: snapshot.family_name.clone(),
         disk: snapshot.disk.clone(),
         name: snapshot.name.to_string(),
-        settings,
-        is_copy: false,
+        treatment: treatment(site, &subject, request).await?,
         distrust: request.full.then(|| "everything was to be read".to_owned()),
-        earlier: snapshots::earlier(&site.catalog, &vault, snapshot.family).await?,
+        baseline: snapshots::committed(site, snapshot.family).await?,
     });
     let operation: Arc<dyn Monitor> = monitor.clone();
+    // No moment waits until the store is open, or made.
+    let opening = {
+        let site = site.clone();
+        tokio::spawn(
+            async move { site.vaults.open_checked(&site.vaults.snapshot_store_or_new().await?).await },
+        )
+    };
+    // A stopped VM is read from its files.
+    let paths = subject.vm().map(vms::disk_paths).unwrap_or_default();
+    let _taken = site.resting.take(&paths).await?;
     let moment = Box::pin(fix(site, &subject, &run, monitor, &operation)).await?;
-    copy(site, snapshot, &run, &vault, moment, &operation).await
+    copy(site, snapshot, &run, opening, moment, monitor).await
 }
 
 /// How the VM is treated: as its protection says, but for what is asked for.
-async fn settings(
-    site: &Site,
-    subject: &Subject,
-    request: &CreateSnapshot,
-    store: model::VaultId,
-) -> Result<ProtectionSettings> {
+async fn treatment(site: &Site, subject: &Subject, request: &CreateSnapshot) -> Result<Treatment> {
     let protection = match subject.vm() {
         Some(vm) => site.catalog.protection(vm.id).await?,
         None => None,
     };
-    let unprotected =
-        || ProtectionSettings { consistency: Consistency::Crash, ..ProtectionSettings::into_vault(store) };
-    let mut settings = protection.unwrap_or_else(unprotected);
-    settings.consistency = request.consistency.unwrap_or(settings.consistency);
-    Ok(settings)
+    let mut treatment = protection.as_ref().map_or_else(Treatment::unprotected, Treatment::from);
+    treatment.consistency = request.consistency.unwrap_or(treatment.consistency);
+    Ok(treatment)
 }
 
 /// Fixes the moment.
@@ -287,7 +282,7 @@ async fn fix(
         }
         Subject::File(path) => {
             monitor.phase("holding the image file");
-            Ok(run.hold_file(path, &site.directory.scratch(), site.env.clock.now(), operation).await?)
+            Ok(run.hold_file(path, site.env.clock.now(), operation).await?)
         }
     }
 }
@@ -297,33 +292,37 @@ async fn copy(
     site: &Site,
     mut snapshot: KnownSnapshot,
     run: &SnapshotRun,
-    vault: &Vault,
+    opening: JoinHandle<Result<Vault>>,
     moment: Moment,
-    operation: &Arc<dyn Monitor>,
+    monitor: &Arc<JobMonitor>,
 ) -> Result<KnownSnapshot> {
+    let operation: Arc<dyn Monitor> = monitor.clone();
     let held = Arc::new(HeldSnapshot::new(record_of(&snapshot, &moment), moment.disks()));
     // Shown until the moment is let go of, which is after everybody can find it in the store.
     let _shown = site.held.show(snapshot.id, held.clone());
-    let copied = async {
+    let stored = async {
         snapshot.state = SnapshotState::Copying;
         snapshot.taken_at = Some(moment.facts().captured_at);
         snapshot.consistency = Some(moment.facts().consistency.clone());
         snapshot.disks = held.record.summary.disks.clone();
         site.catalog.move_snapshot(&snapshot).await?;
+        // Whoever waits for the moment sees that something has changed.
+        monitor.phase("opening the snapshot store");
+        let vault =
+            opening.await.map_err(|_| Failure::new(Code::Failed, "the snapshot store was not opened"))??;
         let copying = site.held.copying.acquire();
         let _turn = operation.cancellation().run_until_cancelled(copying).await;
-        let counted: Arc<dyn Monitor> = Arc::new(CopyMonitor::new(operation.clone(), held.clone()));
-        Ok::<_, Failure>(Box::pin(run.store(vault, &moment, &counted)).await?)
+        let earlier = snapshots::earlier(&site.catalog, &vault, snapshot.family).await?;
+        let counted: Arc<dyn Monitor> = Arc::new(Overall::of_held(operation.clone(), held.clone()));
+        let point = Box::pin(run.store(&vault, &moment, earlier, &counted)).await?;
+        settle(site, &mut snapshot, &held, &vault, point).await
     };
-    let stored = match copied.await {
-        Ok(point) => settle(site, &mut snapshot, &held, vault, point).await,
-        Err(failure) => Err(failure),
-    };
+    let stored: Result<()> = stored.await;
     let outcome = if stored.is_ok() { CaptureOutcome::Kept } else { CaptureOutcome::Abandoned };
     if stored.is_err() {
         held.lose();
     }
-    moment.let_go(outcome, operation).await;
+    moment.let_go(outcome, &operation).await;
     stored.map(|()| snapshot)
 }
 
@@ -378,42 +377,4 @@ fn record_of(snapshot: &KnownSnapshot, moment: &Moment) -> PointRecord {
         label: Some(snapshot.name.to_string()),
     };
     PointRecord { summary, definition: facts.definition.clone(), maps: Vec::new() }
-}
-
-/// Tells the job's monitor what it is told, and counts how much of the snapshot is copied.
-struct CopyMonitor {
-    inner: Arc<dyn Monitor>,
-    held: Arc<HeldSnapshot>,
-    /// The phase that was told last, and how many had bytes that count.
-    phase: Mutex<String>,
-    disks: AtomicUsize,
-}
-
-impl CopyMonitor {
-    fn new(inner: Arc<dyn Monitor>, held: Arc<HeldSnapshot>) -> Self {
-        Self { inner, held, phase: Mutex::default(), disks: AtomicUsize::new(0) }
-    }
-}
-
-impl Monitor for CopyMonitor {
-    fn progress(&self, progress: Progress) {
-        if progress.total_bytes.is_some() {
-            let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
-            if *phase != progress.phase {
-                phase.clone_from(&progress.phase);
-                self.disks.fetch_add(1, Ordering::Relaxed);
-            }
-            let disk = self.disks.load(Ordering::Relaxed).saturating_sub(1);
-            self.held.note(disk % self.held.record.summary.disks.len().max(1), &progress);
-        }
-        self.inner.progress(progress);
-    }
-
-    fn warn(&self, warning: String) {
-        self.inner.warn(warning);
-    }
-
-    fn cancellation(&self) -> &CancellationToken {
-        self.inner.cancellation()
-    }
 }

@@ -21,6 +21,7 @@ mod server;
 mod site;
 mod sites;
 mod snapshot_policies;
+mod snapshot_store;
 mod snapshots;
 mod story;
 mod uploads;

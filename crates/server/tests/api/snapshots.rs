@@ -384,3 +384,28 @@ async fn an_image_file_is_a_family_of_its_own() {
     let jobs = site.client.jobs(10).await.unwrap();
     assert!(jobs.iter().all(|job| job.kind == JobKind::Snapshot));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_since_a_snapshot_that_is_lost_are_not_taken_for_changes_since_an_earlier_one() {
+    let site = TestSite::start().await;
+    site.add_guest("db", pattern(1)).await;
+    ready(&site, &of("db", "first")).await;
+    let points = site.path("snapshots/points");
+    let of_first: Vec<_> = std::fs::read_dir(&points).unwrap().map(|entry| entry.unwrap().path()).collect();
+    site.hypervisor.write(&site.path("db"), 0, &[7; 512]);
+    ready(&site, &of("db", "second")).await;
+    let of_second = std::fs::read_dir(&points).unwrap().map(|entry| entry.unwrap().path());
+    let of_second: Vec<_> = of_second.filter(|path| !of_first.contains(path)).collect();
+    assert_eq!(of_second.len(), 1);
+    std::fs::remove_file(&of_second[0]).unwrap();
+
+    // The server has read it before.
+    let site = site.restart().await;
+    site.hypervisor.write(&site.path("db"), 1 << 20, &[8; 512]);
+    let third = ready(&site, &of("db", "third")).await;
+    assert_eq!(third.kind, Some(SnapshotKind::Compared));
+    let mut changed = pattern(1);
+    changed[..512].fill(7);
+    changed[1 << 20..(1 << 20) + 512].fill(8);
+    assert!(all_of(&site, "snapshot:third").await == changed);
+}

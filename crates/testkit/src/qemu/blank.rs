@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use model::DiskFormat;
+use model::{ByteCount, DiskFormat};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{io::AsyncReadExt, process::Child, time::sleep};
@@ -24,13 +24,21 @@ pub struct BlankDisk {
     name: String,
     format: DiskFormat,
     content: Vec<u8>,
+    size: ByteCount,
 }
 
 impl BlankDisk {
     /// A disk whose size is that of its content.
     #[must_use]
     pub fn new(name: &str, format: DiskFormat, content: Vec<u8>) -> Self {
-        Self { name: name.to_owned(), format, content }
+        let size = ByteCount(content.len() as u64);
+        Self { name: name.to_owned(), format, content, size }
+    }
+
+    /// The same disk with nothing behind its content, up to this size.
+    #[must_use]
+    pub fn grown_to(self, size: ByteCount) -> Self {
+        Self { size, ..self }
     }
 
     /// Creates the image file.
@@ -43,6 +51,10 @@ impl BlankDisk {
         run(std::process::Command::new("qemu-img")
             .args(["convert", "-f", "raw", "-O", self.format.as_str()])
             .args([&raw, path]))?;
+        if self.size.0 > self.content.len() as u64 {
+            let resize = ["resize", "-q", "-f", self.format.as_str()];
+            run(std::process::Command::new("qemu-img").args(resize).arg(path).arg(self.size.0.to_string()))?;
+        }
         fs::remove_file(raw).context("removing the content")
     }
 }

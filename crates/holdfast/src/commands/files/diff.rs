@@ -11,7 +11,7 @@ use crate::{commands::image::checked, context::Context, exit::Exit, failure::Fai
 /// Shows which files differ.
 #[derive(Debug, Args)]
 pub struct DiffFiles {
-    /// The image to compare with: point:VM/POINT[/DISK] or file:PATH.
+    /// The image to compare with: point:VM/POINT[/DISK], snapshot:NAME[/DISK] or file:PATH.
     #[arg(value_name = "BASE")]
     base: String,
     /// The image that may differ.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use catalog::{KnownSnapshot, SnapshotCopy};
-use hypervisor::{CaptureFacts, CapturedDisk, DiskChanges};
-use model::{CaptureId, Consistency, PointId, ProtectionSettings};
-use protection::{Moment, Monitor, SnapshotOrder, SnapshotRun};
+use hypervisor::{Baseline, CaptureFacts, CapturedDisk, DiskChanges};
+use model::{CaptureId, PointId};
+use protection::{Moment, Monitor, SnapshotOrder, SnapshotRun, Treatment};
 use vault::Vault;
 
 use super::Arrived;
@@ -14,7 +14,7 @@ use crate::{
     failure::{Failure, Result},
     jobs::JobMonitor,
     site::Site,
-    work::open_vault,
+    work::{open_vault, overall::Overall},
 };
 
 /// Stores what the vault lacks of it, from the newest point of its family on.
@@ -45,16 +45,13 @@ pub(super) async fn copy(
         vm_name: snapshot.family_name.clone(),
         disk: snapshot.disk.clone(),
         name: copy.name.to_string(),
-        settings: ProtectionSettings {
-            consistency: Consistency::Crash,
-            ..ProtectionSettings::into_vault(known.id)
-        },
+        treatment: Treatment::unprotected(),
         distrust: None,
-        earlier,
-        is_copy: true,
+        baseline: Baseline::default(),
     });
-    let operation: Arc<dyn Monitor> = monitor.clone();
-    let point = Box::pin(run.store(&vault, &moment, &operation)).await?;
+    let sizes_bytes = moment.disks().iter().map(|disk| disk.image.size_bytes()).collect();
+    let operation: Arc<dyn Monitor> = Arc::new(Overall::new(monitor.clone(), sizes_bytes));
+    let point = Box::pin(run.store_copy(&vault, &moment, earlier, &operation)).await?;
     copies::sync_behind_of(site, known.id).await;
     Ok(arrived(&point))
 }
