@@ -1,6 +1,11 @@
 //! Frames: whole chunks, compressed together. Larger than a chunk, because small pieces compress badly.
 
+mod cache;
+
 use bytes::Bytes;
+
+pub use cache::FrameCache;
+pub(crate) use cache::{Expanded, FrameKey};
 
 use crate::{
     ChunkId, Error, Result,

@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use image::{ByteRange, DiskImage, Extent, ExtentKind};
 
 use crate::{
-    DiskMap, Result, Vault,
+    DiskMap, FrameCache, Result, Vault,
     frame::FrameKind,
     tree::{Located, REGION_BYTES, TreeReader},
     vault::Shared,
@@ -22,10 +22,11 @@ const CHUNKS_AT_ONCE: usize = 4;
 pub struct VaultImage {
     shared: Arc<Shared>,
     tree: TreeReader,
+    frames: FrameCache,
 }
 
 impl Vault {
-    /// A disk as an image.
+    /// A disk as an image. It keeps few frames, as is enough for reading in order.
     ///
     /// # Errors
     /// [`crate::ErrorKind::WrongKey`] when this handle can only write, and whatever keeps the index from being read. Damage shows when the damaged part is read.
@@ -33,11 +34,17 @@ impl Vault {
         self.shared.keys.check_can_read()?;
         self.shared.refresh_to_read().await?;
         let tree = TreeReader::new(Arc::clone(&self.shared), *map);
-        Ok(VaultImage { shared: Arc::clone(&self.shared), tree })
+        Ok(VaultImage { shared: Arc::clone(&self.shared), tree, frames: self.shared.data_frames.clone() })
     }
 }
 
 impl VaultImage {
+    /// The same image, which reads by way of this cache: for reads all over the disk, and for many readers.
+    #[must_use]
+    pub fn with_frames(self, frames: &FrameCache) -> Self {
+        Self { frames: frames.clone(), ..self }
+    }
+
     async fn extents_within(&self, range: ByteRange) -> Result<Vec<Extent>> {
         let mut extents = Vec::new();
         let mut next_bytes = range.offset_bytes;
@@ -84,8 +91,9 @@ impl VaultImage {
         });
         let mut reads = stream::iter(wanted.collect::<Vec<_>>())
             .map(|(chunk, start_bytes, overlap)| async move {
-                let bytes =
-                    self.shared.read_chunk(FrameKind::Data, chunk.id, Some(chunk.length_bytes)).await?;
+                let length_bytes = Some(chunk.length_bytes);
+                let read = self.shared.read_chunk_by(&self.frames, FrameKind::Data, chunk.id, length_bytes);
+                let bytes = read.await?;
                 let skip = (overlap.offset_bytes - start_bytes) as usize;
                 Ok::<_, crate::Error>((overlap, bytes.slice(skip..skip + overlap.length_bytes as usize)))
             })

@@ -200,7 +200,7 @@ impl Restore<'_> {
         frame: FramePlace,
         chunks: Arc<[WantedChunk]>,
     ) -> Result<Vec<(usize, Bytes)>> {
-        let expanded = self.shared.read_frame(&frame).await?;
+        let expanded = self.shared.read_frame(&self.shared.data_frames, &frame).await?;
         let shared = Arc::clone(&self.shared);
         let checked = self.shared.env.threads.run(move || {
             let check = |WantedChunk { chunk, place, start }: &WantedChunk| {
