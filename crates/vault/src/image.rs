@@ -12,7 +12,7 @@ use crate::{
     DiskMap, FrameCache, Result, Vault,
     frame::FrameKind,
     tree::{Located, REGION_BYTES, TreeReader},
-    vault::Shared,
+    vault::{Shared, Way},
 };
 
 /// Chunks of one read that are fetched side by side.
@@ -89,10 +89,12 @@ impl VaultImage {
             let overlap = ByteRange::new(start_bytes, chunk.length_bytes.into()).intersection(part);
             (!overlap.is_empty()).then_some((*chunk, start_bytes, overlap))
         });
-        let mut reads = stream::iter(wanted.collect::<Vec<_>>())
+        let wanted: Vec<_> = wanted.collect();
+        let way = Way { frames: &self.frames, is_alone: wanted.len() == 1 };
+        let mut reads = stream::iter(wanted)
             .map(|(chunk, start_bytes, overlap)| async move {
                 let length_bytes = Some(chunk.length_bytes);
-                let read = self.shared.read_chunk_by(&self.frames, FrameKind::Data, chunk.id, length_bytes);
+                let read = self.shared.read_chunk_by(way, FrameKind::Data, chunk.id, length_bytes);
                 let bytes = read.await?;
                 let skip = (overlap.offset_bytes - start_bytes) as usize;
                 Ok::<_, crate::Error>((overlap, bytes.slice(skip..skip + overlap.length_bytes as usize)))
@@ -143,3 +145,6 @@ fn push(extents: &mut Vec<Extent>, range: ByteRange, kind: ExtentKind) {
         _ => extents.push(Extent { range, kind }),
     }
 }
+
+#[cfg(test)]
+mod tests;

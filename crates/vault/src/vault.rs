@@ -30,6 +30,7 @@ use crate::{
     store::{ObjectKind, Store},
 };
 use chunks::SealCache;
+pub(crate) use chunks::Way;
 
 /// Chunks after which an index segment is written, and another begun.
 const SEGMENT_CHUNKS: usize = 64 << 10;

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use model::{ByteCount, VaultId};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::FrameHead;
 use crate::{ChunkId, Digest, Result, index::ChunkPlace, lru::Lru, sync};
@@ -30,7 +30,17 @@ struct Shared {
     fetches: Semaphore,
 }
 
-type Cell = Arc<OnceCell<Arc<Expanded>>>;
+/// Locked while it is fetched: whoever wants it too waits.
+type Cell = Arc<tokio::sync::Mutex<Option<Arc<Expanded>>>>;
+
+/// How much of a frame is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// All of it: more chunks of it are likely to be read.
+    Whole,
+    /// One chunk, which ends here.
+    UpTo(u32),
+}
 
 /// A frame's name, the same however often its vault is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,22 +59,29 @@ impl FrameCache {
         Self(Arc::new(Shared { budget, cells, fetches: Semaphore::new(FETCHES_AT_ONCE) }))
     }
 
-    /// The frame, fetched now or before. A failure is not kept.
+    /// The frame, fetched now or before, with so many of its first bytes at least. One that was fetched in part is fetched
+    /// whole when more of it is wanted. A failure is not kept.
     pub(crate) async fn get_or_fetch<F>(
         &self,
         key: FrameKey,
         head: &FrameHead,
-        fetch: impl FnOnce() -> F,
+        wanted: Wanted,
+        fetch: impl FnOnce(Wanted) -> F,
     ) -> Result<Arc<Expanded>>
     where
         F: Future<Output = Result<Bytes>>,
     {
         let cell = self.cell(key, head);
-        let fetched = cell.get_or_try_init(|| async {
-            let _turn = self.0.fetches.acquire().await;
-            Ok(Arc::new(Expanded::new(fetch().await?)))
-        });
-        fetched.await.cloned()
+        let mut kept = cell.lock().await;
+        let wanted = match &*kept {
+            Some(expanded) if expanded.holds(wanted, head) => return Ok(Arc::clone(expanded)),
+            Some(_) => Wanted::Whole,
+            None => wanted,
+        };
+        let _turn = self.0.fetches.acquire().await;
+        let expanded = Arc::new(Expanded::new(fetch(wanted).await?));
+        *kept = Some(Arc::clone(&expanded));
+        Ok(expanded)
     }
 
     fn cell(&self, key: FrameKey, head: &FrameHead) -> Cell {
@@ -78,7 +95,7 @@ impl FrameCache {
     }
 }
 
-/// An expanded frame, and which of its chunks are known to be those that their ids name.
+/// An expanded frame or its start, and which of its chunks are known to be those that their ids name.
 pub(crate) struct Expanded {
     bytes: Bytes,
     /// Each with where it begins and its length.
@@ -88,6 +105,14 @@ pub(crate) struct Expanded {
 impl Expanded {
     fn new(bytes: Bytes) -> Self {
         Self { bytes, sound: Mutex::default() }
+    }
+
+    fn holds(&self, wanted: Wanted, head: &FrameHead) -> bool {
+        self.bytes.len() as u64
+            >= match wanted {
+                Wanted::Whole => head.raw_bytes.into(),
+                Wanted::UpTo(end_bytes) => end_bytes.min(head.raw_bytes).into(),
+            }
     }
 
     /// The bytes of a chunk, checked when they are first asked for; none where they are not what its id names.

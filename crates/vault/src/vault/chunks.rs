@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Shared;
 use crate::{
     ChunkId, Error, ErrorKind, FrameCache, Result,
-    frame::{Expanded, FrameKey, FrameKind},
+    frame::{Expanded, FrameKey, FrameKind, Wanted},
     index::{ChunkPlace, FramePlace},
     keys::Keys,
     lru::Lru,
@@ -41,6 +41,14 @@ impl SealCache {
     }
 }
 
+/// How a chunk is read.
+#[derive(Clone, Copy)]
+pub(crate) struct Way<'a> {
+    pub(crate) frames: &'a FrameCache,
+    /// Whether it is all that is read: then the rest of its frame need not be expanded.
+    pub(crate) is_alone: bool,
+}
+
 impl Shared {
     /// The bytes of a chunk, checked against its id. `length_bytes` is what the asker expects, where it expects any. A
     /// pack that turns out to be damaged is marked as such, and the chunk taken from another that has it too.
@@ -57,13 +65,13 @@ impl Shared {
             FrameKind::Data => &self.data_frames,
             FrameKind::Tree => &self.tree_frames,
         };
-        self.read_chunk_by(frames, kind, id, length_bytes).await
+        self.read_chunk_by(Way { frames, is_alone: false }, kind, id, length_bytes).await
     }
 
-    /// As [`Shared::read_chunk`], by way of this cache.
+    /// As [`Shared::read_chunk`], by this way.
     pub(crate) async fn read_chunk_by(
         self: &Arc<Self>,
-        frames: &FrameCache,
+        way: Way<'_>,
         kind: FrameKind,
         id: ChunkId,
         length_bytes: Option<u32>,
@@ -80,7 +88,11 @@ impl Shared {
                 found => found?,
             };
             let expanded = if frame.head.kind == kind {
-                self.read_frame(frames, &frame).await
+                let wanted = match way.is_alone {
+                    true => Wanted::UpTo(place.offset_bytes.saturating_add(place.length_bytes)),
+                    false => Wanted::Whole,
+                };
+                self.read_frame(way.frames, &frame, wanted).await
             } else {
                 Err(Error::corrupt(format!("chunk {id} is listed in pack {} of another kind", frame.pack)))
             };
@@ -122,7 +134,7 @@ impl Shared {
         })
     }
 
-    /// An expanded frame, in which nothing has been checked against chunk ids yet.
+    /// An expanded frame or its start, in which nothing has been checked against chunk ids yet.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when its pack is gone: what was in it may be in another by now.
@@ -130,10 +142,11 @@ impl Shared {
         self: &Arc<Self>,
         frames: &FrameCache,
         frame: &FramePlace,
+        wanted: Wanted,
     ) -> Result<Arc<Expanded>> {
         let (vault, pack, number) = (self.config.vault_id, frame.pack, frame.number_in_pack);
         let key = FrameKey { vault, pack, number };
-        frames.get_or_fetch(key, &frame.head, || self.fetch_frame(frame)).await
+        frames.get_or_fetch(key, &frame.head, wanted, |wanted| self.fetch_frame(frame, wanted)).await
     }
 
     /// Takes a chunk out of its expanded frame and checks it.
@@ -154,7 +167,7 @@ impl Shared {
         })
     }
 
-    async fn fetch_frame(self: &Arc<Self>, frame: &FramePlace) -> Result<Bytes> {
+    async fn fetch_frame(self: &Arc<Self>, frame: &FramePlace, wanted: Wanted) -> Result<Bytes> {
         let start = u64::from(frame.offset_bytes);
         let range = start..start + u64::from(frame.head.stored_bytes);
         let missing = |error: Error| match error.kind() {
@@ -172,7 +185,13 @@ impl Shared {
             let number = u64::from(frame.number_in_pack);
             let damaged = || Error::corrupt(format!("frame {number} of pack {} is damaged", frame.pack));
             let opened = seal.open_within(Role::Frame, number, &mut sealed).map_err(|_| damaged())?;
-            shared.decompressors.expand(&frame.head, opened).map_err(|error| damaged().with_source(error))
+            let expanded = match wanted {
+                Wanted::Whole => shared.decompressors.expand(&frame.head, opened),
+                Wanted::UpTo(end_bytes) => {
+                    shared.decompressors.expand_start(&frame.head, opened, end_bytes)
+                }
+            };
+            expanded.map_err(|error| damaged().with_source(error))
         });
         expanded.await?
     }
