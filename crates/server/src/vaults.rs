@@ -15,7 +15,8 @@ use model::{ByteCount, VaultId, VaultName};
 use tokio::sync::{Mutex, OnceCell};
 use url::Url;
 use vault::{
-    DiskMap, FrameCache, KeptKey, KeyFile, NewKey, NewSlot, Passphrase, StoreLocation, Unlock, Vault, VaultImage,
+    DiskMap, FrameCache, KeptKey, KeyFile, NewKey, NewSlot, Passphrase, StoreLocation, Unlock, Vault,
+    VaultImage,
 };
 
 pub(crate) use self::{

@@ -186,11 +186,11 @@ impl Decompressors {
 
     /// The first bytes of the chunks, so many at least; all of them where that is little more.
     pub(crate) fn expand_start(&self, head: &FrameHead, bytes: &[u8], wanted_bytes: u32) -> Result<Bytes> {
-        let wanted_bytes = wanted_bytes.next_multiple_of(BLOCK_BYTES);
-        if wanted_bytes > head.raw_bytes / 4 * 3 {
+        let nearly_all_bytes = head.raw_bytes / 4 * 3;
+        if wanted_bytes > nearly_all_bytes {
             return self.expand(head, bytes);
         }
-        let wanted = wanted_bytes as usize;
+        let wanted = wanted_bytes.next_multiple_of(BLOCK_BYTES).min(head.raw_bytes) as usize;
         let mut start = self.buffers.take_empty();
         match head.encoding {
             Encoding::Raw => start.extend_from_slice(bytes.get(..wanted).unwrap_or(bytes)),

@@ -66,7 +66,11 @@ pub(super) fn grow_btrfs(root: impl AsFd) -> io::Result<()> {
 
 /// Makes the kernel forget all devices of btrfs that are not mounted.
 pub(super) fn forget_btrfs() -> io::Result<()> {
-    let control = File::options().read(true).write(true).open(BTRFS_CONTROL)?;
+    let control = match File::options().read(true).write(true).open(BTRFS_CONTROL) {
+        // Without its driver the kernel has seen none.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        control => control?,
+    };
     // A name would stand for one device.
     let request = BtrfsArguments { fd: 0, words: [0; 4088] };
     // SAFETY: the request reads a `struct btrfs_ioctl_vol_args`, and that is what it gets; its name is empty.

@@ -162,7 +162,11 @@ async fn what_lies_inside_other_things_is_read() -> Result<()> {
         check(volume, &manifest(&machine, volume, true).await.context(volume)?, &expected);
     }
 
-    let of_stick: Vec<_> = expected.iter().filter(|it| it.starts_with("many") || it.starts_with("hello.txt ")).cloned().collect();
+    let of_stick: Vec<_> = expected
+        .iter()
+        .filter(|it| it.starts_with("many") || it.starts_with("hello.txt "))
+        .cloned()
+        .collect();
     check("stick-1", &manifest(&machine, "stick-1", false).await?, &of_stick);
 
     // Two btrfs of one id, in turns.

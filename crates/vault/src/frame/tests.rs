@@ -2,8 +2,7 @@ use super::*;
 
 /// Text, which compresses, and its frame.
 fn compressed(length: usize) -> (Vec<u8>, CompressedFrame) {
-    let bytes: Vec<u8> =
-        (0_u32..).flat_map(|number| number.to_string().into_bytes()).take(length).collect();
+    let bytes: Vec<u8> = (0_u32..).flat_map(|number| number.to_string().into_bytes()).take(length).collect();
     let buffers = BufferPool::of_capacity(0);
     let mut frame = RawFrame::new(FrameKind::Data, &buffers);
     frame.push(ChunkId([1; 32]), &bytes);
@@ -38,5 +37,7 @@ fn the_start_of_a_frame_that_is_too_short_or_no_frame_is_an_error() {
     let (bytes, _) = compressed(100);
     let raw = FrameHead { encoding: Encoding::Raw, ..head };
     assert!(decompressors.expand_start(&raw, &bytes, 300_000).is_err());
-    decompressors.expand_start(&head, &frame.bytes, 300_000).expect("a decompressor that failed is as good as new");
+    decompressors
+        .expand_start(&head, &frame.bytes, 300_000)
+        .expect("a decompressor that failed is as good as new");
 }

@@ -187,9 +187,7 @@ impl Shared {
             let opened = seal.open_within(Role::Frame, number, &mut sealed).map_err(|_| damaged())?;
             let expanded = match wanted {
                 Wanted::Whole => shared.decompressors.expand(&frame.head, opened),
-                Wanted::UpTo(end_bytes) => {
-                    shared.decompressors.expand_start(&frame.head, opened, end_bytes)
-                }
+                Wanted::UpTo(end_bytes) => shared.decompressors.expand_start(&frame.head, opened, end_bytes),
             };
             expanded.map_err(|error| damaged().with_source(error))
         });
