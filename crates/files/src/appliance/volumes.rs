@@ -34,11 +34,9 @@ struct Btrfs {
 }
 
 impl Btrfs {
-    /// Whether a device belongs to it, rather than to a copy of it that is on other disks of the same VM.
+    /// Whether a device may belong to it. One that it has already belongs to a copy of it, on other disks of the same VM.
     fn lacks(&self, device: &BtrfsDevice) -> bool {
-        self.first.id == device.id
-            && self.first.generation == device.generation
-            && !self.numbers.contains(&device.number)
+        self.first.id == device.id && !self.numbers.contains(&device.number)
     }
 }
 
@@ -115,7 +113,11 @@ impl Search {
     }
 
     fn add_btrfs(&mut self, device: Device, part: BtrfsDevice) {
-        if let Some(whole) = self.btrfs.iter_mut().find(|btrfs| btrfs.lacks(&part))
+        // Devices of one state belong together; a power cut may have come between the writes to two of them.
+        let of_same_state = |btrfs: &Btrfs| btrfs.lacks(&part) && btrfs.first.generation == part.generation;
+        let place = self.btrfs.iter().position(of_same_state);
+        let place = place.or_else(|| self.btrfs.iter().position(|btrfs| btrfs.lacks(&part)));
+        if let Some(whole) = place.and_then(|place| self.btrfs.get_mut(place))
             && let Some(located) = self.found.get_mut(whole.index)
         {
             whole.numbers.insert(part.number);
