@@ -164,8 +164,12 @@ impl Source {
         }
     }
 
-    /// Opens all of it.
+    /// Opens all of it, to be read all over.
     pub(crate) async fn open(&self, site: &Site) -> Result<Vec<OpenImage>> {
+        self.open_for(site, Reading::Anywhere).await
+    }
+
+    async fn open_for(&self, site: &Site, reading: Reading) -> Result<Vec<OpenImage>> {
         match self {
             Self::File(path) => {
                 let image = image_formats::open_image(path, None).await?;
@@ -183,7 +187,10 @@ impl Source {
                     let map = found.record.map(disk).ok_or_else(|| {
                         Failure::not_found(format!("the {} has no disk {disk}", found.word()))
                     })?;
-                    let image = Arc::new(vault.image(map).await?);
+                    let image = Arc::new(match reading {
+                        Reading::Anywhere => site.vaults.served_image(&vault, map).await?,
+                        Reading::InOrder => vault.image(map).await?,
+                    });
                     let in_vault = Some(Arc::clone(&image));
                     images.push(OpenImage { disk: disk.clone(), image, in_vault });
                 }
@@ -202,9 +209,24 @@ impl Source {
 
     /// Opens the only one.
     pub(crate) async fn open_one(&self, site: &Site) -> Result<OpenImage> {
-        let images = self.open(site).await?;
-        images.into_iter().next().ok_or_else(|| Failure::not_found("the recovery point has no disks"))
+        only(self.open(site).await?)
     }
+
+    /// Opens the only one, to be read once from front to back.
+    pub(crate) async fn open_one_in_order(&self, site: &Site) -> Result<OpenImage> {
+        only(self.open_for(site, Reading::InOrder).await?)
+    }
+}
+
+/// How an image is going to be read.
+#[derive(Debug, Clone, Copy)]
+enum Reading {
+    Anywhere,
+    InOrder,
+}
+
+fn only(images: Vec<OpenImage>) -> Result<OpenImage> {
+    images.into_iter().next().ok_or_else(|| Failure::not_found("the recovery point has no disks"))
 }
 
 fn file_disk() -> Result<DiskName> {

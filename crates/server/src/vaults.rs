@@ -11,10 +11,13 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use api::{AttachVault, Code, CreateVault, UnlockWith};
 use catalog::{Catalog, KnownCopy, KnownVault};
 use env::Env;
-use model::{VaultId, VaultName};
+use model::{ByteCount, VaultId, VaultName};
 use tokio::sync::{Mutex, OnceCell};
 use url::Url;
-use vault::{KeptKey, KeyFile, NewKey, NewSlot, Passphrase, StoreLocation, Unlock, Vault};
+use vault::{
+    DiskMap, FrameCache, KeptKey, KeyFile, NewKey, NewSlot, Passphrase, StoreLocation, Unlock, Vault,
+    VaultImage,
+};
 
 pub(crate) use self::{
     keys::{add_key, keys, make_recovery_kit, remove_key, rotate_key},
@@ -29,6 +32,9 @@ use crate::{
     keystore::KeyStore,
 };
 
+/// Memory for what is kept of the disks that are served, whatever their number: it is used when the first is read.
+const SERVED_FRAMES: ByteCount = ByteCount(128 << 20);
+
 /// The vaults of a site.
 pub(crate) struct Vaults {
     catalog: Catalog,
@@ -38,6 +44,7 @@ pub(crate) struct Vaults {
     index: PathBuf,
     /// Where the snapshot store is.
     snapshots: PathBuf,
+    served_frames: FrameCache,
     handles: std::sync::Mutex<BTreeMap<VaultId, Arc<OnceCell<Vault>>>>,
     /// Held while a vault becomes known, so that a check of its name stays true.
     admission: Mutex<()>,
@@ -47,7 +54,8 @@ impl Vaults {
     pub(crate) fn new(catalog: Catalog, directory: &DataDirectory, env: Env) -> Self {
         let (keys, index) = (KeyStore::new(directory.keys()), directory.index());
         let (handles, admission) = (std::sync::Mutex::default(), Mutex::new(()));
-        Self { catalog, keys, env, index, snapshots: directory.snapshots(), handles, admission }
+        let (snapshots, served_frames) = (directory.snapshots(), FrameCache::with_budget(SERVED_FRAMES));
+        Self { catalog, keys, env, index, snapshots, served_frames, handles, admission }
     }
 
     /// All vaults that users know, by name.
@@ -114,6 +122,12 @@ impl Vaults {
             None => self.open_checked(known).await,
             Some(copy) => self.open_copy(known, copy).await,
         }
+    }
+
+    /// A disk that somebody reads all over: a guest, a client over NBD, the reader of files. All of them share what is kept
+    /// in memory.
+    pub(crate) async fn served_image(&self, vault: &Vault, map: &DiskMap) -> Result<VaultImage> {
+        Ok(vault.image(map).await?.with_frames(&self.served_frames))
     }
 
     /// A copy of the vault, as a vault of its own. Nobody keeps it open.

@@ -1,6 +1,12 @@
 //! Frames: whole chunks, compressed together. Larger than a chunk, because small pieces compress badly.
 
+mod cache;
+
 use bytes::Bytes;
+use zstd::zstd_safe::{self, DCtx, DParameter, InBuffer, OutBuffer};
+
+pub use cache::FrameCache;
+pub(crate) use cache::{Expanded, FrameKey, Wanted};
 
 use crate::{
     ChunkId, Error, Result,
@@ -11,6 +17,9 @@ use crate::{
 
 /// The most bytes that a frame may expand to; larger ones are refused before any memory is taken.
 pub(crate) const FRAME_BYTES_MAX: u32 = 4 << 20;
+
+/// What zstd decompresses at once.
+const BLOCK_BYTES: u32 = 128 << 10;
 
 /// What a frame holds. Data and tree nodes never share a frame or a pack: nodes are read again and again, data rarely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -124,7 +133,7 @@ impl Compressors {
         let RawFrame { kind, bytes, chunks } = frame;
         let raw_bytes = bytes.len() as u32;
         let mut compressed = self.buffers.take_empty();
-        compressed.reserve(zstd::zstd_safe::compress_bound(bytes.len()));
+        compressed.reserve(zstd_safe::compress_bound(bytes.len()));
         self.idle
             .take()
             .compress_to_buffer(&bytes, &mut *compressed)
@@ -141,13 +150,25 @@ impl Compressors {
 /// Decompressors that keep their tables between frames.
 pub(crate) struct Decompressors {
     idle: Pool<zstd::bulk::Decompressor<'static>>,
+    /// For frames of which only the start is wanted. Each has a window of its own, as long as a frame.
+    idle_for_starts: Pool<DCtx<'static>>,
     buffers: BufferPool,
 }
 
 impl Decompressors {
     pub(crate) fn new() -> Self {
         let make = || zstd::bulk::Decompressor::new().expect("zstd has memory for its tables");
-        Self { idle: Pool::new(make), buffers: BufferPool::of_capacity(0) }
+        let make_for_starts = || {
+            let mut decompressor = DCtx::create();
+            let limit = DParameter::WindowLogMax(FRAME_BYTES_MAX.ilog2());
+            decompressor.set_parameter(limit).expect("zstd knows windows of this length");
+            decompressor
+        };
+        Self {
+            idle: Pool::new(make),
+            idle_for_starts: Pool::new(make_for_starts),
+            buffers: BufferPool::of_capacity(0),
+        }
     }
 
     /// The chunks' bytes. Takes no more memory than the head says, whatever the frame holds.
@@ -161,6 +182,47 @@ impl Decompressors {
             Encoding::Zstd => self.decompress(head, bytes)?,
         };
         check_length(head, Bytes::from_owner(expanded))
+    }
+
+    /// The first bytes of the chunks, so many at least; all of them where that is little more.
+    pub(crate) fn expand_start(&self, head: &FrameHead, bytes: &[u8], wanted_bytes: u32) -> Result<Bytes> {
+        let nearly_all_bytes = head.raw_bytes / 4 * 3;
+        if wanted_bytes > nearly_all_bytes {
+            return self.expand(head, bytes);
+        }
+        let wanted = wanted_bytes.next_multiple_of(BLOCK_BYTES).min(head.raw_bytes) as usize;
+        let mut start = self.buffers.take_empty();
+        match head.encoding {
+            Encoding::Raw => start.extend_from_slice(bytes.get(..wanted).unwrap_or(bytes)),
+            Encoding::Zstd => {
+                start.resize(wanted, 0);
+                let length = self.decompress_start(bytes, &mut start)?;
+                start.truncate(length);
+            }
+        }
+        if start.len() == wanted {
+            Ok(Bytes::from_owner(start))
+        } else {
+            Err(Error::corrupt("a frame has another length than its directory says"))
+        }
+    }
+
+    /// Fills a buffer, as far as there is something to fill it with.
+    fn decompress_start(&self, bytes: &[u8], start: &mut [u8]) -> Result<usize> {
+        let failed = |code| {
+            Error::corrupt(format!("a frame does not decompress: {}", zstd_safe::get_error_name(code)))
+        };
+        let mut decompressor = self.idle_for_starts.take();
+        decompressor.init().map_err(failed)?;
+        let (mut from, mut to) = (InBuffer::around(bytes), OutBuffer::around(start));
+        while to.pos() < to.capacity() {
+            let before = (from.pos(), to.pos());
+            decompressor.decompress_stream(&mut to, &mut from).map_err(failed)?;
+            if before == (from.pos(), to.pos()) {
+                break;
+            }
+        }
+        Ok(to.pos())
     }
 
     /// As [`Decompressors::expand`], for a short while: uses the frame where it is.
@@ -196,3 +258,6 @@ fn check_length<T: AsRef<[u8]>>(head: &FrameHead, expanded: T) -> Result<T> {
         Err(Error::corrupt("a frame has another length than its directory says"))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,10 +9,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 use image::{ByteRange, DiskImage, Extent, ExtentKind};
 
 use crate::{
-    DiskMap, Result, Vault,
+    DiskMap, FrameCache, Result, Vault,
     frame::FrameKind,
     tree::{Located, REGION_BYTES, TreeReader},
-    vault::Shared,
+    vault::{Shared, Way},
 };
 
 /// Chunks of one read that are fetched side by side.
@@ -22,10 +22,11 @@ const CHUNKS_AT_ONCE: usize = 4;
 pub struct VaultImage {
     shared: Arc<Shared>,
     tree: TreeReader,
+    frames: FrameCache,
 }
 
 impl Vault {
-    /// A disk as an image.
+    /// A disk as an image. It keeps few frames, as is enough for reading in order.
     ///
     /// # Errors
     /// [`crate::ErrorKind::WrongKey`] when this handle can only write, and whatever keeps the index from being read. Damage shows when the damaged part is read.
@@ -33,11 +34,17 @@ impl Vault {
         self.shared.keys.check_can_read()?;
         self.shared.refresh_to_read().await?;
         let tree = TreeReader::new(Arc::clone(&self.shared), *map);
-        Ok(VaultImage { shared: Arc::clone(&self.shared), tree })
+        Ok(VaultImage { shared: Arc::clone(&self.shared), tree, frames: self.shared.data_frames.clone() })
     }
 }
 
 impl VaultImage {
+    /// The same image, which reads by way of this cache: for reads all over the disk, and for many readers.
+    #[must_use]
+    pub fn with_frames(self, frames: &FrameCache) -> Self {
+        Self { frames: frames.clone(), ..self }
+    }
+
     async fn extents_within(&self, range: ByteRange) -> Result<Vec<Extent>> {
         let mut extents = Vec::new();
         let mut next_bytes = range.offset_bytes;
@@ -82,10 +89,13 @@ impl VaultImage {
             let overlap = ByteRange::new(start_bytes, chunk.length_bytes.into()).intersection(part);
             (!overlap.is_empty()).then_some((*chunk, start_bytes, overlap))
         });
-        let mut reads = stream::iter(wanted.collect::<Vec<_>>())
+        let wanted: Vec<_> = wanted.collect();
+        let way = Way { frames: &self.frames, is_alone: wanted.len() == 1 };
+        let mut reads = stream::iter(wanted)
             .map(|(chunk, start_bytes, overlap)| async move {
-                let bytes =
-                    self.shared.read_chunk(FrameKind::Data, chunk.id, Some(chunk.length_bytes)).await?;
+                let length_bytes = Some(chunk.length_bytes);
+                let read = self.shared.read_chunk_by(way, FrameKind::Data, chunk.id, length_bytes);
+                let bytes = read.await?;
                 let skip = (overlap.offset_bytes - start_bytes) as usize;
                 Ok::<_, crate::Error>((overlap, bytes.slice(skip..skip + overlap.length_bytes as usize)))
             })
@@ -135,3 +145,6 @@ fn push(extents: &mut Vec<Extent>, range: ByteRange, kind: ExtentKind) {
         _ => extents.push(Extent { range, kind }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,6 +86,7 @@ pub use digest::{ChunkId, Digest};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "flaws")]
 pub use flaw::Flaw;
+pub use frame::FrameCache;
 pub use image::VaultImage;
 pub use keys::{
     Identity, KeptKey, KeyFile, KeyKind, KeyLabel, MasterKey, NewKey, NewSlot, Passphrase, ReaderKey,

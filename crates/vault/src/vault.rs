@@ -15,13 +15,13 @@ use std::{
 
 use env::Env;
 use futures::{StreamExt, stream};
-use model::{Timestamp, VaultId};
+use model::{ByteCount, Timestamp, VaultId};
 
 use crate::{
     Digest, Error, ErrorKind, KeptKey, MasterKey, NewSlot, PointRecord, ReaderKey, Result, Sizes,
     StoreLocation, WriterKey,
     config::Config,
-    frame::Decompressors,
+    frame::{Decompressors, FrameCache},
     index::{Index, SEGMENT_BYTES_MAX, Segment},
     keys::{Keys, slot::Slot},
     log::{Log, Sequence, State},
@@ -29,13 +29,19 @@ use crate::{
     probe,
     store::{ObjectKind, Store},
 };
-use chunks::{FrameCache, SealCache};
+use chunks::SealCache;
+pub(crate) use chunks::Way;
 
 /// Chunks after which an index segment is written, and another begun.
 const SEGMENT_CHUNKS: usize = 64 << 10;
 
 /// Index segments that are loaded side by side, each of about 6 MiB as it is taken apart.
 const SEGMENTS_AT_ONCE: usize = 3;
+
+/// Expanded frames that an open vault keeps: what reading in order takes twice, as several disks of regions do that share a
+/// frame, and the nodes of a few disks.
+const DATA_FRAMES: ByteCount = ByteCount(16 << 20);
+const TREE_FRAMES: ByteCount = ByteCount(4 << 20);
 
 /// An open vault. Cheap to clone; clones share one index and one cache.
 #[derive(Clone)]
@@ -55,7 +61,10 @@ pub(crate) struct Shared {
     pub(crate) index: Arc<Index>,
     /// The state that the index follows; held while it follows to another.
     indexed: tokio::sync::Mutex<Sequence>,
-    pub(crate) frames: FrameCache,
+    /// Frames of data, for whoever reads in order.
+    pub(crate) data_frames: FrameCache,
+    /// Frames of nodes: apart from data, which would push them out between two reads.
+    pub(crate) tree_frames: FrameCache,
     pub(crate) seals: SealCache,
     /// Buffers for frames that are fetched.
     pub(crate) sealed_frames: BufferPool,
@@ -212,7 +221,8 @@ impl Shared {
             segment_chunks: SEGMENT_CHUNKS,
             index: Arc::default(),
             indexed: tokio::sync::Mutex::default(),
-            frames: FrameCache::new(),
+            data_frames: FrameCache::with_budget(DATA_FRAMES),
+            tree_frames: FrameCache::with_budget(TREE_FRAMES),
             seals: SealCache::new(),
             sealed_frames: BufferPool::of_capacity(0),
             decompressors: Decompressors::new(),

@@ -2,11 +2,17 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
-use super::init::wait_for;
+use super::{
+    init::wait_for,
+    partitions,
+    probe::{Content, probe},
+    requests,
+};
 
 /// Where the kernel lists block devices.
 const BLOCK_DEVICES: &str = "/sys/block";
@@ -32,6 +38,33 @@ impl Device {
         let kernel_name =
             real.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Self { name, node, size_bytes: size_bytes(&Path::new(BLOCK_DEVICES).join(kernel_name)) }
+    }
+
+    /// The partitions of a disk, as [`Device::or_partitions`] has them; where its first table is damaged, by the copy at its
+    /// end. What is written for that stays in the machine.
+    pub(super) fn or_partitions_by_copy(self) -> Vec<Self> {
+        let found = self.clone().or_partitions();
+        let has_partitions = found.first().is_some_and(|first| first.node != self.node);
+        if has_partitions || !self.mend_table().unwrap_or(false) {
+            return found;
+        }
+        eprintln!("the first partition table of {} is damaged: the copy at its end is used", self.name);
+        self.or_partitions()
+    }
+
+    /// Returns once the partitions are there that a damaged table had; whether there are any.
+    fn mend_table(&self) -> io::Result<bool> {
+        let is_unknown = probe(&self.node, self.size_bytes)? == Content::Unknown;
+        let disk = File::options().read(true).write(true).open(&self.node)?;
+        if !partitions::mend(&disk, self.size_bytes, is_unknown)? {
+            return Ok(false);
+        }
+        requests::read_partitions(&disk)?;
+        drop(disk);
+        // The kernel makes the nodes behind the back of whoever asked.
+        let are_there = |partitions: Vec<Self>| partitions.iter().all(|partition| partition.node.exists());
+        wait_for(|| are_there(self.clone().or_partitions()).then_some(()))?;
+        Ok(true)
     }
 
     /// The device's partitions, in order; itself where it has none. Those that claim the very sectors of one before them are

@@ -61,7 +61,7 @@ fn try_grow(modules: &mut Modules) -> io::Result<(&'static str, u64)> {
     };
     let file_system = match probe(&device.node, device.size_bytes)? {
         Content::FileSystem(name @ ("ext4" | "xfs")) => name,
-        Content::Btrfs { .. } => "btrfs",
+        Content::Btrfs(_) => "btrfs",
         Content::FileSystem(name) | Content::Other(name) => return Err(unsupported(name)),
         Content::Luks => return Err(unsupported("an encrypted volume")),
         Content::PhysicalVolume => return Err(unsupported("a physical volume of LVM")),

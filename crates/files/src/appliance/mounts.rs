@@ -9,7 +9,7 @@ use std::{
 
 use rustix::{
     fs::{Mode, OFlags, open},
-    mount::{MountFlags, mount},
+    mount::{MountFlags, UnmountFlags, mount, unmount},
 };
 
 use super::{init::Modules, volumes::Located};
@@ -72,9 +72,19 @@ pub(super) fn load_driver(file_system: &str, modules: &mut Modules) {
     drivers.flat_map(|(_, driver)| driver.modules).for_each(|module| modules.load(module));
 }
 
+/// Where a volume is mounted.
+fn place_of(number: u32) -> PathBuf {
+    Path::new(DIRECTORY).join(number.to_string())
+}
+
+/// Unmounts a volume. Its root is closed already.
+pub(super) fn unmount_volume(number: u32) -> io::Result<()> {
+    Ok(unmount(place_of(number), UnmountFlags::empty())?)
+}
+
 /// Mounts a volume and opens its root.
 pub(super) fn mount_volume(number: u32, located: &Located, modules: &mut Modules) -> Result<OwnedFd, Answer> {
-    let place = Path::new(DIRECTORY).join(number.to_string());
+    let place = place_of(number);
     let failed = |error: io::Error| Answer::failure(FailureKind::Failed, &error.to_string());
     fs::create_dir_all(&place).map_err(failed)?;
     let mut reason = format!("the kernel has no driver for {}", located.volume.content);

@@ -2,7 +2,11 @@
 //!
 //! Sectors have 512 bytes, as those of the machine's disks do. All numbers come from a stranger's disk.
 
+mod mend;
+
 use std::{fs::File, io, os::unix::fs::FileExt as _};
+
+pub(super) use mend::mend;
 
 use crate::crc::Crc;
 
@@ -20,9 +24,11 @@ const PROTECTIVE: u8 = 0xee;
 /// A GPT's header ("UEFI Specification", §5.3.2): its length in this version, and the offsets of its fields.
 const GPT_SIGNATURE: &[u8] = b"EFI PART";
 const GPT_HEADER_BYTES: usize = 92;
+const FIRST_HEADER: u64 = 1;
 const HEADER_CRC: usize = 16;
 const MY_SECTOR: usize = 24;
 const OTHER_SECTOR: usize = 32;
+const FIRST_USABLE: usize = 40;
 const LAST_USABLE: usize = 48;
 const TABLE_SECTOR: usize = 72;
 const TABLE_ENTRIES: usize = 80;
@@ -105,20 +111,9 @@ fn grow_mbr(disk: &impl Bytes, mut mbr: [u8; 512], kinds: &[u8], sectors: u64) -
 
 /// The copy at the end of the disk is made first: until the header at its start is written, the disk is as it was.
 fn grow_gpt(disk: &impl Bytes, mut mbr: [u8; 512], sectors: u64) -> io::Result<u32> {
-    let mut header = [0; SECTOR_BYTES as usize];
-    disk.read(SECTOR_BYTES, &mut header)?;
-    check_header(&header)?;
-    let table_bytes = u64::from(u32_at(&header, TABLE_ENTRIES)) * u64::from(u32_at(&header, ENTRY_BYTES));
+    let Gpt { mut header, mut table } = Gpt::read(disk, FIRST_HEADER)?;
     let entry_bytes = u32_at(&header, ENTRY_BYTES) as usize;
-    if entry_bytes < 128 || table_bytes > TABLE_MAX_BYTES || table_bytes == 0 {
-        return Err(damaged("the GPT's table has an impossible size"));
-    }
-    let mut table = vec![0; table_bytes as usize];
-    disk.read(byte_offset(u64_at(&header, TABLE_SECTOR))?, &mut table)?;
-    if crc(&table) != u32_at(&header, TABLE_CRC) {
-        return Err(damaged("the checksum of the GPT's table is wrong"));
-    }
-    let table_sectors = table_bytes.div_ceil(SECTOR_BYTES);
+    let table_sectors = sectors_of(&table);
     let backup = sectors.checked_sub(1).ok_or_else(|| damaged("the disk is empty"))?;
     let last_usable =
         backup.checked_sub(table_sectors + 1).ok_or_else(|| damaged("the disk is too small"))?;
@@ -153,6 +148,39 @@ fn grow_gpt(disk: &impl Bytes, mut mbr: [u8; 512], sectors: u64) -> io::Result<u
     }
     disk.sync()?;
     u32::try_from(number + 1).map_err(io::Error::other)
+}
+
+/// A GPT as it is on the disk.
+struct Gpt {
+    header: [u8; SECTOR_BYTES as usize],
+    table: Vec<u8>,
+}
+
+impl Gpt {
+    /// The GPT whose header is in this sector; an error unless all of it is as it was written.
+    fn read(disk: &impl Bytes, sector: u64) -> io::Result<Self> {
+        let mut header = [0; SECTOR_BYTES as usize];
+        disk.read(byte_offset(sector)?, &mut header)?;
+        check_header(&header)?;
+        if u64_at(&header, MY_SECTOR) != sector {
+            return Err(damaged("the GPT's header is that of another sector"));
+        }
+        let entry_bytes = u64::from(u32_at(&header, ENTRY_BYTES));
+        let table_bytes = u64::from(u32_at(&header, TABLE_ENTRIES)) * entry_bytes;
+        if entry_bytes < 128 || table_bytes > TABLE_MAX_BYTES || table_bytes == 0 {
+            return Err(damaged("the GPT's table has an impossible size"));
+        }
+        let mut table = vec![0; table_bytes as usize];
+        disk.read(byte_offset(u64_at(&header, TABLE_SECTOR))?, &mut table)?;
+        if crc(&table) != u32_at(&header, TABLE_CRC) {
+            return Err(damaged("the checksum of the GPT's table is wrong"));
+        }
+        Ok(Self { header, table })
+    }
+}
+
+fn sectors_of(table: &[u8]) -> u64 {
+    (table.len() as u64).div_ceil(SECTOR_BYTES)
 }
 
 fn check_header(header: &[u8; 512]) -> io::Result<()> {

@@ -8,7 +8,7 @@ pub(super) enum Content {
     /// A file system that the kernel may know, in the kernel's words.
     FileSystem(&'static str),
     /// One device of a btrfs, which may have several.
-    Btrfs { id: [u8; 16] },
+    Btrfs(BtrfsDevice),
     /// An encrypted volume.
     Luks,
     /// A physical volume of LVM.
@@ -19,6 +19,17 @@ pub(super) enum Content {
     Other(&'static str),
     /// Nothing that is known.
     Unknown,
+}
+
+/// What a device says of the btrfs that it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BtrfsDevice {
+    /// The id of the file system.
+    pub(super) id: [u8; 16],
+    /// The device's number in it.
+    pub(super) number: u64,
+    /// Which state of the file system was written to it last.
+    pub(super) generation: u64,
 }
 
 /// A magic number: where it is, what it is, and what it means.
@@ -53,10 +64,15 @@ const MAGICS: [Magic; 22] = [
 /// The ext family's magic number, in its superblock at 1024, after the kernel's `fs/ext4/ext4.h`.
 const EXT: (u64, &[u8]) = (1024 + 56, b"\x53\xef");
 
-/// Btrfs's first superblock, the magic number in it, and the id of the file system before that
-/// (the kernel's `include/uapi/linux/btrfs_tree.h`).
-const BTRFS: (u64, &[u8]) = (0x1_0000 + 64, b"_BHRfS_M");
-const BTRFS_ID: u64 = 0x1_0000 + 32;
+/// Btrfs's first superblock and the magic number in it (`struct btrfs_super_block` of the kernel's
+/// `include/uapi/linux/btrfs_tree.h`).
+const BTRFS: (u64, &[u8]) = (BTRFS_SUPERBLOCK + 0x40, b"_BHRfS_M");
+const BTRFS_SUPERBLOCK: u64 = 0x1_0000;
+
+/// In the superblock: the id of the file system, its generation, and the number of the device.
+const BTRFS_ID: usize = 0x20;
+const BTRFS_GENERATION: usize = 0x48;
+const BTRFS_DEVICE: usize = 0xc9;
 
 /// Version 0.90 of RAID's superblock lies in the last 64 KiB that are aligned so; version 1.0 8 KiB before the end
 /// (the kernel's `drivers/md/md.c`).
@@ -81,15 +97,24 @@ pub(super) fn probe(node: &Path, size_bytes: u64) -> io::Result<Content> {
         return Ok(Content::RaidMember);
     }
     if is_at(BTRFS.0, BTRFS.1) {
-        let mut id = [0; 16];
-        device.read_exact_at(&mut id, BTRFS_ID)?;
-        return Ok(Content::Btrfs { id });
+        let mut superblock = [0; BTRFS_DEVICE + 8];
+        device.read_exact_at(&mut superblock, BTRFS_SUPERBLOCK)?;
+        return Ok(Content::Btrfs(btrfs_device(&superblock)));
     }
     if is_at(EXT.0, EXT.1) {
         return Ok(Content::FileSystem("ext4"));
     }
     let found = MAGICS[9..].iter().find(|Magic(at, magic, _)| is_at(*at, magic));
     Ok(found.map_or(Content::Unknown, |Magic(_, _, content)| content.clone()))
+}
+
+fn btrfs_device(superblock: &[u8; BTRFS_DEVICE + 8]) -> BtrfsDevice {
+    let number = |offset| u64::from_le_bytes(std::array::from_fn(|index| superblock[offset + index]));
+    BtrfsDevice {
+        id: std::array::from_fn(|index| superblock[BTRFS_ID + index]),
+        number: number(BTRFS_DEVICE),
+        generation: number(BTRFS_GENERATION),
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "each request says how large its argument is, and gets one of that layout")]
 
-use std::{io, os::fd::AsFd};
+use std::{fs::File, io, os::fd::AsFd};
 
 use rustix::ioctl::{NoArg, Setter, ioctl};
 
@@ -18,6 +18,10 @@ const XFS_GROW: u32 = 0x4010_586e;
 /// `BTRFS_IOC_RESIZE` of `linux/btrfs.h`.
 const BTRFS_RESIZE: u32 = 0x5000_9403;
 
+/// `BTRFS_IOC_FORGET_DEV` of `linux/btrfs.h`, and the node that takes it.
+const BTRFS_FORGET: u32 = 0x5000_9405;
+const BTRFS_CONTROL: &str = "/dev/btrfs-control";
+
 /// `struct xfs_growfs_data`.
 #[repr(C)]
 struct XfsGrowth {
@@ -28,7 +32,7 @@ struct XfsGrowth {
 
 /// `struct btrfs_ioctl_vol_args`.
 #[repr(C)]
-struct BtrfsResize {
+struct BtrfsArguments {
     fd: i64,
     words: [u8; 4088],
 }
@@ -54,8 +58,21 @@ pub(super) fn grow_xfs(root: impl AsFd, blocks: u64, inodes_max_percent: u8) -> 
 
 /// Grows a mounted btrfs to the size of its first device.
 pub(super) fn grow_btrfs(root: impl AsFd) -> io::Result<()> {
-    let mut request = BtrfsResize { fd: 0, words: [0; 4088] };
+    let mut request = BtrfsArguments { fd: 0, words: [0; 4088] };
     request.words[..3].copy_from_slice(b"max");
     // SAFETY: the request reads a `struct btrfs_ioctl_vol_args`, and that is what it gets; its words end with a zero.
-    Ok(unsafe { ioctl(root, Setter::<BTRFS_RESIZE, BtrfsResize>::new(request)) }?)
+    Ok(unsafe { ioctl(root, Setter::<BTRFS_RESIZE, BtrfsArguments>::new(request)) }?)
+}
+
+/// Makes the kernel forget all devices of btrfs that are not mounted.
+pub(super) fn forget_btrfs() -> io::Result<()> {
+    let control = match File::options().read(true).write(true).open(BTRFS_CONTROL) {
+        // Without its driver the kernel has seen none.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        control => control?,
+    };
+    // A name would stand for one device.
+    let request = BtrfsArguments { fd: 0, words: [0; 4088] };
+    // SAFETY: the request reads a `struct btrfs_ioctl_vol_args`, and that is what it gets; its name is empty.
+    Ok(unsafe { ioctl(control, Setter::<BTRFS_FORGET, BtrfsArguments>::new(request)) }?)
 }

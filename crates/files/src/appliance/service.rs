@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::{
     grow,
     init::{Modules, wait_for},
-    mounts, reading,
+    mounts, reading, requests,
     volumes::{self, Located},
 };
 use crate::{
@@ -91,7 +91,7 @@ impl Service {
         modules: &mut Modules,
         work: impl FnOnce(BorrowedFd<'_>) -> Result<Answer, Errno>,
     ) -> Answer {
-        let Some(located) = self.located.get(number as usize) else {
+        let Some(located) = self.located.get(number as usize).cloned() else {
             return Answer::failure(FailureKind::NotFound, "there is no such volume");
         };
         match &located.volume.state {
@@ -99,14 +99,37 @@ impl Service {
             VolumeState::Locked => return Answer::failure(FailureKind::Locked, "the volume is encrypted"),
             VolumeState::Unreadable { reason } => return Answer::failure(FailureKind::Unsupported, reason),
         }
+        if !self.roots.contains_key(&number)
+            && let Err(error) = self.make_way_for(number, &located)
+        {
+            let reason = format!("a copy of the same file system is in the way: {error}");
+            return Answer::failure(FailureKind::Failed, &reason);
+        }
         let root = match self.roots.entry(number) {
             Entry::Occupied(mounted) => mounted.into_mut(),
-            Entry::Vacant(place) => match mounts::mount_volume(number, located, modules) {
+            Entry::Vacant(place) => match mounts::mount_volume(number, &located, modules) {
                 Ok(root) => place.insert(root),
                 Err(answer) => return answer,
             },
         };
         work(root.as_fd()).unwrap_or_else(failure)
+    }
+
+    /// Unmounts the copies of a volume: the kernel takes two btrfs of one id for one, and knows only one at a time.
+    fn make_way_for(&mut self, number: u32, wanted: &Located) -> io::Result<()> {
+        let is_copy = |(index, other): &(usize, &Located)| {
+            *index != number as usize
+                && wanted.exclusive_id.is_some()
+                && other.exclusive_id == wanted.exclusive_id
+        };
+        let copies = self.located.iter().enumerate().filter(is_copy);
+        let copies: Vec<u32> = copies.filter_map(|(index, _)| u32::try_from(index).ok()).collect();
+        for copy in &copies {
+            if self.roots.remove(copy).is_some() {
+                mounts::unmount_volume(*copy)?;
+            }
+        }
+        if copies.is_empty() { Ok(()) } else { requests::forget_btrfs() }
     }
 }
 

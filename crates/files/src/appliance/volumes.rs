@@ -1,16 +1,12 @@
 //! Which volumes the disks hold: partitions, arrays, logical volumes and what is encrypted, one inside the other.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    path::PathBuf,
-};
+use std::{collections::BTreeSet, io, path::PathBuf};
 
 use super::{
     assemble,
     devices::{self, Device},
     init::Modules,
-    probe::{Content, probe},
+    probe::{BtrfsDevice, Content, probe},
 };
 use crate::{Volume, VolumeState, limits::VOLUMES_MAX};
 
@@ -25,14 +21,30 @@ pub(super) struct Located {
     pub(super) file_system: &'static str,
     /// The device, and for a btrfs all of its devices.
     pub(super) nodes: Vec<PathBuf>,
+    /// What no other that is mounted may share: the kernel takes two btrfs of one id for one.
+    pub(super) exclusive_id: Option<[u8; 16]>,
+}
+
+/// A btrfs among the found.
+struct Btrfs {
+    index: usize,
+    first: BtrfsDevice,
+    /// The numbers of the devices that were found.
+    numbers: BTreeSet<u64>,
+}
+
+impl Btrfs {
+    /// Whether a device may belong to it. One that it has already belongs to a copy of it, on other disks of the same VM.
+    fn lacks(&self, device: &BtrfsDevice) -> bool {
+        self.first.id == device.id && !self.numbers.contains(&device.number)
+    }
 }
 
 /// The search as far as it has come.
 #[derive(Default)]
 struct Search {
     found: Vec<Located>,
-    /// Where the btrfs of an id is among the found.
-    btrfs: BTreeMap<[u8; 16], usize>,
+    btrfs: Vec<Btrfs>,
     seen: BTreeSet<PathBuf>,
     has_arrays: bool,
     has_groups: bool,
@@ -46,7 +58,7 @@ pub(super) fn find(
 ) -> io::Result<Vec<Located>> {
     let mut search = Search::default();
     let mut devices: Vec<Device> =
-        devices::disks(disks)?.into_iter().flat_map(Device::or_partitions).collect();
+        devices::disks(disks)?.into_iter().flat_map(Device::or_partitions_by_copy).collect();
     for _ in 0..DEPTH_MAX {
         let mut opened = Vec::new();
         for device in devices {
@@ -81,16 +93,7 @@ impl Search {
             |tool: &str| VolumeState::Unreadable { reason: format!("{tool} is not installed on the host") };
         match probe(&device.node, device.size_bytes)? {
             Content::FileSystem(name) => self.add(device, name, name, VolumeState::Readable),
-            Content::Btrfs { id } => match self.btrfs.get(&id).and_then(|&index| self.found.get_mut(index)) {
-                Some(first) => {
-                    first.volume.size_bytes = first.volume.size_bytes.saturating_add(device.size_bytes);
-                    first.nodes.push(device.node);
-                }
-                None => {
-                    self.btrfs.insert(id, self.found.len());
-                    self.add(device, "btrfs", "btrfs", VolumeState::Readable);
-                }
-            },
+            Content::Btrfs(part) => self.add_btrfs(device, part),
             Content::Luks => match assemble::unlock(&device, passphrases, modules) {
                 assemble::Unlocked::Open(opened) => return Ok(Some(opened)),
                 assemble::Unlocked::NoKey => self.add(device, "crypto_LUKS", "", VolumeState::Locked),
@@ -109,10 +112,29 @@ impl Search {
         Ok(None)
     }
 
+    fn add_btrfs(&mut self, device: Device, part: BtrfsDevice) {
+        // Devices of one state belong together; a power cut may have come between the writes to two of them.
+        let of_same_state = |btrfs: &Btrfs| btrfs.lacks(&part) && btrfs.first.generation == part.generation;
+        let place = self.btrfs.iter().position(of_same_state);
+        let place = place.or_else(|| self.btrfs.iter().position(|btrfs| btrfs.lacks(&part)));
+        if let Some(whole) = place.and_then(|place| self.btrfs.get_mut(place))
+            && let Some(located) = self.found.get_mut(whole.index)
+        {
+            whole.numbers.insert(part.number);
+            located.volume.size_bytes = located.volume.size_bytes.saturating_add(device.size_bytes);
+            located.nodes.push(device.node);
+            return;
+        }
+        let index = self.found.len();
+        self.btrfs.push(Btrfs { index, first: part, numbers: BTreeSet::from([part.number]) });
+        self.add(device, "btrfs", "btrfs", VolumeState::Readable);
+        self.found[index].exclusive_id = Some(part.id);
+    }
+
     fn add(&mut self, device: Device, content: &str, file_system: &'static str, state: VolumeState) {
         let Device { name, node, size_bytes } = device;
         let volume = Volume { name, content: content.to_owned(), size_bytes, state };
-        self.found.push(Located { volume, file_system, nodes: vec![node] });
+        self.found.push(Located { volume, file_system, nodes: vec![node], exclusive_id: None });
     }
 
     /// The volumes by name; two of one name get told apart.

@@ -3,13 +3,14 @@
 
 use std::{
     fs::{self, File},
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     process::Stdio,
 };
 
 use anyhow::{Context as _, Result};
 use files::{FileTree, Passphrase, VolumeState};
-use testkit::{file_systems::FileSystemTools, target::target_directory};
+use testkit::{command::run, file_systems::FileSystemTools, target::target_directory};
 
 use crate::{
     images,
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// The disks in the order of the script's letters, with their sizes in MiB.
-const DISKS: [(&str, u64); 9] = [
+const DISKS: [(&str, u64); 12] = [
     ("source", 300),
     ("lvm-a", 500),
     ("lvm-b", 500),
@@ -28,6 +29,9 @@ const DISKS: [(&str, u64); 9] = [
     ("dirty-ext4", 200),
     ("dirty-xfs", 400),
     ("dirty-btrfs", 400),
+    ("twin", 300),
+    ("twin-copy", 300),
+    ("stick", 64),
 ];
 
 const PASSPHRASE: &str = "correct horse";
@@ -56,6 +60,13 @@ printf '%s' 'correct horse' | cryptsetup luksFormat -q --disable-locks --type lu
 printf '%s' 'correct horse' | cryptsetup open --disable-locks --key-file=- /dev/vdf open
 mkfs.ext4 -q -F /dev/mapper/open; fill /dev/mapper/open
 cryptsetup close --disable-locks open
+
+mkfs.btrfs -q -f /dev/vdj; fill /dev/vdj
+dd if=/dev/vdj of=/dev/vdk bs=1M 2>/dev/null
+mount /dev/vdk /run/target; echo "of the copy" > /run/target/copy; umount /run/target
+
+mount -t exfat -o iocharset=utf8 /dev/vdl1 /run/target
+cp -r /run/source/many /run/source/hello.txt /run/target/; umount /run/target
 
 dirty() { mkdir -p /run/$1; mount $3 $2 /run/$1; cp -a /run/source/. /run/$1/; rm -rf /run/$1/lost+found; sync; }
 mkfs.ext4 -q -F /dev/vdg; dirty ext4 /dev/vdg
@@ -90,7 +101,9 @@ fn disks(tools: &FileSystemTools) -> Result<(PathBuf, PathBuf)> {
             File::create(work.path().join(name))?.set_len(mebibytes << 20)?;
         }
         images::ext4(tools, &tree, &work.path().join("source"), "metadata_csum")?;
-        partition(tools, &work.path().join("lvm-a"))?;
+        partition(tools, &work.path().join("lvm-a"), "label: gpt\nsize=180MiB, type=linux\ntype=lvm\n")?;
+        partition(tools, &work.path().join("stick"), "label: dos\nstart=1MiB, type=7\n")?;
+        exfat(tools, &work.path().join("stick"))?;
         let paths: Vec<_> = DISKS.iter().map(|(name, _)| work.path().join(name)).collect();
         let paths: Vec<_> = paths.iter().map(PathBuf::as_path).collect();
         tools.run_script(SCRIPT, &paths)?;
@@ -99,14 +112,23 @@ fn disks(tools: &FileSystemTools) -> Result<(PathBuf, PathBuf)> {
     Ok((directory.clone(), directory.join("tree")))
 }
 
-/// A GPT with two partitions.
-fn partition(tools: &FileSystemTools, disk: &Path) -> Result<()> {
+/// Partitions a disk by a script of sfdisk's.
+fn partition(tools: &FileSystemTools, disk: &Path, script: &str) -> Result<()> {
     use std::io::Write as _;
     let mut sfdisk = tools.command("sfdisk").arg("-q").arg(disk).stdin(Stdio::piped()).spawn()?;
     let mut input = sfdisk.stdin.take().context("sfdisk has no input")?;
-    input.write_all(b"label: gpt\nsize=180MiB, type=linux\ntype=lvm\n")?;
+    input.write_all(script.as_bytes())?;
     drop(input);
     anyhow::ensure!(sfdisk.wait()?.success(), "sfdisk failed");
+    Ok(())
+}
+
+/// An empty exFAT in the partition from 1 MiB to the disk's end, as a memory stick has it.
+fn exfat(tools: &FileSystemTools, disk: &Path) -> Result<()> {
+    let partition = tempfile::NamedTempFile::new()?;
+    partition.as_file().set_len(File::open(disk)?.metadata()?.len() - (1 << 20))?;
+    run(tools.command("mkfs.exfat").arg(partition.path()))?;
+    File::options().write(true).open(disk)?.write_all_at(&fs::read(partition.path())?, 1 << 20)?;
     Ok(())
 }
 
@@ -131,10 +153,28 @@ async fn what_lies_inside_other_things_is_read() -> Result<()> {
         "luks",
         "lvm-a-1",
         "md-mirror",
+        "stick-1",
+        "twin",
+        "twin-copy",
     ];
     assert_eq!(names, volumes);
     for volume in ["group-striped", "group-thin", "luks", "lvm-a-1", "md-mirror"] {
         check(volume, &manifest(&machine, volume, true).await.context(volume)?, &expected);
+    }
+
+    let of_stick: Vec<_> = expected
+        .iter()
+        .filter(|it| it.starts_with("many") || it.starts_with("hello.txt "))
+        .cloned()
+        .collect();
+    check("stick-1", &manifest(&machine, "stick-1", false).await?, &of_stick);
+
+    // Two btrfs of one id, in turns.
+    let mut of_copy = expected.clone();
+    of_copy.push(format!("copy file 644 {}", images::digest(b"of the copy\n")));
+    of_copy.sort();
+    for (volume, expected) in [("twin", &expected), ("twin-copy", &of_copy), ("twin", &expected)] {
+        check(volume, &manifest(&machine, volume, true).await.context(volume)?, expected);
     }
 
     // Everything that was synced before the power cut is there, and nothing of what it replaced.

@@ -43,21 +43,27 @@ impl<W: AsyncWrite + Unpin> Replies<W> {
     /// The whole of what a read asked for.
     pub(super) async fn whole(&self, cookie: Cookie, offset_bytes: u64, data: &[u8]) -> io::Result<()> {
         match self.structured {
-            true => self.chunk(cookie, true, ChunkKind::OFFSET_DATA, &offset_bytes.to_be_bytes(), data).await,
+            true => self.part(cookie, true, offset_bytes, data).await,
             false => self.simple(cookie, ErrorCode::OK, data).await,
         }
     }
 
-    /// A part of what a read asked for. More follows.
-    pub(super) async fn part(&self, cookie: Cookie, offset_bytes: u64, data: &[u8]) -> io::Result<()> {
-        self.chunk(cookie, false, ChunkKind::OFFSET_DATA, &offset_bytes.to_be_bytes(), data).await
+    /// A part of what a read asked for. More follows unless it is the last.
+    pub(super) async fn part(
+        &self,
+        cookie: Cookie,
+        is_last: bool,
+        offset_bytes: u64,
+        data: &[u8],
+    ) -> io::Result<()> {
+        self.chunk(cookie, is_last, ChunkKind::OFFSET_DATA, &offset_bytes.to_be_bytes(), data).await
     }
 
-    /// Zeros that a read asked for. More follows.
-    pub(super) async fn hole(&self, cookie: Cookie, hole: Hole) -> io::Result<()> {
+    /// Zeros that a read asked for. More follows unless they are the last.
+    pub(super) async fn hole(&self, cookie: Cookie, is_last: bool, hole: Hole) -> io::Result<()> {
         let mut payload = Vec::new();
         hole.encode(&mut payload);
-        self.chunk(cookie, false, ChunkKind::OFFSET_HOLE, &payload, &[]).await
+        self.chunk(cookie, is_last, ChunkKind::OFFSET_HOLE, &payload, &[]).await
     }
 
     /// The answer to a question for the status of blocks.

@@ -144,21 +144,23 @@ impl<W: AsyncWrite + Unpin> Answer<W> {
         }
     }
 
+    /// Sends data as it is read, and zeros as holes. The last message ends the reply: most reads are of one piece, and
+    /// take one message.
     async fn send_pieces(&self, extents: Vec<Extent>) -> io::Result<()> {
-        for Extent { range, kind } in extents {
+        let mut pieces = extents.into_iter().flat_map(pieces_of).peekable();
+        while let Some(Extent { range, kind }) = pieces.next() {
+            let is_last = pieces.peek().is_none();
             if kind == ExtentKind::Zero {
                 let hole = Hole { offset_bytes: range.offset_bytes, length_bytes: range.length_bytes as u32 };
-                self.replies.hole(self.cookie, hole).await?;
+                self.replies.hole(self.cookie, is_last, hole).await?;
                 continue;
             }
-            for piece in cut(range, PIECE_LENGTH_BYTES) {
-                match self.read(piece).await {
-                    Ok(data) => self.replies.part(self.cookie, piece.offset_bytes, &data).await?,
-                    Err(error) => return self.fail(&error).await,
-                }
+            match self.read(range).await {
+                Ok(data) => self.replies.part(self.cookie, is_last, range.offset_bytes, &data).await?,
+                Err(error) => return self.fail(&error).await,
             }
         }
-        self.replies.done(self.cookie).await
+        Ok(())
     }
 
     async fn read(&self, range: ByteRange) -> Result<Vec<u8>> {
@@ -177,6 +179,15 @@ impl<W: AsyncWrite + Unpin> Answer<W> {
     async fn fail(&self, error: &image::Error) -> io::Result<()> {
         self.replies.error(self.cookie, error_code(error), &error.to_string()).await
     }
+}
+
+/// An extent as it is sent: zeros at once, data in pieces.
+fn pieces_of(extent: Extent) -> impl Iterator<Item = Extent> {
+    let length_bytes = match extent.kind {
+        ExtentKind::Zero => u64::MAX,
+        ExtentKind::Data => PIECE_LENGTH_BYTES,
+    };
+    cut(extent.range, length_bytes).map(move |range| Extent { range, kind: extent.kind })
 }
 
 fn status(extents: &[Extent], one_run: bool) -> BlockStatus {

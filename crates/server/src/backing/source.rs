@@ -75,7 +75,7 @@ impl Source {
         let map = point
             .map(disk)
             .ok_or_else(|| Failure::not_found(format!("the point {point_id} has no disk {disk}")))?;
-        Ok(Arc::new(vault.image(map).await?))
+        Ok(Arc::new(self.images.vaults.served_image(&vault, map).await?))
     }
 
     async fn copy(&self, vault_id: VaultId, name: &CopyName) -> Result<KnownCopy> {

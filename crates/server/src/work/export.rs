@@ -66,7 +66,7 @@ pub(crate) async fn submit(site: &Site, request: ExportRequest) -> Result<Job> {
 
 async fn work(site: &Site, source: Source, order: DiskExport, monitor: Arc<JobMonitor>) -> Outcome {
     monitor.phase("opening the image");
-    let open = source.open_one(site).await?;
+    let open = source.open_one_in_order(site).await?;
     let monitor: Arc<dyn Monitor> = monitor;
     let exported = Box::pin(protection::export_disk(open.image, &order, &monitor)).await?;
     Ok(JobResult::Exported(ExportedView {

@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use image::ByteRange;
 
-use super::{DiskMap, FAN_OUT_BITS, InnerNode, Leaf};
+use super::{ChunkRef, DiskMap, FAN_OUT_BITS, InnerNode, Leaf};
 use crate::{ChunkId, Error, Result, frame::FrameKind, lru::Lru, vault::Shared};
 
-/// Nodes that are kept at hand: enough for a few readers that walk side by side.
-const NODES_KEPT: usize = 64;
+/// Nodes that are kept at hand: those of about 1.5 GiB of a disk, for reads all over it.
+const NODES_KEPT_BYTES: usize = 1 << 20;
 
 /// What is at a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(crate) struct TreeReader {
 
 impl TreeReader {
     pub(crate) fn new(shared: Arc<Shared>, map: DiskMap) -> Self {
-        Self { shared, map, nodes: Mutex::new(Lru::new(NODES_KEPT)) }
+        Self { shared, map, nodes: Mutex::new(Lru::new(NODES_KEPT_BYTES)) }
     }
 
     pub(crate) fn map(&self) -> &DiskMap {
@@ -128,7 +128,11 @@ impl TreeReader {
     }
 
     fn keep(&self, id: ChunkId, node: Node) {
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).put(id, node);
+        let weight = match &node {
+            Node::Inner(_) => size_of::<InnerNode>(),
+            Node::Leaf(leaf) => size_of::<Leaf>() + leaf.chunks.len() * size_of::<ChunkRef>(),
+        };
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).put(id, node, weight);
     }
 }
 

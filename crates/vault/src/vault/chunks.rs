@@ -3,12 +3,11 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use tokio::sync::OnceCell;
 
 use super::Shared;
 use crate::{
-    ChunkId, Error, ErrorKind, Result,
-    frame::FrameKind,
+    ChunkId, Error, ErrorKind, FrameCache, Result,
+    frame::{Expanded, FrameKey, FrameKind, Wanted},
     index::{ChunkPlace, FramePlace},
     keys::Keys,
     lru::Lru,
@@ -16,9 +15,6 @@ use crate::{
     seal::{Role, Seal},
     sync,
 };
-
-/// Expanded frames that are kept, of about 1 MiB each.
-const FRAMES_KEPT: usize = 16;
 
 /// Seals of packs that are kept: reading a pack frame by frame agrees on its key once.
 const SEALS_KEPT: usize = 64;
@@ -40,28 +36,17 @@ impl SealCache {
             return Ok(Arc::clone(seal));
         }
         let seal = Arc::new(pack::seal(keys, kind, salt)?);
-        sync::lock(&self.0).put((kind, *salt), Arc::clone(&seal));
+        sync::lock(&self.0).put((kind, *salt), Arc::clone(&seal), 1);
         Ok(seal)
     }
 }
 
-/// Expanded frames, each fetched once however many ask for it at the same time.
-pub(crate) struct FrameCache(Mutex<Lru<u32, Arc<OnceCell<Bytes>>>>);
-
-impl FrameCache {
-    pub(crate) fn new() -> Self {
-        Self(Mutex::new(Lru::new(FRAMES_KEPT)))
-    }
-
-    fn cell(&self, number: u32) -> Arc<OnceCell<Bytes>> {
-        let mut cells = sync::lock(&self.0);
-        if let Some(cell) = cells.get(&number) {
-            return Arc::clone(cell);
-        }
-        let cell = Arc::<OnceCell<Bytes>>::default();
-        cells.put(number, Arc::clone(&cell));
-        cell
-    }
+/// How a chunk is read.
+#[derive(Clone, Copy)]
+pub(crate) struct Way<'a> {
+    pub(crate) frames: &'a FrameCache,
+    /// Whether it is all that is read: then the rest of its frame need not be expanded.
+    pub(crate) is_alone: bool,
 }
 
 impl Shared {
@@ -72,6 +57,21 @@ impl Shared {
     /// [`ErrorKind::Corrupt`] naming the chunk and the pack; [`ErrorKind::WrongKey`] for data when the keys can only write.
     pub(crate) async fn read_chunk(
         self: &Arc<Self>,
+        kind: FrameKind,
+        id: ChunkId,
+        length_bytes: Option<u32>,
+    ) -> Result<Bytes> {
+        let frames = match kind {
+            FrameKind::Data => &self.data_frames,
+            FrameKind::Tree => &self.tree_frames,
+        };
+        self.read_chunk_by(Way { frames, is_alone: false }, kind, id, length_bytes).await
+    }
+
+    /// As [`Shared::read_chunk`], by this way.
+    pub(crate) async fn read_chunk_by(
+        self: &Arc<Self>,
+        way: Way<'_>,
         kind: FrameKind,
         id: ChunkId,
         length_bytes: Option<u32>,
@@ -88,12 +88,16 @@ impl Shared {
                 found => found?,
             };
             let expanded = if frame.head.kind == kind {
-                self.read_frame(&frame).await
+                let wanted = match way.is_alone {
+                    true => Wanted::UpTo(place.offset_bytes.saturating_add(place.length_bytes)),
+                    false => Wanted::Whole,
+                };
+                self.read_frame(way.frames, &frame, wanted).await
             } else {
                 Err(Error::corrupt(format!("chunk {id} is listed in pack {} of another kind", frame.pack)))
             };
             let chunk = expanded
-                .and_then(|bytes| self.chunk_of_frame(kind, id, length_bytes, &place, &frame, &bytes));
+                .and_then(|expanded| self.chunk_of_frame(kind, id, length_bytes, &place, &frame, &expanded));
             match chunk {
                 // Its chunks may have been moved to another pack since the index was read.
                 Err(error) if error.kind() == ErrorKind::NotFound && !looked_again => {
@@ -130,13 +134,19 @@ impl Shared {
         })
     }
 
-    /// A frame's expanded bytes, in which nothing has been checked against chunk ids yet.
+    /// An expanded frame or its start, in which nothing has been checked against chunk ids yet.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when its pack is gone: what was in it may be in another by now.
-    pub(crate) async fn read_frame(self: &Arc<Self>, frame: &FramePlace) -> Result<Bytes> {
-        let cell = self.frames.cell(frame.number);
-        cell.get_or_try_init(|| self.fetch_frame(frame)).await.cloned()
+    pub(crate) async fn read_frame(
+        self: &Arc<Self>,
+        frames: &FrameCache,
+        frame: &FramePlace,
+        wanted: Wanted,
+    ) -> Result<Arc<Expanded>> {
+        let (vault, pack, number) = (self.config.vault_id, frame.pack, frame.number_in_pack);
+        let key = FrameKey { vault, pack, number };
+        frames.get_or_fetch(key, &frame.head, wanted, |wanted| self.fetch_frame(frame, wanted)).await
     }
 
     /// Takes a chunk out of its expanded frame and checks it.
@@ -147,25 +157,17 @@ impl Shared {
         length_bytes: Option<u32>,
         place: &ChunkPlace,
         frame: &FramePlace,
-        expanded: &Bytes,
+        expanded: &Expanded,
     ) -> Result<Bytes> {
-        let start = place.offset_bytes as usize;
-        let end = start + place.length_bytes as usize;
-        let sound = end <= expanded.len()
-            && length_bytes.is_none_or(|length_bytes| length_bytes == place.length_bytes)
-            && self.keys.chunk_id(kind, &expanded[start..end]) == id;
-        if sound {
-            Ok(expanded.slice(start..end))
-        } else {
-            Err(Error::corrupt(format!(
-                "chunk {id} in pack {} of {} is damaged",
-                frame.pack,
-                self.store.place()
-            )))
-        }
+        let chunk = expanded.chunk(id, place, |bytes| self.keys.chunk_id(kind, bytes) == id);
+        let is_as_long = length_bytes.is_none_or(|length_bytes| length_bytes == place.length_bytes);
+        chunk.filter(|_| is_as_long).ok_or_else(|| {
+            let place = self.store.place();
+            Error::corrupt(format!("chunk {id} in pack {} of {place} is damaged", frame.pack))
+        })
     }
 
-    async fn fetch_frame(self: &Arc<Self>, frame: &FramePlace) -> Result<Bytes> {
+    async fn fetch_frame(self: &Arc<Self>, frame: &FramePlace, wanted: Wanted) -> Result<Bytes> {
         let start = u64::from(frame.offset_bytes);
         let range = start..start + u64::from(frame.head.stored_bytes);
         let missing = |error: Error| match error.kind() {
@@ -183,7 +185,11 @@ impl Shared {
             let number = u64::from(frame.number_in_pack);
             let damaged = || Error::corrupt(format!("frame {number} of pack {} is damaged", frame.pack));
             let opened = seal.open_within(Role::Frame, number, &mut sealed).map_err(|_| damaged())?;
-            shared.decompressors.expand(&frame.head, opened).map_err(|error| damaged().with_source(error))
+            let expanded = match wanted {
+                Wanted::Whole => shared.decompressors.expand(&frame.head, opened),
+                Wanted::UpTo(end_bytes) => shared.decompressors.expand_start(&frame.head, opened, end_bytes),
+            };
+            expanded.map_err(|error| damaged().with_source(error))
         });
         expanded.await?
     }

@@ -59,6 +59,7 @@ fn gpt(grown: u64) -> Memory {
     header[12..16].copy_from_slice(&92_u32.to_le_bytes());
     set_u64(&mut header, MY_SECTOR, 1);
     set_u64(&mut header, OTHER_SECTOR, SECTORS - 1);
+    set_u64(&mut header, FIRST_USABLE, 34);
     set_u64(&mut header, LAST_USABLE, SECTORS - 34);
     set_u64(&mut header, TABLE_SECTOR, 2);
     header[TABLE_ENTRIES..TABLE_ENTRIES + 4].copy_from_slice(&128_u32.to_le_bytes());
@@ -130,7 +131,64 @@ fn a_damaged_gpt_is_left_alone() {
     }
 }
 
+/// A disk whose GPT has both its copies.
+fn whole_gpt() -> Memory {
+    let disk = gpt(2 * SECTORS);
+    grow_last(&disk, SIZE_BYTES).unwrap();
+    disk
+}
+
+const SIZE_BYTES: u64 = 2 * SECTORS * 512;
+
+#[test]
+fn a_damaged_gpt_becomes_what_it_was_by_its_copy() {
+    let before = whole_gpt().0.borrow().clone();
+    for place in [512 + 8, 512 + 60, 1024 + 40] {
+        let disk = whole_gpt();
+        disk.0.borrow_mut()[place] ^= 1;
+        assert!(mend(&disk, SIZE_BYTES, false).unwrap(), "{place}");
+        assert!(*disk.0.borrow() == before, "{place}");
+        assert!(!mend(&disk, SIZE_BYTES, false).unwrap(), "nothing is left to do");
+    }
+    let disk = whole_gpt();
+    disk.0.borrow_mut()[..34 * 512].fill(0);
+    assert!(!mend(&disk, SIZE_BYTES, false).unwrap(), "there is something else on the disk");
+    assert!(mend(&disk, SIZE_BYTES, true).unwrap());
+    assert!(*disk.0.borrow() == before);
+}
+
+#[test]
+fn a_copy_is_believed_only_where_it_belongs_to_the_disk() {
+    let of_old_kind = whole_gpt();
+    of_old_kind.0.borrow_mut()[MBR_TABLE + 4] = 0x83;
+    of_old_kind.0.borrow_mut()[512] ^= 1;
+    let with_damaged_copy = whole_gpt();
+    with_damaged_copy.0.borrow_mut()[512] ^= 1;
+    with_damaged_copy.0.borrow_mut()[(2 * SECTORS as usize - 33) * 512 + 40] ^= 1;
+    for disk in [of_old_kind, with_damaged_copy, whole_gpt()] {
+        let before = disk.0.borrow().clone();
+        assert!(!mend(&disk, SIZE_BYTES, true).unwrap());
+        assert!(*disk.0.borrow() == before);
+    }
+}
+
 proptest! {
+    #[test]
+    fn a_stranger_s_copy_does_no_harm(places in proptest::collection::vec((0_usize..34 * 512, any::<u8>()), 1..20), sealed_again in any::<bool>()) {
+        let disk = whole_gpt();
+        disk.0.borrow_mut()[512] ^= 1;
+        let start = (2 * SECTORS as usize - 34) * 512;
+        for (place, byte) in places {
+            disk.0.borrow_mut()[start + place] = byte;
+        }
+        if sealed_again {
+            let table = disk.0.borrow()[start + 512..][..128 * 128].to_vec();
+            disk.write(SIZE_BYTES - 512, &sealed(disk.sector(2 * SECTORS - 1), &table)).unwrap();
+        }
+        // No panic, whatever comes of it.
+        let _ = mend(&disk, SIZE_BYTES, true);
+    }
+
     #[test]
     fn a_stranger_s_table_does_no_harm(places in proptest::collection::vec((440_usize..2048, any::<u8>()), 1..20), sealed_again in any::<bool>()) {
         let disk = gpt(2 * SECTORS);

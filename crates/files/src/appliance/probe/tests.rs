@@ -17,7 +17,14 @@ fn formats_are_told_by_their_magic_numbers() {
         assert_eq!(probe_with(&[(at, magic)]), content);
     }
     assert_eq!(probe_with(&[EXT]), Content::FileSystem("ext4"));
-    assert_eq!(probe_with(&[BTRFS, (BTRFS_ID, &[7; 16])]), Content::Btrfs { id: [7; 16] });
+    let at = |offset: usize| BTRFS_SUPERBLOCK + offset as u64;
+    let device = probe_with(&[
+        BTRFS,
+        (at(BTRFS_ID), &[7; 16]),
+        (at(BTRFS_GENERATION), &[9, 1]),
+        (at(BTRFS_DEVICE), &[2]),
+    ]);
+    assert_eq!(device, Content::Btrfs(BtrfsDevice { id: [7; 16], number: 2, generation: 265 }));
     assert_eq!(probe_with(&[]), Content::Unknown);
 }
 
