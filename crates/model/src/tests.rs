@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 
 use crate::{
-    ByteCount, Consistency, DiskBus, Firmware, ImageReference, NameError, PointId, PointReference,
-    PointSelector, SnapshotReference, SnapshotState, Timestamp, VaultName, VmDefinition, VmName,
+    ByteCount, Consistency, DiskBus, Firmware, ImageReference, MomentSelector, NameError, PointId,
+    PointReference, PointSelector, ReplicaReference, SnapshotReference, SnapshotState, Timestamp, VaultName,
+    VmDefinition, VmName,
 };
 
 #[test]
@@ -131,5 +132,33 @@ fn a_snapshot_ends_as_deleted_or_failed_and_only_the_deleted_come_back() {
         let may: Vec<_> = SnapshotState::ALL.into_iter().filter(|next| from.may_become(*next)).collect();
         assert_eq!(may, to, "from {from}");
         assert_eq!(from.to_string().parse(), Ok(from));
+    }
+}
+
+#[test]
+fn references_to_replicas_name_a_moment_or_mean_the_newest() {
+    let read = |text: &str| text.parse::<ReplicaReference>();
+    let of = |moment, disk: Option<&str>| ReplicaReference {
+        vm: "web-1".to_owned(),
+        moment,
+        disk: disk.map(|disk| disk.parse().unwrap()),
+    };
+    let time = "2026-03-01T14:05:07Z".parse().unwrap();
+    assert_eq!(read("replica:web-1"), Ok(of(MomentSelector::Latest, None)));
+    for (text, moment, disk) in [
+        ("replica:web-1/latest-application", MomentSelector::LatestApplication, None),
+        ("replica:web-1/2026-03-01T14:05:07Z/vda", MomentSelector::At(time), Some("vda")),
+        ("replica:web-1/#17/vda", MomentSelector::Sequence(17), Some("vda")),
+        ("replica:web-1/before%2Fafter", MomentSelector::Checkpoint("before/after".to_owned()), None),
+    ] {
+        let reference = of(moment, disk);
+        assert_eq!(read(text).as_ref(), Ok(&reference), "{text}");
+        assert_eq!(read(&reference.to_string()), Ok(reference));
+    }
+    for text in
+        ["replica:", "replica:/latest", "replica:web-1/", "replica:web-1/#x", "replica:web-1/latest/a/b"]
+    {
+        let error = read(text).unwrap_err().to_string();
+        assert!(error.contains("replica:<vm>"), "{error}");
     }
 }

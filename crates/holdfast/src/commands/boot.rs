@@ -15,8 +15,8 @@ use crate::{context::Context, failure::Failure, wait::WaitArguments};
 #[command(after_long_help = EXAMPLES)]
 pub struct Boot {
     /// The point: point:VM/POINT, where POINT is latest, an id or the start of one, or a time as in 2026-03-01T14:05:00Z, which
-    /// means the newest point until then; snapshot:NAME, which may still be copied; or file:PATH of an image at rest, with what
-    /// it does not tell.
+    /// means the newest point until then; snapshot:NAME, which may still be copied; replica:VM/MOMENT; or file:PATH of an image at
+    /// rest, with what it does not tell.
     #[arg(value_name = "REF", required_unless_present = "resume")]
     reference: Option<String>,
     /// The new VM's name; the old one's where that is free.

@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 use api::{FailOver, FailoverPlanView, JobResult, RestoredVmView, shell_word};
 use catalog::{Fence, Job, KnownReplica, KnownVm};
 use model::{DiskFormat, JobKind, MomentSelector, VmId};
+use protection::RestoredDisk;
 use recovery::{Action, Event, Stage, step};
 
 use super::{
@@ -15,7 +16,7 @@ use super::{
     failover_test::{WAIT_LIMIT, selector},
     hydrate,
     new_vm::{self, Dependence, NewVm},
-    test_point,
+    restore_disk, test_point,
 };
 use crate::{
     dependents::Owner,
@@ -34,6 +35,8 @@ struct Takeover {
     /// Held until the VM is made, so that it is not folded meanwhile.
     found: Arc<FoundMoment>,
     rate_limit_bytes_per_second: Option<u64>,
+    /// What was made; none of it by an attempt that goes on.
+    disks: Vec<RestoredDisk>,
 }
 
 /// Lines a failover up.
@@ -92,7 +95,8 @@ async fn line_up(
         request: document_of(&document),
     };
     let rate_limit_bytes_per_second = request.rate_limit_bytes_per_second;
-    let takeover = Takeover { replica, event, selector, found, rate_limit_bytes_per_second };
+    let disks = Vec::new();
+    let takeover = Takeover { replica, event, selector, found, rate_limit_bytes_per_second, disks };
     let work_site = site.clone();
     let work =
         Box::new(move |monitor| Box::pin(async move { takeover.work(&work_site, monitor).await }) as _);
@@ -159,17 +163,18 @@ impl Takeover {
             start: false,
             test: None,
         };
-        new.build(site, monitor).await.map(drop)
+        (_, self.disks) = new.build(site, monitor).await?;
+        Ok(())
     }
 
     /// Its disks become whole in the background.
-    async fn hydrate(&self, site: &Site, vm_id: VmId) -> Outcome {
+    async fn hydrate(self, site: &Site, vm_id: VmId) -> Outcome {
         let vm = vms::find(site, vm_id.as_str()).await?;
         let mut view = RestoredVmView {
             vm_id: vm.id.to_string(),
             vm_name: vm.name.to_string(),
             point_id: None,
-            disks: Vec::new(),
+            disks: self.disks.into_iter().map(restore_disk::disk_view).collect(),
             started: true,
             hydration_job: None,
         };

@@ -49,7 +49,7 @@ async fn whole(site: &TestSite, disk: &SiteDiskView) {
     assert!(!needs_another(Path::new(&disk.path)));
 }
 
-pub fn needs_another(path: &Path) -> bool {
+fn needs_another(path: &Path) -> bool {
     let info = Command::new("qemu-img").args(["info", "-U", "--output=json"]).arg(path).output().unwrap();
     assert!(info.status.success(), "{info:?}");
     String::from_utf8(info.stdout).unwrap().contains("backing-filename")

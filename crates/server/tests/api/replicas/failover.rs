@@ -1,6 +1,6 @@
 //! Tests, failovers and fences.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use api::{
     CleanUpTests, Code, FailOver, JobResult, JobView, ReplicaStage, ReplicaState, RestoredVmView,
@@ -12,7 +12,7 @@ use peer::{ErrorKind, replicas::ReplicaOffer};
 
 use super::{Source, read, restart, sites, until};
 use crate::{
-    disks::{needs_another, shows},
+    disks::shows,
     site::{TestSite, code, problem},
 };
 
@@ -40,9 +40,9 @@ async fn made(site: &TestSite, job: &JobView) -> RestoredVmView {
     }
 }
 
-/// The file of the only disk of a VM.
-async fn disk_of(site: &TestSite, vm: &str) -> PathBuf {
-    site.client.vm(vm).await.unwrap().disks[0].path.clone().into()
+/// Whether the only disk of a VM shows this.
+fn holds(site: &TestSite, vm: &RestoredVmView, bytes: &[u8]) -> bool {
+    shows(site, Path::new(&vm.disks[0].path), bytes)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,8 +61,8 @@ async fn tests_run_beside_the_replication_and_leave_nothing() {
     assert!(one.started && two.started && two.vm_name == "drill");
     let view = east.client.vm(&one.vm_name).await.unwrap();
     assert_eq!(view.power, "running");
-    assert!(shows(&east, &disk_of(&east, &one.vm_name).await, &then));
-    assert!(shows(&east, &disk_of(&east, "drill").await, &web.bytes));
+    assert!(holds(&east, &one, &then));
+    assert!(holds(&east, &two, &web.bytes));
     web.write(0, 3);
     web.ship(&peer).await.unwrap();
     assert!(read(&east, "replica:web").await == web.bytes, "the replication goes on");
@@ -88,6 +88,8 @@ async fn a_failover_fences_the_source_and_the_vm_becomes_whole() {
     peer.offer_replica(web.id, &web.offer()).await.unwrap();
     web.write(0, 1);
     web.ship(&peer).await.unwrap();
+    // Whole disks need no replica: they stay as they are for now.
+    east.hypervisor.hydrations.close();
     let plan = east.client.plan_failover("web", &latest()).await.unwrap();
     assert!(plan.vm_name == "web" && !plan.lost.is_empty(), "{plan:?}");
     assert_eq!(east.client.replica("web").await.unwrap().stage, ReplicaStage::Protected, "only a plan");
@@ -97,8 +99,7 @@ async fn a_failover_fences_the_source_and_the_vm_becomes_whole() {
     let view = east.client.replica("web").await.unwrap();
     assert_eq!((view.stage, view.state), (ReplicaStage::FailedOver, ReplicaState::Fenced), "{view:?}");
     assert_eq!(view.generation, 2);
-    let disk = disk_of(&east, "web").await;
-    assert!(shows(&east, &disk, &web.bytes));
+    assert!(holds(&east, &vm, &web.bytes));
 
     web.write(0, 9);
     web.journal.flush().unwrap();
@@ -134,28 +135,26 @@ async fn the_moment_can_be_changed_until_the_commit_and_then_the_others_go() {
     web.ship(&peer).await.unwrap();
     assert_eq!(code(east.client.change_point("web", &latest()).await), Code::Conflict, "nothing to change");
     assert_eq!(code(east.client.commit_failover("web").await), Code::Conflict);
-    made(&east, &east.client.fail_over("web", &latest()).await.unwrap()).await;
-    assert!(shows(&east, &disk_of(&east, "web").await, &web.bytes));
+    east.hypervisor.hydrations.close();
+    let vm = made(&east, &east.client.fail_over("web", &latest()).await.unwrap()).await;
+    assert!(holds(&east, &vm, &web.bytes));
     let plan = east.client.plan_failover("web", &at(&format!("#{}", first.0))).await.unwrap();
     assert!(plan.lost.iter().any(|lost| lost.contains("written here")), "{plan:?}");
 
     let point = at(&format!("#{}", first.0));
     let again = made(&east, &east.client.change_point("web", &point).await.unwrap()).await;
     assert_eq!(again.vm_id, web.vm.as_str(), "there is one VM");
-    let disk = disk_of(&east, "web").await;
-    assert!(shows(&east, &disk, &then));
+    assert!(holds(&east, &again, &then));
     let view = east.client.replica("web").await.unwrap();
     assert_eq!(view.failover.unwrap().sequence, Some(first.0));
 
-    let job = east.client.hydrate("web", &api::HydrateRequest::default()).await;
-    if let Ok(job) = job {
-        east.end(&job).await;
-    }
+    east.hypervisor.hydrations.open();
+    let hydration = east.client.job(again.hydration_job.unwrap().as_str()).await.unwrap();
+    assert_eq!(east.end(&hydration).await.state, JobState::Succeeded);
     east.client.commit_failover("web").await.unwrap();
     let refused = east.client.test_failover("web", &test("latest")).await;
     assert_eq!(code(refused), Code::Conflict, "its moments are gone");
     until(&east, "web", |view| view.size_bytes.0 == 0).await;
-    let _ = needs_another(Path::new(&disk));
     east.client.delete_replica("web", false).await.unwrap();
 }
 

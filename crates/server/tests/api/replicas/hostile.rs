@@ -1,7 +1,6 @@
 //! What peers send may be anything.
 
 use api::Code;
-use bytes::Bytes;
 use journal::{Generation, Part, PartContent, Position, SegmentNumber};
 use peer::{ErrorKind, replicas::ReplicaOffer};
 
@@ -25,7 +24,7 @@ async fn what_is_not_what_the_source_wrote_is_refused_and_what_came_before_is_ke
     let PartContent::Block(block) = &bad.last().unwrap().content else { panic!("{bad:?}") };
     let mut block = block.to_vec();
     *block.last_mut().unwrap() ^= 1;
-    bad.last_mut().unwrap().content = PartContent::Block(Bytes::from(block));
+    bad.last_mut().unwrap().content = PartContent::Block(block.into());
     assert_eq!(peer.send_parts(web.id, &bad).await.unwrap_err().kind(), ErrorKind::Damaged);
     let kept = peer.replica_progress(web.id).await.unwrap();
     assert_eq!(kept.wanted, good.last().unwrap().position, "all but the last part");
