@@ -44,6 +44,18 @@ impl Ledger {
         fs::rename(&fresh, path)
     }
 
+    /// Changes the ledger at this path, whether there is one or not. One that says nothing goes.
+    pub(crate) fn note(path: &Path, change: impl FnOnce(&mut Self)) -> io::Result<()> {
+        let nothing = Self { capture_id: None, frozen: false, paused: false, files: Vec::new() };
+        let mut ledger = Self::read(path).unwrap_or_else(|| nothing.clone());
+        change(&mut ledger);
+        if ledger == nothing {
+            Self::remove(path);
+            return Ok(());
+        }
+        ledger.write(path)
+    }
+
     /// Changes the ledger at this path, if there is one.
     pub(crate) fn amend(path: &Path, change: impl FnOnce(&mut Self)) -> io::Result<()> {
         let Some(mut ledger) = Self::read(path) else { return Ok(()) };

@@ -92,27 +92,46 @@ pub(crate) fn tap_reading(disk: &DiskName) -> String {
     format!("{TAP_PREFIX}r{:016x}", digest(disk.as_str()))
 }
 
-/// The mirror of a disk, and the first epoch whose writes it has all handed on.
-pub(crate) fn tap_job(journal_id: JournalId, first: TrackingEpoch, disk: &DiskName) -> String {
-    format!("{TAP_PREFIX}{journal_id}-{}-{:016x}", first.0, digest(disk.as_str()))
-}
-
 /// The dirty bitmap of a disk that an epoch of tracking fills.
 pub(crate) fn tap_bitmap(journal_id: JournalId, epoch: TrackingEpoch, disk: &DiskName) -> String {
-    tap_job(journal_id, epoch, disk)
+    format!("{TAP_PREFIX}{journal_id}-{}-{:016x}", epoch.0, digest(disk.as_str()))
 }
 
-/// The journal and the epoch of a tap's mirror or bitmap of this disk; none when it is not one.
-pub(crate) fn tap_of(name: &str, disk: &DiskName) -> Option<(JournalId, TrackingEpoch)> {
-    let (tap, digest_text) = name.strip_prefix(TAP_PREFIX)?.rsplit_once('-')?;
+/// The journal and the epoch of a disk's bitmap; none when it is not one of a tap of this disk.
+pub(crate) fn epoch_of_bitmap(name: &str, disk: &DiskName) -> Option<(JournalId, TrackingEpoch)> {
+    let (tap, of_disk) = name.strip_prefix(TAP_PREFIX)?.rsplit_once('-')?;
     let (journal_id, epoch) = tap.split_once('-')?;
-    let of_disk = digest_text == format!("{:016x}", digest(disk.as_str()));
-    of_disk.then_some((journal_id.parse().ok()?, TrackingEpoch(epoch.parse().ok()?)))
+    let is_of_disk = of_disk == format!("{:016x}", digest(disk.as_str()));
+    is_of_disk.then_some((journal_id.parse().ok()?, TrackingEpoch(epoch.parse().ok()?)))
+}
+
+/// What a mirror of a tap is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TapJob {
+    pub(crate) journal_id: JournalId,
+    /// The first epoch of which it has handed on everything.
+    pub(crate) first: TrackingEpoch,
+    /// A digest of what tells the listener that takes the writes from any other, earlier or later.
+    pub(crate) listener: u64,
+}
+
+impl TapJob {
+    /// The name of the mirror of a disk.
+    pub(crate) fn name(self, disk: &DiskName) -> String {
+        let Self { journal_id, first, listener } = self;
+        format!("{TAP_PREFIX}{journal_id}-{}-{listener:016x}-{:016x}", first.0, digest(disk.as_str()))
+    }
 }
 
 /// The journal whose tap a mirror or a bitmap belongs to, whatever its disk.
 pub(crate) fn journal_of(name: &str) -> Option<JournalId> {
     name.strip_prefix(TAP_PREFIX)?.split_once('-')?.0.parse().ok()
+}
+
+/// The first epoch that a mirror has taken whole.
+pub(crate) fn first_epoch_of_job(name: &str) -> Option<TrackingEpoch> {
+    let (_, rest) = name.strip_prefix(TAP_PREFIX)?.split_once('-')?;
+    rest.split_once('-')?.0.parse().ok().map(TrackingEpoch)
 }
 
 /// Whether a node, an export or a job belongs to a tap.
@@ -126,7 +145,7 @@ pub(crate) fn resting(path: &Path) -> String {
 }
 
 /// 64-bit FNV-1a: short, and the same in every version of Holdfast. It tells names apart; it protects nothing.
-fn digest(text: &str) -> u64 {
+pub(crate) fn digest(text: &str) -> u64 {
     text.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
@@ -146,35 +165,4 @@ pub(crate) fn is(name: fn(usize) -> String, candidate: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn disk(name: &str) -> DiskName {
-        name.parse().expect("a name")
-    }
-
-    #[test]
-    fn captures_and_taps_are_never_taken_for_each_other() {
-        let (journal_id, epoch) = (JournalId::from_random([1; 10]), TrackingEpoch(7));
-        let bitmap = tap_bitmap(journal_id, epoch, &disk("vda"));
-        assert_eq!(tap_of(&bitmap, &disk("vda")), Some((journal_id, epoch)));
-        assert_eq!(tap_of(&bitmap, &disk("vdb")), None, "it travels with the image, and fits one disk");
-        assert_eq!(journal_of(&bitmap), Some(journal_id));
-        assert_eq!(capture_of_bitmap(&bitmap), None);
-        for name in [tap_target(&disk("vda")), tap_filter(&disk("vda")), tap_reading(&disk("vda")), bitmap] {
-            assert!(is_of_tap(&name) && !is_of_capture(&name), "{name}");
-        }
-        let capture = super::bitmap(Chain::Snapshot, CaptureId::from_random([1; 10]), &disk("vda"));
-        assert_eq!(tap_of(&capture, &disk("vda")), None);
-        assert_eq!(journal_of(&capture), None);
-        assert!(!is_of_tap(&filter(0)) && is_of_capture(&filter(0)) && is_of_capture(&shield(12)));
-    }
-
-    #[test]
-    fn qemu_takes_the_names_of_nodes() {
-        let longest = disk(&"x".repeat(32));
-        for name in [tap_target(&longest), tap_filter(&longest), shield(999), overlay(999)] {
-            assert!(name.len() <= 31, "{name}");
-        }
-    }
-}
+mod tests;

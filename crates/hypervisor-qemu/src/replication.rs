@@ -9,6 +9,7 @@
 //! - [`mirrors`] puts the mirrors in place, or finds those that run already, and takes them down;
 //! - [`epochs`] counts what was written when in dirty bitmaps: what a journal may have missed is in those of some epochs;
 //! - [`reading`] shows the live disks and what was missed;
+//! - [`standstill`] takes a broken mirror down, which QEMU survives only while nothing is in flight;
 //! - [`watch`] says when writes may be missing; [`tap`] is what the caller holds; [`quiesce`] freezes a guest.
 //!
 //! In this order: the mirrors take everything, then a transaction begins the next epoch, then what was missed is computed from
@@ -19,6 +20,7 @@ mod mirrors;
 mod plan;
 mod quiesce;
 mod reading;
+mod standstill;
 mod tap;
 mod watch;
 
@@ -45,7 +47,7 @@ pub(crate) async fn begin(
     let session = Session::open(config, monitors, vm).await?.ok_or_else(stopped)?;
     let _turn = session.monitor.turn().await;
     plan::refuse_others(&session, request).await?;
-    match tap::begin(&session, request).await {
+    match mirrors::cutting_if_hung(&session.monitor, tap::begin(&session, request)).await {
         Ok(tap) => Ok(Box::new(tap)),
         Err(error) => {
             if error.kind() != ErrorKind::Gone

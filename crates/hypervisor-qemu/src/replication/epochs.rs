@@ -89,7 +89,7 @@ impl Epochs {
             let node = entries(&nodes).find(|node| node["node-name"] == disk.format_node.as_str());
             let bitmaps = node.into_iter().flat_map(|node| entries(&node["dirty-bitmaps"]));
             let of_journal = |entry: &Value| {
-                let (found, epoch) = names::tap_of(entry["name"].as_str()?, &disk.name)?;
+                let (found, epoch) = names::epoch_of_bitmap(entry["name"].as_str()?, &disk.name)?;
                 (found == journal_id).then(|| EpochBitmap {
                     epoch,
                     recording: entry["recording"] == true,

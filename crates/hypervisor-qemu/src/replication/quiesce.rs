@@ -63,15 +63,7 @@ pub(crate) async fn quiesce(
 
 /// Writes down that the guest may be frozen, before it is; or that it is not.
 fn note_frozen(path: &Path, frozen: bool) -> Result<()> {
-    let ledger = Ledger::read(path);
-    let known = ledger.unwrap_or(Ledger { capture_id: None, frozen, paused: false, files: Vec::new() });
-    let ledger = Ledger { frozen, ..known };
-    if !ledger.frozen && !ledger.paused && ledger.capture_id.is_none() && ledger.files.is_empty() {
-        Ledger::remove(path);
-        return Ok(());
-    }
-    ledger
-        .write(path)
+    Ledger::note(path, |ledger| ledger.frozen = frozen)
         .map_err(|source| Error::new(ErrorKind::Failed, "cannot write the ledger").with_source(source))
 }
 

@@ -33,46 +33,59 @@ struct Begun {
 
 /// Begins a tap, or goes on with the one that runs. The caller cleans up after an error.
 pub(super) async fn begin(session: &Session, request: &TapRequest) -> Result<QemuTap> {
-    let (monitor, journal_id) = (&session.monitor, request.journal_id);
+    let monitor = &session.monitor;
     let mut planned = plan(session, request).await?;
     remove_exports(monitor, names::is_of_tap).await?;
     let mut reading = Reading::new(export_server::join(session).await?);
     let sizes = watch::disk_sizes(monitor).await?;
-    let before = Epochs::read(monitor, journal_id, &planned).await?;
+    let before = Epochs::read(monitor, request.journal_id, &planned).await?;
     let next = before.next(request.trusted);
-    let mut events = monitor.qmp().events();
-    let mut breaks = monitor.qmp().events();
-    let first = match mirrors::find(monitor, request, &planned).await? {
-        Some(first) => first,
+    let mut events = [monitor.qmp().events(), monitor.qmp().events()];
+    let job = match mirrors::find(monitor, request, &planned).await? {
+        Some(job) => job,
         None => {
             mirrors::take_down(session).await?;
             planned = plan(session, request).await?; // what they stand on has changed
-            events = monitor.qmp().events(); // what was told before is about mirrors that are gone
-            breaks = monitor.qmp().events();
-            mirrors::put(monitor, request, &planned, next).await?;
-            next
+            // What was told before is about mirrors that are gone.
+            events = [monitor.qmp().events(), monitor.qmp().events()];
+            mirrors::put(monitor, request, &planned, next).await?
         }
     };
-    let jobs: Vec<String> =
-        planned.iter().map(|planned| names::tap_job(journal_id, first, &planned.disk.name)).collect();
-    let watch = Watch::start(session, events, jobs.clone(), sizes);
-    let newest = next.max(first);
+    let jobs: Vec<String> = planned.iter().map(|planned| job.name(&planned.disk.name)).collect();
+    let [watched, breaks] = events;
+    let watch = Watch::start(session, watched, jobs.clone(), sizes);
+    let newest = next.max(job.first);
     before.begin(monitor, newest).await?;
     let mut disks = Vec::with_capacity(planned.len());
     for (planned, epochs) in planned.iter().zip(&before.disks) {
-        let covering = epochs.covering(journal_id, request.trusted, first);
+        let covering = epochs.covering(request.journal_id, request.trusted, job.first);
         disks.push(reading.open(session, planned, covering).await?);
     }
     before.drop_before(monitor, request.trusted.unwrap_or(newest)).await?;
+    let mut begun = Begun { newest, breaks: Breaks::new(breaks, jobs) };
+    begun.insist(session).await?;
     Ok(QemuTap {
         session: session.clone(),
         request: request.clone(),
         planned,
         disks,
         reading: Mutex::new(Some(reading)),
-        epochs: Mutex::new(Begun { newest, breaks: Breaks::new(breaks, jobs) }),
+        epochs: Mutex::new(begun),
         watch,
     })
+}
+
+impl Begun {
+    /// Fails unless every write until now was handed on: one that was not was told of before the guest was.
+    async fn insist(&mut self, session: &Session) -> Result<()> {
+        match self.breaks.look(&session.monitor).await? {
+            None => Ok(()),
+            Some(reason) => {
+                let context = format!("the writes of {} are not all taken: {reason}", session.vm.name);
+                Err(Error::new(ErrorKind::Failed, context).with_guidance("begin the tap again"))
+            }
+        }
+    }
 }
 
 async fn plan(session: &Session, request: &TapRequest) -> Result<Vec<PlannedTap>> {
@@ -99,14 +112,8 @@ impl Tap for QemuTap {
         let epoch = epochs.next([begun.newest]);
         epochs.begin(monitor, epoch).await?;
         begun.newest = epoch;
-        // A write that was not handed on was told of before it was done.
-        match begun.breaks.look(monitor).await? {
-            None => Ok(epoch),
-            Some(reason) => {
-                let context = format!("the writes of {} are not all taken: {reason}", self.session.vm.name);
-                Err(Error::new(ErrorKind::Failed, context).with_guidance("begin the tap again"))
-            }
-        }
+        begun.insist(&self.session).await?;
+        Ok(epoch)
     }
 
     async fn trust(&self, epoch: TrackingEpoch) -> Result<()> {

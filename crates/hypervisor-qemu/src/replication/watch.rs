@@ -15,6 +15,7 @@ use tokio::{
     time::{self, MissedTickBehavior},
 };
 
+use super::mirrors;
 use crate::{monitor::Monitor, qmp::Event, session::Session};
 
 /// How often is looked at what no event tells: a disk that was added, or has grown.
@@ -102,13 +103,13 @@ fn end_of_mirror(event: &Event, jobs: &[String]) -> Option<String> {
     }
 }
 
-/// Whether a mirror is no longer there.
+/// Whether a mirror is no longer there, or hands nothing on.
 async fn lost_job(monitor: &Monitor, jobs: &[String]) -> Result<Option<String>> {
     let answer = monitor.query("query-block-jobs").await?;
-    let running: Vec<&str> =
-        answer.as_array().into_iter().flatten().filter_map(|job| job["device"].as_str()).collect();
+    let sound = answer.as_array().into_iter().flatten().filter(mirrors::is_sound);
+    let running: Vec<&str> = sound.filter_map(|job| job["device"].as_str()).collect();
     let lost = jobs.iter().any(|job| !running.contains(&job.as_str()));
-    Ok(lost.then(|| "a mirror has ended".to_owned()))
+    Ok(lost.then(|| "a mirror takes nothing any longer".to_owned()))
 }
 
 struct Watching {

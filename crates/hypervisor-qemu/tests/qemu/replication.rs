@@ -1,8 +1,11 @@
 //! Every write of a running VM in a journal, on real QEMUs: what a tap takes, and what becomes of the guest when it breaks.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use hypervisor::{ErrorKind, Hypervisor, Missed, Tap, TapEnd, TapRequest, TappedDisk, TrackingEpoch};
@@ -288,6 +291,74 @@ async fn a_tap_that_stalls_is_taken_down_in_time() {
     assert!(machine.qemu_io("vdata", "read -P 0x11 0 4096").starts_with("read 4096"));
 }
 
+/// Nobody holds a tap yet that could cut it off.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tap_that_stalls_as_it_begins_does_not_begin() {
+    let disks = disks();
+    let mut machine = Machine::start(&disks);
+    let server = TapServer::start(machine.dir.path(), "tap", &disks).await;
+    server.stall(true);
+    let monitor = machine.dir.path().join("qmp2.sock");
+    let writer = std::thread::spawn(move || {
+        let mut monitor = TestMonitor::connect(&monitor);
+        let begun = Instant::now();
+        while monitor.send("query-block-jobs", json!({}))["return"].as_array().is_none_or(Vec::is_empty) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "no mirror comes");
+        }
+        let line = "qemu-io -d /machine/peripheral/vroot/virtio-backend \"aio_write -q 0 4096\"";
+        monitor.send("human-monitor-command", json!({"command-line": line}));
+    });
+    let begun = in_time(machine.hypervisor.begin_tap(&request(&machine, &server, None))).await;
+    tokio::task::spawn_blocking(|| writer.join()).await.unwrap().unwrap();
+    // The guest may have written a little later.
+    if let Ok(tap) = begun {
+        in_time(tap.cut()).await;
+    }
+    in_time(machine.hypervisor.end_tap(&machine.access(), journal_id(1))).await.unwrap();
+    machine.write("vroot", 0, 512, 0x11);
+    assert_eq!(left(&mut machine), [""; 0]);
+}
+
+/// A mirror that ends by itself frees what such writes still use.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tap_that_dies_with_many_writes_in_flight_leaves_the_vm_alive() {
+    let disks = disks();
+    let mut machine = Machine::start(&disks);
+    for name in ["first", "second", "third"] {
+        let server = TapServer::start(machine.dir.path(), name, &disks).await;
+        let tap = begin(&machine, &server, None).await;
+        server.stall(true);
+        for write in 0..24 {
+            machine.qemu_io("vroot", &format!("aio_write -q -P {} {} 20480", 1 + write, write % 5 * 512));
+        }
+        server.arrived(1).await;
+        server.kill().await;
+        assert!(matches!(in_time(tap.ended()).await, TapEnd::Broken(_)));
+        machine.qemu_io("vroot", "aio_flush");
+        in_time(machine.hypervisor.end_tap(&machine.access(), journal_id(1))).await.unwrap();
+        assert_eq!(machine.status(), "running");
+        assert_eq!(left(&mut machine), [""; 0]);
+    }
+}
+
+/// QEMU does not notice that a tap has died before it has something for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tap_that_died_unnoticed_is_not_gone_on_with() {
+    let disks = [Disk::qcow2("vroot")];
+    let mut machine = Machine::start(&disks);
+    let server = TapServer::start(machine.dir.path(), "tap", &disks).await;
+    let tap = begin(&machine, &server, None).await;
+    let epoch = tap.begin_epoch().await.unwrap();
+    machine.write("vroot", 0, 512, 0x11);
+    drop(tap);
+    server.kill().await;
+    let server = TapServer::start(machine.dir.path(), "tap", &disks).await;
+    let tap = begin(&machine, &server, Some(epoch)).await;
+    assert_eq!(missed(&*tap), [ByteRange::new(0, BLOCK)], "what it had taken is lost with it");
+    machine.write("vroot", 512, 512, 0x22);
+    assert_eq!(server.taken().len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_says_nothing_does_not_hold_the_vm_up() {
     let disks = disks();
@@ -409,4 +480,10 @@ async fn disks_that_come_and_go_end_the_tap() {
     let tap = begin(&machine, &server, None).await;
     machine.execute("device_del", json!({"id": "more"}));
     assert_eq!(in_time(tap.ended()).await, TapEnd::DisksChanged);
+
+    let tap = begin(&machine, &server, None).await;
+    machine.execute("device_del", json!({"id": "vroot"}));
+    assert_eq!(in_time(tap.ended()).await, TapEnd::DisksChanged);
+    in_time(machine.hypervisor.end_tap(&machine.access(), journal_id(1))).await.unwrap();
+    assert_eq!(left(&mut machine), [""; 0]);
 }

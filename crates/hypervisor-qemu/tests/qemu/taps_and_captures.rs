@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hypervisor::{CaptureOutcome, Chain, ErrorKind, Hydration, Hypervisor, TapEnd};
+use hypervisor::{CaptureOutcome, Chain, ErrorKind, Hydration, Hypervisor, TapEnd, TapRequest, TappedDisk};
 use image::ByteRange;
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         Disk, Machine, SIZE_BYTES, assert_shows, bitmap_name, changes_of, committed, expected, qemu_img,
     },
     replication::{BLOCK, begin, disks, journal_id, request},
-    tap_server::{TapServer, in_time},
+    tap_server::{TapServer, export, in_time},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,6 +84,32 @@ async fn a_tap_is_ended_under_a_capture() {
     machine.write("vroot", 0, 65536, 0x22);
     assert_shows(&*capture.disks()[0].image, &expected(SIZE_BYTES, &[(0, 65536, 0x11)])).await;
     capture.finish(CaptureOutcome::Abandoned).await.unwrap();
+    assert_eq!(machine.leftovers(), [""; 0]);
+}
+
+/// QEMU tells where such a disk stands by other means.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_was_attached_the_old_way_is_tapped_and_captured_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("legacy.qcow2");
+    qemu_img(&["create", "-q", "-f", "qcow2", path.to_str().unwrap(), &SIZE_BYTES.to_string()]);
+    let drive = format!("if=none,id=drive-name,file={},format=qcow2", path.display());
+    let arguments = ["-drive", &drive, "-device", "virtio-blk-pci,id=legacy,drive=drive-name"];
+    let mut machine = Machine::start_with(&[], &arguments);
+    let disks = [Disk::qcow2("legacy")];
+    let server = TapServer::start(machine.dir.path(), "tap", &disks).await;
+    let tapped = TappedDisk { disk: "legacy".parse().unwrap(), export: export("legacy") };
+    let request = TapRequest { disks: vec![tapped], ..request(&machine, &server, None) };
+    let tap = in_time(machine.hypervisor.begin_tap(&request)).await.unwrap();
+    machine.write("legacy", 0, 512, 0x11);
+    let capture = in_time(machine.hypervisor.capture(machine.request(1, None))).await.unwrap();
+    machine.write("legacy", 0, 512, 0x22);
+    server.kill().await;
+    machine.write("legacy", 512, 512, 0x33);
+    assert!(matches!(in_time(tap.ended()).await, TapEnd::Broken(_)));
+    assert_shows(&*capture.disks()[0].image, &expected(SIZE_BYTES, &[(0, 512, 0x11)])).await;
+    capture.finish(CaptureOutcome::Abandoned).await.unwrap();
+    in_time(machine.hypervisor.end_tap(&machine.access(), journal_id(1))).await.unwrap();
     assert_eq!(machine.leftovers(), [""; 0]);
 }
 
