@@ -22,6 +22,9 @@ use connection::Connection;
 /// How long an answer may take that waits for nothing.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a tap may take to make everything durable at its end.
+const END_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Connections that are kept for the next question.
 const IDLE_MAX: usize = 8;
 
@@ -35,7 +38,10 @@ const IDLE_MAX: usize = 8;
 /// 2. [`Client::begin_epoch`] for the VM, which also lets its NBD clients in again where the tap had broken.
 /// 3. The hypervisor connects each disk to its export.
 /// 4. What the journal lacks of each disk is copied: [`Client::begin_copy`], then read, then [`Client::finish_copy`].
-/// 5. [`Client::disk_is_whole`] with the epoch of step 2. It is refused when writes passed the tap by since.
+/// 5. [`Client::disk_is_whole`] with the epoch of step 2. It is refused when writes passed the tap by since: begin again with 2.
+///
+/// When the hypervisor gives a disk up, the tap has begun an epoch by itself; the same steps bring the VM back, and what is
+/// copied is what was written meanwhile.
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -170,7 +176,7 @@ impl Client {
         }
     }
 
-    /// Hands over what was read. Where the journal has no room to spare the tap waits for it: guests' writes come first.
+    /// Hands over what was read. Shorter ranges hold up guests' writes for less. Where the journal has no room to spare the tap waits for it: guests' writes come first.
     ///
     /// # Errors
     /// [`ErrorKind::Superseded`] when an epoch has begun since the copy, [`ErrorKind::Invalid`] for data of
@@ -291,7 +297,7 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::Broken`] when not everything can be made durable; the tap ends nevertheless.
     pub async fn shut_down(&self) -> Result<()> {
-        match self.ask_patiently(&Ask::ShutDown, None).await {
+        match self.ask_patiently(&Ask::ShutDown, Some(END_TIMEOUT)).await {
             Err(error) if error.kind() != ErrorKind::Gone => Err(error),
             _ => Ok(()),
         }

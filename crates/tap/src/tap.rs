@@ -193,28 +193,15 @@ impl Tap {
     }
 
     /// Lets all guests go on without the tap, if this opening is not over already.
-    ///
-    /// A new epoch begins for every VM in the same step: no record that comes later may pass for a moment at which everything
-    /// was there.
     pub(crate) fn give_up(&self, opening: Option<u64>, reason: &str) {
         let mut state = self.state();
         if opening.is_some_and(|opening| opening != state.opening) {
             return;
         }
-        state.opening += 1;
-        self.doors.send_replace(None);
-        let disks = self.journal.disks();
-        for vm in disks.vms() {
-            // A journal that takes nothing more takes no later moment either.
-            if let Ok(sequence) = self.journal.begin_epoch(vm) {
-                state.epochs.insert(vm, Epoch(sequence));
-            }
-        }
-        for name in self.exports.names() {
-            self.exports.remove(&name);
-        }
+        self.shut_everybody_out(&mut state);
         tracing::warn!(reason, "the guests go on without the tap");
-        state.broken = Some(Broken { since: self.clock.now(), reason: reason.to_owned(), vms: disks.vms() });
+        let (since, vms) = (self.clock.now(), self.journal.disks().vms());
+        state.broken = Some(Broken { since, reason: reason.to_owned(), vms });
         drop(state);
         // Who waits for room learns that it is over.
         self.room.send_replace(());
@@ -270,12 +257,24 @@ impl Tap {
 
     /// Ends all NBD connections for good.
     pub(crate) fn close(&self) {
+        self.shut_everybody_out(&mut self.state());
+        self.room.send_replace(());
+    }
+
+    /// Ends all NBD connections. A new epoch begins for every VM in the same step: no record that comes later may pass for a
+    /// moment at which everything was there.
+    fn shut_everybody_out(&self, state: &mut State) {
+        state.opening += 1;
         self.doors.send_replace(None);
-        self.state().opening += 1;
+        for vm in self.journal.disks().vms() {
+            // A journal that takes nothing more takes no later moment either.
+            if let Ok(sequence) = self.journal.begin_epoch(vm) {
+                state.epochs.insert(vm, Epoch(sequence));
+            }
+        }
         for name in self.exports.names() {
             self.exports.remove(&name);
         }
-        self.room.send_replace(());
     }
 }
 

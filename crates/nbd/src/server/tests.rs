@@ -1,14 +1,21 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use image::{ByteRange, DiskTarget, Error, ErrorKind, FaultyImage, MemoryImage, MemoryTarget};
 use proptest::{collection::vec, prelude::any, proptest};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    sync::Notify,
     task::JoinHandle,
 };
 
-use super::{Exports, Offer};
+use super::{Exports, Offer, TargetPerClient};
 use crate::{
     BASE_ALLOCATION, Client,
     codec::{
@@ -339,4 +346,69 @@ proptest! {
     fn no_bytes_upset_the_server(bytes in vec(any::<u8>(), 0..256)) {
         ends_after(&bytes);
     }
+}
+
+/// Counts the clients that have begun and those that have ended.
+#[derive(Default)]
+struct Counted {
+    begun: AtomicUsize,
+    ended: Arc<Notify>,
+}
+
+struct OneClient(MemoryTarget, Arc<Notify>);
+
+impl Drop for OneClient {
+    fn drop(&mut self) {
+        self.1.notify_one();
+    }
+}
+
+impl TargetPerClient for Counted {
+    fn size_bytes(&self) -> u64 {
+        SIZE_BYTES as u64
+    }
+
+    fn begin(&self) -> Arc<dyn DiskTarget> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        Arc::new(OneClient(MemoryTarget::new(SIZE_BYTES as u64), Arc::clone(&self.ended)))
+    }
+}
+
+#[async_trait]
+impl DiskTarget for OneClient {
+    fn size_bytes(&self) -> u64 {
+        self.0.size_bytes()
+    }
+
+    fn starts_zeroed(&self) -> bool {
+        self.0.starts_zeroed()
+    }
+
+    async fn write_at(&self, offset_bytes: u64, data: &[u8]) -> image::Result<()> {
+        self.0.write_at(offset_bytes, data).await
+    }
+
+    async fn write_zeroes(&self, range: ByteRange) -> image::Result<()> {
+        self.0.write_zeroes(range).await
+    }
+
+    async fn flush(&self) -> image::Result<()> {
+        self.0.flush().await
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_knows_its_clients_is_told_when_one_has_ended() {
+    let (exports, counted) = (Exports::new(), Arc::new(Counted::default()));
+    exports.add_target_per_client("root", Arc::clone(&counted) as Arc<dyn TargetPerClient>);
+    let (first, second) =
+        (client(exports.clone(), "root").await.unwrap(), client(exports, "root").await.unwrap());
+    first.write(0, vec![1; 4096]).await.unwrap();
+    assert_eq!(counted.begun.load(Ordering::SeqCst), 2);
+    let told = || tokio::time::timeout(Duration::from_secs(60), counted.ended.notified());
+    // One takes leave, the other is lost.
+    first.disconnect().await.unwrap();
+    told().await.expect("it is told");
+    drop(second);
+    told().await.expect("it is told");
 }
