@@ -188,7 +188,7 @@ async fn thousands_of_snapshots_of_one_disk_are_listed_made_used_and_deleted() {
     timed("the second", ready(&site, "db", "second")).await;
     let left = site.stop().await;
     timed("filling the store", fill_store(left.0.path())).await;
-    let site = timed("starting, and making them known", TestSite::start_over(left)).await;
+    let site = timed("starting, and making them known", Box::pin(TestSite::start_over(left))).await;
     let all = timed("listing all", list(&site, "db")).await;
     assert_eq!(all.len(), MANY + 1);
     timed("the first page", site.client.snapshots(&SnapshotQuery::default())).await.unwrap();
@@ -198,7 +198,7 @@ async fn thousands_of_snapshots_of_one_disk_are_listed_made_used_and_deleted() {
     assert_eq!(one_more.kind, Some(SnapshotKind::Incremental));
     let now = at_once();
     timed("deleting one for good", site.client.delete_snapshot("first", &now)).await.unwrap();
-    let site = timed("starting again", site.restart()).await;
+    let site = timed("starting again", Box::pin(site.restart())).await;
     assert_eq!(list(&site, "db").await.len(), MANY + 1);
     let bytes = timed("reading one", all_of(&site, &format!("snapshot:s{}", MANY / 2))).await;
     assert!(bytes == pattern(1));

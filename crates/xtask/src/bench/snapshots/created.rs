@@ -1,14 +1,11 @@
 //! How long it takes until a moment is fixed, and until the command returns, whatever the disk's size.
 
-use std::{
-    fs,
-    path::Path,
-    time::{Instant, SystemTime, UNIX_EPOCH},
-};
+use std::{fs, path::Path, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 use api::SnapshotView;
-use model::{ByteCount, DiskFormat, SnapshotState, Timestamp};
+use env::{Clock as _, SystemClock};
+use model::{ByteCount, DiskFormat, SnapshotState};
 use serde_json::json;
 use testkit::{
     qemu::{BlankDisk, BlankVm},
@@ -72,7 +69,7 @@ pub async fn measure(binary: &Path, scale: &Scale, work: &Path) -> Result<Vec<Me
 
 /// Makes a snapshot, notes how long that took, and waits until it is copied.
 async fn create(site: &Site, times: &mut Times) -> Result<()> {
-    let (begun_at, begun) = (now()?, Instant::now());
+    let (begun_at, begun) = (SystemClock.now(), Instant::now());
     let made: SnapshotView = site.json(["snapshot", "create", VM]).await?;
     let returned = begun.elapsed();
     let fixed_at = made.taken_at.context("the command returned before the moment was fixed")?;
@@ -83,9 +80,4 @@ async fn create(site: &Site, times: &mut Times) -> Result<()> {
     let copied: SnapshotView = site.json(["snapshot", "show", made.name.as_str()]).await?;
     ensure!(copied.state == SnapshotState::Ready, "the snapshot was not copied: {copied:?}");
     Ok(())
-}
-
-fn now() -> Result<Timestamp> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is set before 1970")?;
-    Ok(Timestamp::from_microseconds(since.as_micros().try_into()?))
 }
