@@ -141,7 +141,7 @@ async fn make(site: &Site, new: &NewDisk, monitor: &JobMonitor) -> Result<()> {
         super::make_directory(directory)?;
     }
     let export = export_name(disk.id.as_str(), &dependent.disk);
-    let backing = site.backings.link(&export, &dependent);
+    let backing = site.backings.link(&export, dependent);
     let overlay = NewOverlay::create(&disk.path, disk.size_bytes, backing).await?;
     if *grow_file_system {
         monitor.phase("growing the file system");

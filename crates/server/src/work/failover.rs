@@ -174,6 +174,7 @@ impl Takeover {
             vm_id: vm.id.to_string(),
             vm_name: vm.name.to_string(),
             point_id: None,
+            reference: Some(self.found.pinned(None).to_string()),
             disks: self.disks.into_iter().map(restore_disk::disk_view).collect(),
             started: true,
             hydration_job: None,
