@@ -15,9 +15,9 @@ mod copying;
 mod figures;
 mod keeper;
 mod link;
-mod shared;
 mod ship;
 mod taps;
+mod tasks;
 mod view;
 mod watch;
 

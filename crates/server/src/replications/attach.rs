@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     keeper::{Told, end_of},
-    shared::Shared,
+    tasks::Shared,
 };
 use crate::{failure::Failure, vms};
 

@@ -9,7 +9,7 @@ use model::{ProtectionSettings, VmId};
 use tap::{Checkpoint, CheckpointKind};
 use tokio::time::timeout;
 
-use super::{shared::Shared, watch};
+use super::{tasks::Shared, watch};
 use crate::{
     failure::{Failure, Result},
     site::Site,

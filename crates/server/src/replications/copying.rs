@@ -11,7 +11,7 @@ use tap::Copied;
 use super::{
     attach::{Attached, AttachedDisk},
     figures::CopyProgress,
-    shared::Shared,
+    tasks::Shared,
 };
 use crate::failure::{Failure, Result};
 

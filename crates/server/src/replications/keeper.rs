@@ -16,8 +16,9 @@ use super::{
     attach::{Attached, attach},
     copying,
     figures::Figures,
-    shared::Shared,
-    ship, watch,
+    ship,
+    tasks::Shared,
+    watch,
 };
 use crate::{failure::Failure, site::Site};
 

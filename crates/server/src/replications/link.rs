@@ -63,7 +63,12 @@ fn time(minutes: u16) -> jiff::civil::Time {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
+
+    use model::{ByteCount, ReplicationSettings};
+    use peer::{replicas::PARTS_BYTES, send::Bandwidth};
+
+    use super::{BATCH_MIN_BYTES, Batch, bandwidth};
 
     #[test]
     fn batches_follow_the_link_within_their_bounds() {

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::{
     link::{Batch, bandwidth},
-    shared::Shared,
+    tasks::Shared,
 };
 use crate::{
     failure::{Failure, Result},

@@ -6,7 +6,7 @@ use model::VmId;
 use replication::{End, Event, Standing};
 use tap::{ErrorKind, TapStatus};
 
-use super::{checkpoints, shared::Shared};
+use super::{checkpoints, tasks::Shared};
 
 /// How often it is looked.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
