@@ -1,5 +1,7 @@
 //! Clones of files, on file systems that have them and on one that has not.
 
+#![allow(clippy::unwrap_used)] // helpers of tests, which clippy does not know as such
+
 use std::{fs, path::Path};
 
 use image_formats::UnnamedClone;
