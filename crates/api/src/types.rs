@@ -49,8 +49,8 @@ pub use replica::{
     RetainReplica, TestFailover,
 };
 pub use replication::{
-    CheckpointView, EditReplication, HealthReasonView, MakeCheckpoint, ReplicationHealth, ReplicationState,
-    ReplicationView, StartReplication, StopReplication, StoppedReplicationView,
+    CheckpointView, EditReplication, HandedOverView, HealthReasonView, MakeCheckpoint, ReplicationHealth,
+    ReplicationState, ReplicationView, StartReplication, StopReplication, StoppedReplicationView,
 };
 pub use restore::{
     CreateVm, HydrateRequest, HydratedView, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest,

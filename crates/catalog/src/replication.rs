@@ -121,10 +121,10 @@ impl Catalog {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`].
-    pub async fn set_fenced(&self, vm_id: VmId, why: &str) -> Result<()> {
+    pub async fn set_fenced(&self, vm_id: VmId, why: Option<&str>) -> Result<()> {
         let query = sqlx::query("UPDATE replications SET fenced = $2 WHERE vm_id = $1")
             .bind(vm_id.to_string())
-            .bind(why.to_owned());
+            .bind(why.map(str::to_owned));
         self.change(&format!("fencing the replication of the VM {vm_id}"), query).await
     }
 

@@ -30,6 +30,8 @@ pub enum JobKind {
     FailOver,
     /// Have a VM that was failed over run from another moment.
     ChangePoint,
+    /// Stop a replicated VM here, and have it run at the other site.
+    HandOver,
     /// Write one disk of a recovery point to an image file.
     RestoreDisk,
     /// Put files of an image into a running guest.
@@ -47,10 +49,11 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 19] = [
         Self::TestFailover,
         Self::FailOver,
         Self::ChangePoint,
+        Self::HandOver,
         Self::TestPoint,
         Self::Backup,
         Self::Snapshot,
@@ -83,6 +86,7 @@ impl JobKind {
             Self::TestFailover => "failover-test",
             Self::FailOver => "failover",
             Self::ChangePoint => "change-point",
+            Self::HandOver => "hand-over",
             Self::RestoreDisk => "restore-disk",
             Self::RestoreFiles => "restore-files",
             Self::Export => "export",

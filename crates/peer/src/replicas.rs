@@ -97,6 +97,22 @@ pub struct ReplicaProgress {
     pub retention_seconds: u64,
 }
 
+/// A source whose VM has ended hands it over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandOver {
+    /// The last record of the journal. Where it has not come, nothing is done.
+    #[serde(with = "RecordNumber")]
+    pub through: Sequence,
+}
+
+/// The VM is run there from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenOver {
+    /// The job that makes and starts it, by id; none where that had begun before.
+    #[serde(default)]
+    pub job: Option<String>,
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Position")]
 struct PositionInJournal {

@@ -13,6 +13,7 @@ mod checkpoints;
 mod command;
 mod copying;
 mod figures;
+mod hand_over;
 mod keeper;
 mod link;
 mod ship;
@@ -37,7 +38,8 @@ use tokio_util::sync::CancellationToken;
 pub use self::taps::Taps;
 pub(crate) use self::{
     checkpoints::checkpoint,
-    command::{edit, pause, resume, start, stop},
+    command::{check_may_run, edit, pause, resume, start, stop},
+    hand_over::{check as check_hand_over, drain, give},
     taps::TapProcesses,
     view::{check, list, metrics, view},
 };

@@ -10,6 +10,7 @@ mod create_vm;
 mod export;
 mod failover;
 mod failover_test;
+mod hand_over;
 mod hydrate;
 mod new_vm;
 mod overall;
@@ -44,6 +45,7 @@ pub(crate) use self::{
     failover_test::{
         clean_up as clean_up_tests, clean_up_dead as clean_up_failover_test, submit as test_failover,
     },
+    hand_over::submit as hand_over,
     hydrate::{of as hydration_of, submit as hydrate},
     repair::submit as repair,
     restore_disk::submit as restore_disk,

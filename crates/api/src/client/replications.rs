@@ -5,8 +5,8 @@ use hyper::Method;
 
 use super::{Client, Result, segment};
 use crate::{
-    CheckpointView, EditReplication, MakeCheckpoint, ReplicationView, StartReplication, StopReplication,
-    StoppedReplicationView,
+    CheckpointView, EditReplication, JobView, MakeCheckpoint, ReplicationView, StartReplication,
+    StopReplication, StoppedReplicationView,
 };
 
 impl Client {
@@ -43,6 +43,11 @@ impl Client {
     /// Names this moment.
     pub async fn make_checkpoint(&self, vm: &str, request: &MakeCheckpoint) -> Result<CheckpointView> {
         self.post(&format!("{}/checkpoints", of(vm)), request).await
+    }
+
+    /// Stops a VM here, and has it run at the other site from its last write on.
+    pub async fn hand_over(&self, vm: &str) -> Result<JobView> {
+        self.call(Method::POST, &format!("{}/hand-over", of(vm)), Bytes::new()).await
     }
 
     /// Ends the replication of a VM.

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    CollectView, ExportedView, HydratedView, PointTestView, PointView, RepairView, RestoredDiskView,
-    RestoredFilesView, RestoredInPlaceView, RestoredVmView, SiteDiskView, SnapshotCopyView, SnapshotView,
-    SyncView, VerifyView,
+    CollectView, ExportedView, HandedOverView, HydratedView, PointTestView, PointView, RepairView,
+    RestoredDiskView, RestoredFilesView, RestoredInPlaceView, RestoredVmView, SiteDiskView, SnapshotCopyView,
+    SnapshotView, SyncView, VerifyView,
 };
 use crate::Problem;
 
@@ -17,7 +17,7 @@ pub struct JobView {
     /// The job.
     #[schema(value_type = String)]
     pub id: JobId,
-    /// What it does: backup, snapshot, restore-vm, boot, create-vm, create-disk, hydrate, test, restore-disk, restore-files, export,
+    /// What it does: backup, snapshot, restore-vm, boot, failover-test, failover, change-point, hand-over, create-vm, create-disk, hydrate, test, restore-disk, restore-files, export,
     /// verify, gc, copy or repair.
     #[schema(value_type = String)]
     pub kind: JobKind,
@@ -70,6 +70,8 @@ pub enum JobResult {
     RestoredVm(RestoredVmView),
     /// The disk that was made.
     CreatedDisk(SiteDiskView),
+    /// The VM that runs at another site now.
+    HandedOver(HandedOverView),
     /// The VM whose disks are whole, or the disk.
     Hydrated(HydratedView),
     /// How a recovery point did; also of one that did not work, whose job has failed.

@@ -77,6 +77,20 @@ pub struct StoppedReplicationView {
     pub problems: Vec<String>,
 }
 
+/// A VM that was stopped here and runs at the other site from its last write on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HandedOverView {
+    /// The VM, by name.
+    pub vm: String,
+    /// The site that has it now.
+    pub site: String,
+    /// The last record of its journal; the other site has all of them.
+    pub through: u64,
+    /// The job at the other site that makes and starts the VM; none where it had begun before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_there: Option<String>,
+}
+
 /// Names this moment of a replicated VM.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -18,6 +18,12 @@ pub enum FailoverCommand {
     /// Removes the VM of a test, or of all tests of a replica, with all that it had, and keeps what was found.
     #[command(after_long_help = "Example:\n  holdfast failover cleanup web-1 --verdict 'the shop answers'")]
     Cleanup(Cleanup),
+    /// Shuts a VM down here, and has the site that it is replicated to run it with everything that it wrote.
+    ///
+    /// This is asked for at the site where the VM runs; nothing is lost. The guest is shut down in order first. From the moment in
+    /// which the other site is asked the VM does not start here any more.
+    #[command(after_long_help = "Example:\n  holdfast failover planned web-1")]
+    Planned(Planned),
     /// Has a replicated VM run here although its site does not say that it has stopped there: because that site is gone.
     ///
     /// From then on nothing more is taken from its site, which is told so when it comes back. The VM runs within seconds, whatever
@@ -73,6 +79,18 @@ pub struct Cleanup {
     verdict: Option<String>,
 }
 
+/// Hands a VM over.
+#[derive(Debug, Args)]
+pub struct Planned {
+    /// The VM, by name or id.
+    vm: String,
+    /// Say how it stands, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    wait: WaitArguments,
+}
+
 /// Fails over.
 #[derive(Debug, Args)]
 pub struct Unplanned {
@@ -110,6 +128,14 @@ impl FailoverCommand {
             Self::Cleanup(Cleanup { name, verdict }) => {
                 let ended = client.clean_up_tests(&name, &CleanUpTests { verdict }).await?;
                 context.output.list(&ended, "nothing was to be cleaned up")
+            }
+            Self::Planned(Planned { vm, dry_run, wait }) => {
+                let view = client.replication(&vm).await?;
+                if dry_run {
+                    return context.output.one(&view);
+                }
+                context.confirm(&format!("Shut {} down here, and have it run at {}?", view.vm, view.site))?;
+                wait.finish(context, &client.hand_over(&vm).await?).await
             }
             Self::Unplanned(asked) => asked.run(context, false).await,
             Self::ChangePoint(asked) => asked.run(context, true).await,

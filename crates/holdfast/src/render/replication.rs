@@ -1,6 +1,9 @@
 //! Replications.
 
-use api::{CheckpointView, ReplicationHealth, ReplicationState, ReplicationView, StoppedReplicationView};
+use api::{
+    CheckpointView, HandedOverView, ReplicationHealth, ReplicationState, ReplicationView,
+    StoppedReplicationView,
+};
 use model::ByteCount;
 
 use super::{Identified, Page, Row, Times, duration, or_dash, percentage, table};
@@ -128,6 +131,24 @@ impl Page for CheckpointView {
             ("Made", times.moment(self.made_at)),
             ("Record", self.sequence.to_string()),
         ])
+    }
+}
+
+impl Identified for HandedOverView {
+    fn id(&self) -> String {
+        self.vm.clone()
+    }
+}
+
+impl Page for HandedOverView {
+    fn page(&self, _: &Times) -> String {
+        let mut fields = vec![
+            ("VM", self.vm.clone()),
+            ("Runs at", self.site.clone()),
+            ("From its last record", self.through.to_string()),
+        ];
+        fields.extend(self.job_there.iter().map(|job| ("Job there", job.clone())));
+        table::fields(fields)
     }
 }
 

@@ -8,7 +8,7 @@ use model::JournalId;
 use super::PeerClient;
 use crate::{
     Error, Result,
-    replicas::{ReplicaOffer, ReplicaProgress, encode},
+    replicas::{HandOver, ReplicaOffer, ReplicaProgress, TakenOver, encode},
 };
 
 /// Each of these but the end fails with [`crate::ErrorKind::Fenced`] once the peer knows a newer generation of the VM, and its message says
@@ -41,6 +41,16 @@ impl PeerClient {
     /// How far the peer is.
     pub async fn replica_progress(&self, journal: JournalId) -> Result<ReplicaProgress> {
         self.get(&of(journal)).await
+    }
+
+    /// Has the peer run the VM from the last record on. May be asked again: a VM that was failed over there stays so.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Conflict`] when that record has not come, or the peer cannot have such a VM: then it has done nothing.
+    pub async fn hand_over(&self, journal: JournalId, request: HandOver) -> Result<TakenOver> {
+        let body = serde_json::to_vec(&request)
+            .map_err(|error| Error::invalid("a request cannot be written").with_source(error))?;
+        self.call(Method::POST, &format!("{}/hand-over", of(journal)), body.into()).await?.json()
     }
 
     /// Ends the replication. What the peer has stays there until its operator deletes it, or with `delete` goes at once,

@@ -34,9 +34,11 @@ impl Jobs {
         let ticket = match draft.kind {
             // They may take days, and no backup waits for them.
             JobKind::Copy | JobKind::Hydrate => self.queue.enter_background(id),
-            JobKind::Snapshot | JobKind::TestFailover | JobKind::FailOver | JobKind::ChangePoint => {
-                self.queue.enter_promptly(id, draft.vm_id)
-            }
+            JobKind::Snapshot
+            | JobKind::TestFailover
+            | JobKind::FailOver
+            | JobKind::ChangePoint
+            | JobKind::HandOver => self.queue.enter_promptly(id, draft.vm_id),
             _ => self.queue.enter(id, draft.vm_id),
         };
         let job = Job {

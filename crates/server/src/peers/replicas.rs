@@ -6,7 +6,7 @@ use axum::{
     extract::{Path, Query, State},
 };
 use model::JournalId;
-use peer::replicas::{ReplicaOffer, ReplicaProgress};
+use peer::replicas::{HandOver, ReplicaOffer, ReplicaProgress, TakenOver};
 use serde::Deserialize;
 
 use super::caller::Peer;
@@ -43,6 +43,15 @@ pub(super) async fn progress(
     Path(journal): Path<JournalId>,
 ) -> Result<Json<ReplicaProgress>> {
     replicas::progress(&site, &known, journal).await.map(Json)
+}
+
+pub(super) async fn take_over(
+    State(site): State<Site>,
+    Peer(known): Peer,
+    Path(journal): Path<JournalId>,
+    Body(request): Body<HandOver>,
+) -> Result<Json<TakenOver>> {
+    replicas::take_over(&site, &known, journal, request.through).await.map(Json)
 }
 
 pub(super) async fn end(

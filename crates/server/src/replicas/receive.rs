@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use api::FailOver;
 use catalog::{KnownPeer, KnownReplica};
 use journal::{Generation, Part, Received, Replica, Sequence};
 use model::JournalId;
-use peer::replicas::{ReplicaOffer, ReplicaProgress};
+use peer::replicas::{ReplicaOffer, ReplicaProgress, TakenOver};
 use recovery::{Event, Refusal, Standing, step};
 
 use super::{Kept, put_in, remove};
 use crate::{
     failure::{Failure, Result},
     site::Site,
+    work,
 };
 
 /// How long moments stay reachable where neither side says anything.
@@ -148,6 +150,32 @@ pub(crate) async fn progress(site: &Site, peer: &KnownPeer, journal: JournalId) 
     }
     let kept = site.replicas.get(journal)?;
     tell(site, &kept, known).await
+}
+
+/// The source's VM has ended, and its last record is this: the VM is to run here.
+pub(crate) async fn take_over(
+    site: &Site,
+    peer: &KnownPeer,
+    journal: JournalId,
+    through: Sequence,
+) -> Result<TakenOver> {
+    let known = of(site, peer, journal).await?;
+    // Whoever asks again has not heard the answer.
+    if known.standing.failover().is_some() {
+        return Ok(TakenOver { job: None });
+    }
+    let durable = site.replicas.get(journal)?.replica()?.durable_through();
+    if durable < through {
+        return Err(Failure::conflict(format!(
+            "not everything of {} has come: {durable} records of {through}",
+            known.vm_name
+        ))
+        .with_hint("try again when it is in sync: holdfast replication status"));
+    }
+    let request = FailOver { point: "latest".to_owned(), rate_limit_bytes_per_second: None };
+    let job = work::fail_over(site, journal.as_str(), request).await?;
+    tracing::warn!(vm = %known.vm_name, from = %peer.name, "a VM is handed over to this site");
+    Ok(TakenOver { job: Some(job.id.to_string()) })
 }
 
 /// The source ends the replication.

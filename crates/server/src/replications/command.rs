@@ -193,6 +193,15 @@ pub(crate) async fn stop(
     })
 }
 
+/// Fails for a VM that another site has taken over.
+pub(crate) async fn check_may_run(site: &Site, vm: &KnownVm) -> Result<()> {
+    let Some(known) = site.catalog.replication(vm.id).await? else { return Ok(()) };
+    let Some(why) = known.fenced else { return Ok(()) };
+    let name = shell_word(vm.name.as_str());
+    Err(Failure::new(api::Code::Fenced, format!("the VM {} must not run here: {why}", vm.name))
+        .with_hint(format!("where it is to run here all the same: holdfast replication stop {name}")))
+}
+
 fn remove_journal(site: &Site, known: &KnownReplication, problems: &mut Vec<String>) {
     for path in [site.directory.journal(known.journal_id), site.directory.tap_sockets(known.journal_id)] {
         match std::fs::remove_dir_all(&path) {

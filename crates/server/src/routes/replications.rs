@@ -1,14 +1,14 @@
 //! `/v1/replications` and `/v1/vms/{vm}/replication`.
 
 use api::{
-    CheckpointView, EditReplication, MakeCheckpoint, Problem, ReplicationView, StartReplication,
+    CheckpointView, EditReplication, JobView, MakeCheckpoint, Problem, ReplicationView, StartReplication,
     StopReplication, StoppedReplicationView,
 };
 use axum::{Json, extract::State, http::StatusCode};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::extract::{Body, Segment};
-use crate::{failure::Result, replications, site::Site, vms};
+use crate::{failure::Result, jobs, replications, site::Site, vms, work};
 
 pub(super) fn routes() -> OpenApiRouter<Site> {
     OpenApiRouter::new()
@@ -17,6 +17,7 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
         .routes(routes!(pause))
         .routes(routes!(resume))
         .routes(routes!(checkpoint))
+        .routes(routes!(hand_over))
         .routes(routes!(stop))
 }
 
@@ -126,6 +127,20 @@ async fn checkpoint(
 ) -> Result<(StatusCode, Json<CheckpointView>)> {
     let vm = vms::find(&site, &vm).await?;
     Ok((StatusCode::CREATED, Json(replications::checkpoint(&site, &vm, request).await?)))
+}
+
+/// Shuts a VM down here, and has it run at the other site with everything that it wrote.
+#[utoipa::path(
+    post,
+    path = "/v1/vms/{vm}/replication/hand-over",
+    tag = "replications",
+    params(("vm" = String, Path, description = "The VM's name or id.")),
+    responses((status = ACCEPTED, body = JobView), (status = "default", body = Problem))
+)]
+async fn hand_over(State(site): State<Site>, Segment(vm): Segment) -> Result<(StatusCode, Json<JobView>)> {
+    let vm = vms::find(&site, &vm).await?;
+    let job = work::hand_over(&site, vm).await?;
+    Ok((StatusCode::ACCEPTED, Json(jobs::view(job))))
 }
 
 /// Ends the replication of a VM. What the other site has stays there, unless it is to be deleted.

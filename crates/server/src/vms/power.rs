@@ -8,6 +8,7 @@ use super::{access, check_whole, claim, disk_paths};
 use crate::{
     dependents,
     failure::{Failure, Result},
+    replications,
     site::Site,
 };
 
@@ -24,6 +25,7 @@ pub(crate) async fn start(site: &Site, vm: &KnownVm) -> Result<()> {
 
 /// Starts a VM that the caller has taken. Its disks that become whole at rest go on in it.
 pub(crate) async fn run(site: &Site, vm: &KnownVm) -> Result<()> {
+    replications::check_may_run(site, vm).await?;
     let taken = dependents::take(site, &disk_paths(vm)).await?;
     let started = site.hypervisor.start(&access(vm)).await;
     drop(taken);

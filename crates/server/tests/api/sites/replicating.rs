@@ -1,9 +1,12 @@
 //! VMs whose every write goes to another site.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use api::{
-    CheckStatus, Code, EditReplication, FailOver, ImageQuery, MakeCheckpoint, ReplicationHealth,
+    CheckStatus, Code, EditReplication, FailOver, ImageQuery, JobResult, MakeCheckpoint, ReplicationHealth,
     ReplicationState, ReplicationView, StartReplication, StopReplication,
 };
 use hypervisor::Power;
@@ -14,7 +17,10 @@ use tokio::{
 };
 
 use super::{pair, site};
-use crate::site::{TestSite, code, pattern};
+use crate::{
+    disks::shows,
+    site::{TestSite, code, pattern},
+};
 
 /// What a busy machine may take until something is as it must become.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -277,6 +283,41 @@ async fn failed_over_there_it_is_fenced_here_for_good() {
     assert_eq!(code(west.client.resume_replication("db").await), Code::Fenced);
     let west = west.restart().await;
     assert_eq!(west.client.replication("db").await.unwrap().state, ReplicationState::Fenced);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handed_over_it_runs_there_with_its_last_write_and_not_here() {
+    let (east, west) = replicated().await;
+    let qmp = guest(&west);
+    until_protected(&west).await;
+    west.hypervisor.write_through(&qmp, 8192, &[9; 512]).await;
+    let expected = west.hypervisor.bytes(&qmp);
+    let given = west.end(&west.client.hand_over("db").await.unwrap()).await;
+    let Some(JobResult::HandedOver(given)) = given.result else { panic!("{given:?}") };
+    assert_eq!(given.site, "east");
+    let there = east.end(&east.client.job(&given.job_there.unwrap()).await.unwrap()).await;
+    let Some(JobResult::RestoredVm(vm)) = there.result else { panic!("{there:?}") };
+    assert!(vm.started && shows(&east, Path::new(&vm.disks[0].path), &expected));
+
+    assert_eq!(west.client.vm("db").await.unwrap().power, "stopped");
+    assert_eq!(code(west.client.start_vm("db").await), Code::Fenced);
+    until(&west, "fenced", |view| view.state == ReplicationState::Fenced).await;
+    // Whoever has not heard the answer asks again.
+    let again = west.end(&west.client.hand_over("db").await.unwrap()).await;
+    assert!(matches!(again.result, Some(JobResult::HandedOver(view)) if view.job_there.is_none()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_other_site_refuses_stays_here() {
+    let (east, west) = replicated().await;
+    east.add_guest("db", pattern(2)).await;
+    until_protected(&west).await;
+    let refused = west.failure(&west.client.hand_over("db").await.unwrap()).await;
+    assert_eq!(refused.code, Code::Conflict, "{refused:?}");
+    let view = west.client.replication("db").await.unwrap();
+    assert_ne!(view.state, ReplicationState::Fenced);
+    west.hypervisor.edit(&guest(&west), |vm| vm.power = Power::Running);
+    until_protected(&west).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

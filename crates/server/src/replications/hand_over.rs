@@ -1,0 +1,152 @@
+//! A VM is handed over: it has ended here, the other site gets all that it wrote, and runs it.
+//!
+//! Before the other site is asked, it is durable here that the VM must not run any more. Only a refusal takes that back: of
+//! an answer that does not come nobody knows what it was.
+
+use std::{sync::PoisonError, time::Duration};
+
+use api::{Code, HandedOverView, shell_word};
+use catalog::KnownVm;
+use journal::Sequence;
+use peer::{ErrorKind, Patience, replicas::HandOver};
+use replication::{Event, Standing};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Told, find};
+use crate::{
+    failure::{Failure, Result},
+    jobs::JobMonitor,
+    peers,
+    site::Site,
+};
+
+/// How often is looked how far the other site is.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long the other site may come no further.
+const STALL_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long the other site may take to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
+/// What the replication of a VM has come to.
+struct Look {
+    standing: Standing,
+    durable_through: Option<Sequence>,
+    tap: Option<tap::Client>,
+}
+
+fn look(site: &Site, vm: &KnownVm) -> Result<Look> {
+    let looked = site.replications.with(vm.id, |handle| {
+        let figures = handle.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        Look {
+            standing: figures.standing.clone(),
+            durable_through: figures.progress.map(|progress| progress.durable_through),
+            tap: handle.tap.borrow().clone(),
+        }
+    });
+    looked.ok_or_else(|| Failure::conflict(format!("the replication of the VM {} is not kept", vm.name)))
+}
+
+/// Fails unless everything that the VM writes is taken, or it has ended.
+pub(crate) async fn check(site: &Site, vm: &KnownVm) -> Result<()> {
+    find(site, vm).await?;
+    match look(site, vm)?.standing {
+        Standing::Protected | Standing::VmStopped | Standing::Fenced(_) => Ok(()),
+        standing => Err(lacking(vm, &standing)),
+    }
+}
+
+fn lacking(vm: &KnownVm, standing: &Standing) -> Failure {
+    let name = shell_word(vm.name.as_str());
+    Failure::conflict(format!("the other site lacks something of the VM {}: it is {standing:?}", vm.name))
+        .with_hint(format!("wait until it is protected: holdfast replication status {name}"))
+}
+
+/// Waits until the other site durably has everything of a VM that has ended, and returns the last record.
+pub(crate) async fn drain(site: &Site, vm: &KnownVm, monitor: &JobMonitor) -> Result<Sequence> {
+    monitor.phase("sending what is left");
+    let (mut through, mut before, mut moved_at) = (None, None, Instant::now());
+    loop {
+        let look = look(site, vm)?;
+        match (&look.standing, &look.tap) {
+            // What came since is a mark: nothing writes.
+            (Standing::VmStopped | Standing::Fenced(_), Some(tap)) if through.is_none() => {
+                let status = tap.status().await;
+                let status = status.map_err(|error| Failure::of(Code::Conflict, &error, error.guidance()))?;
+                through = Some(status.usage.taken_through);
+            }
+            (Standing::VmStopped | Standing::Fenced(_) | Standing::Protected, _) => {}
+            (standing, _) => return Err(lacking(vm, standing)),
+        }
+        if let Some(through) = through.filter(|through| look.durable_through >= Some(*through)) {
+            return Ok(through);
+        }
+        if look.durable_through != before {
+            (before, moved_at) = (look.durable_through, Instant::now());
+        }
+        if moved_at.elapsed() > STALL_LIMIT {
+            return Err(Failure::new(
+                Code::Unreachable,
+                "the other site comes no further, and the VM has ended",
+            )
+            .with_hint(
+                "ask again when the other site is reached, or start the VM again: nothing was handed over",
+            ));
+        }
+        sleep(LOOK_INTERVAL).await;
+    }
+}
+
+/// Has the other site run a VM of which it has everything.
+pub(crate) async fn give(site: &Site, vm: &KnownVm, through: Sequence) -> Result<HandedOverView> {
+    let known = find(site, vm).await?;
+    let peer = peers::find(site, known.peer_id.as_str()).await?;
+    let client = site.peers.client(&peer, Patience::NONE)?;
+    let client = client.ok_or_else(|| Failure::conflict(format!("the site {} has no address", peer.name)))?;
+    let why = format!("it was handed over to {}", peer.name);
+    let was_fenced = known.fenced.is_some();
+    if !was_fenced {
+        site.catalog.set_fenced(vm.id, Some(&why)).await?;
+    }
+    let asked = timeout(ANSWER_LIMIT, client.hand_over(known.journal_id, HandOver { through })).await;
+    let taken = match asked {
+        Ok(Ok(taken)) => taken,
+        Ok(Err(error)) if is_refusal(error.kind()) => {
+            if !was_fenced {
+                site.catalog.set_fenced(vm.id, None).await?;
+            }
+            return Err(Failure::from(error).during(&format!("handing {} over to {}", vm.name, peer.name)));
+        }
+        Ok(Err(_)) | Err(_) => {
+            let name = shell_word(vm.name.as_str());
+            let detail = format!("it is not known whether {} has taken the VM {} over", peer.name, vm.name);
+            return Err(Failure::new(Code::Unreachable, detail).with_hint(format!(
+                "ask again: holdfast failover planned {name}; until then it does not run here"
+            )));
+        }
+    };
+    site.replications.with(vm.id, |handle| handle.told.send(Told::Event(Event::Fenced(why))).is_ok());
+    tracing::warn!(vm = %vm.name, site = %peer.name, "a VM was handed over");
+    Ok(HandedOverView {
+        vm: vm.name.to_string(),
+        site: peer.name.to_string(),
+        through: through.0,
+        job_there: taken.job,
+    })
+}
+
+/// Whether the other site has said that it did nothing.
+fn is_refusal(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Denied
+            | ErrorKind::Invalid
+            | ErrorKind::Version
+            | ErrorKind::NotFound
+            | ErrorKind::Conflict
+            | ErrorKind::Damaged
+            | ErrorKind::NoSpace
+            | ErrorKind::Busy
+    )
+}

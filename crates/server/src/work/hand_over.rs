@@ -1,0 +1,42 @@
+//! A planned failover: a replicated VM is shut down here, and runs at the other site with all that it wrote.
+
+use std::sync::Arc;
+
+use api::JobResult;
+use catalog::{Job, KnownVm};
+use model::JobKind;
+
+use crate::{
+    failure::Result,
+    jobs::{JobDraft, JobMonitor, Outcome},
+    replications,
+    site::Site,
+    vms,
+};
+
+/// Lines it up.
+pub(crate) async fn submit(site: &Site, vm: KnownVm) -> Result<Job> {
+    replications::check_hand_over(site, &vm).await?;
+    let draft = JobDraft {
+        kind: JobKind::HandOver,
+        subject: vm.name.to_string(),
+        vm_id: Some(vm.id),
+        vault_id: None,
+        request: serde_json::json!({}),
+    };
+    let work_site = site.clone();
+    let work = Box::new(move |monitor| Box::pin(async move { work(&work_site, &vm, monitor).await }) as _);
+    site.jobs.submit(draft, work).await
+}
+
+async fn work(site: &Site, vm: &KnownVm, monitor: Arc<JobMonitor>) -> Outcome {
+    // Its turn may come late.
+    replications::check_hand_over(site, vm).await?;
+    if vms::is_running(site, vm).await? {
+        monitor.phase("shutting the guest down");
+        vms::stop(site, vm, false).await?;
+    }
+    let through = replications::drain(site, vm, &monitor).await?;
+    monitor.phase("having the other site take over");
+    Ok(JobResult::HandedOver(replications::give(site, vm, through).await?))
+}
