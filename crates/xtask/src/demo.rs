@@ -1,9 +1,11 @@
-//! `cargo xtask demo`: the main job on a real guest, from protection to a restored VM, in one go.
+//! `cargo xtask demo`: the main job on a real guest, from protection to a restored VM, in one go; or site recovery, on two sites.
 
 mod report;
+mod site_recovery;
 mod story;
 
 use anyhow::{Context, Result, bail};
+use report::Report;
 use testkit::{binary, guest::GuestImage, packages};
 use tokio::{
     runtime::Runtime,
@@ -11,7 +13,7 @@ use tokio::{
 };
 
 /// Prepares what a fresh machine lacks, and tells the story. Progress goes to standard error, the result to standard output.
-pub fn run() -> Result<()> {
+pub fn run(site_recovery: bool) -> Result<()> {
     packages::install_missing()?;
     binary::holdfast()?;
     eprintln!("building a Linux guest from Debian packages, where that is not done yet");
@@ -22,11 +24,18 @@ pub fn run() -> Result<()> {
         let (mut interrupt, mut terminate) =
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         tokio::select! {
-            report = story::tell(&image) => report,
+            report = tell(&image, site_recovery) => report,
             _ = interrupt.recv() => bail!("interrupted"),
             _ = terminate.recv() => bail!("terminated"),
         }
     })?;
     println!("{report}");
     Ok(())
+}
+
+async fn tell(image: &GuestImage, site_recovery: bool) -> Result<Report> {
+    match site_recovery {
+        true => site_recovery::tell(image).await,
+        false => story::tell(image).await,
+    }
 }

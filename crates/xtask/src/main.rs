@@ -27,7 +27,11 @@ enum Command {
     /// Protects a real guest, backs it up twice, destroys it, restores it and checks that nothing is lost.
     ///
     /// Installs the system packages that it needs, and leaves nothing else behind. Takes about two minutes without KVM.
-    Demo,
+    Demo {
+        /// Show site recovery: two sites, a drill, the loss of one of them, and the way back.
+        #[arg(long)]
+        site_recovery: bool,
+    },
     /// Runs all tests, those on real QEMU guests included; installs the system packages that they need.
     Test {
         /// Run only the tests whose names contain this.
@@ -67,7 +71,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Demo => demo::run(),
+        Command::Demo { site_recovery } => demo::run(site_recovery),
         Command::Test { filter } => test::run(filter.as_deref()),
         Command::Sim { arguments } => sim::run(&arguments),
         Command::Fuzz { arguments } => fuzz::run(&arguments),
