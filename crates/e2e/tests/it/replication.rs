@@ -95,7 +95,8 @@ async fn a_guest_that_writes_is_whole_at_every_named_moment_also_after_its_serve
     for name in ["first", "quiet", "second"] {
         let state = examine_moment(&east, name).await.with_context(|| name.to_owned())?;
         let workload = state.workload.sound().with_context(|| name.to_owned())?;
-        assert!(state.file_systems_clean, "{name}");
+        // A moment at which the guest was not held still has a journal to replay, as after a crash.
+        assert!(state.file_systems_clean || name != "quiet", "{name}");
         assert!(workload.root_last > last, "{name}: {} records, and {last} before", workload.root_last);
         assert_eq!(workload.quiesced, name == "quiet", "{name}");
         last = workload.root_last;
