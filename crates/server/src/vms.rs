@@ -16,7 +16,7 @@ pub(crate) use self::{
     definition::complete as complete_definition,
     half_restored::{check_whole, reference_to, way_out},
     look::{known_definition, list, refresh, view},
-    power::{check_stopped, is_running, run, start, stop},
+    power::{check_stopped, end, is_running, run, start, stop},
     protect::{protect, unprotect},
     remove::remove,
 };

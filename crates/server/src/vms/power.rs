@@ -37,6 +37,11 @@ pub(crate) async fn run(site: &Site, vm: &KnownVm) -> Result<()> {
 /// Stops a VM. With `force`, as a power cut would.
 pub(crate) async fn stop(site: &Site, vm: &KnownVm, force: bool) -> Result<()> {
     let _turn = claim(site, vm, "stopping it")?;
+    end(site, vm, force).await
+}
+
+/// Stops a VM that the caller has taken.
+pub(crate) async fn end(site: &Site, vm: &KnownVm, force: bool) -> Result<()> {
     site.hypervisor.stop(&access(vm), force).await?;
     site.backings.tell_of_change();
     tracing::info!(vm = %vm.name, force, "stopped");

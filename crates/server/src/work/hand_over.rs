@@ -34,7 +34,7 @@ async fn work(site: &Site, vm: &KnownVm, monitor: Arc<JobMonitor>) -> Outcome {
     replications::check_hand_over(site, vm).await?;
     if vms::is_running(site, vm).await? {
         monitor.phase("shutting the guest down");
-        vms::stop(site, vm, false).await?;
+        vms::end(site, vm, false).await?;
     }
     let through = replications::drain(site, vm, &monitor).await?;
     monitor.phase("having the other site take over");
