@@ -43,7 +43,7 @@ impl Page for ReplicationView {
             ("Health", health(self.health).to_owned()),
         ];
         for reason in &self.reasons {
-            fields.push(("", format!("{}; {}", reason.what, reason.guidance)));
+            fields.push(("Because", format!("{}; {}", reason.what, reason.guidance)));
         }
         fields.extend([
             ("RPO now", or_dash(self.rpo_seconds.map(seconds))),
@@ -61,7 +61,7 @@ impl Page for ReplicationView {
             ("For applications", applications(self, times)),
             ("Rate limit", self.rate_limit_bytes_per_second.map_or("none".to_owned(), rate)),
         ]);
-        fields.extend(self.rate_windows.iter().map(|window| ("", window.to_string())));
+        fields.extend(self.rate_windows.iter().map(|window| ("Rate window", window.to_string())));
         fields.push(("Journal", self.journal_id.to_string()));
         fields.push(("Replicated since", times.moment(self.created_at)));
         table::fields(fields)

@@ -30,7 +30,7 @@ fn ages_are_short() {
 #[test]
 fn durations_have_two_or_three_digits() {
     for (microseconds, text) in [
-        (0, "0 µs"),
+        (0, "0 s"),
         (999, "999 µs"),
         (4_200, "4.2 ms"),
         (250_000, "250 ms"),

@@ -18,7 +18,8 @@ pub fn printable(text: &str) -> String {
 pub fn duration(microseconds: u64) -> String {
     let value = microseconds as f64;
     match microseconds {
-        0..1_000 => format!("{microseconds} µs"),
+        0 => "0 s".to_owned(),
+        1..1_000 => format!("{microseconds} µs"),
         1_000..100_000 => format!("{:.1} ms", value / 1e3),
         100_000..1_000_000 => format!("{:.0} ms", value / 1e3),
         1_000_000..60_000_000 => format!("{:.1} s", value / 1e6),

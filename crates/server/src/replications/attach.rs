@@ -6,7 +6,7 @@ use hypervisor::{Inspection, Missed, Power, Tap, TapRequest, TappedDisk, Trackin
 use image::DiskImage;
 use journal::DiskNumber;
 use model::DiskName;
-use replication::{Attachment, Epoch, Event, Obstacle};
+use replication::{Attachment, End, Epoch, Event, Obstacle};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -64,11 +64,25 @@ pub(super) async fn attach(shared: Arc<Shared>, attachment: Attachment, trusted:
             // A keeper that has ended lets it go on.
             shared.told.send(Told::Attached(attached.clone())).ok();
             let ended = attached.ended.clone();
-            if let Some(end) = ended.run_until_cancelled(attached.tap.ended()).await {
-                shared.tell(Event::Ended(attachment, end_of(&attached, end).await));
+            if let Some(end) = ended.run_until_cancelled(end(&shared, &attached)).await {
+                shared.tell(Event::Ended(attachment, end));
             }
         }
         Err(why) => shared.tell(Event::NotAttached(attachment, why)),
+    }
+}
+
+/// Waits until writes may be missed.
+async fn end(shared: &Shared, attached: &Attached) -> End {
+    let mut taps = shared.tap.subscribe();
+    let process_id = attached.client.process_id();
+    let is_another =
+        |tap: &Option<tap::Client>| tap.as_ref().is_none_or(|tap| tap.process_id() != process_id);
+    let gone = async { drop(taps.wait_for(is_another).await) };
+    tokio::select! {
+        end = attached.tap.ended() => end_of(attached, end).await,
+        // The hypervisor of a guest that writes nothing does not notice.
+        () = gone => End::TapLost("its process has ended".to_owned()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::JobResult;
+use api::{JobResult, shell_word};
 use catalog::{Job, KnownVm};
 use model::JobKind;
 
@@ -34,7 +34,11 @@ async fn work(site: &Site, vm: &KnownVm, monitor: Arc<JobMonitor>) -> Outcome {
     replications::check_hand_over(site, vm).await?;
     if vms::is_running(site, vm).await? {
         monitor.phase("shutting the guest down");
-        vms::end(site, vm, false).await?;
+        let name = shell_word(vm.name.as_str());
+        let way_out = format!(
+            "shut it down in the guest, or end it as a power cut would: holdfast vm stop {name} --force; then ask again"
+        );
+        vms::end(site, vm, false).await.map_err(|failure| failure.with_hint(way_out))?;
     }
     let through = replications::drain(site, vm, &monitor).await?;
     monitor.phase("having the other site take over");
