@@ -7,6 +7,7 @@ mod agent;
 mod boot;
 mod disks;
 mod external;
+mod failover;
 mod faults;
 mod files;
 mod fixture;

@@ -18,31 +18,38 @@ use crate::fixture::{guest_disks, words};
 /// How long anything may take that happens by itself.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Two sites that are paired; the first listens.
-async fn paired() -> Result<(Site, Site)> {
-    let east = Site::start_with_variables(&[
-        ("HOLDFAST_SITE_NAME", "east"),
-        ("HOLDFAST_PEER_LISTEN", "127.0.0.1:0"),
-    ])
-    .await?;
-    let west = Site::start_with_variables(&[("HOLDFAST_SITE_NAME", "west")]).await?;
+/// Two sites that are paired; both listen.
+pub async fn paired() -> Result<(Site, Site)> {
+    let listen = ("HOLDFAST_PEER_LISTEN", "127.0.0.1:0");
+    let east = Site::start_with_variables(&[("HOLDFAST_SITE_NAME", "east"), listen]).await?;
+    let west = Site::start_with_variables(&[("HOLDFAST_SITE_NAME", "west"), listen]).await?;
     let token = east.run(["site", "token", "-q"]).await?;
     west.run(["site", "pair", token.trim()]).await?;
     Ok((east, west))
 }
 
-async fn until_protected(site: &Site) -> Result<ReplicationView> {
+/// Waits until the replication of a VM is like this.
+pub async fn until(
+    site: &Site,
+    vm: &str,
+    what: &str,
+    holds: impl Fn(&ReplicationView) -> bool,
+) -> Result<ReplicationView> {
     let begun = Instant::now();
     loop {
-        let view: ReplicationView = site.json(["replication", "status", "busy"]).await?;
-        if view.state == ReplicationState::Protected {
+        let view: ReplicationView = site.json(["replication", "status", vm]).await?;
+        if holds(&view) {
             return Ok(view);
         }
         if begun.elapsed() > PATIENCE {
-            bail!("it is not protected yet: {view:?}");
+            bail!("it never came to this: {what}; it is {view:?}");
         }
         sleep(Duration::from_millis(500)).await;
     }
+}
+
+pub async fn until_protected(site: &Site, vm: &str) -> Result<ReplicationView> {
+    until(site, vm, "protected", |view| view.state == ReplicationState::Protected).await
 }
 
 /// What both disks of a moment hold, once the other site has it.
@@ -77,7 +84,7 @@ async fn a_guest_that_writes_is_whole_at_every_named_moment_also_after_its_serve
         .await?;
     let _: ReplicationView = west.json(["replication", "start", "busy", "--to", "east"]).await?;
     vm.guest().workload(&["burst", "4"]).await?;
-    until_protected(&west).await?;
+    until_protected(&west, "busy").await?;
 
     vm.guest().workload(&["burst", "4"]).await?;
     west.run(["replication", "checkpoint", "busy", "--name", "first"]).await?;
@@ -85,7 +92,7 @@ async fn a_guest_that_writes_is_whole_at_every_named_moment_also_after_its_serve
     west.kill_server().await?;
     vm.guest().workload(&["burst", "4"]).await?;
     west.start_server().await?;
-    let view = until_protected(&west).await?;
+    let view = until_protected(&west, "busy").await?;
     assert_eq!(view.breaks, 0, "the tap outlives the server: {view:?}");
     west.run(["replication", "checkpoint", "busy", "--name", "quiet", "--application"]).await?;
     vm.guest().workload(&["burst", "4"]).await?;
