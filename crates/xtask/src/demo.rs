@@ -1,5 +1,6 @@
 //! `cargo xtask demo`: the main job on a real guest, from protection to a restored VM, in one go; or site recovery, on two sites.
 
+mod guest;
 mod report;
 mod site_recovery;
 mod story;

@@ -1,22 +1,17 @@
 //! The story of two sites: a VM is replicated, tried out, lost with its site, runs at the other one, and comes back.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use api::{HandedOverView, ReplicaView, ReplicationState, ReplicationView, RestoredVmView};
-use model::{ByteCount, DiskFormat};
 use serde_json::Value;
 use testkit::{guest::GuestImage, site::Site, workload::WorkloadState};
 use tokio::time::sleep;
 
-use super::report::Report;
+use super::{guest, report::Report};
 
 const VM: &str = "shop";
 const DRILL: &str = "shop-drill";
-const DATA_SIZE: ByteCount = ByteCount(1 << 30);
 
 /// What the guest writes in one piece, beside its workload.
 const BURST_MIB: &str = "16";
@@ -31,7 +26,7 @@ pub async fn tell(image: &GuestImage) -> Result<Report> {
     let token = east.run(["site", "token", "-q"]).await?;
     west.run(["site", "pair", token.trim()]).await?;
 
-    boot(&west, image, &mut report).await?;
+    guest::boot(&west, image, VM, &mut report).await?;
     replicate(&west, "east", "every write goes to the other site", &mut report).await?;
     let guest = west.guest(VM).await?;
     guest.workload(&["burst", BURST_MIB]).await?;
@@ -57,19 +52,6 @@ async fn site(name: &str) -> Result<Site> {
     progress(&format!("starting the site {name}"));
     let listen = ("HOLDFAST_PEER_LISTEN", "127.0.0.1:0");
     Site::start_with_variables(&[("HOLDFAST_SITE_NAME", name), listen]).await
-}
-
-async fn boot(site: &Site, image: &GuestImage, report: &mut Report) -> Result<()> {
-    progress("booting the guest");
-    let started = Instant::now();
-    let directory = site.directory().join("disks");
-    fs::create_dir(&directory)?;
-    let disks = image.create_disks(&directory, DiskFormat::Qcow2, DATA_SIZE)?;
-    site.add_vm(&disks.definition(VM.parse()?)).await?;
-    site.json::<Value>(["vm", "start", VM]).await?;
-    site.guest(VM).await?.state_at_boot().await?.sound().context("the new guest")?;
-    report.event("guest boots", started.elapsed(), "records on two disks, a database");
-    Ok(())
 }
 
 async fn replicate(site: &Site, to: &str, outcome: &str, report: &mut Report) -> Result<()> {

@@ -4,7 +4,7 @@ use std::{fs, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 use api::{PointView, RestoredVmView, VerifyView};
-use model::{ByteCount, Consistency, DiskFormat};
+use model::{ByteCount, Consistency};
 use serde_json::Value;
 use testkit::{
     guest::{GuestDisks, GuestImage},
@@ -12,12 +12,11 @@ use testkit::{
     workload::WorkloadState,
 };
 
-use super::report::Report;
+use super::{guest, report::Report};
 
 const VM: &str = "shop";
 const RESTORED_VM: &str = "shop-restored";
 const VAULT: &str = "main";
-const DATA_SIZE: ByteCount = ByteCount(1 << 30);
 
 /// What the guest writes in one piece between the two backups, beside its workload.
 const BURST_MIB: &str = "16";
@@ -46,16 +45,7 @@ pub async fn tell(image: &GuestImage) -> Result<Report> {
 }
 
 async fn boot_protected_guest(site: &Site, image: &GuestImage, report: &mut Report) -> Result<GuestDisks> {
-    progress("booting the guest");
-    let started = Instant::now();
-    let directory = site.directory().join("disks");
-    fs::create_dir(&directory)?;
-    let disks = image.create_disks(&directory, DiskFormat::Qcow2, DATA_SIZE)?;
-    site.add_vm(&disks.definition(VM.parse()?)).await?;
-    site.json::<Value>(["vm", "start", VM]).await?;
-    site.guest(VM).await?.state_at_boot().await?.sound().context("the new guest")?;
-    report.event("guest boots", started.elapsed(), "records on two disks, a database");
-
+    let disks = guest::boot(site, image, VM, report).await?;
     site.json::<Value>(["vault", "create", VAULT]).await?;
     site.json::<Value>(["protect", VM, "--vault", VAULT, "--consistency", "application", "--strict"]).await?;
     Ok(disks)
