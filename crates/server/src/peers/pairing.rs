@@ -116,7 +116,8 @@ pub(super) async fn accept(site: &Site, session: &Session, request: PairRequest)
     site.catalog.use_pairing_token(token.id).await.map_err(|_| refused())?;
     let known = keep(site, None, &request.site, &authority).await?;
     watch::keep(site, &known, &request.site, now).await?;
-    site.peers.changed.notify_one();
+    // It knows this site once it has the answer, and says so by calling.
+    site.peers.reach().remove(&known.id);
     Ok(PairAnswer {
         site: site.peers.statement(site, Some(known.id)),
         authority: site.peers.identity.authority().to_vec(),

@@ -91,6 +91,9 @@ async fn hello(
     Body(said): Body<Statement>,
 ) -> Result<Json<Statement>> {
     watch::keep(&site, &known, &said, site.env.clock.now()).await?;
+    if !matches!(site.peers.reach().get(&known.id), Some(Ok(()))) {
+        site.peers.changed.notify_one();
+    }
     Ok(Json(site.peers.statement(&site, Some(known.id))))
 }
 
