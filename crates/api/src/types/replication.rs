@@ -84,8 +84,9 @@ pub struct HandedOverView {
     pub vm: String,
     /// The site that has it now.
     pub site: String,
-    /// The last record of its journal; the other site has all of them.
-    pub through: u64,
+    /// The last record of its journal; the other site has all of them. None where it was asked for again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub through: Option<u64>,
     /// The job at the other site that makes and starts the VM; none where it had begun before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_there: Option<String>,

@@ -142,11 +142,8 @@ impl Identified for HandedOverView {
 
 impl Page for HandedOverView {
     fn page(&self, _: &Times) -> String {
-        let mut fields = vec![
-            ("VM", self.vm.clone()),
-            ("Runs at", self.site.clone()),
-            ("From its last record", self.through.to_string()),
-        ];
+        let mut fields = vec![("VM", self.vm.clone()), ("Runs at", self.site.clone())];
+        fields.extend(self.through.map(|through| ("From its last record", through.to_string())));
         fields.extend(self.job_there.iter().map(|job| ("Job there", job.clone())));
         table::fields(fields)
     }

@@ -63,24 +63,26 @@ fn lacking(vm: &KnownVm, standing: &Standing) -> Failure {
         .with_hint(format!("wait until it is protected: holdfast replication status {name}"))
 }
 
-/// Waits until the other site durably has everything of a VM that has ended, and returns the last record.
-pub(crate) async fn drain(site: &Site, vm: &KnownVm, monitor: &JobMonitor) -> Result<Sequence> {
+/// Waits until the other site durably has everything of a VM that has ended, and returns the last record; none of a VM that
+/// was handed over before or taken over, which had come to that then.
+pub(crate) async fn drain(site: &Site, vm: &KnownVm, monitor: &JobMonitor) -> Result<Option<Sequence>> {
     monitor.phase("sending what is left");
     let (mut through, mut before, mut moved_at) = (None, None, Instant::now());
     loop {
         let look = look(site, vm)?;
         match (&look.standing, &look.tap) {
+            (Standing::Fenced(_), _) => return Ok(None),
             // What came since is a mark: nothing writes.
-            (Standing::VmStopped | Standing::Fenced(_), Some(tap)) if through.is_none() => {
+            (Standing::VmStopped, Some(tap)) if through.is_none() => {
                 let status = tap.status().await;
                 let status = status.map_err(|error| Failure::of(Code::Conflict, &error, error.guidance()))?;
                 through = Some(status.usage.taken_through);
             }
-            (Standing::VmStopped | Standing::Fenced(_) | Standing::Protected, _) => {}
+            (Standing::VmStopped | Standing::Protected, _) => {}
             (standing, _) => return Err(lacking(vm, standing)),
         }
         if let Some(through) = through.filter(|through| look.durable_through >= Some(*through)) {
-            return Ok(through);
+            return Ok(Some(through));
         }
         if look.durable_through != before {
             (before, moved_at) = (look.durable_through, Instant::now());
@@ -99,7 +101,7 @@ pub(crate) async fn drain(site: &Site, vm: &KnownVm, monitor: &JobMonitor) -> Re
 }
 
 /// Has the other site run a VM of which it has everything.
-pub(crate) async fn give(site: &Site, vm: &KnownVm, through: Sequence) -> Result<HandedOverView> {
+pub(crate) async fn give(site: &Site, vm: &KnownVm, through: Option<Sequence>) -> Result<HandedOverView> {
     let known = find(site, vm).await?;
     let peer = peers::find(site, known.peer_id.as_str()).await?;
     let client = site.peers.client(&peer, Patience::NONE)?;
@@ -109,7 +111,8 @@ pub(crate) async fn give(site: &Site, vm: &KnownVm, through: Sequence) -> Result
     if !was_fenced {
         site.catalog.set_fenced(vm.id, Some(&why)).await?;
     }
-    let asked = timeout(ANSWER_LIMIT, client.hand_over(known.journal_id, HandOver { through })).await;
+    let request = HandOver { through: through.unwrap_or(Sequence(0)) };
+    let asked = timeout(ANSWER_LIMIT, client.hand_over(known.journal_id, request)).await;
     let taken = match asked {
         Ok(Ok(taken)) => taken,
         Ok(Err(error)) if is_refusal(error.kind()) => {
@@ -131,7 +134,7 @@ pub(crate) async fn give(site: &Site, vm: &KnownVm, through: Sequence) -> Result
     Ok(HandedOverView {
         vm: vm.name.to_string(),
         site: peer.name.to_string(),
-        through: through.0,
+        through: through.map(|through| through.0),
         job_there: taken.job,
     })
 }

@@ -304,7 +304,8 @@ async fn handed_over_it_runs_there_with_its_last_write_and_not_here() {
     assert_eq!(west.client.vm("db").await.unwrap().power, "stopped");
     assert_eq!(code(west.client.start_vm("db").await), Code::Fenced);
     until(&west, "fenced", |view| view.state == ReplicationState::Fenced).await;
-    // Whoever has not heard the answer asks again.
+    // Whoever has not heard the answer asks again, also after a restart.
+    let west = west.restart().await;
     let again = west.end(&west.client.hand_over("db").await.unwrap()).await;
     assert!(matches!(again.result, Some(JobResult::HandedOver(view)) if view.job_there.is_none()));
 }
