@@ -22,6 +22,10 @@ const UNSUPPORTED_INTERVAL: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
+/// Why a VM that does not run is not whole at the other site.
+const LACKING: &str =
+    "the VM does not run, and what it wrote last was not all taken: that is read once it runs again";
+
 /// A tap that held for so long may break again without a long pause.
 const GOOD_AFTER: Duration = Duration::from_secs(600);
 
@@ -124,6 +128,8 @@ pub enum Event {
     VmChanged,
     /// The journal is new, or was lost: it has nothing.
     JournalEmpty,
+    /// The process that held the journal is gone, and with it what was not durable.
+    TapLost,
     /// The other site has taken the VM over, and why this one must not go on.
     Fenced(String),
 }
@@ -167,7 +173,7 @@ pub enum Standing {
     Resyncing,
     /// Somebody wanted it so.
     Paused,
-    /// The VM does not run: nothing is written that could be missed.
+    /// The VM does not run, and the journal has everything that it wrote.
     VmStopped,
     /// The other site has taken the VM over.
     Fenced(String),
@@ -230,6 +236,8 @@ pub struct Machine {
     failures: u32,
     /// Why there is no tap, until there is one.
     trouble: Option<String>,
+    /// The journal had everything when the VM ended, and the VM has not run since, as far as is known.
+    ended_whole: bool,
     breaks: u64,
 }
 
@@ -251,6 +259,7 @@ impl Machine {
             durable: Record(0),
             failures: 0,
             trouble: None,
+            ended_whole: false,
             breaks: 0,
         }
     }
@@ -268,7 +277,10 @@ impl Machine {
         match (&self.phase, &self.trouble) {
             (Phase::Idle, _) => Standing::Paused,
             (Phase::Fenced(why), _) => Standing::Fenced(why.clone()),
-            (Phase::Resting { why: Obstacle::VmStopped, .. }, _) => Standing::VmStopped,
+            (Phase::Resting { why: Obstacle::VmStopped, .. } | Phase::Attaching, _) if self.ended_whole => {
+                Standing::VmStopped
+            }
+            (Phase::Resting { why: Obstacle::VmStopped, .. }, None) => Standing::Degraded(LACKING.to_owned()),
             (Phase::Resting { .. } | Phase::Attaching, Some(trouble)) => Standing::Degraded(trouble.clone()),
             (Phase::Resting { .. } | Phase::Attaching, None) if self.attachment <= Attachment(1) => {
                 Standing::Starting
@@ -335,11 +347,19 @@ impl Machine {
                 _ => Vec::new(),
             },
             Event::VmChanged => match &self.phase {
-                Phase::Resting { why: Obstacle::VmStopped | Obstacle::Busy(_), .. } => self.attach(),
+                Phase::Resting { why: Obstacle::VmStopped | Obstacle::Busy(_), .. } => {
+                    self.ended_whole = false;
+                    self.attach()
+                }
                 _ => Vec::new(),
             },
             Event::JournalEmpty => {
+                self.ended_whole = false;
                 (self.trusted, self.pending, self.durable) = (None, None, Record(0));
+                Vec::new()
+            }
+            Event::TapLost => {
+                self.ended_whole = false;
                 Vec::new()
             }
             Event::Fenced(why) => self.fence(why),
@@ -407,12 +427,13 @@ impl Machine {
             return vec![Action::Detach(attachment)];
         }
         self.phase = Phase::Copying { is_partial };
-        self.trouble = None;
+        (self.trouble, self.ended_whole) = (None, false);
         vec![Action::Copy(attachment)]
     }
 
     fn not_attached(&mut self, attachment: Attachment, why: Obstacle, now: Duration) -> Vec<Action> {
         if attachment == self.attachment && self.phase == Phase::Attaching {
+            self.ended_whole &= why == Obstacle::VmStopped;
             self.rest(why, now);
         }
         Vec::new()
@@ -509,6 +530,7 @@ impl Machine {
         if matches!(&self.phase, Phase::Whole { since, .. } if now.saturating_sub(*since) >= GOOD_AFTER) {
             self.failures = 0;
         }
+        self.ended_whole = end == End::VmStopped && matches!(self.phase, Phase::Whole { .. });
         let detach = Action::Detach(attachment);
         match end {
             End::VmStopped => self.rest(Obstacle::VmStopped, now),

@@ -114,10 +114,38 @@ fn a_vm_that_stops_and_starts_is_taken_up_at_once() {
     let mut machine = whole();
     let _ = machine.handle(Event::Ended(Attachment(1), End::VmStopped), NOW);
     assert_eq!((machine.standing(), machine.breaks()), (Standing::VmStopped, 0));
-    let _ = machine.handle(Event::VmChanged, NOW);
-    let _ = machine.handle(Event::NotAttached(Attachment(2), Obstacle::VmStopped), NOW);
+    let due = machine.due().unwrap();
+    let attach = Action::Attach { attachment: Attachment(2), trusted: None };
+    assert_eq!(machine.handle(Event::Tick, due), [attach]);
     assert_eq!(machine.standing(), Standing::VmStopped);
-    assert!(machine.due().is_some());
+    let _ = machine.handle(Event::NotAttached(Attachment(2), Obstacle::VmStopped), due);
+    assert_eq!(machine.standing(), Standing::VmStopped);
+}
+
+#[test]
+fn a_stopped_vm_is_said_to_lack_nothing_only_when_that_is_known() {
+    let is_lacking = |machine: &Machine| matches!(machine.standing(), Standing::Degraded(_));
+    let stopped = |attachment| Event::NotAttached(Attachment(attachment), Obstacle::VmStopped);
+    let mut broken = whole();
+    let _ = broken.handle(Event::Ended(Attachment(1), End::Broken("it hung".to_owned())), NOW);
+    let due = broken.due().unwrap();
+    let _ = broken.handle(Event::Tick, due);
+    let _ = broken.handle(stopped(2), due);
+    assert!(is_lacking(&broken), "it stopped after writes were missed");
+
+    let mut copying = Machine::new(Wish::Replicate, None, NOW);
+    let _ = copying.handle(Event::Tick, NOW);
+    let _ = copying.handle(Event::Attached { attachment: Attachment(1), is_partial: false }, NOW);
+    let _ = copying.handle(Event::Ended(Attachment(1), End::VmStopped), NOW);
+    assert!(is_lacking(&copying), "it stopped before everything was copied");
+
+    for doubt in [Event::TapLost, Event::VmChanged, Event::JournalEmpty] {
+        let mut machine = whole();
+        let _ = machine.handle(Event::Ended(Attachment(1), End::VmStopped), NOW);
+        let _ = machine.handle(doubt.clone(), NOW);
+        let _ = machine.handle(stopped(2), NOW);
+        assert!(is_lacking(&machine), "{doubt:?}");
+    }
 }
 
 #[test]

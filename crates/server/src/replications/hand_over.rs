@@ -59,8 +59,13 @@ pub(crate) async fn check(site: &Site, vm: &KnownVm) -> Result<()> {
 
 fn lacking(vm: &KnownVm, standing: &Standing) -> Failure {
     let name = shell_word(vm.name.as_str());
-    Failure::conflict(format!("the other site lacks something of the VM {}: it is {standing:?}", vm.name))
-        .with_hint(format!("wait until it is protected: holdfast replication status {name}"))
+    let how = match standing {
+        Standing::Degraded(why) => why.clone(),
+        Standing::Paused => "its replication is paused".to_owned(),
+        _ => "it is still being copied".to_owned(),
+    };
+    Failure::conflict(format!("the other site lacks something of the VM {}: {how}", vm.name))
+        .with_hint(format!("have it run until it is protected: holdfast replication status {name}"))
 }
 
 /// Waits until the other site durably has everything of a VM that has ended, and returns the last record; none of a VM that

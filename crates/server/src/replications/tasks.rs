@@ -93,13 +93,21 @@ impl Shared {
         folder.read_dir().is_ok_and(|mut entries| entries.next().is_some())
     }
 
+    /// A tap is gone; what it had not made durable is lost.
+    pub(super) fn lose_tap(&self, client: &tap::Client) {
+        let is_it = |tap: &tap::Client| tap.process_id() == client.process_id();
+        if self.tap.send_if_modified(|tap| tap.take_if(|tap| is_it(tap)).is_some()) {
+            self.tell(Event::TapLost);
+        }
+    }
+
     /// The tap that lives, or one that is launched now.
     pub(super) async fn tap(&self) -> tap::Result<tap::Client> {
         let _turn = self.launching.lock().await;
         let known = self.tap.borrow().clone();
         if let Some(client) = known {
             match client.status().await {
-                Err(error) if error.kind() == ErrorKind::Gone => {}
+                Err(error) if error.kind() == ErrorKind::Gone => self.lose_tap(&client),
                 answered => return answered.map(|_| client),
             }
         }

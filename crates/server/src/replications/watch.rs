@@ -65,13 +65,7 @@ async fn look(shared: &Shared) {
         }
         Err(error) if error.kind() == ErrorKind::Gone => {
             tracing::debug!(vm = %shared.vm_id(), %error, "there is no tap");
-            shared.tap.send_if_modified(|tap| {
-                let is_it = tap.as_ref().is_some_and(|tap| tap.process_id() == client.process_id());
-                if is_it {
-                    *tap = None;
-                }
-                is_it
-            });
+            shared.lose_tap(&client);
         }
         Err(error) => tracing::warn!(vm = %shared.vm_id(), %error, "the tap does not answer"),
     }
