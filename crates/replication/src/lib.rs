@@ -13,17 +13,25 @@
 //!    hypervisor drops what it tracked earlier: who dies in between tracks too much, never too little.
 //! 3. **Nothing of an old attachment counts.** What is told of one that has ended changes nothing, but that it is let go of once
 //!    more.
-//! 4. **The guest first.** After a break the tap is tried again later and later; while the journal is full it is not tried at
+//! 4. **Stopped is not whole.** A VM that does not run is said to lack nothing at the other site only when it ended while its disks were
+//!    whole, and neither it nor the process that holds the journal was seen to live otherwise since.
+//! 5. **The guest first.** After a break the tap is tried again later and later; while the journal is full it is not tried at
 //!    all.
 
+mod action;
 mod backoff;
+mod event;
 mod health;
 mod machine;
 mod meter;
 mod rpo;
+mod standing;
 
+pub use action::Action;
 pub use backoff::pause;
+pub use event::{Attachment, End, Epoch, Event, Obstacle, Record, Wish};
 pub use health::{Facts, Health, LinkState, Reason, health};
-pub use machine::{Action, Attachment, End, Epoch, Event, Machine, Obstacle, Record, Standing, Wish};
+pub use machine::Machine;
 pub use meter::{Meter, seconds_to_in_sync};
 pub use rpo::RpoHistory;
+pub use standing::Standing;

@@ -1,10 +1,8 @@
 //! The machine that decides.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use crate::backoff::pause;
+use crate::{Action, Attachment, End, Epoch, Event, Obstacle, Record, Standing, Wish, backoff::pause};
 
 /// How often tracking begins anew, once the disks are whole.
 const EPOCH_INTERVAL: Duration = Duration::from_secs(10);
@@ -28,156 +26,6 @@ const LACKING: &str =
 
 /// A tap that held for so long may break again without a long pause.
 const GOOD_AFTER: Duration = Duration::from_secs(600);
-
-/// A stretch of time in which the journal was handed all writes of a VM, or was to be. Counted from 1.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Attachment(pub u64);
-
-/// A span of change tracking, as the hypervisor counts.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Epoch(pub u64);
-
-/// A record of the journal, by its place in the order.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Record(pub u64);
-
-/// What somebody wants.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
-    /// That the VM is replicated.
-    #[default]
-    Replicate,
-    /// That it is not for now: what is written is tracked.
-    Pause,
-}
-
-/// Why the tap is not there, and when it is tried again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Obstacle {
-    /// The VM does not run.
-    VmStopped,
-    /// Something else works on the VM.
-    Busy(String),
-    /// The hypervisor cannot do it.
-    Unsupported(String),
-    /// The journal takes nothing more.
-    JournalFull,
-    /// It broke, or could not be begun.
-    Broken(String),
-}
-
-/// Why an attachment ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
-    /// The VM has ended. Everything that it wrote was taken.
-    VmStopped,
-    /// It has other disks, or one has another size.
-    DisksChanged,
-    /// The tap gave up because the journal was full.
-    JournalFull,
-    /// Writes are missed, and why.
-    Broken(String),
-    /// The process that holds the journal is gone, and with it what was not durable.
-    TapLost(String),
-}
-
-/// What has come to pass.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// Time has passed.
-    Tick,
-    /// Somebody wants this.
-    Want(Wish),
-    /// From here on the journal is handed every write. `is_partial` when it lacks no more than what was tracked.
-    Attached {
-        /// Which.
-        attachment: Attachment,
-        /// Whether it lacks no more than what was tracked since the trusted epoch.
-        is_partial: bool,
-    },
-    /// It is not, and why.
-    NotAttached(Attachment, Obstacle),
-    /// What the journal lacked has been copied.
-    Copied(Attachment),
-    /// It could not be.
-    NotCopied(Attachment, String),
-    /// An epoch has begun; all records until this one were taken in before I was told.
-    EpochBegun {
-        /// In which.
-        attachment: Attachment,
-        /// The epoch.
-        epoch: Epoch,
-        /// The newest record that was taken in, looked at after the epoch had begun.
-        through: Record,
-    },
-    /// None could begin now.
-    NoEpoch(Attachment),
-    /// The journal says that the disks are whole.
-    Declared(Attachment),
-    /// It does not.
-    NotDeclared(Attachment, String),
-    /// The journal is durable through this record.
-    Durable(Record),
-    /// The catalog has this trusted epoch.
-    Kept(Epoch),
-    /// An attachment has ended.
-    Ended(Attachment, End),
-    /// There is room in the journal.
-    Room,
-    /// The VM may run now, or may be busy no more.
-    VmChanged,
-    /// The journal is new, or was lost: it has nothing.
-    JournalEmpty,
-    /// The process that held the journal is gone, and with it what was not durable.
-    TapLost,
-    /// The other site has taken the VM over, and why this one must not go on.
-    Fenced(String),
-}
-
-/// What is to be done, in this order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Tell the journal that writes may have been missed; then have the hypervisor hand it all writes.
-    Attach {
-        /// Which it becomes.
-        attachment: Attachment,
-        /// What the journal is known to have.
-        trusted: Option<Epoch>,
-    },
-    /// Copy into the journal what it lacks.
-    Copy(Attachment),
-    /// Begin another epoch of tracking.
-    BeginEpoch(Attachment),
-    /// Tell the journal that the disks are whole, and let go of the live disks.
-    Declare(Attachment),
-    /// Keep the trusted epoch in the catalog.
-    Keep(Epoch),
-    /// Tell the hypervisor that what it tracked before this epoch is needed no more.
-    Trust(Attachment, Epoch),
-    /// Cut the tap off, and tell the journal that writes are missed from here on.
-    Detach(Attachment),
-}
-
-/// How it stands, in a word.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
-    /// The tap is on its way.
-    Starting,
-    /// Everything is copied for the first time.
-    Copying,
-    /// The journal has everything.
-    Protected,
-    /// Writes are tracked and not taken, and why.
-    Degraded(String),
-    /// What was missed is copied.
-    Resyncing,
-    /// Somebody wanted it so.
-    Paused,
-    /// The VM does not run, and the journal has everything that it wrote.
-    VmStopped,
-    /// The other site has taken the VM over.
-    Fenced(String),
-}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Phase {
@@ -566,16 +414,6 @@ impl Machine {
             self.trouble = Some(why.to_string());
         }
         self.phase = Phase::Resting { why, until: now + wait };
-    }
-}
-
-impl fmt::Display for Obstacle {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::VmStopped => formatter.write_str("the VM does not run"),
-            Self::JournalFull => formatter.write_str("the journal is full: the other site does not keep up"),
-            Self::Busy(why) | Self::Unsupported(why) | Self::Broken(why) => formatter.write_str(why),
-        }
     }
 }
 
