@@ -12,7 +12,7 @@ use peer::{ErrorKind, Patience, replicas::HandOver};
 use replication::{Event, Standing};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Told, find};
+use super::{Told, find, view::standing_unkept};
 use crate::{
     failure::{Failure, Result},
     jobs::JobMonitor,
@@ -36,7 +36,8 @@ struct Look {
     tap: Option<tap::Client>,
 }
 
-fn look(site: &Site, vm: &KnownVm) -> Result<Look> {
+async fn look(site: &Site, vm: &KnownVm) -> Result<Look> {
+    let known = find(site, vm).await?;
     let looked = site.replications.with(vm.id, |handle| {
         let figures = handle.figures.lock().unwrap_or_else(PoisonError::into_inner);
         Look {
@@ -45,13 +46,13 @@ fn look(site: &Site, vm: &KnownVm) -> Result<Look> {
             tap: handle.tap.borrow().clone(),
         }
     });
-    looked.ok_or_else(|| Failure::conflict(format!("the replication of the VM {} is not kept", vm.name)))
+    let unkept = || Look { standing: standing_unkept(&known), durable_through: None, tap: None };
+    Ok(looked.unwrap_or_else(unkept))
 }
 
 /// Fails unless everything that the VM writes is taken, or it has ended.
 pub(crate) async fn check(site: &Site, vm: &KnownVm) -> Result<()> {
-    find(site, vm).await?;
-    match look(site, vm)?.standing {
+    match look(site, vm).await?.standing {
         Standing::Protected | Standing::VmStopped | Standing::Fenced(_) => Ok(()),
         standing => Err(lacking(vm, &standing)),
     }
@@ -74,7 +75,7 @@ pub(crate) async fn drain(site: &Site, vm: &KnownVm, monitor: &JobMonitor) -> Re
     monitor.phase("sending what is left");
     let (mut through, mut before, mut moved_at) = (None, None, Instant::now());
     loop {
-        let look = look(site, vm)?;
+        let look = look(site, vm).await?;
         match (&look.standing, &look.tap) {
             (Standing::Fenced(_), _) => return Ok(None),
             // What came since is a mark: nothing writes.

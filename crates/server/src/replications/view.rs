@@ -37,14 +37,17 @@ fn show(site: &Site, vm: &KnownVm, known: &KnownReplication) -> ReplicationView 
         show_figures(site, vm, known, &figures)
     });
     shown.unwrap_or_else(|| {
-        // Nobody keeps it: the server is about to begin, or to stop.
-        let standing = match (&known.fenced, known.is_paused) {
-            (Some(why), _) => Standing::Fenced(why.clone()),
-            (None, true) => Standing::Paused,
-            (None, false) => Standing::Starting,
-        };
-        show_figures(site, vm, known, &Figures::new(known, standing, site.env.clock.now()))
+        show_figures(site, vm, known, &Figures::new(known, standing_unkept(known), site.env.clock.now()))
     })
+}
+
+/// How a replication stands that nobody keeps: the server is about to begin, or to stop.
+pub(super) fn standing_unkept(known: &KnownReplication) -> Standing {
+    match (&known.fenced, known.is_paused) {
+        (Some(why), _) => Standing::Fenced(why.clone()),
+        (None, true) => Standing::Paused,
+        (None, false) => Standing::Starting,
+    }
 }
 
 fn show_figures(site: &Site, vm: &KnownVm, known: &KnownReplication, figures: &Figures) -> ReplicationView {

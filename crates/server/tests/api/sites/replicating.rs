@@ -19,7 +19,7 @@ use tokio::{
 use super::{pair, site};
 use crate::{
     disks::shows,
-    site::{TestSite, code, pattern},
+    site::{TestSite, code, pattern, problem},
 };
 
 /// What a busy machine may take until something is as it must become.
@@ -308,6 +308,22 @@ async fn handed_over_it_runs_there_with_its_last_write_and_not_here() {
     let west = west.restart().await;
     let again = west.end(&west.client.hand_over("db").await.unwrap()).await;
     assert!(matches!(again.result, Some(JobResult::HandedOver(view)) if view.job_there.is_none()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_that_stopped_after_writes_were_missed_is_not_handed_over() {
+    let (_east, west) = replicated().await;
+    let qmp = guest(&west);
+    until_protected(&west).await;
+    west.hypervisor.edit(&qmp, |vm| vm.power = Power::Stopped);
+    until(&west, "stopped", |view| view.state == ReplicationState::VmStopped).await;
+    // A server that has just started has not seen how it ended.
+    let west = west.restart().await;
+    until(&west, "not known to be whole", |view| view.state == ReplicationState::Degraded).await;
+    let refused = problem(west.client.hand_over("db").await);
+    assert!(refused.code == Code::Conflict && refused.hint.unwrap().contains("until it is protected"));
+    west.hypervisor.edit(&qmp, |vm| vm.power = Power::Running);
+    until_protected(&west).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
