@@ -76,7 +76,7 @@ async fn while_quiet(
     let marked = timeout(MARK_LIMIT, mark(tap, vm.id, CheckpointKind::Application, name)).await;
     let ended = quiet.end().await;
     let sequence = marked.map_err(|_| Failure::conflict("the tap did not answer in time"))??;
-    // The mark is there all the same; it is a checkpoint like those of every second.
+    // What a journal has taken cannot be taken back: the mark stays, and the caller hears that it says too much.
     ended?;
     Ok(sequence)
 }
