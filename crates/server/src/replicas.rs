@@ -29,7 +29,7 @@ use recovery::Stage;
 pub(crate) use self::{
     change::{note_moment, put_in, remove, retain},
     find::{FoundMoment, find, moment_of, resolve},
-    receive::{end, offer, progress, take, take_over},
+    receive::{end, of_peer, offer, progress, take},
     upkeep::watch,
     view::{list, moment_view, points, test_view, view},
 };

@@ -24,7 +24,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{agent::GuestAgent, binary, transcript};
+use crate::{agent::GuestAgent, binary, guest::GuestDisks, transcript, workload::WorkloadState};
 
 /// What the server may take to start or to stop on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -248,6 +248,16 @@ impl Site {
         fs::write(file.path(), toml::to_string(definition)?)?;
         let file = file.path().to_str().context("the path of the definition file is not UTF-8")?;
         self.json(["vm", "add", "--definition", file]).await
+    }
+
+    /// Makes a VM of a guest's disks known and starts it. Returns what its guest finds once it has booted.
+    ///
+    /// # Errors
+    /// As [`Site::run`], when the guest does not boot, and when what it finds is damaged.
+    pub async fn boot(&self, vm: &str, disks: &GuestDisks) -> Result<WorkloadState> {
+        self.add_vm(&disks.definition(vm.parse()?)).await?;
+        self.run(["vm", "start", vm]).await?;
+        self.guest(vm).await?.state_at_boot().await?.sound()
     }
 
     /// The guest agent of a VM that this site has started.

@@ -32,10 +32,8 @@ pub async fn site_with_point() -> Result<(Site, GuestDisks, WorkloadState)> {
     let image = GuestImage::obtain()?;
     let site = site_with_vault().await?;
     let disks = guest_disks(&site, &image)?;
-    site.add_vm(&disks.definition("web-1".parse()?)).await?;
-    let _: VmView = site.json(["vm", "start", "web-1"]).await?;
+    site.boot("web-1", &disks).await?;
     let guest = site.guest("web-1").await?;
-    guest.state_at_boot().await?.sound()?;
     let _: VmView = site.json(["protect", "web-1", "--vault", "main"]).await?;
     guest.workload(&["burst", "4"]).await?;
     let noted = guest.state_now().await?.sound()?;

@@ -34,9 +34,7 @@ async fn a_vm_whose_site_is_lost_runs_at_the_other_one_and_comes_back() -> Resul
     let image = GuestImage::obtain()?;
     let (east, mut west) = paired().await?;
     let disks = guest_disks(&west, &image)?;
-    west.add_vm(&disks.definition(VM.parse()?)).await?;
-    west.json::<Value>(["vm", "start", VM]).await?;
-    boots(&west).await?;
+    west.boot(VM, &disks).await?;
     west.json::<Value>(["replication", "start", VM, "--to", "east"]).await?;
     until_protected(&west, VM).await?;
     west.guest(VM).await?.workload(&["burst", "4"]).await?;

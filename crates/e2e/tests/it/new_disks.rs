@@ -24,10 +24,8 @@ async fn disks_made_from_a_point_run_at_once_and_need_nothing_in_the_end() -> Re
         disk.map(|disk| PathBuf::from(&disk.path)).with_context(|| format!("the point has no disk {name}"))
     };
     let disks = GuestDisks { root: path("root")?, data: path("data")?, format: disks.format };
-    site.add_vm(&disks.definition("web-2".parse()?)).await?;
-    let _: VmView = site.json(["vm", "start", "web-2"]).await?;
+    let found = site.boot("web-2", &disks).await?;
     let guest = site.guest("web-2").await?;
-    let found = guest.state_at_boot().await?.sound()?;
     assert!(found.root_last >= noted.root_last && found.data_last >= noted.data_last, "{found:?} {noted:?}");
     let (_, refused) = site.failure(["point", "delete", "point:web-1/latest", "--yes"]).await?;
     assert!(refused.contains("reads from the recovery point"), "{refused}");

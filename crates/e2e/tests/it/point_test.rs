@@ -13,9 +13,7 @@ async fn site_with_point() -> Result<Site> {
     let image = GuestImage::obtain()?;
     let site = site_with_vault().await?;
     let disks = guest_disks(&site, &image)?;
-    site.add_vm(&disks.definition("web-1".parse()?)).await?;
-    let _: VmView = site.json(["vm", "start", "web-1"]).await?;
-    site.guest("web-1").await?.state_at_boot().await?.sound()?;
+    site.boot("web-1", &disks).await?;
     let _: VmView = site.json(["protect", "web-1", "--vault", "main"]).await?;
     back_up(&site, "web-1").await?;
     let _: VmView = site.json(["vm", "stop", "web-1", "--force"]).await?;

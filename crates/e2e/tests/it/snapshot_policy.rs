@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use api::{SnapshotView, VmView};
+use api::SnapshotView;
 use model::{Consistency, DiskFormat, SnapshotState};
 use testkit::{guest::GuestImage, site::Site};
 use tokio::time::{sleep, timeout};
@@ -39,10 +39,8 @@ async fn a_policy_makes_sound_snapshots_of_a_busy_guest_and_deletes_what_no_rule
     let image = GuestImage::obtain()?;
     let site = site_with_vault().await?;
     let disks = guest_disks(&site, &image)?;
-    site.add_vm(&disks.definition("web-1".parse()?)).await?;
-    let _: VmView = site.json(["vm", "start", "web-1"]).await?;
+    site.boot("web-1", &disks).await?;
     let guest = site.guest("web-1").await?;
-    guest.state_at_boot().await?.sound()?;
     guest.workload(&["burst", "4"]).await?;
     let noted = guest.state_now().await?.sound()?;
     let by_hand: SnapshotView =

@@ -59,10 +59,8 @@ async fn a_vm_boots_from_a_snapshot_of_a_busy_guest_before_it_is_copied() -> Res
     let image = GuestImage::obtain()?;
     let site = site_with_vault().await?;
     let disks = guest_disks(&site, &image)?;
-    site.add_vm(&disks.definition("web-1".parse()?)).await?;
-    let _: VmView = site.json(["vm", "start", "web-1"]).await?;
+    site.boot("web-1", &disks).await?;
     let guest = site.guest("web-1").await?;
-    guest.state_at_boot().await?.sound()?;
     // Slow enough for a boot in the middle.
     let _: VmView = site.json(["protect", "web-1", "--vault", "main", "--read-limit", "3MiB"]).await?;
     let noted = guest.state_now().await?.sound()?;

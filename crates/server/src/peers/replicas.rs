@@ -10,7 +10,7 @@ use peer::replicas::{HandOver, ReplicaOffer, ReplicaProgress, TakenOver};
 use serde::Deserialize;
 
 use super::caller::Peer;
-use crate::{failure::Result, replicas, routes::extract::Body, site::Site};
+use crate::{failure::Result, replicas, routes::extract::Body, site::Site, work};
 
 #[derive(Deserialize)]
 pub(super) struct Ending {
@@ -51,7 +51,8 @@ pub(super) async fn take_over(
     Path(journal): Path<JournalId>,
     Body(request): Body<HandOver>,
 ) -> Result<Json<TakenOver>> {
-    replicas::take_over(&site, &known, journal, request.through).await.map(Json)
+    let replica = replicas::of_peer(&site, &known, journal).await?;
+    work::take_over(&site, &replica, request.through).await.map(Json)
 }
 
 pub(super) async fn end(

@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use api::FailOver;
 use catalog::{KnownPeer, KnownReplica};
 use journal::{Generation, Part, Received, Replica, Sequence};
 use model::JournalId;
-use peer::replicas::{ReplicaOffer, ReplicaProgress, TakenOver};
+use peer::replicas::{ReplicaOffer, ReplicaProgress};
 use recovery::{Event, Refusal, Standing, step};
 
 use super::{Kept, put_in, remove};
 use crate::{
     failure::{Failure, Result},
     site::Site,
-    work,
 };
 
 /// How long moments stay reachable where neither side says anything.
@@ -115,11 +113,11 @@ pub(crate) async fn take(
     parts: Vec<Part>,
 ) -> Result<ReplicaProgress> {
     let kept = site.replicas.get(journal);
-    let of_peer = of(site, peer, journal).await?;
+    let known = of_peer(site, peer, journal).await?;
     let kept = kept?;
     let _gate = kept.gate.lock().await;
     // It may have been failed over while this waited.
-    let known = site.catalog.replica(journal).await?.unwrap_or(of_peer);
+    let known = site.catalog.replica(journal).await?.unwrap_or(known);
     step(&known.standing, Event::PartsCame)?;
     let taking = Arc::clone(&kept);
     site.replicas.work(move || receive(taking.replica()?, &parts)).await?;
@@ -142,7 +140,7 @@ fn receive(replica: &Replica, parts: &[Part]) -> Result<()> {
 
 /// How far a replica is.
 pub(crate) async fn progress(site: &Site, peer: &KnownPeer, journal: JournalId) -> Result<ReplicaProgress> {
-    let known = of(site, peer, journal).await?;
+    let known = of_peer(site, peer, journal).await?;
     if let Err(refusal) = step(&known.standing, Event::PartsCame)
         && refusal.is_fence()
     {
@@ -152,35 +150,9 @@ pub(crate) async fn progress(site: &Site, peer: &KnownPeer, journal: JournalId) 
     tell(site, &kept, known).await
 }
 
-/// The source's VM has ended, and its last record is this: the VM is to run here.
-pub(crate) async fn take_over(
-    site: &Site,
-    peer: &KnownPeer,
-    journal: JournalId,
-    through: Sequence,
-) -> Result<TakenOver> {
-    let known = of(site, peer, journal).await?;
-    // Whoever asks again has not heard the answer.
-    if known.standing.failover().is_some() {
-        return Ok(TakenOver { job: None });
-    }
-    let durable = site.replicas.get(journal)?.replica()?.durable_through();
-    if durable < through {
-        return Err(Failure::conflict(format!(
-            "not everything of {} has come: {durable} records of {through}",
-            known.vm_name
-        ))
-        .with_hint("try again when it is in sync: holdfast replication status"));
-    }
-    let request = FailOver { point: "latest".to_owned(), rate_limit_bytes_per_second: None };
-    let job = work::fail_over(site, journal.as_str(), request).await?;
-    tracing::warn!(vm = %known.vm_name, from = %peer.name, "a VM is handed over to this site");
-    Ok(TakenOver { job: Some(job.id.to_string()) })
-}
-
 /// The source ends the replication.
 pub(crate) async fn end(site: &Site, peer: &KnownPeer, journal: JournalId, delete: bool) -> Result<()> {
-    of(site, peer, journal).await?;
+    of_peer(site, peer, journal).await?;
     let (known, _) = put_in(site, journal, Event::SourceEnded { at: site.env.clock.now() }).await?;
     tracing::info!(vm = %known.vm_name, from = %peer.name, "a replication was ended by its source");
     // Of a VM that runs here by now, the source has nothing to delete.
@@ -191,7 +163,7 @@ pub(crate) async fn end(site: &Site, peer: &KnownPeer, journal: JournalId, delet
 }
 
 /// The replica of a journal, if it is this peer's.
-async fn of(site: &Site, peer: &KnownPeer, journal: JournalId) -> Result<KnownReplica> {
+pub(crate) async fn of_peer(site: &Site, peer: &KnownPeer, journal: JournalId) -> Result<KnownReplica> {
     let known = site.catalog.replica(journal).await?.filter(|known| known.peer_id == peer.id);
     known.ok_or_else(|| {
         Failure::not_found(format!("this site keeps no journal {journal} of the caller"))

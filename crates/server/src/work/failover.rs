@@ -7,7 +7,9 @@ use std::{sync::Arc, time::Duration};
 
 use api::{FailOver, FailoverPlanView, JobResult, RestoredVmView, shell_word};
 use catalog::{Fence, Job, KnownReplica, KnownVm};
+use journal::Sequence;
 use model::{DiskFormat, JobKind, MomentSelector, VmId};
+use peer::replicas::TakenOver;
 use protection::RestoredDisk;
 use recovery::{Action, Event, Stage, step};
 
@@ -44,6 +46,25 @@ pub(crate) async fn submit(site: &Site, name: &str, request: FailOver) -> Result
     let replica = replicas::find(site, name).await?;
     let event = Event::FailOver { vm_id: vm_id(site, &replica).await?, at: site.env.clock.now() };
     line_up(site, JobKind::FailOver, replica, event, request).await
+}
+
+/// The source has shut its VM down, and its last record is this: the VM is to run here. May be asked again.
+pub(crate) async fn take_over(site: &Site, replica: &KnownReplica, through: Sequence) -> Result<TakenOver> {
+    if replica.standing.failover().is_some() {
+        return Ok(TakenOver { job: None });
+    }
+    let durable = site.replicas.get(replica.journal_id)?.replica()?.durable_through();
+    if durable < through {
+        let name = &replica.vm_name;
+        return Err(Failure::conflict(format!(
+            "not everything of {name} has come: {durable} records of {through}"
+        ))
+        .with_hint("try again when it is in sync: holdfast replication status"));
+    }
+    let request = FailOver { point: "latest".to_owned(), rate_limit_bytes_per_second: None };
+    let job = submit(site, replica.journal_id.as_str(), request).await?;
+    tracing::warn!(vm = %replica.vm_name, "a VM is handed over to this site");
+    Ok(TakenOver { job: Some(job.id.to_string()) })
 }
 
 /// Lines it up that a VM which was failed over is made anew from another moment.

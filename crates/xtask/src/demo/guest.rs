@@ -4,7 +4,6 @@ use std::{fs, time::Instant};
 
 use anyhow::{Context, Result};
 use model::{ByteCount, DiskFormat};
-use serde_json::Value;
 use testkit::{
     guest::{GuestDisks, GuestImage},
     site::Site,
@@ -21,9 +20,7 @@ pub async fn boot(site: &Site, image: &GuestImage, vm: &str, report: &mut Report
     let directory = site.directory().join("disks");
     fs::create_dir(&directory)?;
     let disks = image.create_disks(&directory, DiskFormat::Qcow2, DATA_SIZE)?;
-    site.add_vm(&disks.definition(vm.parse()?)).await?;
-    site.json::<Value>(["vm", "start", vm]).await?;
-    site.guest(vm).await?.state_at_boot().await?.sound().context("the new guest")?;
+    site.boot(vm, &disks).await.context("the new guest")?;
     report.event("guest boots", started.elapsed(), "records on two disks, a database");
     Ok(disks)
 }
