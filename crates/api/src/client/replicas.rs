@@ -50,9 +50,14 @@ impl Client {
         self.post(&format!("/v1/failover-tests/{}/cleanup", segment(name)), request).await
     }
 
-    /// What a failover would do, or another point of one that is not committed.
+    /// What a failover would do.
     pub async fn plan_failover(&self, replica: &str, request: &FailOver) -> Result<FailoverPlanView> {
         self.post(&format!("{}/failover/plan", of(replica)), request).await
+    }
+
+    /// What another point of a failover would do.
+    pub async fn plan_change(&self, replica: &str, request: &FailOver) -> Result<FailoverPlanView> {
+        self.post(&format!("{}/failover/point/plan", of(replica)), request).await
     }
 
     /// Has the VM run here.

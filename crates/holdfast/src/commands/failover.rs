@@ -1,10 +1,10 @@
 //! Replicated VMs run at this site.
 
-use api::{CleanUpTests, FailOver, TestFailover};
+use api::{CleanUpTests, FailOver, ReplicaStage, ReplicationView, TestFailover, shell_word};
 use clap::{Args, Subcommand};
 use model::{ByteCount, VmName};
 
-use crate::{arguments, context::Context, failure::Failure, wait::WaitArguments};
+use crate::{arguments, context::Context, exit::Exit, failure::Failure, wait::WaitArguments};
 
 /// What can be done to have replicated VMs run here.
 #[derive(Debug, Subcommand)]
@@ -130,7 +130,7 @@ impl FailoverCommand {
                 context.output.list(&ended, "nothing was to be cleaned up")
             }
             Self::Planned(Planned { vm, dry_run, wait }) => {
-                let view = client.replication(&vm).await?;
+                let view = replication(context, &vm).await?;
                 if dry_run {
                     return context.output.one(&view);
                 }
@@ -151,13 +151,35 @@ impl FailoverCommand {
     }
 }
 
+/// The replication of a VM, whose failover can be planned where it runs and nowhere else.
+async fn replication(context: &Context, vm: &str) -> Result<ReplicationView, Failure> {
+    let error = match context.client.replication(vm).await {
+        Ok(view) => return Ok(view),
+        Err(error) => error,
+    };
+    match context.client.replica(vm).await {
+        Ok(replica) if replica.stage == ReplicaStage::Protected => {
+            let unplanned = context.command(&format!("failover unplanned {}", shell_word(vm)));
+            Err(Failure::new(
+                Exit::NotFound,
+                format!("{} runs at the site {}", replica.vm_name, replica.site),
+            )
+            .with_hint(format!("ask for it there; where that site is lost: {unplanned}")))
+        }
+        _ => Err(error.into()),
+    }
+}
+
 impl Unplanned {
     async fn run(self, context: &Context, is_change: bool) -> Result<(), Failure> {
         let request = FailOver {
             point: self.point,
             rate_limit_bytes_per_second: self.hydrate_limit.map(|limit| limit.0),
         };
-        let plan = context.client.plan_failover(&self.replica, &request).await?;
+        let plan = match is_change {
+            true => context.client.plan_change(&self.replica, &request).await?,
+            false => context.client.plan_failover(&self.replica, &request).await?,
+        };
         if self.dry_run {
             return context.output.one(&plan);
         }

@@ -1,12 +1,12 @@
 //! Replications begin, change and end.
 
-use std::time::Duration;
+use std::{sync::PoisonError, time::Duration};
 
 use api::{EditReplication, StartReplication, StopReplication, StoppedReplicationView, shell_word};
 use catalog::{KnownReplication, KnownVm};
 use model::{ByteCount, JournalId, ReplicationSettings};
 use peer::Patience;
-use replication::{Event, Wish};
+use replication::{Event, Standing, Wish};
 use tokio::time::timeout;
 
 use super::{Told, begin, end, find};
@@ -135,11 +135,12 @@ async fn want(site: &Site, vm: &KnownVm, wish: Wish) -> Result<()> {
     site.catalog.set_replication(vm.id, &known.settings, wish == Wish::Pause).await?;
     site.replications.with(vm.id, |handle| {
         // So that the answer tells what was asked for.
+        let mut figures = handle.figures.lock().unwrap_or_else(PoisonError::into_inner);
         let standing = match wish {
-            Wish::Pause => replication::Standing::Paused,
-            Wish::Replicate => return handle.told.send(Told::Event(Event::Want(wish))).is_ok(),
+            Wish::Pause => Standing::Paused,
+            Wish::Replicate if figures.standing == Standing::Paused => Standing::Starting,
+            Wish::Replicate => figures.standing.clone(),
         };
-        let mut figures = handle.figures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let breaks = figures.breaks;
         figures.note_standing(standing, breaks, site.env.clock.now());
         handle.told.send(Told::Event(Event::Want(wish))).is_ok()

@@ -25,6 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
         .routes(routes!(test))
         .routes(routes!(clean_up))
         .routes(routes!(plan))
+        .routes(routes!(plan_change))
         .routes(routes!(fail_over))
         .routes(routes!(change_point))
         .routes(routes!(commit))
@@ -175,7 +176,7 @@ async fn clean_up(
     work::clean_up_tests(&site, &name, request.verdict.as_deref()).await.map(Json)
 }
 
-/// What a failover would do, or another point of one that is not committed. Nothing is changed.
+/// What a failover would do. Nothing is changed.
 #[utoipa::path(
     post,
     path = "/v1/replicas/{replica}/failover/plan",
@@ -190,6 +191,23 @@ async fn plan(
     Body(request): Body<FailOver>,
 ) -> Result<Json<FailoverPlanView>> {
     work::plan_failover(&site, &replica, &request).await.map(Json)
+}
+
+/// What another point of a failover would do that is not committed. Nothing is changed.
+#[utoipa::path(
+    post,
+    path = "/v1/replicas/{replica}/failover/point/plan",
+    tag = "replicas",
+    params(("replica" = String, Path, description = "The VM's name or id, or the journal's id.")),
+    request_body = FailOver,
+    responses((status = OK, body = FailoverPlanView), (status = "default", body = Problem))
+)]
+async fn plan_change(
+    State(site): State<Site>,
+    Segment(replica): Segment,
+    Body(request): Body<FailOver>,
+) -> Result<Json<FailoverPlanView>> {
+    work::plan_change(&site, &replica, &request).await.map(Json)
 }
 
 /// Starts to have the VM run here. From then on nothing more is taken from its site.

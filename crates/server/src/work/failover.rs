@@ -246,22 +246,35 @@ async fn start(site: &Site, vm_id: VmId) -> Result<()> {
     }
 }
 
-/// What a failover would do, or another point of one.
+/// What a failover would do.
 pub(crate) async fn plan(site: &Site, name: &str, request: &FailOver) -> Result<FailoverPlanView> {
     let replica = replicas::find(site, name).await?;
-    let event = match replica.standing.stage {
-        Stage::FailedOver(_) => Event::ChangePoint,
-        _ => Event::FailOver { vm_id: vm_id(site, &replica).await?, at: site.env.clock.now() },
-    };
+    let event = Event::FailOver { vm_id: vm_id(site, &replica).await?, at: site.env.clock.now() };
+    would_do(site, replica, event, request).await
+}
+
+/// What another point of a failover would do.
+pub(crate) async fn plan_change(site: &Site, name: &str, request: &FailOver) -> Result<FailoverPlanView> {
+    let replica = replicas::find(site, name).await?;
+    would_do(site, replica, Event::ChangePoint, request).await
+}
+
+async fn would_do(
+    site: &Site,
+    replica: KnownReplica,
+    event: Event,
+    request: &FailOver,
+) -> Result<FailoverPlanView> {
     step(&replica.standing, event).map_err(|refusal| refused(&replica, refusal))?;
     let found = replicas::moment_of(site, replica, &selector(&request.point)?).await?;
     found.definition(site)?;
     let replica = &found.replica;
     let newest = replicas::view(site, replica.clone()).await?.newest_at;
     let mut lost = Vec::new();
-    if let Some(failover) = replica.standing.failover() {
+    if let Some(failover) = replica.standing.failover().filter(|_| event == Event::ChangePoint) {
         lost.push(format!("everything that the VM has written here since {}", failover.begun_at));
-    } else {
+    }
+    if replica.standing.failover().is_none() {
         vms::check_name_free(site, &replica.vm_name, replica.vm_id).await?;
     }
     if let Some(newest) = newest.filter(|newest| *newest > found.time) {

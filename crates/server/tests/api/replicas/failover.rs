@@ -93,6 +93,7 @@ async fn a_failover_fences_the_source_and_the_vm_becomes_whole() {
     let plan = east.client.plan_failover("web", &latest()).await.unwrap();
     assert!(plan.vm_name == "web" && !plan.lost.is_empty(), "{plan:?}");
     assert_eq!(east.client.replica("web").await.unwrap().stage, ReplicaStage::Protected, "only a plan");
+    assert_eq!(code(east.client.plan_change("web", &latest()).await), Code::Conflict, "nothing to change");
 
     let vm = made(&east, &east.client.fail_over("web", &latest()).await.unwrap()).await;
     assert_eq!((vm.vm_id.as_str(), vm.vm_name.as_str()), (web.vm.as_str(), "web"));
@@ -138,7 +139,7 @@ async fn the_moment_can_be_changed_until_the_commit_and_then_the_others_go() {
     east.hypervisor.hydrations.close();
     let vm = made(&east, &east.client.fail_over("web", &latest()).await.unwrap()).await;
     assert!(holds(&east, &vm, &web.bytes));
-    let plan = east.client.plan_failover("web", &at(&format!("#{}", first.0))).await.unwrap();
+    let plan = east.client.plan_change("web", &at(&format!("#{}", first.0))).await.unwrap();
     assert!(plan.lost.iter().any(|lost| lost.contains("written here")), "{plan:?}");
 
     let point = at(&format!("#{}", first.0));
