@@ -18,7 +18,7 @@ use testkit::{
 };
 use tokio::time::{interval, timeout};
 
-use super::{GIB, Scale, VAULT, back_up, progress};
+use super::{GIB, Scale, VAULT, back_up, progress, shown};
 use crate::bench::{report::Measurement, sample::median};
 
 const BOOTED: &str = "booted";
@@ -40,6 +40,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Default)]
 struct Boots {
     first_byte: Vec<f64>,
+    peer_first_byte: Vec<f64>,
+    first_read: Vec<f64>,
     kernel: Vec<f64>,
     own_disk: Vec<f64>,
 }
@@ -58,30 +60,36 @@ pub async fn measure(binary: &Path, scale: &Scale, work: &Path) -> Result<Vec<Me
         let disks = image.create_disks(&directory, DiskFormat::Raw, ByteCount(16 << 20))?;
         make_talkative(&disks.root)?;
         OpenOptions::new().write(true).open(&disks.root)?.set_len(size.0)?;
-        let boots = boots(&site, &vm, &disks, scale.boots).await?;
-        let (first_byte, kernel) = (median(boots.first_byte), median(boots.kernel));
-        let metric = format!("boot, first byte served, {name}");
-        measurements.push(Measurement::new(metric, first_byte * 1000.0, "ms").at_most(50.0));
+        let boots = boots(&site, &vm, &disks, scale.boots, work).await?;
+        let millis = |seconds| median(seconds) * 1000.0;
+        let metric = format!("nbd of a point, first byte, {name}");
+        let first_byte = Measurement::new(metric, millis(boots.first_byte), "ms");
+        measurements.push(first_byte.beside(shown::PEER, millis(boots.peer_first_byte)).at_most(50.0));
+        let metric = format!("boot, QEMU reads first byte, {name}");
+        measurements.push(Measurement::new(metric, millis(boots.first_read), "ms"));
         let metric = format!("boot, guest kernel starts, {name}");
-        measurements
-            .push(Measurement::new(metric, kernel, "s").beside(PEER, median(boots.own_disk)).at_most(2.0));
+        let kernel = Measurement::new(metric, median(boots.kernel), "s");
+        measurements.push(kernel.beside(PEER, median(boots.own_disk)).at_most(2.0));
     }
     Ok(measurements)
 }
 
-async fn boots(site: &Site, vm: &str, disks: &GuestDisks, count: usize) -> Result<Boots> {
+async fn boots(site: &Site, vm: &str, disks: &GuestDisks, count: usize, work: &Path) -> Result<Boots> {
     let known = site.add_vm(&disks.definition(vm.parse()?)).await?;
     back_up(site, vm).await?;
     let reference = format!("point:{vm}/latest");
     let mut boots = Boots::default();
     for _ in 0..count {
+        let (first_byte, peer) = shown::first_bytes(site, &reference, &disks.root, work).await?;
+        boots.first_byte.push(first_byte);
+        boots.peer_first_byte.push(peer);
         let begun_at = Instant::now();
         let from = site.server_log().len();
         let mut command = site.command(["boot", &reference, "--name", BOOTED, "--no-hydrate", "--quiet"])?;
         let command = command.stdout(Stdio::null()).spawn()?;
-        let first_byte =
+        let first_read =
             happens(|| site.server_log().get(from..).is_some_and(|log| log.contains(FIRST_BYTE)));
-        boots.first_byte.push(first_byte.await?.duration_since(begun_at).as_secs_f64());
+        boots.first_read.push(first_read.await?.duration_since(begun_at).as_secs_f64());
         let ended = command.wait_with_output().await?;
         ensure!(ended.status.success(), "holdfast boot ended with {}", ended.status);
         let booted: VmView = site.json(["vm", "show", BOOTED]).await?;

@@ -3,12 +3,12 @@
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
 use api::NbdView;
-use nbd::Endpoint;
+use nbd::{Client, Endpoint};
 use serde_json::Value;
 use testkit::site::Site;
 use tokio::{
@@ -20,7 +20,7 @@ use tokio::{
 use super::{Scale, VAULT, back_up_stopped, dataset, load::LOADS, progress};
 use crate::bench::report::Measurement;
 
-const PEER: &str = "qemu-nbd";
+pub const PEER: &str = "qemu-nbd";
 
 /// How long a server may take to listen.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -61,6 +61,27 @@ pub async fn measure(binary: &Path, scale: &Scale, work: &Path) -> Result<Vec<Me
     Ok(measurements)
 }
 
+/// How long it takes from a command until a disk's first bytes have been read over NBD, in seconds: of a recovery point by
+/// `holdfast nbd`, and of a raw file by the peer.
+pub async fn first_bytes(site: &Site, reference: &str, raw: &Path, work: &Path) -> Result<(f64, f64)> {
+    let begun_at = Instant::now();
+    let shown = show(site, reference).await?;
+    let ours = first_byte(&shown, begun_at).await?;
+    let socket = work.join("first.sock");
+    let _ = std::fs::remove_file(&socket); // there is none before the first time
+    let begun_at = Instant::now();
+    let shown = show_by_peer(raw, socket).await?;
+    Ok((ours, first_byte(&shown, begun_at).await?))
+}
+
+async fn first_byte(server: &Server, begun_at: Instant) -> Result<f64> {
+    let client = Client::connect(&server.endpoint, &server.export, &[]).await?;
+    client.read(0, 4096).await?;
+    let taken = begun_at.elapsed();
+    client.disconnect().await?;
+    Ok(taken.as_secs_f64())
+}
+
 /// Shows an image by our command.
 async fn show(site: &Site, reference: &str) -> Result<Server> {
     let mut command = site.command(["nbd", reference, "--output", "jsonl"])?;
@@ -81,7 +102,7 @@ async fn show_by_peer(raw: &Path, socket: PathBuf) -> Result<Server> {
     let endpoint = Endpoint::Unix(socket);
     let listening = async {
         while nbd::list(&endpoint).await.is_err() {
-            sleep(Duration::from_millis(10)).await;
+            sleep(Duration::from_millis(1)).await;
         }
     };
     timeout(PATIENCE, listening).await.context("qemu-nbd does not listen")?;
