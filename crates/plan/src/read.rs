@@ -1,0 +1,80 @@
+//! From text to a plan.
+
+use crate::{Finding, Plan};
+
+/// The longest document, in bytes.
+pub(crate) const TEXT_MAX_BYTES: usize = 1 << 20;
+
+/// How a document is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// TOML.
+    #[default]
+    Toml,
+}
+
+/// Reads a document. What it says may still make no sense: see [`crate::validate`].
+///
+/// # Errors
+/// What cannot be read, and where.
+pub fn read(text: &str, format: Format) -> Result<Plan, Finding> {
+    if text.len() > TEXT_MAX_BYTES {
+        return Err(Finding::error("", format!("a plan has at most {TEXT_MAX_BYTES} bytes")));
+    }
+    match format {
+        Format::Toml => from_toml(text),
+    }
+}
+
+fn from_toml(text: &str) -> Result<Plan, Finding> {
+    let broken = |error: &toml::de::Error| {
+        let place = error.span().map(|span| place(text, span.start));
+        Finding::error("", format!("{}{}", place.unwrap_or_default(), error.message()))
+    };
+    let document = toml::Deserializer::parse(text).map_err(|error| broken(&error))?;
+    serde_path_to_error::deserialize(document).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.inner();
+        let place = inner.span().map(|span| place(text, span.start)).unwrap_or_default();
+        let path = if path == "." { String::new() } else { path };
+        explained(path, inner.message(), &place)
+    })
+}
+
+/// The line and the column of a byte.
+fn place(text: &str, at: usize) -> String {
+    let before = text.get(..at).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("line {line}, column {column}: ")
+}
+
+/// Says what a word that is not known was perhaps meant to be.
+fn explained(path: String, message: &str, place: &str) -> Finding {
+    let finding = Finding::error(path, format!("{place}{message}"));
+    let mut words = message.split('`').skip(1).step_by(2);
+    let is_unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
+    let Some(wrong) = words.next().filter(|_| is_unknown) else { return finding };
+    let nearest = words.min_by_key(|word| distance(wrong, word));
+    match nearest.filter(|word| distance(wrong, word) <= wrong.len().div_ceil(2)) {
+        Some(word) => finding.with_hint(format!("did you mean {word}?")),
+        None => finding,
+    }
+}
+
+/// How many characters have to be changed, put in or taken out to make one word the other. Long words are cut.
+fn distance(from: &str, to: &str) -> usize {
+    const LONGEST_CHARS: usize = 64;
+    let to: Vec<char> = to.chars().take(LONGEST_CHARS).collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (line, character) in from.chars().take(LONGEST_CHARS).enumerate() {
+        let mut corner = std::mem::replace(&mut row[0], line + 1);
+        for (column, other) in to.iter().enumerate() {
+            let changed = corner + usize::from(character != *other);
+            corner = row[column + 1];
+            row[column + 1] = changed.min(corner + 1).min(row[column] + 1);
+        }
+    }
+    row[to.len()]
+}
