@@ -17,7 +17,7 @@ pub use problem::{Code, Problem};
 pub use site::{data_directory_default, socket_path};
 pub use types::{
     AddCopy, AddKey, AddVm, AddedKey, AgentView, AttachVault, BackupRequest, BeginUpload, ChangeSettings,
-    ChangeSourceView, CheckStatus, CheckView, CheckpointView, ChosenPoints, CleanUpTests, CollectRequest,
+    ChangeSourceView, CheckStatus, CheckView, CheckpointView, ChosenPoints, CleanUpTests, CollectRequest, ConnectNetwork, EditReplica, MapNetwork, MapNetworks, MappedNetworkView, ReplicaNetworkView, ReplicaSetting, ReplicaTargetView, SettingOrigin,
     CollectView, CopySnapshot, CopyState, CopyView, CostView, CreateDisk, CreatePolicy, CreateSnapshot,
     CreateVault, CreateVm, CreatedSnapshot, CreatedVault, DamageView, DeletePoints, DeleteSnapshot,
     DependentDiskView, DiskState, DiskView, EditPolicy, EditReplication, ExportRequest, ExportedView,

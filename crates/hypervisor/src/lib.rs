@@ -163,4 +163,10 @@ pub trait Hypervisor: Send + Sync {
         let _ = (vm, limit);
         Err(Error::new(ErrorKind::Consistency, "this hypervisor cannot freeze a guest"))
     }
+
+    /// Whether the host has a bridge of this name that a VM's network can be connected to.
+    fn has_bridge(&self, name: &str) -> bool {
+        let _ = name;
+        true
+    }
 }

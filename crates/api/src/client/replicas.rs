@@ -5,7 +5,7 @@ use hyper::Method;
 
 use super::{Client, Result, segment};
 use crate::{
-    CleanUpTests, FailOver, FailoverPlanView, FailoverTestView, JobView, ReplicaMomentView, ReplicaPointView,
+    CleanUpTests, EditReplica, FailOver, FailoverPlanView, FailoverTestView, JobView, ReplicaMomentView, ReplicaPointView,
     ReplicaView, RetainReplica, TestFailover,
 };
 
@@ -28,6 +28,11 @@ impl Client {
     /// The moment that this names: latest, latest-application, a time, a checkpoint's name or #NUMBER.
     pub async fn replica_moment(&self, replica: &str, point: &str) -> Result<ReplicaMomentView> {
         self.get(&format!("{}/moments/{}", of(replica), segment(point))).await
+    }
+
+    /// Changes how its VM is to be here.
+    pub async fn edit_replica(&self, replica: &str, request: &EditReplica) -> Result<ReplicaView> {
+        self.send(Method::PATCH, &of(replica), request).await
     }
 
     /// Sets how long its moments stay reachable.

@@ -4,6 +4,8 @@ use model::{ByteCount, JournalId, Timestamp, VmId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::ReplicaTargetView;
+
 /// A VM of another site whose journal this one keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReplicaView {
@@ -46,6 +48,8 @@ pub struct ReplicaView {
     pub retention_is_set: bool,
     /// Its disks now.
     pub disks: Vec<ReplicaDiskView>,
+    /// How the VM would be here.
+    pub target: ReplicaTargetView,
     /// The failover, once one has begun.
     pub failover: Option<FailoverView>,
     /// Tests of it, newest first.

@@ -1,7 +1,7 @@
 //! `/v1/replicas` and `/v1/failover-tests`.
 
 use api::{
-    CleanUpTests, FailOver, FailoverPlanView, FailoverTestView, JobView, Problem, ReplicaMomentView,
+    CleanUpTests, EditReplica, FailOver, FailoverPlanView, FailoverTestView, JobView, Problem, ReplicaMomentView,
     ReplicaPointView, ReplicaView, RetainReplica, TestFailover,
 };
 use axum::{
@@ -18,7 +18,7 @@ use crate::{failure::Result, jobs, replicas, site::Site, work};
 pub(super) fn routes() -> OpenApiRouter<Site> {
     OpenApiRouter::new()
         .routes(routes!(list))
-        .routes(routes!(show, delete))
+        .routes(routes!(show, edit, delete))
         .routes(routes!(points))
         .routes(routes!(moment))
         .routes(routes!(retain))
@@ -52,6 +52,24 @@ async fn list(State(site): State<Site>) -> Result<Json<Vec<ReplicaView>>> {
 )]
 async fn show(State(site): State<Site>, Segment(replica): Segment) -> Result<Json<ReplicaView>> {
     replicas::view(&site, replicas::find(&site, &replica).await?).await.map(Json)
+}
+
+/// Changes how the VM that a replica becomes is to be here. What is lacking for it is told, and may still come.
+#[utoipa::path(
+    patch,
+    path = "/v1/replicas/{replica}",
+    tag = "replicas",
+    params(("replica" = String, Path, description = "The VM's name or id, or the journal's id.")),
+    request_body = EditReplica,
+    responses((status = OK, body = ReplicaView), (status = "default", body = Problem))
+)]
+async fn edit(
+    State(site): State<Site>,
+    Segment(replica): Segment,
+    Body(request): Body<EditReplica>,
+) -> Result<Json<ReplicaView>> {
+    let known = replicas::edit(&site, &replica, request).await?;
+    replicas::view(&site, known).await.map(Json)
 }
 
 #[derive(Deserialize)]

@@ -2,7 +2,12 @@
 //!
 //! The VM runs from the point, reaches nothing, and is gone when the test ends, however it ends.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use api::{Code, JobResult, PointTestView, TestPoint};
 use catalog::{Job, KnownVm, PointTest};
@@ -233,12 +238,22 @@ pub(crate) async fn take_down(site: &Site, vm: &KnownVm) -> Result<()> {
     site.hypervisor.stop(&vms::access(vm), true).await?;
     site.catalog.remove_vm(vm.id).await?;
     site.backings.withdraw_all(vm.id.as_str(), &vm.dependent_disks);
-    match std::fs::remove_dir_all(site.directory.disks(vm.id)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Failure::from_io("removing the disks of a test".to_owned(), &error))
+    for directory in own_directories(site, vm) {
+        match std::fs::remove_dir_all(directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Failure::from_io("removing the disks of a test".to_owned(), &error));
+            }
+            _ => {}
         }
-        _ => Ok(()),
     }
+    Ok(())
+}
+
+/// The directories that are there for the disks of this VM alone.
+fn own_directories(site: &Site, vm: &KnownVm) -> BTreeSet<PathBuf> {
+    let used = vms::disk_paths(vm).into_iter().filter_map(|path| path.parent().map(Path::to_owned));
+    let own = used.filter(|directory| directory.file_name() == Some(vm.id.as_str().as_ref()));
+    own.chain([site.directory.disks(vm.id)]).collect()
 }
 
 /// A test as clients see it.

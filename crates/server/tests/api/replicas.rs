@@ -3,6 +3,7 @@
 mod failover;
 mod hostile;
 mod kept;
+mod settings;
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,7 +1,7 @@
 //! A hypervisor in memory whose guests and mishaps a test writes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard,
@@ -40,6 +40,8 @@ pub struct Scripted {
     /// Guests do not shut down while this is set.
     pub is_stubborn: AtomicBool,
     pub captures: AtomicUsize,
+    /// Bridges that the host does not have; it has all others.
+    pub missing_bridges: Mutex<BTreeSet<String>>,
     recoveries: Mutex<Vec<(VmId, Chain, Baseline)>>,
     /// What each recovery of backups says it did.
     pub recovered: Mutex<Vec<String>>,
@@ -131,6 +133,11 @@ impl Scripted {
     }
 
     /// The recoveries that were asked for.
+    /// What a VM is made of that was looked at or started.
+    pub fn definition(&self, vm: VmId) -> VmDefinition {
+        self.fake.edit(vm, |vm| vm.definition.clone())
+    }
+
     pub fn recoveries(&self) -> MutexGuard<'_, Vec<(VmId, Chain, Baseline)>> {
         self.recoveries.lock().unwrap()
     }
@@ -296,6 +303,10 @@ impl Hypervisor for Handle {
 
     async fn quiesce(&self, vm: &VmAccess, limit: Duration) -> Result<Box<dyn Quiet>> {
         self.0.fake.quiesce(vm, limit).await
+    }
+
+    fn has_bridge(&self, name: &str) -> bool {
+        !self.0.missing_bridges.lock().unwrap().contains(name)
     }
 }
 
