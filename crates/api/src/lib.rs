@@ -16,7 +16,7 @@ pub use hint::shell_word;
 pub use problem::{Code, Problem};
 pub use site::{data_directory_default, socket_path};
 pub use types::{
-    AddCopy, AddKey, AddVm, AddedKey, AgentView, AttachVault, BackupRequest, BeginUpload, ChangeSettings,
+    AddCopy, AddKey, AddVm, AddedKey, AgentView, AttachVault, BackUpReplica, BackupRequest, BeginUpload, ChangeSettings,
     ChangeSourceView, CheckStatus, CheckView, CheckpointView, ChosenPoints, CleanUpTests, CollectRequest, ConnectNetwork, EditReplica, MapNetwork, MapNetworks, MappedNetworkView, ReplicaNetworkView, ReplicaSetting, ReplicaTargetView, SettingOrigin,
     CollectView, CopySnapshot, CopyState, CopyView, CostView, CreateDisk, CreatePolicy, CreateSnapshot,
     CreateVault, CreateVm, CreatedSnapshot, CreatedVault, DamageView, DeletePoints, DeleteSnapshot,

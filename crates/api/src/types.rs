@@ -45,7 +45,7 @@ pub use policy::{
     VerdictView,
 };
 pub use replica::{
-    CleanUpTests, FailOver, FailoverPlanView, FailoverTestView, FailoverView, ReplicaDiskView,
+    BackUpReplica, CleanUpTests, FailOver, FailoverPlanView, FailoverTestView, FailoverView, ReplicaDiskView,
     ReplicaMomentView, ReplicaPointKind, ReplicaPointView, ReplicaStage, ReplicaState, ReplicaView,
     RetainReplica, TestFailover,
 };

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::{
     Catalog, CopyFailure, DependentDisk, ErrorKind, FailedRun, HalfRestored, ImageSource, Job, KnownCopy,
     KnownDisk, KnownPeer, KnownPolicy, KnownReplication, KnownVault, KnownVm, NetworkMap, OpenToken, Origin, PackCheck,
-    PeerStanding, PolicyRun, ReplicaSettings, RunOutcome, UploadedBlock,
+    PeerStanding, PolicyRun, ReplicaPoint, ReplicaSettings, RunOutcome, UploadedBlock,
 };
 
 async fn open(directory: &TempDir) -> Catalog {
@@ -480,6 +480,29 @@ async fn the_settings_of_a_replica_are_kept_and_forgotten() {
     assert_eq!(catalog.replica_settings(id).await.unwrap(), settings);
     catalog.remove_replica_settings(id).await.unwrap();
     assert_eq!(catalog.replica_settings(id).await.unwrap(), ReplicaSettings::default());
+}
+
+#[tokio::test]
+async fn of_points_of_replicas_the_newest_come_first_and_old_ones_are_forgotten() {
+    let (directory, env) = (TempDir::new().unwrap(), Env::seeded(18));
+    let catalog = open(&directory).await;
+    let vault_id = VaultId::from_random(random(&*env.entropy));
+    let journal_id = JournalId::from_random(random(&*env.entropy));
+    let point = |sequence| ReplicaPoint {
+        vault_id,
+        point_id: PointId::from_random(random(&*env.entropy)),
+        journal_id,
+        sequence,
+    };
+    let (old, new) = (point(5), point(9));
+    for point in [new, old, ReplicaPoint { journal_id: JournalId::from_random([9; 10]), ..point(7) }] {
+        catalog.add_replica_point(point).await.unwrap();
+    }
+    assert_eq!(catalog.replica_points(vault_id, journal_id).await.unwrap(), [new, old]);
+    catalog.remove_replica_points(journal_id, Some(9)).await.unwrap();
+    assert_eq!(catalog.replica_points(vault_id, journal_id).await.unwrap(), [new]);
+    catalog.remove_replica_points(journal_id, None).await.unwrap();
+    assert_eq!(catalog.replica_points(vault_id, journal_id).await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -114,6 +114,7 @@ impl Replicas {
             // Whoever deleted it died before it was forgotten.
             if gone.contains(&deleted_folder(&folder)) && !folder.exists() {
                 catalog.remove_replica_settings(known.journal_id).await?;
+                catalog.remove_replica_points(known.journal_id, None).await?;
                 catalog.remove_replica(known.journal_id).await?;
                 continue;
             }

@@ -5,7 +5,7 @@ use hyper::Method;
 
 use super::{Client, Result, segment};
 use crate::{
-    CleanUpTests, EditReplica, FailOver, FailoverPlanView, FailoverTestView, JobView, ReplicaMomentView, ReplicaPointView,
+    BackUpReplica, CleanUpTests, EditReplica, FailOver, FailoverPlanView, FailoverTestView, JobView, ReplicaMomentView, ReplicaPointView,
     ReplicaView, RetainReplica, TestFailover,
 };
 
@@ -43,6 +43,11 @@ impl Client {
     /// Deletes a replica; with `dry_run`, only asks whether that could be.
     pub async fn delete_replica(&self, replica: &str, dry_run: bool) -> Result<()> {
         self.call(Method::DELETE, &format!("{}?dry_run={dry_run}", of(replica)), Bytes::new()).await
+    }
+
+    /// Makes a recovery point of a moment.
+    pub async fn back_up_replica(&self, replica: &str, request: &BackUpReplica) -> Result<JobView> {
+        self.post(&format!("{}/backups", of(replica)), request).await
     }
 
     /// Makes a VM from a moment, to see whether it works.

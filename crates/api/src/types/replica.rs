@@ -205,6 +205,19 @@ pub struct TestFailover {
     pub bridge: Option<String>,
 }
 
+/// Makes a recovery point of a moment of a replica. The guest is not touched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BackUpReplica {
+    /// The moment: latest, latest-application, a time, a checkpoint's name or #NUMBER.
+    pub point: String,
+    /// The vault that the point goes to, by name or id.
+    pub vault: String,
+    /// A word to find the point by.
+    #[serde(default)]
+    pub label: Option<String>,
+}
+
 /// Removes the VMs of tests.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

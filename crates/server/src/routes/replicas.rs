@@ -1,7 +1,7 @@
 //! `/v1/replicas` and `/v1/failover-tests`.
 
 use api::{
-    CleanUpTests, EditReplica, FailOver, FailoverPlanView, FailoverTestView, JobView, Problem, ReplicaMomentView,
+    BackUpReplica, CleanUpTests, EditReplica, FailOver, FailoverPlanView, FailoverTestView, JobView, Problem, ReplicaMomentView,
     ReplicaPointView, ReplicaView, RetainReplica, TestFailover,
 };
 use axum::{
@@ -22,6 +22,7 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
         .routes(routes!(points))
         .routes(routes!(moment))
         .routes(routes!(retain))
+        .routes(routes!(back_up))
         .routes(routes!(test))
         .routes(routes!(clean_up))
         .routes(routes!(plan))
@@ -157,6 +158,24 @@ async fn retain(
 ) -> Result<Json<ReplicaView>> {
     let known = replicas::retain(&site, &replica, request.retention_seconds).await?;
     replicas::view(&site, known).await.map(Json)
+}
+
+/// Starts to make a recovery point of a moment. The guest is not touched.
+#[utoipa::path(
+    post,
+    path = "/v1/replicas/{replica}/backups",
+    tag = "replicas",
+    params(("replica" = String, Path, description = "The VM's name or id, or the journal's id.")),
+    request_body = BackUpReplica,
+    responses((status = ACCEPTED, body = JobView), (status = "default", body = Problem))
+)]
+async fn back_up(
+    State(site): State<Site>,
+    Segment(replica): Segment,
+    Body(request): Body<BackUpReplica>,
+) -> Result<(StatusCode, Json<JobView>)> {
+    let job = work::back_up_replica(&site, &replica, request).await?;
+    Ok((StatusCode::ACCEPTED, Json(jobs::view(job))))
 }
 
 /// Starts a test: a VM made from a moment, which reaches nothing. The replication goes on.

@@ -132,12 +132,12 @@ impl Scripted {
         self.fake.edit(id, edit);
     }
 
-    /// The recoveries that were asked for.
     /// What a VM is made of that was looked at or started.
     pub fn definition(&self, vm: VmId) -> VmDefinition {
         self.fake.edit(vm, |vm| vm.definition.clone())
     }
 
+    /// The recoveries that were asked for.
     pub fn recoveries(&self) -> MutexGuard<'_, Vec<(VmId, Chain, Baseline)>> {
         self.recoveries.lock().unwrap()
     }
