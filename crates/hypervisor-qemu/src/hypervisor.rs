@@ -104,6 +104,10 @@ impl Hypervisor for QemuHypervisor {
         replication::end(&self.config, &self.monitors, vm, journal_id).await
     }
 
+    async fn release_tap(&self, vm: &VmAccess, journal_id: JournalId) -> Result<()> {
+        replication::release(&self.config, &self.monitors, vm, journal_id).await
+    }
+
     async fn quiesce(&self, vm: &VmAccess, limit: Duration) -> Result<Box<dyn Quiet>> {
         replication::quiesce(&self.config, &self.monitors, vm, limit).await
     }

@@ -40,6 +40,8 @@ pub struct Scripted {
     /// Guests do not shut down while this is set.
     pub is_stubborn: AtomicBool,
     pub captures: AtomicUsize,
+    /// The VMs out of which taps were taken while their tracking goes on.
+    pub released: Mutex<Vec<VmId>>,
     /// Bridges that the host does not have; it has all others.
     pub missing_bridges: Mutex<BTreeSet<String>>,
     recoveries: Mutex<Vec<(VmId, Chain, Baseline)>>,
@@ -299,6 +301,12 @@ impl Hypervisor for Handle {
     async fn end_tap(&self, vm: &VmAccess, journal_id: JournalId) -> Result<()> {
         self.0.meet(vm);
         self.0.fake.end_tap(vm, journal_id).await
+    }
+
+    async fn release_tap(&self, vm: &VmAccess, journal_id: JournalId) -> Result<()> {
+        self.0.meet(vm);
+        self.0.released.lock().unwrap().push(vm.vm_id);
+        self.0.fake.release_tap(vm, journal_id).await
     }
 
     async fn quiesce(&self, vm: &VmAccess, limit: Duration) -> Result<Box<dyn Quiet>> {
