@@ -50,8 +50,8 @@ pub use replica::{
     RetainReplica, TestFailover,
 };
 pub use replica_settings::{
-    ConnectNetwork, EditReplica, MapNetwork, MapNetworks, MappedNetworkView, ReplicaNetworkView, ReplicaSetting,
-    ReplicaTargetView, SettingOrigin,
+    ConnectNetwork, EditReplica, MapNetwork, MapNetworks, MappedNetworkView, ReplicaNetworkView,
+    ReplicaSetting, ReplicaTargetView, SettingOrigin,
 };
 pub use replication::{
     CheckpointView, EditReplication, HandedOverView, HealthReasonView, MakeCheckpoint, ReplicationHealth,

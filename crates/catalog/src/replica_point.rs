@@ -21,7 +21,8 @@ pub struct ReplicaPoint {
 impl Catalog {
     /// Keeps from what a point was made.
     pub async fn add_replica_point(&self, point: ReplicaPoint) -> Result<()> {
-        let sql = "INSERT INTO replica_points (vault_id, point_id, journal_id, sequence) VALUES ($1, $2, $3, $4)";
+        let sql =
+            "INSERT INTO replica_points (vault_id, point_id, journal_id, sequence) VALUES ($1, $2, $3, $4)";
         let query = sqlx::query(sql)
             .bind(point.vault_id.to_string())
             .bind(point.point_id.to_string())
@@ -45,9 +46,8 @@ impl Catalog {
     /// Forgets which points were made of a replica: all, or those that show it before a record.
     pub async fn remove_replica_points(&self, journal: JournalId, before: Option<u64>) -> Result<()> {
         let sql = "DELETE FROM replica_points WHERE journal_id = $1 AND sequence < $2";
-        let query = sqlx::query(sql)
-            .bind(journal.to_string())
-            .bind(before.map_or(i64::MAX, row::size_column));
+        let query =
+            sqlx::query(sql).bind(journal.to_string()).bind(before.map_or(i64::MAX, row::size_column));
         self.execute("forgetting points of a replica", query).await.map(|_| ())
     }
 }

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use crate::{
     Catalog, CopyFailure, DependentDisk, ErrorKind, FailedRun, HalfRestored, ImageSource, Job, KnownCopy,
-    KnownDisk, KnownPeer, KnownPolicy, KnownReplication, KnownVault, KnownVm, NetworkMap, OpenToken, Origin, PackCheck,
-    PeerStanding, PolicyRun, ReplicaPoint, ReplicaSettings, RunOutcome, UploadedBlock,
+    KnownDisk, KnownPeer, KnownPolicy, KnownReplication, KnownVault, KnownVm, NetworkMap, OpenToken, Origin,
+    PackCheck, PeerStanding, PolicyRun, ReplicaPoint, ReplicaSettings, RunOutcome, UploadedBlock,
 };
 
 async fn open(directory: &TempDir) -> Catalog {

@@ -30,6 +30,7 @@ use recovery::Stage;
 
 pub(crate) use self::{
     change::{note_moment, put_in, remove, retain},
+    definition::now as definition_now,
     find::{FoundMoment, find, moment_of, resolve},
     receive::{end, of_peer, offer, progress, take},
     settings::{connection, edit},

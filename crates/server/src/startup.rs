@@ -123,7 +123,9 @@ async fn clean_up_restore(site: &Site, job: &Job) -> Result<()> {
         discard_partial(&path);
     }
     let Some((directory, vm_id)) = work::own_directory(job).zip(job.vm_id) else { return Ok(()) };
-    if site.catalog.vm(vm_id.as_str()).await?.is_none() && directory.file_name() == Some(vm_id.as_str().as_ref()) {
+    if site.catalog.vm(vm_id.as_str()).await?.is_none()
+        && directory.file_name() == Some(vm_id.as_str().as_ref())
+    {
         match std::fs::remove_dir_all(&directory) {
             Ok(()) => tracing::info!(path = %directory.display(), "removed what a dead restore had written"),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

@@ -43,7 +43,10 @@ pub(crate) use self::{
     create_disk::{clean_up as clean_up_disk, submit as create_disk},
     create_vm::submit as create_vm,
     export::submit as export,
-    failover::{change_point, commit, plan as plan_failover, plan_change, submit as fail_over, take_over},
+    failover::{
+        change_point, commit, could_take_over, plan as plan_failover, plan_change, submit as fail_over,
+        take_over,
+    },
     failover_test::{
         clean_up as clean_up_tests, clean_up_dead as clean_up_failover_test, submit as test_failover,
     },

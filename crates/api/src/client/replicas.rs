@@ -5,8 +5,8 @@ use hyper::Method;
 
 use super::{Client, Result, segment};
 use crate::{
-    BackUpReplica, CleanUpTests, EditReplica, FailOver, FailoverPlanView, FailoverTestView, JobView, ReplicaMomentView, ReplicaPointView,
-    ReplicaView, RetainReplica, TestFailover,
+    BackUpReplica, CleanUpTests, EditReplica, FailOver, FailoverPlanView, FailoverTestView, JobView,
+    ReplicaMomentView, ReplicaPointView, ReplicaView, RetainReplica, TestFailover,
 };
 
 impl Client {

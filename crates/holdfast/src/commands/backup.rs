@@ -2,7 +2,7 @@
 
 use api::{BackUpReplica, BackupRequest};
 use clap::Args;
-use model::{Consistency, ReplicaReference};
+use model::{Consistency, ParseReferenceError, ReplicaReference};
 
 use crate::{context::Context, failure::Failure, wait::WaitArguments};
 
@@ -34,7 +34,10 @@ impl Backup {
         let is_replica = self.vm.starts_with("replica:");
         let job = match (is_replica, self.vault) {
             (true, Some(vault)) => {
-                let reference: ReplicaReference = self.vm.parse().map_err(|error| Failure::usage(error.to_string()))?;
+                let reference: ReplicaReference = self
+                    .vm
+                    .parse()
+                    .map_err(|error: ParseReferenceError| Failure::usage(error.to_string()))?;
                 if reference.disk.is_some() {
                     return Err(Failure::usage("a recovery point is of all disks: leave the disk out"));
                 }
@@ -44,7 +47,9 @@ impl Backup {
             }
             (true, None) => return Err(Failure::usage("say which vault the point goes to: --vault VAULT")),
             (false, Some(_)) => {
-                return Err(Failure::usage("a VM that runs here is backed up into the vault that protects it"));
+                return Err(Failure::usage(
+                    "a VM that runs here is backed up into the vault that protects it",
+                ));
             }
             (false, None) => {
                 let request = BackupRequest { consistency: self.consistency, label: self.label };

@@ -144,7 +144,8 @@ impl MapNetwork {
             }
         };
         let tests = self.test.into_iter().map(map(true));
-        let request = MapNetworks { networks: self.networks.into_iter().map(map(false)).chain(tests).collect() };
+        let request =
+            MapNetworks { networks: self.networks.into_iter().map(map(false)).chain(tests).collect() };
         context.output.one(&context.client.map_networks(&self.site, &request).await?)
     }
 }

@@ -47,6 +47,12 @@ pub(super) fn of(site: &Site, replica: &KnownReplica, disks: &[DiskName]) -> Res
     Ok(definition)
 }
 
+/// The same with the disks that the definition tells of, whatever the replica has of them.
+pub(crate) fn now(site: &Site, replica: &KnownReplica) -> Result<VmDefinition> {
+    let disks: Vec<_> = replica.definition.disks.iter().map(|disk| disk.name.clone()).collect();
+    of(site, replica, &disks)
+}
+
 /// A disk that the definition does not tell of yet.
 fn added(name: &DiskName) -> DiskDefinition {
     DiskDefinition {

@@ -8,6 +8,7 @@ use std::{
 use api::{ReplicaNetworkView, ReplicaTargetView, SettingOrigin, shell_word};
 use catalog::{KnownPeer, KnownReplica, NetworkMap, ReplicaSettings};
 use model::{NetworkConnection, NetworkDefinition, NetworkKind, VmDefinition, VmId, VmName};
+use recovery::Stage;
 
 use crate::{
     failure::{Failure, Result},
@@ -118,6 +119,9 @@ impl Target {
     /// What a failover would be refused for as things are.
     async fn problems(&self, site: &Site, replica: &KnownReplica) -> Result<Vec<String>> {
         let mut problems = Vec::new();
+        if matches!(replica.standing.stage, Stage::Committed { .. }) {
+            return Ok(problems);
+        }
         let taken = match replica.standing.failover() {
             Some(_) => None,
             None => vms::check_name_free(site, self.name(replica), replica.vm_id).await.err(),

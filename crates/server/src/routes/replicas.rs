@@ -1,8 +1,8 @@
 //! `/v1/replicas` and `/v1/failover-tests`.
 
 use api::{
-    BackUpReplica, CleanUpTests, EditReplica, FailOver, FailoverPlanView, FailoverTestView, JobView, Problem, ReplicaMomentView,
-    ReplicaPointView, ReplicaView, RetainReplica, TestFailover,
+    BackUpReplica, CleanUpTests, EditReplica, FailOver, FailoverPlanView, FailoverTestView, JobView, Problem,
+    ReplicaMomentView, ReplicaPointView, ReplicaView, RetainReplica, TestFailover,
 };
 use axum::{
     Json,

@@ -13,7 +13,11 @@ use crate::{failure::Result, peers, site::Site};
 const LOOK_LIMIT: Duration = Duration::from_secs(3);
 
 pub(super) fn routes() -> OpenApiRouter<Site> {
-    OpenApiRouter::new().routes(routes!(list, pair)).routes(routes!(make_token)).routes(routes!(show, remove)).routes(routes!(map_networks))
+    OpenApiRouter::new()
+        .routes(routes!(list, pair))
+        .routes(routes!(make_token))
+        .routes(routes!(show, remove))
+        .routes(routes!(map_networks))
 }
 
 /// All peers, by name, as they were last seen.

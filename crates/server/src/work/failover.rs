@@ -68,6 +68,21 @@ pub(crate) async fn take_over(site: &Site, replica: &KnownReplica, through: Sequ
     Ok(TakenOver { job: Some(job.id.to_string()) })
 }
 
+/// Fails where the VM could not run here, as things are: its source asks before it shuts the VM down.
+pub(crate) async fn could_take_over(site: &Site, replica: KnownReplica) -> Result<()> {
+    if replica.standing.failover().is_some() {
+        return Ok(());
+    }
+    let event = Event::FailOver { vm_id: vm_id(site, &replica).await?, at: site.env.clock.now() };
+    step(&replica.standing, event).map_err(|refusal| refused(&replica, refusal))?;
+    // Its moment may still be on its way: what the VM is now says enough.
+    let mut definition = replicas::definition_now(site, &replica)?;
+    let target = Target::of(site, &replica).await?;
+    target.shape(&mut definition, Purpose::Failover);
+    target.check(site, &replica, &definition)?;
+    vms::check_name_free(site, target.name(&replica), replica.vm_id).await
+}
+
 /// Lines it up that a VM which was failed over is made anew from another moment.
 pub(crate) async fn change_point(site: &Site, name: &str, request: FailOver) -> Result<Job> {
     let replica = replicas::find(site, name).await?;

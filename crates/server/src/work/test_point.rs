@@ -13,8 +13,8 @@ use api::{Code, JobResult, PointTestView, TestPoint};
 use catalog::{FailoverTest, Job, KnownVm, PointTest};
 use hypervisor::AgentState;
 use model::{
-    DiskFormat, DiskName, ImageReference, JobKind, NetworkConnection, PointId, ReplicaReference, VaultId, VmId,
-    VmName,
+    DiskFormat, DiskName, ImageReference, JobKind, NetworkConnection, PointId, ReplicaReference, VaultId,
+    VmId, VmName,
 };
 use protection::{Monitor as _, VmRestore};
 use tokio::time::{Instant, sleep, timeout_at};

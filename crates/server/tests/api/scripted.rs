@@ -130,8 +130,13 @@ impl Scripted {
 
     /// Changes a guest that is known.
     pub fn edit(&self, qmp: &Path, edit: impl FnOnce(&mut FakeVm)) {
+        self.edit_of(qmp, edit);
+    }
+
+    /// The same with an answer.
+    pub fn edit_of<T>(&self, qmp: &Path, edit: impl FnOnce(&mut FakeVm) -> T) -> T {
         let id = self.ids.lock().unwrap()[qmp];
-        self.fake.edit(id, edit);
+        self.fake.edit(id, edit)
     }
 
     /// What a VM is made of that was looked at or started.

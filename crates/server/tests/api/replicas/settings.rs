@@ -81,7 +81,8 @@ async fn what_is_set_goes_before_what_is_mapped_and_that_before_what_the_source_
     assert_eq!(connections(&view), unsaid);
     assert_eq!((view.target.name.as_str(), view.target.cpus_from), ("web", AtSource));
 
-    let mapped = vec![map("vmbr0", "br-lan", false), map("vmbr1", "isolated", false), map("vmbr1", "br-t", true)];
+    let mapped =
+        vec![map("vmbr0", "br-lan", false), map("vmbr1", "isolated", false), map("vmbr1", "br-t", true)];
     let site = east.client.map_networks("west", &MapNetworks { networks: mapped }).await.unwrap();
     assert_eq!(site.networks.len(), 2, "{site:?}");
     let storage = tempfile::tempdir().unwrap();
@@ -101,7 +102,10 @@ async fn what_is_set_goes_before_what_is_mapped_and_that_before_what_the_source_
 
     let (drill, disk) = made(&east, &east.client.test_failover("web", &test(None)).await.unwrap()).await;
     assert_eq!(bridges(&east, &drill).await, ["br-drill", "br-t"]);
-    assert!(drill.starts_with("test-web-here-") && disk.starts_with(storage.path().to_str().unwrap()), "{drill}");
+    assert!(
+        drill.starts_with("test-web-here-") && disk.starts_with(storage.path().to_str().unwrap()),
+        "{drill}"
+    );
     let explicit = east.client.test_failover("web", &test(Some("br-now"))).await.unwrap();
     let (explicit, _) = made(&east, &explicit).await;
     assert_eq!(bridges(&east, &explicit).await, ["br-now", "br-now"], "what is said now goes before all");
@@ -119,7 +123,10 @@ async fn what_is_set_goes_before_what_is_mapped_and_that_before_what_the_source_
     let reset = vec![ReplicaSetting::Name, ReplicaSetting::Storage, ReplicaSetting::Networks];
     east.client.edit_replica("web", &EditReplica { reset, ..EditReplica::default() }).await.unwrap();
     let (name, again) = made(&east, &east.client.change_point("web", &latest()).await.unwrap()).await;
-    assert_eq!((name.as_str(), bridges(&east, "web").await), ("web", vec!["br-lan".to_owned(), "Isolated".to_owned()]));
+    assert_eq!(
+        (name.as_str(), bridges(&east, "web").await),
+        ("web", vec!["br-lan".to_owned(), "Isolated".to_owned()])
+    );
     assert!(!Path::new(&disk).exists() && Path::new(&again).starts_with(east.path("disks")), "{again}");
     assert_eq!(std::fs::read_dir(storage.path()).unwrap().count(), 0);
 }
