@@ -37,6 +37,8 @@ pub struct Edit {
     reset: Vec<Setting>,
 }
 
+const HINT: &str = "see what can be: holdfast replica edit --help";
+
 /// What can be taken back.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Setting {
@@ -80,6 +82,9 @@ impl Edit {
             networks: self.networks.into_iter().map(connect(false)).chain(tests).collect(),
             reset: self.reset.into_iter().map(ReplicaSetting::from).collect(),
         };
+        if request == EditReplica::default() {
+            return Err(Failure::usage("nothing to change").with_hint(HINT));
+        }
         let view = context.client.edit_replica(&self.replica.replica, &request).await?;
         for problem in &view.target.problems {
             context.note(&format!("warning: {problem}; until that changes, a failover is refused"));
