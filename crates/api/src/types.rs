@@ -11,6 +11,7 @@ mod peer;
 mod point;
 mod policy;
 mod replica;
+mod replica_settings;
 mod replication;
 mod restore;
 mod site;
@@ -44,9 +45,13 @@ pub use policy::{
     VerdictView,
 };
 pub use replica::{
-    CleanUpTests, FailOver, FailoverPlanView, FailoverTestView, FailoverView, ReplicaDiskView,
+    BackUpReplica, CleanUpTests, FailOver, FailoverPlanView, FailoverTestView, FailoverView, ReplicaDiskView,
     ReplicaMomentView, ReplicaPointKind, ReplicaPointView, ReplicaStage, ReplicaState, ReplicaView,
     RetainReplica, TestFailover,
+};
+pub use replica_settings::{
+    ConnectNetwork, EditReplica, MapNetwork, MapNetworks, MappedNetworkView, ReplicaNetworkView,
+    ReplicaSetting, ReplicaTargetView, SettingOrigin,
 };
 pub use replication::{
     CheckpointView, EditReplication, HandedOverView, HealthReasonView, MakeCheckpoint, ReplicationHealth,

@@ -4,7 +4,7 @@ use model::{PairingId, PeerAddress, SiteId, SiteName, Timestamp};
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 
-use crate::{Catalog, Error, Result, row};
+use crate::{Catalog, Error, NetworkMap, Result, row};
 
 /// Another site that this one is paired with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct KnownPeer {
     pub last_seen_at: Option<Timestamp>,
     /// What it said then.
     pub standing: Option<PeerStanding>,
+    /// What its bridges are here. Stays when it is paired anew.
+    pub networks: NetworkMap,
 }
 
 /// What a peer said of itself when it was last seen.
@@ -54,7 +56,7 @@ pub struct OpenToken {
 }
 
 impl Catalog {
-    /// Keeps a peer; one with this id is replaced.
+    /// Keeps a peer; one with this id is replaced, but for what its bridges are here: see [`Catalog::set_peer_networks`].
     ///
     /// # Errors
     /// [`crate::ErrorKind::Exists`] when the name is that of another peer.
@@ -104,6 +106,17 @@ impl Catalog {
             .bind(id.to_string())
             .bind(at.as_microseconds());
         self.change(&format!("ending the pairing with the site {id}"), query).await
+    }
+
+    /// Keeps what the bridges of a peer are here.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`].
+    pub async fn set_peer_networks(&self, id: SiteId, networks: &NetworkMap) -> Result<()> {
+        let query = sqlx::query("UPDATE peers SET networks = $2 WHERE id = $1")
+            .bind(id.to_string())
+            .bind(row::json_column(networks)?);
+        self.change(&format!("mapping the networks of the site {id}"), query).await
     }
 
     /// Forgets a peer.
@@ -158,6 +171,7 @@ fn read(row: &AnyRow) -> Result<KnownPeer> {
         ended_at: row::optional_time(row, "ended_at")?,
         last_seen_at: row::optional_time(row, "last_seen_at")?,
         standing: row::optional_json(row, "standing")?,
+        networks: row::optional_json(row, "networks")?.unwrap_or_default(),
     })
 }
 

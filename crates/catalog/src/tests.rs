@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use crate::{
     Catalog, CopyFailure, DependentDisk, ErrorKind, FailedRun, HalfRestored, ImageSource, Job, KnownCopy,
-    KnownDisk, KnownPeer, KnownPolicy, KnownReplication, KnownVault, KnownVm, OpenToken, Origin, PackCheck,
-    PeerStanding, PolicyRun, RunOutcome, UploadedBlock,
+    KnownDisk, KnownPeer, KnownPolicy, KnownReplication, KnownVault, KnownVm, NetworkMap, OpenToken, Origin,
+    PackCheck, PeerStanding, PolicyRun, ReplicaPoint, ReplicaSettings, RunOutcome, UploadedBlock,
 };
 
 async fn open(directory: &TempDir) -> Catalog {
@@ -427,6 +427,7 @@ async fn peers_are_kept_seen_ended_and_forgotten() {
         ended_at: None,
         last_seen_at: None,
         standing: None,
+        networks: NetworkMap::default(),
     };
     catalog.put_peer(&peer).await.unwrap();
     let namesake = KnownPeer { id: model::SiteId::from_random(random(&*env.entropy)), ..peer.clone() };
@@ -454,8 +455,54 @@ async fn peers_are_kept_seen_ended_and_forgotten() {
         std::slice::from_ref(&peer),
         "paired anew, nothing is left of before"
     );
+    let mut mapped = peer.clone();
+    mapped.networks.test_networks.insert("br0".to_owned(), "isolated".parse().unwrap());
+    catalog.set_peer_networks(peer.id, &mapped.networks).await.unwrap();
+    catalog.put_peer(&peer).await.unwrap();
+    assert_eq!(catalog.peers().await.unwrap(), [mapped], "but for what its networks are here");
     catalog.remove_peer(peer.id).await.unwrap();
     assert_eq!(catalog.remove_peer(peer.id).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn the_settings_of_a_replica_are_kept_and_forgotten() {
+    let (directory, env) = (TempDir::new().unwrap(), Env::seeded(17));
+    let catalog = open(&directory).await;
+    let id = JournalId::from_random(random(&*env.entropy));
+    assert_eq!(catalog.replica_settings(id).await.unwrap(), ReplicaSettings::default());
+    let mut settings = ReplicaSettings { cpus: Some(8), ..ReplicaSettings::default() };
+    settings.networks.insert(1, "br-lan".parse().unwrap());
+    catalog.set_replica_settings(id, &settings).await.unwrap();
+    settings.storage = Some("/srv/fast".into());
+    catalog.set_replica_settings(id, &settings).await.unwrap();
+    drop(catalog);
+    let catalog = open(&directory).await;
+    assert_eq!(catalog.replica_settings(id).await.unwrap(), settings);
+    catalog.remove_replica_settings(id).await.unwrap();
+    assert_eq!(catalog.replica_settings(id).await.unwrap(), ReplicaSettings::default());
+}
+
+#[tokio::test]
+async fn of_points_of_replicas_the_newest_come_first_and_old_ones_are_forgotten() {
+    let (directory, env) = (TempDir::new().unwrap(), Env::seeded(18));
+    let catalog = open(&directory).await;
+    let vault_id = VaultId::from_random(random(&*env.entropy));
+    let journal_id = JournalId::from_random(random(&*env.entropy));
+    let point = |sequence| ReplicaPoint {
+        vault_id,
+        point_id: PointId::from_random(random(&*env.entropy)),
+        journal_id,
+        sequence,
+    };
+    let (old, new) = (point(5), point(9));
+    for point in [new, old, ReplicaPoint { journal_id: JournalId::from_random([9; 10]), ..point(7) }] {
+        catalog.add_replica_point(point).await.unwrap();
+    }
+    assert_eq!(catalog.replica_points(vault_id, journal_id).await.unwrap(), [new, old]);
+    catalog.remove_replica_points(journal_id, Some(9)).await.unwrap();
+    assert_eq!(catalog.replica_points(vault_id, journal_id).await.unwrap(), [new]);
+    catalog.remove_replica_points(journal_id, None).await.unwrap();
+    assert_eq!(catalog.replica_points(vault_id, journal_id).await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
 use jiff::SignedDuration;
-use model::{ByteCount, ParseByteCountError};
+use model::{ByteCount, NetworkConnection, ParseByteCountError, ParseNetworkConnectionError};
 
 use crate::{
     commands::{
@@ -243,6 +243,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 pub fn key_value(text: &str) -> Result<(String, String), String> {
     let split = text.split_once('=').filter(|(key, _)| !key.is_empty());
     split.map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or_else(|| "write KEY=VALUE".to_owned())
+}
+
+/// Reads what a network interface is to be connected to; nothing takes it back.
+pub fn connection(text: &str) -> Result<Option<NetworkConnection>, String> {
+    match text {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|error: ParseNetworkConnectionError| error.to_string()),
+    }
 }
 
 /// Reads a duration of hours, days or weeks, as hours.

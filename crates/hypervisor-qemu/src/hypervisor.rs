@@ -1,6 +1,6 @@
 //! The seam's implementation: hands each request to the folder that knows.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use hypervisor::{
@@ -104,7 +104,16 @@ impl Hypervisor for QemuHypervisor {
         replication::end(&self.config, &self.monitors, vm, journal_id).await
     }
 
+    async fn release_tap(&self, vm: &VmAccess, journal_id: JournalId) -> Result<()> {
+        replication::release(&self.config, &self.monitors, vm, journal_id).await
+    }
+
     async fn quiesce(&self, vm: &VmAccess, limit: Duration) -> Result<Box<dyn Quiet>> {
         replication::quiesce(&self.config, &self.monitors, vm, limit).await
+    }
+
+    fn has_bridge(&self, name: &str) -> bool {
+        let is_name = !name.is_empty() && !name.contains('/');
+        is_name && Path::new("/sys/class/net").join(name).join("bridge").is_dir()
     }
 }

@@ -70,15 +70,33 @@ pub(crate) async fn end(
     match Session::open(config, monitors, vm).await? {
         Some(session) => {
             let _turn = session.monitor.turn().await;
-            if mirrors::journals(&session.monitor).await?.iter().all(|found| *found == journal_id) {
-                mirrors::take_down(&session).await?;
-            }
+            take_down_of(&session, journal_id).await?;
             epochs::forget(&session.monitor, journal_id).await
         }
         None => {
             forget_at_rest(vm, journal_id).await;
             Ok(())
         }
+    }
+}
+
+/// Takes a journal's taps out, and goes on tracking; see [`hypervisor::Hypervisor::release_tap`].
+pub(crate) async fn release(
+    config: &Arc<QemuConfig>,
+    monitors: &Monitors,
+    vm: &VmAccess,
+    journal_id: JournalId,
+) -> Result<()> {
+    let Some(session) = Session::open(config, monitors, vm).await? else { return Ok(()) };
+    let _turn = session.monitor.turn().await;
+    take_down_of(&session, journal_id).await
+}
+
+/// Takes the taps of a VM down, unless they are another journal's.
+async fn take_down_of(session: &Session, journal_id: JournalId) -> Result<()> {
+    match mirrors::journals(&session.monitor).await?.iter().all(|found| *found == journal_id) {
+        true => mirrors::take_down(session).await,
+        false => Ok(()),
     }
 }
 

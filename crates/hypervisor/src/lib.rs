@@ -155,6 +155,13 @@ pub trait Hypervisor: Send + Sync {
         Ok(())
     }
 
+    /// Takes the taps of a journal out of a VM, for as long as nobody begins one: its disks can be resized. What is written is
+    /// tracked.
+    async fn release_tap(&self, vm: &VmAccess, journal_id: JournalId) -> Result<()> {
+        let _ = (vm, journal_id);
+        Ok(())
+    }
+
     /// Has the guest's agent freeze its file systems, its hooks before, for `limit` at most.
     ///
     /// # Errors
@@ -162,5 +169,11 @@ pub trait Hypervisor: Send + Sync {
     async fn quiesce(&self, vm: &VmAccess, limit: Duration) -> Result<Box<dyn Quiet>> {
         let _ = (vm, limit);
         Err(Error::new(ErrorKind::Consistency, "this hypervisor cannot freeze a guest"))
+    }
+
+    /// Whether the host has a bridge of this name that a VM's network can be connected to.
+    fn has_bridge(&self, name: &str) -> bool {
+        let _ = name;
+        true
     }
 }

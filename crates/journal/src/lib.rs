@@ -87,8 +87,8 @@ pub use mark::{CHECKPOINT_NAME_BYTES_MAX, Checkpoint, CheckpointKind, Mark, Mark
 pub use part::{Part, PartContent, Position};
 pub use record::{Change, Record};
 pub use replica::{
-    At, FoldPlan, Folded, Grid, Moment, Received, Replica, ReplicaImage, ReplicaStatus, RestorePoint,
-    Retention, thin,
+    At, FoldPlan, Folded, Grid, Moment, Received, Replica, ReplicaChanges, ReplicaImage, ReplicaStatus,
+    RestorePoint, Retention, thin,
 };
 pub use sequence::{DiskNumber, Generation, SegmentNumber, Sequence};
 pub use source::{Copied, CopyTicket, Full, Journal, JournalOptions, Taken, Usage};

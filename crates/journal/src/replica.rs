@@ -1,5 +1,6 @@
 //! The target's side: keeps what the source ships, and shows every moment of it.
 
+mod changes;
 mod checkpoints;
 mod fold;
 mod image;
@@ -28,6 +29,7 @@ use crate::{
     index::PageCache,
     recent::Recent,
 };
+pub use changes::ReplicaChanges;
 pub use checkpoints::{Grid, RestorePoint, thin};
 pub use fold::{FoldPlan, Folded, Retention};
 pub use image::ReplicaImage;

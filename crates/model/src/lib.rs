@@ -9,6 +9,7 @@ mod id;
 mod image_format;
 mod job;
 mod name;
+mod network;
 mod peer_address;
 mod point;
 mod protection;
@@ -33,6 +34,7 @@ pub use job::{JobKind, JobState, Progress};
 pub use name::{
     CopyName, DiskName, NameError, PolicyName, SiteDiskName, SiteName, SnapshotName, VaultName, VmName,
 };
+pub use network::{NetworkConnection, ParseNetworkConnectionError};
 pub use peer_address::{ParsePeerAddressError, PeerAddress};
 pub use point::{CaptureCost, ChangeSource, ConsistencyReached, DiskSummary, PointSummary};
 pub use protection::ProtectionSettings;

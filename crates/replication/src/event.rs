@@ -63,11 +63,11 @@ pub enum Event {
     Tick,
     /// Somebody wants this.
     Want(Wish),
-    /// From here on the journal is handed every write. `is_partial` when it lacks no more than what was tracked.
+    /// From here on the journal is handed every write. `is_partial` when the disks were whole in it before.
     Attached {
         /// Which.
         attachment: Attachment,
-        /// Whether it lacks no more than what was tracked since the trusted epoch.
+        /// Whether the disks were whole in it before, so that it has moments that stay.
         is_partial: bool,
     },
     /// It is not, and why.

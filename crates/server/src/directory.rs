@@ -165,7 +165,12 @@ impl DataDirectory {
 
     /// Where a VM's disks go for which no place was named.
     pub(crate) fn disks(&self, vm_id: VmId) -> PathBuf {
-        self.path.join("disks").join(vm_id.as_str())
+        self.all_disks().join(vm_id.as_str())
+    }
+
+    /// The directory that all of these are in.
+    pub(crate) fn all_disks(&self) -> PathBuf {
+        self.path.join("disks")
     }
 }
 

@@ -7,6 +7,7 @@
 mod caller;
 mod known;
 mod listener;
+mod networks;
 mod pairing;
 mod replicas;
 mod room;
@@ -28,6 +29,7 @@ use tokio::{net::TcpListener, sync::Notify};
 
 pub(crate) use self::{
     known::{find, remove},
+    networks::map_networks,
     pairing::{make_token, pair},
     view::{check, list, view},
     watch::{look_at, watch},

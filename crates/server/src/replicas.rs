@@ -7,6 +7,8 @@ mod change;
 mod definition;
 mod find;
 mod receive;
+mod settings;
+mod target;
 mod upkeep;
 mod view;
 
@@ -28,8 +30,11 @@ use recovery::Stage;
 
 pub(crate) use self::{
     change::{note_moment, put_in, remove, retain},
+    definition::now as definition_now,
     find::{FoundMoment, find, moment_of, resolve},
     receive::{end, of_peer, offer, progress, take},
+    settings::{connection, edit},
+    target::{Purpose, Target, directory_in},
     upkeep::watch,
     view::{list, moment_view, points, test_view, view},
 };
@@ -109,6 +114,8 @@ impl Replicas {
             let folder = replicas.folder(known.journal_id);
             // Whoever deleted it died before it was forgotten.
             if gone.contains(&deleted_folder(&folder)) && !folder.exists() {
+                catalog.remove_replica_settings(known.journal_id).await?;
+                catalog.remove_replica_points(known.journal_id, None).await?;
                 catalog.remove_replica(known.journal_id).await?;
                 continue;
             }

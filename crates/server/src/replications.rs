@@ -13,6 +13,7 @@ mod checkpoints;
 mod command;
 mod copying;
 mod figures;
+mod foresight;
 mod hand_over;
 mod keeper;
 mod link;
@@ -39,6 +40,7 @@ pub use self::taps::Taps;
 pub(crate) use self::{
     checkpoints::checkpoint,
     command::{check_may_run, edit, pause, resume, start, stop},
+    foresight::foresee,
     hand_over::{check as check_hand_over, drain, give},
     taps::TapProcesses,
     view::{check, list, metrics, view},

@@ -108,6 +108,7 @@ fn after_restore_in_place(job: &Job, vms: &[KnownVm]) -> Option<String> {
 /// The VM of a test goes with it.
 async fn clean_up_test(site: &Site, job: &Job) -> Result<()> {
     let Some(vm_id) = job.vm_id else { return Ok(()) };
+    site.catalog.remove_failover_test(vm_id).await?;
     let Some(vm) = site.catalog.vm(vm_id.as_str()).await? else { return Ok(()) };
     if let Err(failure) = work::take_down_test(site, &vm).await {
         // The VM stays known, so that somebody can stop and remove it.
@@ -122,7 +123,9 @@ async fn clean_up_restore(site: &Site, job: &Job) -> Result<()> {
         discard_partial(&path);
     }
     let Some((directory, vm_id)) = work::own_directory(job).zip(job.vm_id) else { return Ok(()) };
-    if site.catalog.vm(vm_id.as_str()).await?.is_none() && directory == site.directory.disks(vm_id) {
+    if site.catalog.vm(vm_id.as_str()).await?.is_none()
+        && directory.file_name() == Some(vm_id.as_str().as_ref())
+    {
         match std::fs::remove_dir_all(&directory) {
             Ok(()) => tracing::info!(path = %directory.display(), "removed what a dead restore had written"),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

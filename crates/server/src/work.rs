@@ -1,6 +1,7 @@
 //! What jobs do. Each submits its job after everything that can be known at once is checked; each checks its vault once
 //! more when its turn comes, before it touches anything; but a snapshot, whose moment must not wait for that, right after it.
 
+mod back_up_replica;
 mod backup;
 mod collect;
 mod copy;
@@ -34,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use vault::Vault;
 
 pub(crate) use self::{
+    back_up_replica::submit as back_up_replica,
     backup::{is_by_policy, submit as backup, submit_by_policy as backup_by_policy},
     collect::{collect_snapshot_store, submit as collect, submit_for_snapshots as collect_for_snapshots},
     copy::{subject as copy_subject, submit as copy},
@@ -41,7 +43,10 @@ pub(crate) use self::{
     create_disk::{clean_up as clean_up_disk, submit as create_disk},
     create_vm::submit as create_vm,
     export::submit as export,
-    failover::{change_point, commit, plan as plan_failover, plan_change, submit as fail_over, take_over},
+    failover::{
+        change_point, commit, could_take_over, plan as plan_failover, plan_change, submit as fail_over,
+        take_over,
+    },
     failover_test::{
         clean_up as clean_up_tests, clean_up_dead as clean_up_failover_test, submit as test_failover,
     },

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use hyper::Method;
 
 use super::{Client, Result, segment};
-use crate::{MakePairingToken, PairSite, PairingTokenView, PeerView, RemovedPeerView};
+use crate::{MakePairingToken, MapNetworks, PairSite, PairingTokenView, PeerView, RemovedPeerView};
 
 impl Client {
     /// All peers, by name, as they were last seen.
@@ -25,6 +25,11 @@ impl Client {
     /// Pairs the site with the one that made a token.
     pub async fn pair_site(&self, request: &PairSite) -> Result<PeerView> {
         self.post("/v1/sites", request).await
+    }
+
+    /// Says what bridges of a peer are here.
+    pub async fn map_networks(&self, peer: &str, request: &MapNetworks) -> Result<PeerView> {
+        self.send(Method::PATCH, &format!("{}/networks", of(peer)), request).await
     }
 
     /// Ends a pairing.

@@ -5,8 +5,8 @@ use hyper::Method;
 
 use super::{Client, Result, segment};
 use crate::{
-    CleanUpTests, FailOver, FailoverPlanView, FailoverTestView, JobView, ReplicaMomentView, ReplicaPointView,
-    ReplicaView, RetainReplica, TestFailover,
+    BackUpReplica, CleanUpTests, EditReplica, FailOver, FailoverPlanView, FailoverTestView, JobView,
+    ReplicaMomentView, ReplicaPointView, ReplicaView, RetainReplica, TestFailover,
 };
 
 impl Client {
@@ -30,6 +30,11 @@ impl Client {
         self.get(&format!("{}/moments/{}", of(replica), segment(point))).await
     }
 
+    /// Changes how its VM is to be here.
+    pub async fn edit_replica(&self, replica: &str, request: &EditReplica) -> Result<ReplicaView> {
+        self.send(Method::PATCH, &of(replica), request).await
+    }
+
     /// Sets how long its moments stay reachable.
     pub async fn retain_replica(&self, replica: &str, request: &RetainReplica) -> Result<ReplicaView> {
         self.post(&format!("{}/retention", of(replica)), request).await
@@ -38,6 +43,11 @@ impl Client {
     /// Deletes a replica; with `dry_run`, only asks whether that could be.
     pub async fn delete_replica(&self, replica: &str, dry_run: bool) -> Result<()> {
         self.call(Method::DELETE, &format!("{}?dry_run={dry_run}", of(replica)), Bytes::new()).await
+    }
+
+    /// Makes a recovery point of a moment.
+    pub async fn back_up_replica(&self, replica: &str, request: &BackUpReplica) -> Result<JobView> {
+        self.post(&format!("{}/backups", of(replica)), request).await
     }
 
     /// Makes a VM from a moment, to see whether it works.

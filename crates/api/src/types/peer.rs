@@ -4,6 +4,8 @@ use model::{SiteId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::MappedNetworkView;
+
 /// Asks for a pairing token.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -70,6 +72,8 @@ pub struct PeerView {
     pub clock_ahead_ms: Option<i64>,
     /// Why the last call of it failed.
     pub problem: Option<String>,
+    /// What its bridges are here, by their names there.
+    pub networks: Vec<MappedNetworkView>,
 }
 
 /// How a peer stands.

@@ -107,7 +107,7 @@ pub enum ChangeSourceView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestPoint {
-    /// The moment: `point:<vm>/<point>` or `snapshot:<name>`.
+    /// The moment: `point:<vm>/<point>`, `snapshot:<name>` or `replica:<vm>[/<moment>]`.
     pub reference: String,
     /// The copy to read instead of the vault: `<copy>`, or `<vault>/<copy>` where several have the name.
     #[serde(default)]
@@ -130,9 +130,12 @@ fn five_minutes() -> u64 {
 /// How a recovery point did when it was booted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PointTestView {
-    /// The point.
-    #[schema(value_type = String)]
-    pub point_id: PointId,
+    /// The point; null for a moment of a replica.
+    #[schema(value_type = Option<String>)]
+    pub point_id: Option<PointId>,
+    /// The moment of a replica.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
     /// When it was booted.
     #[schema(value_type = String)]
     pub tested_at: Timestamp,

@@ -4,6 +4,8 @@ use model::{ByteCount, JournalId, Timestamp, VmId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::ReplicaTargetView;
+
 /// A VM of another site whose journal this one keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReplicaView {
@@ -46,6 +48,8 @@ pub struct ReplicaView {
     pub retention_is_set: bool,
     /// Its disks now.
     pub disks: Vec<ReplicaDiskView>,
+    /// How the VM would be here.
+    pub target: ReplicaTargetView,
     /// The failover, once one has begun.
     pub failover: Option<FailoverView>,
     /// Tests of it, newest first.
@@ -199,6 +203,19 @@ pub struct TestFailover {
     /// The bridge of the host that all its networks are connected to; by default it reaches nothing.
     #[serde(default)]
     pub bridge: Option<String>,
+}
+
+/// Makes a recovery point of a moment of a replica. The guest is not touched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BackUpReplica {
+    /// The moment: latest, latest-application, a time, a checkpoint's name or #NUMBER.
+    pub point: String,
+    /// The vault that the point goes to, by name or id.
+    pub vault: String,
+    /// A word to find the point by.
+    #[serde(default)]
+    pub label: Option<String>,
 }
 
 /// Removes the VMs of tests.

@@ -2,9 +2,9 @@
 
 use std::io::Read as _;
 
-use api::{MakePairingToken, PairSite};
+use api::{MakePairingToken, MapNetworks, PairSite};
 use clap::{Args, Subcommand};
-use model::SiteName;
+use model::{NetworkConnection, SiteName};
 
 use crate::{arguments, context::Context, exit::Exit, failure::Failure};
 
@@ -29,6 +29,11 @@ pub enum SiteCommand {
     /// Shows a peer, looked at now; without a name, this site.
     #[command(after_long_help = "Examples:\n  holdfast site show\n  holdfast site show west")]
     Show(Show),
+    /// Says what bridges of a peer are here, for the VMs that are replicated from there.
+    ///
+    /// It counts for every replica of that site that says nothing itself: see `holdfast replica edit`.
+    #[command(name = "map-network", after_long_help = MAP_EXAMPLES)]
+    MapNetwork(MapNetwork),
     /// Ends a pairing.
     ///
     /// The peer's certificate counts for nothing here from then on. The peer is told where it can be reached; where it cannot, it
@@ -46,6 +51,24 @@ const PAIR_EXAMPLES: &str = "\
 Examples:
   holdfast site pair holdfast-site-1-…
   holdfast site pair - --name east < token.txt";
+
+const MAP_EXAMPLES: &str = "\
+Examples:
+  holdfast site map-network east vmbr0=br-lan vmbr1=isolated --test vmbr0=br-drill
+  holdfast site map-network east vmbr1=        # as if nobody had said";
+
+/// Says what bridges are here.
+#[derive(Debug, Args)]
+pub struct MapNetwork {
+    /// The peer, by name or id.
+    site: String,
+    /// A bridge there, and a bridge here or isolated; nothing after the = takes it back.
+    #[arg(value_name = "THEIRS=OURS", value_parser = mapping, required_unless_present = "test")]
+    networks: Vec<(String, Option<NetworkConnection>)>,
+    /// The same in tests.
+    #[arg(long, value_name = "THEIRS=OURS", value_parser = mapping)]
+    test: Vec<(String, Option<NetworkConnection>)>,
+}
 
 /// Makes a token.
 #[derive(Debug, Args)]
@@ -105,9 +128,32 @@ impl SiteCommand {
             }
             Self::Show(Show { name: Some(name) }) => context.output.one(&client.peer(&name).await?),
             Self::Show(Show { name: None }) => context.output.one(&client.site().await?),
+            Self::MapNetwork(asked) => asked.run(context).await,
             Self::Remove(remove) => remove.run(context).await,
         }
     }
+}
+
+impl MapNetwork {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let map = |is_test: bool| {
+            move |(theirs, ours): (String, Option<NetworkConnection>)| api::MapNetwork {
+                theirs,
+                ours: ours.map(|ours| ours.to_string()),
+                is_test,
+            }
+        };
+        let tests = self.test.into_iter().map(map(true));
+        let request =
+            MapNetworks { networks: self.networks.into_iter().map(map(false)).chain(tests).collect() };
+        context.output.one(&context.client.map_networks(&self.site, &request).await?)
+    }
+}
+
+/// Reads what a bridge of another site is here.
+fn mapping(text: &str) -> Result<(String, Option<NetworkConnection>), String> {
+    let (theirs, ours) = text.split_once('=').ok_or("write THEIRS=OURS, as in vmbr0=br-lan")?;
+    Ok((theirs.to_owned(), arguments::connection(ours)?))
 }
 
 impl Remove {

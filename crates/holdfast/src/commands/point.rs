@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use api::{ChosenPoints, DeletePoints, HoldPoints, TestPoint};
 use clap::{Args, Subcommand};
-use model::{ParseReferenceError, PointReference, SnapshotReference};
+use model::{ParseReferenceError, PointReference, ReplicaReference, SnapshotReference};
 
 use crate::{arguments, context::Context, failure::Failure, render::Identified, wait::WaitArguments};
 
@@ -30,7 +30,7 @@ pub enum PointCommand {
     Undelete(Points),
     /// Puts recovery points under a legal hold: nobody may delete them until they are released.
     Hold(Hold),
-    /// Boots a recovery point in isolation, and says whether it works.
+    /// Boots a recovery point, or a moment of a replica, in isolation, and says whether it works.
     ///
     /// A VM without networks runs from the vault until it gives a sign of life, is checked where that is wanted, and is gone again. The
     /// verdict, the time it took and a picture of its screen are kept with the point.
@@ -44,8 +44,9 @@ pub enum PointCommand {
 #[derive(Debug, Args)]
 #[command(after_long_help = TEST_EXAMPLES)]
 pub struct Test {
-    #[command(flatten)]
-    reference: MomentArgument,
+    /// The point, as point:VM/POINT; a snapshot, as snapshot:NAME; or a moment of a replica, as replica:VM[/MOMENT].
+    #[arg(value_name = "REF")]
+    reference: String,
     /// Wait until the guest writes this to its serial port, rather than for its agent.
     #[arg(long, value_name = "TEXT")]
     console: Option<String>,
@@ -66,7 +67,8 @@ const TEST_EXAMPLES: &str = "\
 Examples:
   holdfast point test point:web-1/latest
   holdfast point test point:db-1/latest --limit 10m -- /usr/bin/pg_isready
-  holdfast point test point:router/latest --console 'login:'";
+  holdfast point test point:router/latest --console 'login:'
+  holdfast point test replica:web-1/latest-application";
 
 /// Lists recovery points.
 #[derive(Debug, Args)]
@@ -196,10 +198,22 @@ fn parse(text: &str) -> Result<PointReference, Failure> {
 /// Told where an answer names no point; it names at least one.
 const NONE_CHANGED: &str = "no recovery point was changed";
 
+/// A reference to what can be booted as a VM, once it is known to be one.
+fn bootable(reference: String) -> Result<String, Failure> {
+    match reference.starts_with("replica:") {
+        false => checked_moment(&reference),
+        true => match reference.parse::<ReplicaReference>() {
+            Ok(_) => Ok(reference),
+            Err(error) => Err(Failure::usage(error.to_string())
+                .with_hint("holdfast replica points VM shows moments of a replica")),
+        },
+    }
+}
+
 impl Test {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let request = TestPoint {
-            reference: self.reference.checked()?,
+            reference: bootable(self.reference)?,
             from_copy: self.from_copy,
             console: self.console,
             check: self.check,

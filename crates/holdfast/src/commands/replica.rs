@@ -1,10 +1,13 @@
 //! VMs of other sites whose journals this one keeps.
 
+mod edit;
+
 use std::time::Duration;
 
 use api::{ReplicaView, RetainReplica};
 use clap::{Args, Subcommand};
 
+use self::edit::Edit;
 use crate::{arguments, context::Context, failure::Failure};
 
 /// What can be done with replicas.
@@ -13,7 +16,7 @@ pub enum ReplicaCommand {
     /// Lists the replicas: how each stands, how much would be lost now, how far back one can go.
     #[command(visible_alias = "ls", after_long_help = "Example:\n  holdfast replica list -o json")]
     List,
-    /// Shows one replica, its failover and its tests.
+    /// Shows one replica, what its VM would be here, its failover and its tests.
     #[command(after_long_help = "Example:\n  holdfast replica show web-1")]
     Show(Replica),
     /// Lists the moments of a replica that were marked.
@@ -24,6 +27,13 @@ pub enum ReplicaCommand {
         after_long_help = "Examples:\n  holdfast replica points web-1\n  holdfast files ls replica:web-1/2026-03-01T14:05:07Z /etc"
     )]
     Points(Points),
+    /// Changes what the VM is to be here, in tests and after a failover.
+    ///
+    /// What nobody has set is as at the source: network interfaces are connected to bridges of the same name, or to those that
+    /// `holdfast site map-network` says; in tests they reach nothing. What this host lacks for it is told at once, and a failover is
+    /// refused before it does anything.
+    #[command(after_long_help = EDIT_EXAMPLES)]
+    Edit(Box<Edit>),
     /// Sets how long the moments of a replica stay reachable. The source's wish counts no more.
     #[command(after_long_help = "Example:\n  holdfast replica retain web-1 72h")]
     Retain(Retain),
@@ -31,6 +41,12 @@ pub enum ReplicaCommand {
     #[command(after_long_help = "Example:\n  holdfast replica delete web-1 --dry-run")]
     Delete(Delete),
 }
+
+const EDIT_EXAMPLES: &str = "\
+Examples:
+  holdfast replica edit web-1 --memory 2GiB --cpus 2 --storage /srv/fast
+  holdfast replica edit web-1 --network 0=br-lan --test-network 0=br-drill --test-network 1=isolated
+  holdfast replica edit web-1 --reset name,networks";
 
 /// The replica that a command is about.
 #[derive(Debug, Args)]
@@ -87,6 +103,7 @@ impl ReplicaCommand {
                 let request = RetainReplica { retention_seconds: retention.as_secs() };
                 context.output.one(&client.retain_replica(&replica.replica, &request).await?)
             }
+            Self::Edit(edit) => edit.run(context).await,
             Self::Delete(delete) => delete.run(context).await,
         }
     }

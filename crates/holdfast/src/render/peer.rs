@@ -46,7 +46,16 @@ impl Page for PeerView {
         fields.push(("Version", or_dash(self.version.as_ref())));
         fields.push(("Certificate until", or_dash(self.certificate_expires_at.map(|at| times.clock(at)))));
         fields.push(("Authority (SHA-256)", self.authority.clone()));
-        table::fields(fields)
+        let mut page = table::fields(fields);
+        if !self.networks.is_empty() {
+            let networks = self.networks.iter().map(|network| {
+                let ours = network.ours.as_ref().unwrap_or(&network.theirs);
+                let test_ours = network.test_ours.as_deref().unwrap_or("isolated");
+                vec![network.theirs.clone(), ours.clone(), test_ours.to_owned()]
+            });
+            page += &table::section("Networks", &["there", "here", "here in tests"], networks.collect());
+        }
+        page
     }
 }
 

@@ -72,16 +72,22 @@ impl Page for PointView {
 
 impl Identified for PointTestView {
     fn id(&self) -> String {
-        self.point_id.to_string()
+        tested_moment(self)
     }
 }
 
 impl Page for PointTestView {
     fn page(&self, times: &Times) -> String {
-        let mut fields = vec![("Point", self.point_id.to_string()), ("Tested", tested(self, times))];
+        let mut fields = vec![("Point", tested_moment(self)), ("Tested", tested(self, times))];
         fields.extend(self.screenshot.clone().map(|path| ("Screenshot", path)));
         table::fields(fields)
     }
+}
+
+/// The point's id, or what names the moment of a replica.
+fn tested_moment(test: &PointTestView) -> String {
+    let reference = || test.reference.clone().unwrap_or_default();
+    test.point_id.map_or_else(reference, |point| point.to_string())
 }
 
 /// How a point did when it was booted.

@@ -2,7 +2,7 @@
 
 use api::{
     FailoverPlanView, FailoverTestView, ReplicaPointKind, ReplicaPointView, ReplicaStage, ReplicaState,
-    ReplicaView,
+    ReplicaTargetView, ReplicaView, SettingOrigin,
 };
 
 use super::{Identified, Page, Row, Times, duration, or_dash, table};
@@ -63,11 +63,45 @@ impl Page for ReplicaView {
         });
         let mut page = table::fields(fields);
         page += &table::section("Disks", &["name", "size", "whole"], disks.collect());
+        page += &target(&self.target);
         let tests: Vec<_> = self.tests.iter().map(|test| test.cells(times)).collect();
         if !tests.is_empty() {
             page += &table::section("Tests", FailoverTestView::COLUMNS, tests);
         }
         page
+    }
+}
+
+/// What the VM would be here, and who says so.
+fn target(target: &ReplicaTargetView) -> String {
+    let row = |what: &str, value: String, from| vec![what.to_owned(), value, origin(from).to_owned()];
+    let mut rows = vec![
+        row("name", target.name.clone(), target.name_from),
+        row("CPUs", target.cpus.to_string(), target.cpus_from),
+        row("memory", target.memory_bytes.to_string(), target.memory_from),
+        row("storage", target.storage.clone(), target.storage_from),
+    ];
+    for network in &target.networks {
+        let number = network.number;
+        rows.push(row(&format!("network {number}"), network.connected_to.clone(), network.connected_from));
+        let what = format!("network {number} in tests");
+        rows.push(row(&what, network.test_connected_to.clone(), network.test_connected_from));
+    }
+    let mut page = table::section("Here the VM would be", &["setting", "value", "from"], rows);
+    if !target.problems.is_empty() {
+        let problems = target.problems.iter().map(|problem| vec![problem.clone()]);
+        page += &table::section("A failover would be refused", &["because"], problems.collect());
+    }
+    page
+}
+
+fn origin(origin: SettingOrigin) -> &'static str {
+    match origin {
+        SettingOrigin::Set => "set here",
+        SettingOrigin::Mapped => "the site's network map",
+        SettingOrigin::Source => "the source",
+        SettingOrigin::Default => "default",
+        _ => "-",
     }
 }
 

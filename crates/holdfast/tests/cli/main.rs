@@ -8,6 +8,7 @@ mod files;
 mod nbd;
 mod policies;
 mod program;
+mod replicas;
 mod rescue;
 mod scripted;
 mod secrets;

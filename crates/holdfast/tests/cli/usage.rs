@@ -63,6 +63,20 @@ fn a_wrong_command_line_says_what_to_write() {
         (&["site", "token", "--valid", "10"], "10s"),
         (&["site", "pair"], "<TOKEN>"),
         (&["site", "pair", "x", "--name", "a/b"], "letters, digits"),
+        (&["site", "map-network", "east"], "<THEIRS=OURS>"),
+        (&["site", "map-network", "east", "br0"], "vmbr0=br-lan"),
+        (&["site", "map-network", "east", "br0=a b"], "neither the name of a bridge nor isolated"),
+        (&["replica", "edit", "web-1"], "nothing to change"),
+        (&["replica", "edit", "web-1", "--network", "x=br0"], "no number of a network interface"),
+        (
+            &["replica", "edit", "web-1", "--test-network", "0=a/b"],
+            "neither the name of a bridge nor isolated",
+        ),
+        (&["replica", "edit", "web-1", "--reset", "colour"], "test-networks"),
+        (&["backup", "replica:web-1"], "--vault VAULT"),
+        (&["backup", "replica:web-1/latest/root", "--vault", "main"], "leave the disk out"),
+        (&["backup", "web-1", "--vault", "main"], "the vault that protects it"),
+        (&["point", "test", "replica:"], "holdfast replica points"),
         (&["vm", "list", "-o", "xml"], "table, json, jsonl"),
     ] {
         let run = run(directory.path(), arguments);

@@ -145,6 +145,12 @@ impl Machine {
         answer["return"].clone()
     }
 
+    /// Runs a command that QEMU must refuse, and returns why it does.
+    pub fn refused(&mut self, command: &str, arguments: Value) -> String {
+        let answer = self.monitor.send(command, arguments);
+        answer["error"]["desc"].as_str().unwrap_or_else(|| panic!("{command}: {answer}")).to_owned()
+    }
+
     pub fn status(&mut self) -> String {
         self.execute("query-status", json!({}))["status"].as_str().unwrap().to_owned()
     }

@@ -14,6 +14,7 @@ mod machine;
 mod managed;
 mod recovery;
 mod replication;
+mod replication_hotplug;
 mod resting;
 mod silent_image;
 mod tap_server;

@@ -143,6 +143,26 @@ impl Sight {
         Ok(())
     }
 
+    /// What was touched after an earlier record, which is pinned too.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Folded`] where what would tell is folded.
+    pub(super) fn changed(
+        &self,
+        shared: &Shared,
+        sectors: Sectors,
+        since: Sequence,
+    ) -> Result<Vec<ByteRange>> {
+        self.attempt(shared, |route| {
+            if route.view.folded.sequence > since {
+                let context = format!("what changed since record {since} is folded");
+                return Err(Error::new(ErrorKind::Folded, context));
+            }
+            let pieces = self.find(shared, route, sectors)?.pieces.into_iter();
+            Ok(pieces.filter(|piece| piece.sequence > since).map(|piece| range_of(piece.sectors)).collect())
+        })
+    }
+
     /// Tells data from zeros.
     pub(super) fn extents(&self, shared: &Shared, sectors: Sectors) -> Result<Vec<Extent>> {
         self.attempt(shared, |route| {

@@ -25,9 +25,9 @@ pub enum At {
 /// A VM at a moment. What it needs is not folded before it is dropped.
 #[derive(Clone)]
 pub struct Moment {
-    vm: VmId,
-    disks: Arc<DiskTable>,
-    held: Arc<Held>,
+    pub(super) vm: VmId,
+    pub(super) disks: Arc<DiskTable>,
+    pub(super) held: Arc<Held>,
 }
 
 /// A moment that is kept from being folded.
@@ -52,6 +52,15 @@ impl Held {
 
     pub(super) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// The replica whose moment it is.
+    pub(super) fn replica(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(super) fn sequence(&self) -> Sequence {
+        self.sequence
     }
 
     pub(super) fn sight(&self) -> Result<&Sight> {

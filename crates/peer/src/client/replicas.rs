@@ -53,6 +53,15 @@ impl PeerClient {
         self.call(Method::POST, &format!("{}/hand-over", of(journal)), body.into()).await?.json()
     }
 
+    /// Whether the peer would run the VM, as things are there: asked before the VM is shut down. The peer does nothing.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Conflict`] when it cannot have such a VM; [`crate::ErrorKind::NotFound`] also from a peer that cannot be
+    /// asked.
+    pub async fn could_hand_over(&self, journal: JournalId) -> Result<()> {
+        self.get(&format!("{}/hand-over", of(journal))).await
+    }
+
     /// Ends the replication. What the peer has stays there until its operator deletes it, or with `delete` goes at once,
     /// unless somebody uses it there.
     ///

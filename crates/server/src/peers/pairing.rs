@@ -133,9 +133,10 @@ async fn keep(
     authority: &Authority,
 ) -> Result<KnownPeer> {
     check_not_another(site, said, authority).await?;
-    let name = match (name, known::by_id(site, said.id).await?) {
+    let before = known::by_id(site, said.id).await?;
+    let name = match (name, &before) {
         (Some(name), _) => name.clone(),
-        (None, Some(known)) => known.name,
+        (None, Some(known)) => known.name.clone(),
         (None, None) => known::free_name(site, &said.name, said.id).await?,
     };
     let known = KnownPeer {
@@ -147,6 +148,7 @@ async fn keep(
         ended_at: None,
         last_seen_at: None,
         standing: None,
+        networks: before.map(|known| known.networks).unwrap_or_default(),
     };
     site.catalog.put_peer(&known).await?;
     tracing::info!(peer = %known.name, id = %known.id, authority = %authority.fingerprint(), "paired with a site");

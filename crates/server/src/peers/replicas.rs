@@ -55,6 +55,15 @@ pub(super) async fn take_over(
     work::take_over(&site, &replica, request.through).await.map(Json)
 }
 
+pub(super) async fn could_take_over(
+    State(site): State<Site>,
+    Peer(known): Peer,
+    Path(journal): Path<JournalId>,
+) -> Result<Json<()>> {
+    let replica = replicas::of_peer(&site, &known, journal).await?;
+    work::could_take_over(&site, replica).await.map(Json)
+}
+
 pub(super) async fn end(
     State(site): State<Site>,
     Peer(known): Peer,

@@ -59,7 +59,10 @@ fn replica_routes() -> Router<Site> {
     let replica = put(replicas::offer).get(replicas::progress).delete(replicas::end);
     Router::new()
         .route("/peer/v1/replicas/{journal}", replica)
-        .route("/peer/v1/replicas/{journal}/hand-over", post(replicas::take_over))
+        .route(
+            "/peer/v1/replicas/{journal}/hand-over",
+            get(replicas::could_take_over).post(replicas::take_over),
+        )
         .layer(DefaultBodyLimit::max(REPLICA_OFFER_MAX_BYTES))
         .route("/peer/v1/replicas/{journal}/parts", parts)
 }

@@ -3,7 +3,7 @@
 use api::{CheckStatus, CheckView, PeerState, PeerView, PeerWays};
 use catalog::KnownPeer;
 
-use super::authority;
+use super::{authority, networks};
 use crate::{failure::Result, site::Site};
 
 /// A clock that differs by more makes times of two sites hard to compare, in milliseconds.
@@ -51,6 +51,7 @@ pub(crate) fn view(site: &Site, known: &KnownPeer) -> PeerView {
         certificate_expires_at: standing.map(|standing| standing.certificate_expires_at),
         clock_ahead_ms: standing.map(|standing| standing.clock_ahead_us / 1000),
         problem: reach.and_then(std::result::Result::err),
+        networks: networks::view(&known.networks),
     }
 }
 

@@ -61,6 +61,8 @@ pub(crate) async fn remove(site: &Site, known: &KnownReplica, dry_run: bool) -> 
         return Ok(());
     }
     let away = site.replicas.put_away(id)?;
+    site.catalog.remove_replica_settings(id).await?;
+    site.catalog.remove_replica_points(id, None).await?;
     site.catalog.remove_replica(id).await?;
     site.replicas.forget(id);
     tracing::info!(vm = %known.vm_name, journal = %id, "a replica was deleted");

@@ -11,8 +11,8 @@ use crate::{
     site::Site,
 };
 
-/// The definition with the disks that the VM had at a moment, whose files are still to be made.
-pub(super) fn of(site: &Site, replica: &KnownReplica, disks: &[DiskName]) -> Result<VmDefinition> {
+/// The definition with the disks that the VM had at a moment, and no files. It is not looked at what it names.
+pub(super) fn at_source(replica: &KnownReplica, disks: &[DiskName]) -> VmDefinition {
     let mut definition = replica.definition.clone();
     definition.name = replica.vm_name.clone();
     definition.disks.retain(|disk| disks.contains(&disk.name));
@@ -24,22 +24,33 @@ pub(super) fn of(site: &Site, replica: &KnownReplica, disks: &[DiskName]) -> Res
     for disk in &mut definition.disks {
         (disk.path, disk.format) = (None, None);
     }
+    if let Firmware::Uefi { variables } = &mut definition.firmware {
+        // Made from the template, beside the disks.
+        *variables = None;
+    }
+    definition
+}
+
+/// The same where this host can have it: the files of the disks are still to be made.
+pub(super) fn of(site: &Site, replica: &KnownReplica, disks: &[DiskName]) -> Result<VmDefinition> {
+    let definition = at_source(replica, disks);
     if definition.cpus == 0 || definition.memory.0 == 0 {
         return Err(Failure::conflict("the VM's definition has no CPU, or no memory")
             .with_hint("correct it at the source"));
     }
     check_words(&definition)?;
-    match &mut definition.firmware {
-        Firmware::Bios => {}
-        // Made from the template, beside the disks.
-        Firmware::Uefi { variables } => *variables = None,
-        Firmware::Kernel { kernel, initrd, .. } => {
-            for path in [&*kernel].into_iter().chain(initrd.as_ref()) {
-                check_file(site, path)?;
-            }
+    if let Firmware::Kernel { kernel, initrd, .. } = &definition.firmware {
+        for path in [kernel].into_iter().chain(initrd.as_ref()) {
+            check_file(site, path)?;
         }
     }
     Ok(definition)
+}
+
+/// The same with the disks that the definition tells of, whatever the replica has of them.
+pub(crate) fn now(site: &Site, replica: &KnownReplica) -> Result<VmDefinition> {
+    let disks: Vec<_> = replica.definition.disks.iter().map(|disk| disk.name.clone()).collect();
+    of(site, replica, &disks)
 }
 
 /// A disk that the definition does not tell of yet.

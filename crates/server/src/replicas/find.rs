@@ -1,10 +1,10 @@
 //! What references name.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use catalog::{ImageSource, KnownReplica};
-use journal::{At, CheckpointKind, Moment, RestorePoint, Sequence};
-use model::{DiskName, MomentSelector, ReplicaReference, Timestamp, VmDefinition};
+use journal::{At, CheckpointKind, Moment, ReplicaChanges, RestorePoint, Sequence};
+use model::{Consistency, DiskName, MomentSelector, ReplicaReference, Timestamp, VmDefinition};
 use recovery::{Event, step};
 
 use super::{definition, image_of, not_known};
@@ -133,6 +133,31 @@ impl FoundMoment {
 
     pub(crate) fn open(&self, disk: &DiskName) -> Result<OpenImage> {
         Ok(OpenImage::plain(disk.clone(), image_of(&self.moment, disk)?))
+    }
+
+    /// What the VM is made of at its site, without the files of its disks.
+    pub(crate) fn definition_at_source(&self) -> VmDefinition {
+        definition::at_source(&self.replica, &self.disks())
+    }
+
+    /// Whether applications in the guest held still for it.
+    pub(crate) async fn consistency(&self, site: &Site) -> Result<Consistency> {
+        let kept = site.replicas.get(self.replica.journal_id)?;
+        let (vm, sequence, time) = (self.replica.vm_id, self.moment.sequence(), self.time);
+        let marks = site.replicas.work(move || Ok(kept.replica()?.checkpoints(vm, time..=time)?)).await?;
+        let is_it = |point: &RestorePoint| {
+            point.sequence == sequence && point.checkpoint.kind == CheckpointKind::Application
+        };
+        Ok(if marks.iter().any(is_it) { Consistency::Application } else { Consistency::Crash })
+    }
+
+    /// What changed since an earlier moment, by disk; of disks of which nothing tells, nothing is told.
+    pub(crate) fn changes_since(&self, earlier: &Moment) -> BTreeMap<DiskName, ReplicaChanges> {
+        let disks = self.moment.disks();
+        let told = disks.filter_map(|(number, disk)| {
+            Some((disk.name.clone(), self.moment.changes_since(earlier, number)?))
+        });
+        told.collect()
     }
 
     /// What the VM is made of here; see [`definition`].

@@ -11,7 +11,7 @@ use journal::{CheckpointKind, Grid, RestorePoint, thin};
 use model::{ByteCount, MomentSelector, ReplicaReference, Timestamp};
 use recovery::Stage;
 
-use super::{Kept, find, find::all_times, resolve};
+use super::{Kept, Target, find, find::all_times, resolve};
 use crate::{
     failure::{Failure, Result},
     site::Site,
@@ -94,6 +94,7 @@ async fn view_of(
         u64::try_from(age_us).unwrap_or(0) / 1_000_000
     });
     let (state, reason) = state(&known, &found, rpo_seconds);
+    let target = Target::among(site, &known, peers).await?.view(site, &known).await?;
     let of_it = tests.iter().filter(|test| test.journal_id == known.journal_id);
     Ok(ReplicaView {
         journal_id: known.journal_id,
@@ -112,6 +113,7 @@ async fn view_of(
         retention_seconds: known.retention_seconds,
         retention_is_set: known.retention_is_set,
         disks: found.disks,
+        target,
         failover: failover(&known),
         tests: of_it.map(test_view).collect(),
     })

@@ -119,7 +119,8 @@ async fn try_attach(
     // Connections may have come and gone until now. From here on one that ends is one too many.
     let epoch = client.begin_epoch(vm.id).await.map_err(|error| of_tap(shared, &error))?;
     let disks: Vec<_> = tap.disks().iter().filter_map(|disk| attached_disk(disk, &journaled)).collect();
-    let is_partial = disks.iter().all(|disk| matches!(disk.missed, Missed::Ranges(_)));
+    // The moments before stay, also where a disk is new or has to be read as a whole.
+    let is_partial = trusted.is_some();
     for disk in &disks {
         tracing::info!(vm = %vm.name, disk = %disk.name, missed = %in_words(&disk.missed), "all writes are taken");
     }

@@ -8,7 +8,7 @@ use std::{
 
 use catalog::KnownReplication;
 use hypervisor::TapEnd;
-use replication::{Action, Attachment, End, Epoch, Event, Machine, Record, Wish};
+use replication::{Action, Attachment, End, Epoch, Event, Machine, Record, Standing, Wish};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
     tasks::Shared,
     watch,
 };
-use crate::{failure::Failure, site::Site};
+use crate::{failure::Failure, site::Site, vms};
 
 /// How long the journal may take to note that writes are missed, before the tap is cut off all the same.
 const MARK_LIMIT: Duration = Duration::from_secs(1);
@@ -30,6 +30,9 @@ const CUT_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the hypervisor may take to begin an epoch, or to drop one.
 const EPOCH_LIMIT: Duration = Duration::from_secs(15);
+
+/// How long it may take to take out of a VM what was cut off.
+const RELEASE_LIMIT: Duration = Duration::from_secs(30);
 
 /// How soon it is tried again to keep something in the catalog.
 const KEEP_PAUSE: Duration = Duration::from_secs(5);
@@ -73,6 +76,10 @@ impl Keeper {
     async fn run(mut self, mut incoming: mpsc::UnboundedReceiver<Told>) {
         self.tasks.spawn(ship::run(self.shared.clone()));
         self.tasks.spawn(watch::run(self.shared.clone()));
+        if self.machine.standing() == Standing::Paused {
+            // The server may have died before.
+            self.tasks.spawn(release(self.shared.clone()));
+        }
         let stop = self.shared.stop.clone();
         loop {
             let due = self.machine.due().map(|due| self.shared.instant(due));
@@ -121,9 +128,13 @@ impl Keeper {
             }
             _ => {}
         }
+        let is_paused = event == Event::Want(Wish::Pause);
         let actions = self.machine.handle(event, self.shared.now());
         for action in actions {
             self.perform(action).await;
+        }
+        if is_paused {
+            self.tasks.spawn(release(self.shared.clone()));
         }
         let now = self.shared.site.env.clock.now();
         let (standing, breaks) = (self.machine.standing(), self.machine.breaks());
@@ -182,6 +193,20 @@ impl Keeper {
             tracing::error!(vm = %self.shared.vm_id(), %error, "that a replication is fenced could not be kept");
         }
         tracing::error!(vm = %self.shared.vm_id(), why, "a replication is fenced: the other site has taken the VM over");
+    }
+}
+
+/// Takes what was cut off out of a VM whose replication is paused: its disks can be resized then.
+async fn release(shared: Arc<Shared>) {
+    let _turn = shared.attaching.lock().await;
+    let Ok(vm) = shared.vm().await else { return };
+    if *shared.ships.borrow() {
+        return;
+    }
+    let (access, hypervisor) = (vms::access(&vm), &shared.site.hypervisor);
+    let released = timeout(RELEASE_LIMIT, hypervisor.release_tap(&access, shared.known.journal_id)).await;
+    if !matches!(released, Ok(Ok(()))) {
+        tracing::warn!(vm = %vm.name, ?released, "what a tap has in the VM stays until the replication goes on");
     }
 }
 

@@ -1,8 +1,8 @@
 //! `/v1/replicas` and `/v1/failover-tests`.
 
 use api::{
-    CleanUpTests, FailOver, FailoverPlanView, FailoverTestView, JobView, Problem, ReplicaMomentView,
-    ReplicaPointView, ReplicaView, RetainReplica, TestFailover,
+    BackUpReplica, CleanUpTests, EditReplica, FailOver, FailoverPlanView, FailoverTestView, JobView, Problem,
+    ReplicaMomentView, ReplicaPointView, ReplicaView, RetainReplica, TestFailover,
 };
 use axum::{
     Json,
@@ -18,10 +18,11 @@ use crate::{failure::Result, jobs, replicas, site::Site, work};
 pub(super) fn routes() -> OpenApiRouter<Site> {
     OpenApiRouter::new()
         .routes(routes!(list))
-        .routes(routes!(show, delete))
+        .routes(routes!(show, edit, delete))
         .routes(routes!(points))
         .routes(routes!(moment))
         .routes(routes!(retain))
+        .routes(routes!(back_up))
         .routes(routes!(test))
         .routes(routes!(clean_up))
         .routes(routes!(plan))
@@ -52,6 +53,24 @@ async fn list(State(site): State<Site>) -> Result<Json<Vec<ReplicaView>>> {
 )]
 async fn show(State(site): State<Site>, Segment(replica): Segment) -> Result<Json<ReplicaView>> {
     replicas::view(&site, replicas::find(&site, &replica).await?).await.map(Json)
+}
+
+/// Changes how the VM that a replica becomes is to be here. What is lacking for it is told, and may still come.
+#[utoipa::path(
+    patch,
+    path = "/v1/replicas/{replica}",
+    tag = "replicas",
+    params(("replica" = String, Path, description = "The VM's name or id, or the journal's id.")),
+    request_body = EditReplica,
+    responses((status = OK, body = ReplicaView), (status = "default", body = Problem))
+)]
+async fn edit(
+    State(site): State<Site>,
+    Segment(replica): Segment,
+    Body(request): Body<EditReplica>,
+) -> Result<Json<ReplicaView>> {
+    let known = replicas::edit(&site, &replica, request).await?;
+    replicas::view(&site, known).await.map(Json)
 }
 
 #[derive(Deserialize)]
@@ -139,6 +158,24 @@ async fn retain(
 ) -> Result<Json<ReplicaView>> {
     let known = replicas::retain(&site, &replica, request.retention_seconds).await?;
     replicas::view(&site, known).await.map(Json)
+}
+
+/// Starts to make a recovery point of a moment. The guest is not touched.
+#[utoipa::path(
+    post,
+    path = "/v1/replicas/{replica}/backups",
+    tag = "replicas",
+    params(("replica" = String, Path, description = "The VM's name or id, or the journal's id.")),
+    request_body = BackUpReplica,
+    responses((status = ACCEPTED, body = JobView), (status = "default", body = Problem))
+)]
+async fn back_up(
+    State(site): State<Site>,
+    Segment(replica): Segment,
+    Body(request): Body<BackUpReplica>,
+) -> Result<(StatusCode, Json<JobView>)> {
+    let job = work::back_up_replica(&site, &replica, request).await?;
+    Ok((StatusCode::ACCEPTED, Json(jobs::view(job))))
 }
 
 /// Starts a test: a VM made from a moment, which reaches nothing. The replication goes on.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::{MakePairingToken, PairSite, PairingTokenView, PeerView, Problem, RemovedPeerView};
+use api::{MakePairingToken, MapNetworks, PairSite, PairingTokenView, PeerView, Problem, RemovedPeerView};
 use axum::{Json, extract::State, http::StatusCode};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -13,7 +13,11 @@ use crate::{failure::Result, peers, site::Site};
 const LOOK_LIMIT: Duration = Duration::from_secs(3);
 
 pub(super) fn routes() -> OpenApiRouter<Site> {
-    OpenApiRouter::new().routes(routes!(list, pair)).routes(routes!(make_token)).routes(routes!(show, remove))
+    OpenApiRouter::new()
+        .routes(routes!(list, pair))
+        .routes(routes!(make_token))
+        .routes(routes!(show, remove))
+        .routes(routes!(map_networks))
 }
 
 /// All peers, by name, as they were last seen.
@@ -71,6 +75,24 @@ async fn show(State(site): State<Site>, Segment(name): Segment) -> Result<Json<P
     // One that does not answer in time is shown as it was last seen.
     tokio::time::timeout(LOOK_LIMIT, peers::look_at(&site, &known)).await.ok();
     let known = peers::find(&site, known.id.as_str()).await?;
+    Ok(Json(peers::view(&site, &known)))
+}
+
+/// Says what bridges of a peer are here, for the VMs that are replicated from there.
+#[utoipa::path(
+    patch,
+    path = "/v1/sites/{site}/networks",
+    tag = "sites",
+    params(("site" = String, Path, description = "The peer's name or id.")),
+    request_body = MapNetworks,
+    responses((status = OK, body = PeerView), (status = "default", body = Problem))
+)]
+async fn map_networks(
+    State(site): State<Site>,
+    Segment(name): Segment,
+    Body(request): Body<MapNetworks>,
+) -> Result<Json<PeerView>> {
+    let known = peers::map_networks(&site, &name, request).await?;
     Ok(Json(peers::view(&site, &known)))
 }
 

@@ -36,13 +36,19 @@ pub(crate) fn is_by_policy(job: &Job) -> bool {
 
 /// Lines up a backup.
 pub(crate) async fn submit(site: &Site, vm: &KnownVm, request: BackupRequest) -> Result<Job> {
-    let label = request.label.as_deref().unwrap_or_default();
+    check_label(request.label.as_deref())?;
+    line_up(site, vm, request, false).await
+}
+
+/// Fails for what is no label.
+pub(super) fn check_label(label: Option<&str>) -> Result<()> {
+    let label = label.unwrap_or_default();
     if label.chars().count() > LABEL_LIMIT_CHARS || label.chars().any(char::is_control) {
         return Err(Failure::invalid(format!(
             "a label has at most {LABEL_LIMIT_CHARS} characters and no control characters"
         )));
     }
-    line_up(site, vm, request, false).await
+    Ok(())
 }
 
 /// Lines up a backup that the VM's policy asks for.

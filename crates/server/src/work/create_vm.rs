@@ -108,11 +108,13 @@ async fn from_replica(
         Some(name) => name.parse().map_err(|error| Failure::invalid(format!("the VM's name: {error}")))?,
         None => found.replica.vm_name.clone(),
     };
-    let (mut content, paths) = new_vm::of_moment(site, found, &name, &place.directory)?;
-    if let (Content::Images { definition, .. }, false) = (&mut content, request.keep_identity) {
+    let mut definition = found.definition(site)?;
+    definition.name = name.clone();
+    if !request.keep_identity {
         definition.uuid = None;
         definition.networks.iter_mut().for_each(|network| network.mac = None);
     }
+    let (content, paths) = new_vm::of_moment(found, definition, &place.directory)?;
     Ok((name, content, paths))
 }
 

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use api::{FailOver, FailoverPlanView, JobResult, RestoredVmView, shell_word};
 use catalog::{Fence, Job, KnownReplica, KnownVm};
 use journal::Sequence;
-use model::{DiskFormat, JobKind, MomentSelector, VmId};
+use model::{DiskFormat, JobKind, MomentSelector, VmDefinition, VmId, VmName};
 use peer::replicas::TakenOver;
 use protection::RestoredDisk;
 use recovery::{Action, Event, Stage, step};
@@ -24,7 +24,7 @@ use crate::{
     dependents::Owner,
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Jobs, Outcome},
-    replicas::{self, FoundMoment},
+    replicas::{self, FoundMoment, Purpose, Target},
     site::Site,
     vms,
 };
@@ -36,6 +36,7 @@ struct Takeover {
     selector: MomentSelector,
     /// Held until the VM is made, so that it is not folded meanwhile.
     found: Arc<FoundMoment>,
+    target: Target,
     rate_limit_bytes_per_second: Option<u64>,
     /// What was made; none of it by an attempt that goes on.
     disks: Vec<RestoredDisk>,
@@ -67,6 +68,21 @@ pub(crate) async fn take_over(site: &Site, replica: &KnownReplica, through: Sequ
     Ok(TakenOver { job: Some(job.id.to_string()) })
 }
 
+/// Fails where the VM could not run here, as things are: its source asks before it shuts the VM down.
+pub(crate) async fn could_take_over(site: &Site, replica: KnownReplica) -> Result<()> {
+    if replica.standing.failover().is_some() {
+        return Ok(());
+    }
+    let event = Event::FailOver { vm_id: vm_id(site, &replica).await?, at: site.env.clock.now() };
+    step(&replica.standing, event).map_err(|refusal| refused(&replica, refusal))?;
+    // Its moment may still be on its way: what the VM is now says enough.
+    let mut definition = replicas::definition_now(site, &replica)?;
+    let target = Target::of(site, &replica).await?;
+    target.shape(&mut definition, Purpose::Failover);
+    target.check(site, &replica, &definition)?;
+    vms::check_name_free(site, target.name(&replica), replica.vm_id).await
+}
+
 /// Lines it up that a VM which was failed over is made anew from another moment.
 pub(crate) async fn change_point(site: &Site, name: &str, request: FailOver) -> Result<Job> {
     let replica = replicas::find(site, name).await?;
@@ -93,11 +109,17 @@ async fn line_up(
     let failover = after.failover().ok_or_else(|| Failure::conflict("there is no failover"))?;
     let selector = selector(&request.point)?;
     let found = Arc::new(replicas::moment_of(site, replica.clone(), &selector).await?);
-    let (id, directory) = (failover.vm_id, site.directory.disks(failover.vm_id));
-    let (_, paths) = new_vm::of_moment(site, Arc::clone(&found), &replica.vm_name, &directory)?;
+    let target = Target::of(site, &replica).await?;
+    let id = failover.vm_id;
+    let directory = target.directory(site, id);
+    let (_, paths) = new_vm::of_moment(Arc::clone(&found), shaped(site, &target, &found)?, &directory)?;
+    let name = target.name(&replica).clone();
     let _admission = site.admission.lock().await;
-    if site.catalog.vm(id.as_str()).await?.is_none() {
-        vms::check_name_free(site, &replica.vm_name, id).await?;
+    let here = site.catalog.vm(id.as_str()).await?;
+    if here.as_ref().is_none_or(|here| here.name != name) {
+        vms::check_name_free(site, &name, id).await?;
+    }
+    if here.is_none() {
         vms::check_paths_free(site, &paths).await?;
     }
     check_unclaimed(site, &paths)?;
@@ -110,18 +132,27 @@ async fn line_up(
     };
     let draft = JobDraft {
         kind,
-        subject: replica.vm_name.to_string(),
+        subject: name.to_string(),
         vm_id: Some(id),
         vault_id: None,
         request: document_of(&document),
     };
     let rate_limit_bytes_per_second = request.rate_limit_bytes_per_second;
     let disks = Vec::new();
-    let takeover = Takeover { replica, event, selector, found, rate_limit_bytes_per_second, disks };
+    let takeover = Takeover { replica, event, selector, found, target, rate_limit_bytes_per_second, disks };
     let work_site = site.clone();
     let work =
         Box::new(move |monitor| Box::pin(async move { takeover.work(&work_site, monitor).await }) as _);
     site.jobs.submit(draft, work).await
+}
+
+/// What the VM is to be here, where nothing lacks that it needs.
+fn shaped(site: &Site, target: &Target, found: &FoundMoment) -> Result<VmDefinition> {
+    let mut definition = found.definition(site)?;
+    definition.name = target.name(&found.replica).clone();
+    target.shape(&mut definition, Purpose::Failover);
+    target.check(site, &found.replica, &definition)?;
+    Ok(definition)
 }
 
 impl Takeover {
@@ -149,7 +180,7 @@ impl Takeover {
                 }
                 Action::Start => {
                     monitor.phase("starting the VM");
-                    start(site, vm_id).await?;
+                    start(site, vm_id, &self.replica.vm_name).await?;
                 }
                 Action::Receive | Action::BuildTest | Action::DropMoments | Action::Remove => {}
             }
@@ -169,8 +200,10 @@ impl Takeover {
             self.found = Arc::new(replicas::moment_of(site, self.replica.clone(), &self.selector).await?);
         }
         replicas::note_moment(site, self.replica.journal_id, self.found.sequence()).await?;
-        let (name, directory) = (self.replica.vm_name.clone(), site.directory.disks(vm_id));
-        let (content, _) = new_vm::of_moment(site, Arc::clone(&self.found), &name, &directory)?;
+        let (definition, directory) =
+            (shaped(site, &self.target, &self.found)?, self.target.directory(site, vm_id));
+        let name = definition.name.clone();
+        let (content, _) = new_vm::of_moment(Arc::clone(&self.found), definition, &directory)?;
         let new = NewVm {
             vm_id,
             name,
@@ -233,14 +266,14 @@ async fn end_hydration(site: &Site, vm: &KnownVm) -> Result<()> {
 }
 
 /// Starts the VM, unless it runs.
-async fn start(site: &Site, vm_id: VmId) -> Result<()> {
+async fn start(site: &Site, vm_id: VmId, replica: &VmName) -> Result<()> {
     let vm = vms::find(site, vm_id.as_str()).await?;
     match vms::is_running(site, &vm).await? {
         true => Ok(()),
         false => vms::run(site, &vm).await.map_err(|failure| {
             failure.during("the VM is made but did not start").with_hint(format!(
                 "mend it, then ask for the failover again: holdfast failover unplanned {}",
-                shell_word(vm.name.as_str())
+                shell_word(replica.as_str())
             ))
         }),
     }
@@ -267,7 +300,7 @@ async fn would_do(
 ) -> Result<FailoverPlanView> {
     step(&replica.standing, event).map_err(|refusal| refused(&replica, refusal))?;
     let found = replicas::moment_of(site, replica, &selector(&request.point)?).await?;
-    found.definition(site)?;
+    let name = shaped(site, &Target::of(site, &found.replica).await?, &found)?.name;
     let replica = &found.replica;
     let newest = replicas::view(site, replica.clone()).await?.newest_at;
     let mut lost = Vec::new();
@@ -275,14 +308,14 @@ async fn would_do(
         lost.push(format!("everything that the VM has written here since {}", failover.begun_at));
     }
     if replica.standing.failover().is_none() {
-        vms::check_name_free(site, &replica.vm_name, replica.vm_id).await?;
+        vms::check_name_free(site, &name, replica.vm_id).await?;
     }
     if let Some(newest) = newest.filter(|newest| *newest > found.time) {
         lost.push(format!("what came between {} and {newest}, which another point would show", found.time));
     }
     lost.push(format!("what the VM wrote at its site after {}", newest.unwrap_or(found.time)));
     Ok(FailoverPlanView {
-        vm_name: replica.vm_name.to_string(),
+        vm_name: name.to_string(),
         moment_at: found.time,
         sequence: found.sequence(),
         lost,

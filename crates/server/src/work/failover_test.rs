@@ -4,15 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use api::{FailoverTestView, TestFailover};
 use catalog::{FailoverTest, Job};
-use model::{DiskFormat, JobKind, MomentSelector, NetworkKind, ReplicaReference, VmName};
+use model::{DiskFormat, JobKind, MomentSelector, ReplicaReference, VmName};
 
 use super::{
-    new_vm::{self, Asked, Content, Dependence, NewVm, Place},
+    new_vm::{self, Asked, Dependence, NewVm, Place},
     test_point,
 };
 use crate::{
     failure::{Failure, Result},
-    replicas,
+    replicas::{self, Purpose, Target},
     site::Site,
     vms,
 };
@@ -28,10 +28,11 @@ pub(crate) async fn submit(site: &Site, replica: &str, request: TestFailover) ->
     let moment = selector(&request.point)?;
     let reference = ReplicaReference { vm: replica.to_owned(), moment, disk: None };
     let found = Arc::new(replicas::resolve(site, &reference).await?);
-    let place = Place::choose(site, None)?;
+    let target = Target::of(site, &found.replica).await?;
+    let place = Place::own(site, target.storage());
     let name = match &request.name {
         Some(name) => name.parse().map_err(|error| Failure::invalid(format!("the VM's name: {error}")))?,
-        None => name_default(&found.replica.vm_name, &place)?,
+        None => name_default(target.name(&found.replica), &place)?,
     };
     let test = FailoverTest {
         vm_id: place.vm_id,
@@ -44,12 +45,15 @@ pub(crate) async fn submit(site: &Site, replica: &str, request: TestFailover) ->
         verdict: None,
     };
     let pinned = found.pinned(None).to_string();
-    let (mut content, paths) = new_vm::of_moment(site, found, &name, &place.directory)?;
-    if let (Content::Images { definition, .. }, Some(bridge)) = (&mut content, &request.bridge) {
-        for network in &mut definition.networks {
-            (network.kind, network.bridge) = (NetworkKind::Bridge, Some(bridge.clone()));
-        }
+    let mut definition = found.definition(site)?;
+    definition.name = name.clone();
+    target.shape(&mut definition, Purpose::Test);
+    if let Some(bridge) = &request.bridge {
+        let bridge = replicas::connection(bridge)?;
+        definition.networks.iter_mut().for_each(|network| bridge.connect(network));
     }
+    target.check(site, &found.replica, &definition)?;
+    let (content, paths) = new_vm::of_moment(found, definition, &place.directory)?;
     let asked = Asked {
         kind: JobKind::TestFailover,
         reference: pinned,
@@ -61,7 +65,7 @@ pub(crate) async fn submit(site: &Site, replica: &str, request: TestFailover) ->
         vm_id: place.vm_id,
         name,
         content,
-        isolated: request.bridge.is_none(),
+        isolated: false,
         dependence: Some(Dependence {
             hydrates: false,
             rate_limit_bytes_per_second: None,

@@ -22,7 +22,7 @@ use crate::{
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome, WorkFailure},
     points::FoundPoint,
-    replicas::FoundMoment,
+    replicas::{FoundMoment, directory_in},
     site::Site,
     vms,
 };
@@ -84,6 +84,13 @@ impl Place {
         };
         Ok(Self { vm_id, directory, own_directory })
     }
+
+    /// A directory for this VM alone, in the one that is named or in the site's data directory.
+    pub(super) fn own(site: &Site, storage: Option<&Path>) -> Self {
+        let vm_id = VmId::from_random(env::random(&*site.env.entropy));
+        let directory = directory_in(site, storage, vm_id);
+        Self { vm_id, own_directory: Some(directory.clone()), directory }
+    }
 }
 
 /// What somebody asked for, as the job's document tells it.
@@ -96,15 +103,12 @@ pub(super) struct Asked {
     pub(super) replace: bool,
 }
 
-/// A VM as it was at a moment of a replica: its definition, with disks that read from the moment, and their files.
+/// A VM of this definition, whose disks read from a moment of a replica, and their files.
 pub(super) fn of_moment(
-    site: &Site,
     found: Arc<FoundMoment>,
-    name: &VmName,
+    definition: VmDefinition,
     directory: &Path,
 ) -> Result<(Content, Vec<PathBuf>)> {
-    let mut definition = found.definition(site)?;
-    definition.name = name.clone();
     let mut disks = Vec::with_capacity(definition.disks.len());
     for (place, disk) in definition.disks.iter().enumerate() {
         let size_bytes = found.size_bytes(&disk.name).ok_or_else(|| {

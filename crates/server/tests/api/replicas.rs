@@ -1,8 +1,10 @@
 //! Replicas: a real journal is shipped to a site, which shows it, tests it and fails over to it.
 
+mod backups;
 mod failover;
 mod hostile;
 mod kept;
+mod settings;
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,7 +1,7 @@
 //! A hypervisor in memory whose guests and mishaps a test writes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard,
@@ -40,6 +40,10 @@ pub struct Scripted {
     /// Guests do not shut down while this is set.
     pub is_stubborn: AtomicBool,
     pub captures: AtomicUsize,
+    /// The VMs out of which taps were taken while their tracking goes on.
+    pub released: Mutex<Vec<VmId>>,
+    /// Bridges that the host does not have; it has all others.
+    pub missing_bridges: Mutex<BTreeSet<String>>,
     recoveries: Mutex<Vec<(VmId, Chain, Baseline)>>,
     /// What each recovery of backups says it did.
     pub recovered: Mutex<Vec<String>>,
@@ -126,8 +130,18 @@ impl Scripted {
 
     /// Changes a guest that is known.
     pub fn edit(&self, qmp: &Path, edit: impl FnOnce(&mut FakeVm)) {
+        self.edit_of(qmp, edit);
+    }
+
+    /// The same with an answer.
+    pub fn edit_of<T>(&self, qmp: &Path, edit: impl FnOnce(&mut FakeVm) -> T) -> T {
         let id = self.ids.lock().unwrap()[qmp];
-        self.fake.edit(id, edit);
+        self.fake.edit(id, edit)
+    }
+
+    /// What a VM is made of that was looked at or started.
+    pub fn definition(&self, vm: VmId) -> VmDefinition {
+        self.fake.edit(vm, |vm| vm.definition.clone())
     }
 
     /// The recoveries that were asked for.
@@ -294,8 +308,18 @@ impl Hypervisor for Handle {
         self.0.fake.end_tap(vm, journal_id).await
     }
 
+    async fn release_tap(&self, vm: &VmAccess, journal_id: JournalId) -> Result<()> {
+        self.0.meet(vm);
+        self.0.released.lock().unwrap().push(vm.vm_id);
+        self.0.fake.release_tap(vm, journal_id).await
+    }
+
     async fn quiesce(&self, vm: &VmAccess, limit: Duration) -> Result<Box<dyn Quiet>> {
         self.0.fake.quiesce(vm, limit).await
+    }
+
+    fn has_bridge(&self, name: &str) -> bool {
+        !self.0.missing_bridges.lock().unwrap().contains(name)
     }
 }
 

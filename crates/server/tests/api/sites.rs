@@ -2,6 +2,7 @@
 
 mod copying;
 mod hostile;
+mod hotplug;
 mod pairing;
 mod replicating;
 mod sending;

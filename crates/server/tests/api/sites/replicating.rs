@@ -30,7 +30,7 @@ fn to_east() -> StartReplication {
 }
 
 /// East keeps what west has; the VM db of west is on its way.
-async fn replicated() -> (TestSite, TestSite) {
+pub(super) async fn replicated() -> (TestSite, TestSite) {
     let (east, west) = (site("east").await, site("west").await);
     pair(&east, &west).await;
     west.add_guest("db", pattern(1)).await;
@@ -39,7 +39,11 @@ async fn replicated() -> (TestSite, TestSite) {
 }
 
 /// Waits until the replication of db is like this.
-async fn until(site: &TestSite, what: &str, holds: impl Fn(&ReplicationView) -> bool) -> ReplicationView {
+pub(super) async fn until(
+    site: &TestSite,
+    what: &str,
+    holds: impl Fn(&ReplicationView) -> bool,
+) -> ReplicationView {
     let waiting = async {
         loop {
             let view = site.client.replication("db").await.unwrap();
@@ -55,16 +59,16 @@ async fn until(site: &TestSite, what: &str, holds: impl Fn(&ReplicationView) -> 
     }
 }
 
-async fn until_protected(site: &TestSite) -> ReplicationView {
+pub(super) async fn until_protected(site: &TestSite) -> ReplicationView {
     until(site, "protected", |view| view.state == ReplicationState::Protected).await
 }
 
-fn guest(site: &TestSite) -> PathBuf {
+pub(super) fn guest(site: &TestSite) -> PathBuf {
     site.path("db")
 }
 
 /// Names a moment, and waits until the other site has it.
-async fn bookmark(east: &TestSite, west: &TestSite, name: &str) -> Vec<u8> {
+pub(super) async fn bookmark(east: &TestSite, west: &TestSite, name: &str) -> Vec<u8> {
     let request = MakeCheckpoint { name: name.to_owned(), application: false };
     west.client.make_checkpoint("db", &request).await.unwrap();
     let reference = format!("replica:db/{name}");
@@ -84,7 +88,7 @@ async fn bookmark(east: &TestSite, west: &TestSite, name: &str) -> Vec<u8> {
 }
 
 /// What a moment of a replica holds; none where there is no such moment.
-async fn read(site: &TestSite, reference: &str) -> Option<Vec<u8>> {
+pub(super) async fn read(site: &TestSite, reference: &str) -> Option<Vec<u8>> {
     let mut data = site.client.image_data(ImageQuery { reference, from_copy: None }).await.ok()?;
     let mut bytes = Vec::new();
     while let Some(piece) = data.next().await.unwrap() {
@@ -333,10 +337,13 @@ async fn what_the_other_site_refuses_stays_here() {
     until_protected(&west).await;
     let refused = west.failure(&west.client.hand_over("db").await.unwrap()).await;
     assert!(refused.code == Code::Conflict && refused.detail.contains("there is a VM db"), "{refused:?}");
-    let view = west.client.replication("db").await.unwrap();
+    assert_eq!(
+        west.client.vm("db").await.unwrap().power,
+        "running",
+        "it is asked before the guest is shut down"
+    );
+    let view = until_protected(&west).await;
     assert_ne!(view.state, ReplicationState::Fenced);
-    west.hypervisor.edit(&guest(&west), |vm| vm.power = Power::Running);
-    until_protected(&west).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
