@@ -184,7 +184,7 @@ pub(crate) async fn stop(
             false
         }
     };
-    site.catalog.remove_replication(vm.id).await?;
+    forget(site, vm, &known).await?;
     tracing::info!(vm = %vm.name, site = %known.peer_name, "a replication has ended");
     Ok(StoppedReplicationView {
         vm: vm.name.to_string(),
@@ -192,6 +192,18 @@ pub(crate) async fn stop(
         is_told,
         problems,
     })
+}
+
+/// Forgets a replication, unless the VM was handed over while it was being ended: that nobody knew who asked to end it.
+async fn forget(site: &Site, vm: &KnownVm, known: &KnownReplication) -> Result<()> {
+    let _admission = site.admission.lock().await;
+    let now = find(site, vm).await?;
+    if let Some(why) = now.fenced.filter(|_| known.fenced.is_none()) {
+        let name = shell_word(vm.name.as_str());
+        return Err(Failure::new(api::Code::Fenced, format!("the VM {} must not run here: {why}", vm.name))
+            .with_hint(format!("to forget that as well: holdfast replication stop {name}")));
+    }
+    Ok(site.catalog.remove_replication(vm.id).await?)
 }
 
 /// Fails for a VM that another site has taken over.

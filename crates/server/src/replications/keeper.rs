@@ -178,7 +178,7 @@ impl Keeper {
 
     async fn keep_fenced(&self, why: &str) {
         self.shared.ships.send_replace(false);
-        if let Err(error) = self.shared.site.catalog.set_fenced(self.shared.vm_id(), Some(why)).await {
+        if let Err(error) = self.shared.site.catalog.set_fenced(self.shared.vm_id(), why).await {
             tracing::error!(vm = %self.shared.vm_id(), %error, "that a replication is fenced could not be kept");
         }
         tracing::error!(vm = %self.shared.vm_id(), why, "a replication is fenced: the other site has taken the VM over");
