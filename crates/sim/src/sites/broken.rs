@@ -29,6 +29,8 @@ pub enum Broken {
     OfferFromBefore,
     /// Another journal of a VM is taken while its failover has begun and is not through.
     OtherJournalUnfenced,
+    /// A VM is replicated although its own failover may still be changed to another moment.
+    ReplicateUncommitted,
     /// Whether the VM was failed over is looked at before the parts' turn, and not in it.
     LookBeforeTurn,
     /// The VM is made before it is durable that it was failed over.

@@ -118,6 +118,10 @@ impl Server {
             if catalog.vm.is_none() || catalog.replication.is_some() {
                 return refused("there is nothing to replicate, or it is replicated");
             }
+            let is_uncommitted = catalog.replicas.values().any(|known| known.standing.uncommitted().is_some());
+            if is_uncommitted && !self.is_broken(Broken::ReplicateUncommitted) {
+                return refused("its failover is not committed");
+            }
             // A VM that was failed over to this site is written by right of that.
             let generation = catalog.fence.unwrap_or(1);
             catalog.replication =

@@ -23,6 +23,9 @@ use super::{
     site::KnownReplication,
 };
 
+/// Why a replication whose journal was removed does not go on.
+pub(crate) const JOURNAL_GONE: &str = "the journal is no longer there";
+
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a replication has come to, as those know it who ask.
@@ -300,7 +303,7 @@ async fn try_attach(
     let id = keeping.known.journal;
     server.step().await;
     if server.site.host().has_lost_journal(id) {
-        return Err(Obstacle::Unsupported("the journal is no longer there".to_owned()));
+        return Err(Obstacle::Unsupported(JOURNAL_GONE.to_owned()));
     }
     let tap = tap(server, keeping).map_err(broken)?;
     let is_new = server.site.host().with_tap(id, tap, |tap| tap.add_disks()).map_err(broken)?;

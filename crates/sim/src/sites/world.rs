@@ -15,6 +15,7 @@ use super::{
     Broken,
     commands::{self, Command},
     guest,
+    keeper::JOURNAL_GONE,
     network::Weather,
     server::Server,
     site::{KnownVm, Place, Site},
@@ -335,7 +336,10 @@ fn is_settled(site: &Site) -> bool {
     }
     let Some(server) = site.server() else { return false };
     let keeping = server.keeping().clone();
-    keeping.is_none_or(|keeping| {
-        matches!(keeping.figures().standing, Standing::Protected | Standing::Paused | Standing::Fenced(_))
+    keeping.is_none_or(|keeping| match &keeping.figures().standing {
+        Standing::Protected | Standing::Paused | Standing::Fenced(_) => true,
+        // Somebody had begun to end the replication, and has to do so again.
+        Standing::Degraded(why) => why == JOURNAL_GONE,
+        _ => false,
     })
 }
