@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use catalog::{KnownPeer, KnownReplica};
-use journal::{Generation, Part, Received, Replica, Sequence};
+use journal::{Generation, Part, Received, Replica, SegmentNumber, Sequence};
 use model::JournalId;
 use peer::replicas::{ReplicaOffer, ReplicaProgress};
 use recovery::{Event, Refusal, Standing, step};
@@ -80,6 +80,10 @@ async fn begin(
         && offer.generation.0 <= failover.generation
     {
         return Err(Refusal::Fenced(failover.clone()).into());
+    }
+    if offer.start > SegmentNumber(1) {
+        let detail = format!("the journal {journal} no longer has its beginning, and this site does not either");
+        return Err(Failure::conflict(detail).with_hint("stop the replication, and start it anew"));
     }
     if others.iter().filter(|other| other.peer_id == peer.id).count() >= OF_PEER_MAX {
         return Err(Failure::conflict(format!(

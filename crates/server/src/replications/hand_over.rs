@@ -58,13 +58,21 @@ pub(crate) async fn check(site: &Site, vm: &KnownVm) -> Result<()> {
     }
 }
 
+/// Fails unless everything is taken that a VM writes which runs. One that has ended and runs again may have written meanwhile.
+pub(crate) async fn check_running(site: &Site, vm: &KnownVm) -> Result<()> {
+    match look(site, vm).await?.standing {
+        Standing::Protected | Standing::Fenced(_) => Ok(()),
+        standing => Err(lacking(vm, &standing)),
+    }
+}
+
 fn lacking(vm: &KnownVm, standing: &Standing) -> Failure {
     let name = shell_word(vm.name.as_str());
     let how = match standing {
         Standing::Degraded(why) => why.clone(),
         Standing::Paused => "its replication is paused".to_owned(),
         Standing::Protected => "it runs again".to_owned(),
-        Standing::VmStopped => "what held its journal has ended".to_owned(),
+        Standing::VmStopped => "it runs again, or what held its journal has ended".to_owned(),
         _ => "it is still being copied".to_owned(),
     };
     Failure::conflict(format!("the other site lacks something of the VM {}: {how}", vm.name))

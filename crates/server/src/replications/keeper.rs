@@ -97,6 +97,10 @@ impl Keeper {
                 () = until_due => Event::Tick,
             };
             self.take(event).await;
+            // What has been told already may say otherwise: nobody is to act upon how it stood in between.
+            if incoming.is_empty() {
+                self.publish();
+            }
         }
         // The guest's writes go on being taken.
         self.tasks.shutdown().await;
@@ -125,6 +129,10 @@ impl Keeper {
         for action in actions {
             self.perform(action).await;
         }
+    }
+
+    /// Lets everybody know how it stands.
+    fn publish(&self) {
         let now = self.shared.site.env.clock.now();
         let (standing, breaks) = (self.machine.standing(), self.machine.breaks());
         let mut figures = self.shared.figures();

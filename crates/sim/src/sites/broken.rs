@@ -23,6 +23,8 @@ pub enum Broken {
     HandOverEarly,
     /// A stopped VM is taken to lack nothing, whatever the tap missed.
     StoppedIsWhole,
+    /// A VM that was started again counts as ended until that is looked at.
+    RunsAgainUnseen,
     /// A replication that is ended forgets that the VM was handed over meanwhile.
     StopForgetsFence,
     /// An offer writes over how the replica stands with what it read before its turn.
@@ -31,6 +33,8 @@ pub enum Broken {
     OtherJournalUnfenced,
     /// A VM is replicated although its own failover may still be changed to another moment.
     ReplicateUncommitted,
+    /// A replica begins with what the source still has of a journal.
+    BeginLate,
     /// Whether the VM was failed over is looked at before the parts' turn, and not in it.
     LookBeforeTurn,
     /// The VM is made before it is durable that it was failed over.

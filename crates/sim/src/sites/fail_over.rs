@@ -165,6 +165,9 @@ pub(crate) async fn start(server: &Server) -> Result<()> {
     server.step().await;
     server.site.host().start_vm();
     server.say("starts the VM");
+    if let Some(keeping) = server.keeping().as_ref() {
+        keeping.tell(replication::Event::VmChanged);
+    }
     Ok(())
 }
 

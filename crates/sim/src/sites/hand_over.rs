@@ -47,6 +47,9 @@ pub(crate) async fn hand_over(server: &Arc<Server>) -> Result<()> {
     server.step().await;
     check(&keeping)?;
     if server.site.host().runs() {
+        if !server.is_broken(Broken::RunsAgainUnseen) && look(&keeping).standing == Standing::VmStopped {
+            return refused("it runs again, and nobody has taken what it writes");
+        }
         // The guest writes until it has ended.
         tokio::time::sleep(server.dice.duration(Duration::ZERO, Duration::from_secs(3))).await;
         server.step().await;

@@ -154,6 +154,10 @@ impl Keeper {
             };
             self.server.step().await;
             self.take(event).await;
+            // What has been told already may say otherwise.
+            if incoming.is_empty() || self.server.is_broken(Broken::RunsAgainUnseen) {
+                self.publish();
+            }
         }
     }
 
@@ -178,6 +182,9 @@ impl Keeper {
         for action in self.machine.handle(event, self.started.elapsed()) {
             self.perform(action).await;
         }
+    }
+
+    fn publish(&self) {
         let mut standing = self.machine.standing();
         if self.server.is_broken(Broken::StoppedIsWhole)
             && matches!(standing, Standing::Degraded(_))

@@ -116,6 +116,9 @@ impl Server {
         {
             return Err(Failure::Fenced(format!("generation {} has begun", failover.generation)));
         }
+        if start > SegmentNumber(1) && !self.is_broken(Broken::BeginLate) {
+            return refused("the journal no longer has its beginning");
+        }
         let kept = self.take_up(journal)?;
         let _ = kept.replica.begin_at(start);
         self.step().await;
