@@ -121,11 +121,19 @@ impl Catalog {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`].
-    pub async fn set_fenced(&self, vm_id: VmId, why: Option<&str>) -> Result<()> {
+    pub async fn set_fenced(&self, vm_id: VmId, why: &str) -> Result<()> {
         let query = sqlx::query("UPDATE replications SET fenced = $2 WHERE vm_id = $1")
             .bind(vm_id.to_string())
-            .bind(why.map(str::to_owned));
+            .bind(why.to_owned());
         self.change(&format!("fencing the replication of the VM {vm_id}"), query).await
+    }
+
+    /// Takes back that a replication must not go on for this reason. One that stands still for another stays so.
+    pub async fn lift_fence(&self, vm_id: VmId, why: &str) -> Result<()> {
+        let query = sqlx::query("UPDATE replications SET fenced = NULL WHERE vm_id = $1 AND fenced = $2")
+            .bind(vm_id.to_string())
+            .bind(why.to_owned());
+        self.execute(&format!("taking back the fence of the VM {vm_id}"), query).await.map(|_| ())
     }
 
     /// Keeps how a replication went. One that is no longer known is none of its business.

@@ -628,7 +628,9 @@ async fn a_replication_keeps_what_is_wanted_and_how_it_went() {
     (replication.durable_at, replication.rpo_history) = (Some(env.clock.now()), Some("{}".to_owned()));
     catalog.set_replication(known.id, &replication.settings, true).await.unwrap();
     catalog.set_trusted_epoch(known.id, Some(9)).await.unwrap();
-    catalog.set_fenced(known.id, Some("taken over")).await.unwrap();
+    catalog.set_fenced(known.id, "handed over").await.unwrap();
+    catalog.set_fenced(known.id, "taken over").await.unwrap();
+    catalog.lift_fence(known.id, "handed over").await.unwrap();
     catalog.set_replication_figures(known.id, replication.durable_at, "{}").await.unwrap();
     catalog.close().await;
     let catalog = open(&directory).await;

@@ -147,12 +147,10 @@ pub fn step(standing: &Standing, event: Event) -> Result<Step, Refusal> {
             }
             Stage::Committed { .. } => same(standing, [Action::DropMoments]),
         },
-        Event::Delete { running_tests } => match &standing.stage {
-            Stage::FailingOver(failover) | Stage::FailedOver(failover) => {
-                Err(Refusal::Uncommitted(failover.clone()))
-            }
-            _ if running_tests > 0 => Err(Refusal::Tested { running_tests }),
-            _ => same(standing, [Action::Remove]),
+        Event::Delete { running_tests } => match standing.uncommitted() {
+            Some(failover) => Err(Refusal::Uncommitted(failover.clone())),
+            None if running_tests > 0 => Err(Refusal::Tested { running_tests }),
+            None => same(standing, [Action::Remove]),
         },
     }
 }

@@ -56,6 +56,15 @@ impl Standing {
         Self { stage: Stage::Protected, generation, ended_at: None }
     }
 
+    /// The failover, if one has begun that may still be made from another moment: until its commit, what its VM has written may go.
+    #[must_use]
+    pub fn uncommitted(&self) -> Option<&Failover> {
+        match &self.stage {
+            Stage::FailingOver(failover) | Stage::FailedOver(failover) => Some(failover),
+            Stage::Protected | Stage::Committed { .. } => None,
+        }
+    }
+
     /// The failover, if one has begun.
     #[must_use]
     pub fn failover(&self) -> Option<&Failover> {

@@ -20,6 +20,7 @@
 
 mod action;
 mod backoff;
+mod drain;
 mod event;
 mod health;
 mod machine;
@@ -29,6 +30,7 @@ mod standing;
 
 pub use action::Action;
 pub use backoff::pause;
+pub use drain::{Drain, Drained};
 pub use event::{Attachment, End, Epoch, Event, Obstacle, Record, Wish};
 pub use health::{Facts, Health, LinkState, Reason, health};
 pub use machine::Machine;

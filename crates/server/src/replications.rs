@@ -41,7 +41,7 @@ pub(crate) use self::{
     checkpoints::checkpoint,
     command::{check_may_run, edit, pause, resume, start, stop},
     foresight::foresee,
-    hand_over::{check as check_hand_over, drain, give},
+    hand_over::{check as check_hand_over, check_running, drain, give},
     taps::TapProcesses,
     view::{check, list, metrics, view},
 };

@@ -4,7 +4,7 @@
 //! The checker knows the guest's disks as they were after every record: so every moment that the replica shows has to be.
 
 mod broken;
-mod folder;
+pub(crate) mod folder;
 mod guest;
 mod source;
 mod target;

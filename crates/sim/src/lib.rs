@@ -15,6 +15,7 @@ mod model;
 mod process;
 mod rot;
 mod run;
+pub mod sites;
 mod store;
 mod trace;
 mod world;

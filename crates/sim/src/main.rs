@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Instant};
 
 use clap::{Parser, Subcommand};
-use sim::{Broken, Outcome, first_failure, journal, run_seed};
+use sim::{Broken, Outcome, first_failure, journal, run_seed, sites};
 
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask sim", max_term_width = 100)]
@@ -50,6 +50,24 @@ enum WorldName {
         #[arg(long, default_value_t = 60)]
         last: usize,
     },
+    /// Two sites that replicate a VM to one another and fail it over, while everything between them and in them fails.
+    Sites {
+        /// How many seeds to run.
+        #[arg(long, default_value_t = 1000)]
+        seeds: u64,
+        /// The first of many.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// Only this seed, with the last events.
+        #[arg(long, conflicts_with_all = ["seeds", "from"])]
+        seed: Option<u64>,
+        /// Breaks something on purpose, to see that it is noticed.
+        #[arg(long)]
+        broken: Option<sites::Broken>,
+        /// How many of the last events are shown.
+        #[arg(long, default_value_t = 60)]
+        last: usize,
+    },
 }
 
 fn main() -> ExitCode {
@@ -69,6 +87,11 @@ fn main() -> ExitCode {
                 |seed| journal::run_seed(seed, broken),
                 many,
             )
+        }
+        WorldName::Sites { seeds, from, seed, broken, last } => {
+            let named = broken.map(|broken| format!(" --broken {broken}")).unwrap_or_default();
+            let many = || sites::first_failure(from..from.saturating_add(seeds), broken);
+            run(&format!("sites --seed SEED{named}"), seed, last, |seed| sites::run_seed(seed, broken), many)
         }
     }
 }

@@ -74,6 +74,16 @@ impl Process {
         *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + pause;
     }
 
+    /// It dies now.
+    pub(crate) fn kill(&self) {
+        self.dead.cancel();
+    }
+
+    /// Whether it has died.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.is_cancelled()
+    }
+
     fn befall(&self) {
         let Fate { crash, pause, clock_jump } = self.fate;
         if self.dice.chance(crash) {

@@ -41,8 +41,8 @@
 //! 7. While acknowledgements are held, no write is answered that was taken after the hold began; so of two writes one of which was
 //! caused by the other, no moment that is marked in several journals under one hold has the effect without the cause.
 //!
-//! **Moments.** 8. A crash checkpoint is made every second while a VM is whole, whether anything was written or not: the age of
-//! the newest durable one is what a failure now would cost. An idle second costs one small block and one `fsync`.
+//! **Moments.** 8. While a VM is whole a crash checkpoint is made four times a second where something is written, and twice where
+//! nothing is: the age of the newest durable one is what a failure now would cost. Each costs one small block and one `fsync`.
 //!
 //! # Control protocol
 //!

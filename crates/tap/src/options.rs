@@ -40,12 +40,12 @@ pub struct TapOptions {
     pub patience_ms: u64,
     /// How old a record may get before it is made durable.
     pub flush_age_ms: u64,
-    /// How often a checkpoint is made while a VM is whole.
+    /// How often a checkpoint is made while a VM is whole and something is written; half as often while nothing is.
     pub checkpoint_interval_ms: u64,
 }
 
 impl TapOptions {
-    /// 64 MiB of memory, 32 GiB of disk, half a second of patience, durable after 50 ms, a checkpoint every second.
+    /// 64 MiB of memory, 32 GiB of disk, half a second of patience, durable after 50 ms, four checkpoints a second.
     #[must_use]
     pub fn new(folder: PathBuf, sockets: PathBuf, journal_id: JournalId, generation: Generation) -> Self {
         Self {
@@ -58,7 +58,7 @@ impl TapOptions {
             segment_age_ms: 10_000,
             patience_ms: 500,
             flush_age_ms: 50,
-            checkpoint_interval_ms: 1000,
+            checkpoint_interval_ms: 250,
         }
     }
 

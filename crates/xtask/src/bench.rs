@@ -6,13 +6,14 @@ mod guest_writes;
 mod images;
 mod process;
 mod random;
+mod replication;
 mod report;
 mod sample;
 mod snapshots;
 mod vault;
 mod vault_scale;
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -32,6 +33,9 @@ pub struct Arguments {
     /// Smaller disks and shorter windows: ends within 5 minutes.
     #[arg(long)]
     quick: bool,
+    /// Measure this program instead of an optimised one that is built for it.
+    #[arg(long, value_name = "PATH", conflicts_with = "scale")]
+    binary: Option<PathBuf>,
     /// Of the vault: what grows with it, in one that looks as if it held terabytes.
     #[arg(long, conflicts_with = "quick")]
     scale: bool,
@@ -46,6 +50,8 @@ enum Name {
     Capture,
     /// VMs booted from recovery points, disks over NBD, files out of large disks.
     Images,
+    /// What replication costs a guest, how little would be lost, and how fast a replica is used.
+    Replication,
     /// How fast managed snapshots are made, what they take, and what they cost a guest.
     Snapshots,
     /// Full backups, comparisons, restores, verification and garbage collection of a vault, and what it stores.
@@ -65,6 +71,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let build = ["build", "--release", "--package", "vault", "--features", "scale", "--bin", "scale"];
         cargo::run(&build)?;
         target_directory()?.join("release/scale")
+    } else if let Some(binary) = &arguments.binary {
+        binary.canonicalize().with_context(|| format!("looking for {}", binary.display()))?
     } else {
         packages::install_missing()?;
         progress("building an optimised holdfast");
@@ -79,6 +87,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             match arguments.name {
                 Name::Capture => capture::measure(&binary, arguments.quick, &results).await,
                 Name::Images => images::measure(&binary, arguments.quick, &results).await,
+                Name::Replication => replication::measure(&binary, arguments.quick, &results).await,
                 Name::Snapshots => snapshots::measure(&binary, arguments.quick, &results).await,
                 Name::Vault if arguments.scale => {
                     vault_scale::measure(&binary, arguments.chunks, &results).await

@@ -73,8 +73,16 @@ pub fn thin(points: &[RestorePoint], grid: &Grid) -> Vec<RestorePoint> {
     kept
 }
 
+/// Whether the clock alone made both, in the same second.
+fn is_beside(one: &RestorePoint, other: &RestorePoint) -> bool {
+    let second = |point: &RestorePoint| point.time.as_microseconds().div_euclid(1_000_000);
+    let is_of_the_clock = |point: &RestorePoint| point.checkpoint.kind == CheckpointKind::Crash;
+    is_of_the_clock(one) && is_of_the_clock(other) && second(one) == second(other)
+}
+
 impl Replica {
-    /// The checkpoints of a VM that were marked within these times and at which it is whole, oldest first.
+    /// The checkpoints of a VM that were marked within these times and at which it is whole, oldest first. Of those that the clock
+    /// alone made in one second, the newest: the moments between are found by their time.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] naming the segment whose marks are damaged, and those of the file system.
@@ -90,7 +98,9 @@ impl Replica {
                     && (reach..=view.durable).contains(&record.sequence);
                 if is_meant && view.disks_at(record.sequence).is_whole(vm) {
                     let (sequence, time) = (record.sequence, record.time);
-                    points.push(RestorePoint { sequence, time, checkpoint: checkpoint.clone() });
+                    let point = RestorePoint { sequence, time, checkpoint: checkpoint.clone() };
+                    points.pop_if(|last: &mut RestorePoint| is_beside(last, &point));
+                    points.push(point);
                 }
             }
         };

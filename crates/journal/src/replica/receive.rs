@@ -128,7 +128,8 @@ impl Replica {
     }
 
     /// Lets an empty replica begin with a later segment than the first, because the source has no others any more. Of what the
-    /// disks held before nothing is known: a new epoch has to begin for every VM.
+    /// disks held before nothing is known: a new epoch has to begin for every VM, and all that its disks hold has to be copied in
+    /// it. That a disk is whole says no more than that of what *this side has had*: who cannot promise it must not begin late.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] when the replica is not empty.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use catalog::{KnownPeer, KnownReplica};
-use journal::{Generation, Part, Received, Replica, Sequence};
+use journal::{Generation, Part, Received, Replica, SegmentNumber, Sequence};
 use model::JournalId;
 use peer::replicas::{ReplicaOffer, ReplicaProgress};
 use recovery::{Event, Refusal, Standing, step};
@@ -39,6 +39,8 @@ pub(crate) async fn offer(
     }
     let kept = site.replicas.get(journal)?;
     let _gate = kept.gate.lock().await;
+    // It may have been failed over while this waited.
+    known = site.catalog.replica(journal).await?.unwrap_or(known);
     known.standing = step(&known.standing, Event::Offered { generation: offer.generation.0 })?.standing;
     if !known.retention_is_set {
         known.retention_seconds = offer.retention_seconds.unwrap_or(RETENTION_DEFAULT_SECONDS);
@@ -71,6 +73,18 @@ async fn begin(
     offer: ReplicaOffer,
 ) -> Result<ReplicaProgress> {
     let others = site.catalog.replicas().await?;
+    // A failover that has begun fences every journal of its VM, also before its fence is in the catalog.
+    let of_vm = others.iter().filter(|other| other.vm_id == offer.vm_id);
+    let failovers = of_vm.filter_map(|other| other.standing.failover());
+    if let Some(failover) = failovers.max_by_key(|failover| failover.generation)
+        && offer.generation.0 <= failover.generation
+    {
+        return Err(Refusal::Fenced(failover.clone()).into());
+    }
+    if offer.start > SegmentNumber(1) {
+        let detail = format!("the journal {journal} no longer has its beginning, and this site does not either");
+        return Err(Failure::conflict(detail).with_hint("stop the replication, and start it anew"));
+    }
     if others.iter().filter(|other| other.peer_id == peer.id).count() >= OF_PEER_MAX {
         return Err(Failure::conflict(format!(
             "this site keeps {OF_PEER_MAX} replicas of {} already",

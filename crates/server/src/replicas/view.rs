@@ -17,7 +17,7 @@ use crate::{
     site::Site,
 };
 
-/// A replica whose newest moment is older is behind, in seconds. Sources mark a moment every second.
+/// A replica whose newest moment is older is behind, in seconds. Sources mark a moment twice a second at least.
 const BEHIND_SECONDS: u64 = 60;
 
 /// All replicas, by the names of their VMs.

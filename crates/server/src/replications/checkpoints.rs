@@ -1,4 +1,4 @@
-//! Checkpoints by name, and those that are consistent for applications. The tap makes the others by itself, every second.
+//! Checkpoints by name, and those that are consistent for applications. The tap makes the others by itself.
 
 use std::time::Duration;
 

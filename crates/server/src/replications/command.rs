@@ -52,6 +52,7 @@ pub(crate) async fn start(site: &Site, vm: &KnownVm, request: StartReplication) 
         let edit = format!("change it with: holdfast replication edit {}", shell_word(vm.name.as_str()));
         return Err(Failure::conflict(detail).with_hint(edit));
     }
+    check_committed(site, vm).await?;
     // A VM that was failed over to this site is written by right of that.
     let generation = site.catalog.fence(vm.id).await?.map_or(1, |fence| fence.generation);
     let known = KnownReplication {
@@ -72,6 +73,17 @@ pub(crate) async fn start(site: &Site, vm: &KnownVm, request: StartReplication) 
     tracing::info!(vm = %vm.name, site = %peer.name, journal = %known.journal_id, "a replication begins");
     begin(site, known);
     Ok(())
+}
+
+/// Fails for a VM whose failover to this site may still be changed: another moment would be made of it behind its replica.
+async fn check_committed(site: &Site, vm: &KnownVm) -> Result<()> {
+    let replicas = site.catalog.replicas().await?;
+    let is_its = |failover: &recovery::Failover| failover.vm_id == vm.id;
+    let of_vm = replicas.iter().find(|replica| replica.standing.uncommitted().is_some_and(is_its));
+    let Some(failover) = of_vm.and_then(|replica| replica.standing.uncommitted()) else { return Ok(()) };
+    let refusal = recovery::Refusal::Uncommitted(failover.clone());
+    Err(Failure::from(refusal)
+        .with_hint(format!("commit it first: holdfast failover commit {}", shell_word(vm.name.as_str()))))
 }
 
 /// Changes how a VM is replicated.
@@ -184,7 +196,7 @@ pub(crate) async fn stop(
             false
         }
     };
-    site.catalog.remove_replication(vm.id).await?;
+    forget(site, vm, &known).await?;
     tracing::info!(vm = %vm.name, site = %known.peer_name, "a replication has ended");
     Ok(StoppedReplicationView {
         vm: vm.name.to_string(),
@@ -192,6 +204,18 @@ pub(crate) async fn stop(
         is_told,
         problems,
     })
+}
+
+/// Forgets a replication, unless the VM was handed over while it was being ended: that nobody knew who asked to end it.
+async fn forget(site: &Site, vm: &KnownVm, known: &KnownReplication) -> Result<()> {
+    let _admission = site.admission.lock().await;
+    let now = find(site, vm).await?;
+    if let Some(why) = now.fenced.filter(|_| known.fenced.is_none()) {
+        let name = shell_word(vm.name.as_str());
+        return Err(Failure::new(api::Code::Fenced, format!("the VM {} must not run here: {why}", vm.name))
+            .with_hint(format!("to forget that as well: holdfast replication stop {name}")));
+    }
+    Ok(site.catalog.remove_replication(vm.id).await?)
 }
 
 /// Fails for a VM that another site has taken over.

@@ -15,7 +15,8 @@ use peer::replicas::ReplicaProgress;
 use replication::{Facts, LinkState, Meter, RpoHistory, Standing};
 use tap::{DurableCheckpoint, TapStatus};
 
-/// Checkpoints on their way that are remembered: an hour of them. Where more are, every second is forgotten.
+/// Checkpoints on their way that are remembered: a quarter of an hour of them at least. Where more are, every other one is
+/// forgotten.
 const CHECKPOINTS_MAX: usize = 3600;
 
 /// Breaks that are remembered.

@@ -9,7 +9,7 @@ use api::{Code, HandedOverView, shell_word};
 use catalog::KnownVm;
 use journal::Sequence;
 use peer::{ErrorKind, Patience, replicas::HandOver};
-use replication::{Event, Standing};
+use replication::{Drain, Drained, Event, Record, Standing};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Told, find, view::standing_unkept};
@@ -58,11 +58,21 @@ pub(crate) async fn check(site: &Site, vm: &KnownVm) -> Result<()> {
     }
 }
 
+/// Fails unless everything is taken that a VM writes which runs. One that has ended and runs again may have written meanwhile.
+pub(crate) async fn check_running(site: &Site, vm: &KnownVm) -> Result<()> {
+    match look(site, vm).await?.standing {
+        Standing::Protected | Standing::Fenced(_) => Ok(()),
+        standing => Err(lacking(vm, &standing)),
+    }
+}
+
 fn lacking(vm: &KnownVm, standing: &Standing) -> Failure {
     let name = shell_word(vm.name.as_str());
     let how = match standing {
         Standing::Degraded(why) => why.clone(),
         Standing::Paused => "its replication is paused".to_owned(),
+        Standing::Protected => "it runs again".to_owned(),
+        Standing::VmStopped => "it runs again, or what held its journal has ended".to_owned(),
         _ => "it is still being copied".to_owned(),
     };
     Failure::conflict(format!("the other site lacks something of the VM {}: {how}", vm.name))
@@ -73,22 +83,23 @@ fn lacking(vm: &KnownVm, standing: &Standing) -> Failure {
 /// was handed over before or taken over, which had come to that then.
 pub(crate) async fn drain(site: &Site, vm: &KnownVm, monitor: &JobMonitor) -> Result<Option<Sequence>> {
     monitor.phase("sending what is left");
-    let (mut through, mut before, mut moved_at) = (None, None, Instant::now());
+    let (mut drain, mut before, mut moved_at) = (Drain::default(), None, Instant::now());
     loop {
         let look = look(site, vm).await?;
-        match (&look.standing, &look.tap) {
-            (Standing::Fenced(_), _) => return Ok(None),
-            // What came since is a mark: nothing writes.
-            (Standing::VmStopped, Some(tap)) if through.is_none() => {
+        let process = look.tap.as_ref().map(|tap| u64::from(tap.process_id()));
+        let there = look.durable_through.map(|through| Record(through.0));
+        match (drain.next(&look.standing, process, there), &look.tap) {
+            (Drained::AskLast { tap: process }, Some(tap)) => {
                 let status = tap.status().await;
                 let status = status.map_err(|error| Failure::of(Code::Conflict, &error, error.guidance()))?;
-                through = Some(status.usage.taken_through);
+                // What comes after it is a mark: nothing writes.
+                drain.note_last(process, Record(status.usage.taken_through.0));
+                continue;
             }
-            (Standing::VmStopped | Standing::Protected, _) => {}
-            (standing, _) => return Err(lacking(vm, standing)),
-        }
-        if let Some(through) = through.filter(|through| look.durable_through >= Some(*through)) {
-            return Ok(Some(through));
+            (Drained::Through(last), _) => return Ok(Some(Sequence(last.0))),
+            (Drained::Over, _) => return Ok(None),
+            (Drained::Lacking, _) => return Err(lacking(vm, &look.standing)),
+            (Drained::Waiting | Drained::AskLast { .. }, _) => {}
         }
         if look.durable_through != before {
             (before, moved_at) = (look.durable_through, Instant::now());
@@ -115,7 +126,9 @@ pub(crate) async fn give(site: &Site, vm: &KnownVm, through: Option<Sequence>) -
     let why = format!("it was handed over to {}", peer.name);
     let was_fenced = known.fenced.is_some();
     if !was_fenced {
-        site.catalog.set_fenced(vm.id, Some(&why)).await?;
+        // Nobody is just about to forget it.
+        let _admission = site.admission.lock().await;
+        site.catalog.set_fenced(vm.id, &why).await?;
     }
     let request = HandOver { through: through.unwrap_or(Sequence(0)) };
     let asked = timeout(ANSWER_LIMIT, client.hand_over(known.journal_id, request)).await;
@@ -123,7 +136,7 @@ pub(crate) async fn give(site: &Site, vm: &KnownVm, through: Option<Sequence>) -
         Ok(Ok(taken)) => taken,
         Ok(Err(error)) if is_refusal(error.kind()) => {
             if !was_fenced {
-                site.catalog.set_fenced(vm.id, None).await?;
+                site.catalog.lift_fence(vm.id, &why).await?;
             }
             return Err(Failure::from(error).during(&format!("handing {} over to {}", vm.name, peer.name)));
         }

@@ -104,6 +104,10 @@ impl Keeper {
                 () = until_due => Event::Tick,
             };
             self.take(event).await;
+            // What has been told already may say otherwise: nobody is to act upon how it stood in between.
+            if incoming.is_empty() {
+                self.publish();
+            }
         }
         // The guest's writes go on being taken.
         self.tasks.shutdown().await;
@@ -136,6 +140,10 @@ impl Keeper {
         if is_paused {
             self.tasks.spawn(release(self.shared.clone()));
         }
+    }
+
+    /// Lets everybody know how it stands.
+    fn publish(&self) {
         let now = self.shared.site.env.clock.now();
         let (standing, breaks) = (self.machine.standing(), self.machine.breaks());
         let mut figures = self.shared.figures();
@@ -189,7 +197,7 @@ impl Keeper {
 
     async fn keep_fenced(&self, why: &str) {
         self.shared.ships.send_replace(false);
-        if let Err(error) = self.shared.site.catalog.set_fenced(self.shared.vm_id(), Some(why)).await {
+        if let Err(error) = self.shared.site.catalog.set_fenced(self.shared.vm_id(), why).await {
             tracing::error!(vm = %self.shared.vm_id(), %error, "that a replication is fenced could not be kept");
         }
         tracing::error!(vm = %self.shared.vm_id(), why, "a replication is fenced: the other site has taken the VM over");

@@ -8,8 +8,8 @@ use tap::{ErrorKind, TapStatus};
 
 use super::{checkpoints, tasks::Shared};
 
-/// How often it is looked.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is looked: as often as the tap marks moments, so that what is known of them is not older.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How often what is measured is kept in the catalog.
 const KEEP_INTERVAL: Duration = Duration::from_secs(60);

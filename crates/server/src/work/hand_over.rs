@@ -33,6 +33,7 @@ async fn work(site: &Site, vm: &KnownVm, monitor: Arc<JobMonitor>) -> Outcome {
     // Its turn may come late.
     replications::check_hand_over(site, vm).await?;
     if vms::is_running(site, vm).await? {
+        replications::check_running(site, vm).await?;
         replications::foresee(site, vm).await?;
         monitor.phase("shutting the guest down");
         let name = shell_word(vm.name.as_str());
