@@ -132,6 +132,9 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<std::ffi::OsString>,
     },
+    /// Runs an action of a recovery plan and ends it in time; the server starts it.
+    #[command(hide = true)]
+    ActionSupervisor,
     /// Reads disks inside the machine that the server starts for it, and starts that machine.
     #[command(hide = true)]
     FileHelper {

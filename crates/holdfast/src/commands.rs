@@ -46,6 +46,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             serve::start_log("info")?;
             return Ok(tap::run(&arguments));
         }
+        Command::ActionSupervisor => return Ok(runbook::supervise()),
         Command::FileHelper { arguments } => return Ok(::files::appliance::run(&arguments)),
         Command::Serve(serve) => serve.run(context::data_directory(global)?)?,
         Command::Completion(completion) => completion.run()?,
