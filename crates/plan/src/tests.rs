@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     Begin, Command, Direction, Event, Finding, Format, Kind, Outcome, Output, Plan, Run, Severity, Site,
-    Sites, Standing, StepId, Told, context, dropped, environment, read, validate, written_result,
+    Sites, Standing, StepId, Told, context, dropped, environment, read, validate,
 };
 
 /// The example of docs/plans.md.
@@ -213,14 +213,6 @@ fn the_context_has_the_fields_of_azure_and_more() {
     assert_eq!((&context["Operator"], &context["DryRun"]), (&json!("ada"), &json!(false)));
     let environment = environment(&run, switch, &sites, false);
     assert!(environment.contains(&("HOLDFAST_FAILOVER_TYPE", "Unplanned".to_owned())));
-}
-
-#[test]
-fn a_program_sets_variables_by_what_it_writes() {
-    let said = written_result(b"checking\nall well\n{\"variables\": {\"primary\": \"db 1\\n\\\"x\\\"\"}}\n");
-    assert_eq!(said.variables["primary"], "db 1\n\"x\"");
-    assert!(written_result(b"{\"variables\": 5}").variables.is_empty());
-    assert!(written_result(&[0xff; 100]).variables.is_empty());
 }
 
 /// docs/format.md describes it. A run that an older Holdfast kept is read for ever.
