@@ -24,6 +24,7 @@ mod files;
 mod images;
 mod lines;
 mod peers;
+mod plans;
 mod points;
 mod policies;
 mod replicas;

@@ -15,31 +15,7 @@ pub use client::{
 pub use hint::shell_word;
 pub use problem::{Code, Problem};
 pub use site::{data_directory_default, socket_path};
-pub use types::{
-    AddCopy, AddKey, AddVm, AddedKey, AgentView, AttachVault, BackUpReplica, BackupRequest, BeginUpload,
-    ChangeSettings, ChangeSourceView, CheckStatus, CheckView, CheckpointView, ChosenPoints, CleanUpTests,
-    CollectRequest, CollectView, ConnectNetwork, CopySnapshot, CopyState, CopyView, CostView, CreateDisk,
-    CreatePolicy, CreateSnapshot, CreateVault, CreateVm, CreatedSnapshot, CreatedVault, DamageView,
-    DeletePoints, DeleteSnapshot, DependentDiskView, DiskState, DiskView, EditPolicy, EditReplica,
-    EditReplication, ExportRequest, ExportedView, FailOver, FailoverPlanView, FailoverTestView, FailoverView,
-    FileChange, FileChangeView, FileDifference, FileKind, FileStateView, FileView, FindingView,
-    FollowedPolicyView, FollowerView, HalfRestoredView, HandedOverView, HealthReasonView, HeldView,
-    HoldPoints, HurtDiskView, HurtPointView, HurtView, HydrateRequest, HydratedView, ImageExtentView,
-    ImageExtentsView, JobResult, JobView, KeepRules, KeySlotView, LockSnapshot, MadeView, MakeCheckpoint,
-    MakePairingToken, MakeRecoveryKit, MapNetwork, MapNetworks, MappedNetworkView, NbdExportView, NbdRequest,
-    NbdView, NewKeyWith, ObjectLockState, ObjectLockView, PairSite, PairingTokenView, PeerState, PeerView,
-    PeerWays, PointDiskView, PointTestView, PointView, PolicyView, ProbeStore, ProbeView, ProgressView,
-    ProtectRequest, ProtectionView, RecoveryKitView, RemovedPeerView, RepairRequest, RepairView,
-    ReplicaDiskView, ReplicaMomentView, ReplicaNetworkView, ReplicaPointKind, ReplicaPointView,
-    ReplicaSetting, ReplicaStage, ReplicaState, ReplicaTargetView, ReplicaView, ReplicationHealth,
-    ReplicationState, ReplicationView, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest,
-    RestoredDiskView, RestoredFilesView, RestoredInPlaceView, RestoredVmView, RetainReplica, RetentionMode,
-    RevertVm, RunsView, ScheduleSnapshots, SealUpload, SettingOrigin, SettingsView, SiteDiskView, SiteView,
-    SnapshotCopyView, SnapshotPage, SnapshotView, StartReplication, StopReplication, StopVm,
-    StoppedReplicationView, SyncView, TagSnapshot, TestFailover, TestPoint, UPLOAD_BLOCK_BYTES,
-    UnlockVolumes, UnlockWith, UploadedBlockView, UploadedBlocksView, VaultView, VerdictView, VerifyRequest,
-    VerifyView, VmOriginView, VmView, VolumeStateView, VolumeView,
-};
+pub use types::*;
 
 /// The media type of problem documents, by RFC 9457 §3.
 pub const PROBLEM_MEDIA_TYPE: &str = "application/problem+json";

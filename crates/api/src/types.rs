@@ -8,6 +8,7 @@ mod image;
 mod job;
 mod key;
 mod peer;
+mod plan;
 mod point;
 mod policy;
 mod replica;
@@ -38,6 +39,11 @@ pub use job::{JobResult, JobView, ProgressView};
 pub use key::{AddKey, AddedKey, KeySlotView, MakeRecoveryKit, NewKeyWith, RecoveryKitView};
 pub use peer::{
     MakePairingToken, PairSite, PairingTokenView, PeerState, PeerView, PeerWays, RemovedPeerView,
+};
+pub use plan::{
+    CreatePlan, EditPlan, EditedPlanView, PlanAttemptView, PlanCommand, PlanFindingView, PlanLaneView,
+    PlanPreviewView, PlanRunView, PlanStepView, PlanVersionView, PlanView, PlanVmView, PlanWaveView, RunPlan,
+    TellPlanRun, ValidatePlan,
 };
 pub use point::{ChangeSourceView, CostView, PointDiskView, PointTestView, PointView, TestPoint};
 pub use policy::{

@@ -1,6 +1,6 @@
 //! The catalog: what a site knows and must not forget, in SQL.
 //!
-//! Known VMs and disks, known vaults and their copies, how VMs are protected, policies, snapshots, peers, replications, replicas, and jobs. Recovery points
+//! Known VMs and disks, known vaults and their copies, how VMs are protected, policies, snapshots, peers, replications, replicas, recovery plans and their runs, and jobs. Recovery points
 //! are not here: they live in vaults, and every one of them restores without a catalog. Each method is one statement, durable when
 //! it returns.
 
@@ -11,6 +11,7 @@ mod error;
 mod job;
 mod pack_check;
 mod peer;
+mod plan;
 mod point_test;
 mod policy;
 mod protection;
@@ -33,6 +34,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use job::Job;
 pub use pack_check::PackCheck;
 pub use peer::{KnownPeer, OpenToken, PeerStanding};
+pub use plan::{KnownPlan, KnownPlanRun};
 pub use point_test::PointTest;
 pub use policy::{FailedRun, KnownPolicy, PolicyFollower, PolicyRun, RunOutcome};
 pub use replica::{FailoverTest, Fence, KnownReplica};

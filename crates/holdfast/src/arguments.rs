@@ -19,6 +19,7 @@ use crate::{
         mount::Mount,
         nbd::Nbd,
         peer::SiteCommand,
+        plan::PlanCommand,
         point::PointCommand,
         policy::PolicyCommand,
         protect::Protect,
@@ -217,6 +218,9 @@ pub enum ClientCommand {
     /// Failing over: replicated VMs run at this site, as a test or in earnest.
     #[command(subcommand)]
     Failover(FailoverCommand),
+    /// Recovery plans: applications of several VMs come up at this site, in order, as a test or in earnest.
+    #[command(subcommand)]
+    Plan(PlanCommand),
     /// Replication of VMs to another site: every write, in order, so that it can go back to any moment.
     #[command(subcommand)]
     Replication(ReplicationCommand),

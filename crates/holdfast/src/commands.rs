@@ -13,6 +13,7 @@ pub mod mount;
 pub mod nbd;
 mod new_vm;
 pub mod peer;
+pub mod plan;
 pub mod point;
 pub mod policy;
 pub mod protect;
@@ -85,6 +86,7 @@ async fn ask_the_server(command: ClientCommand, context: &Context) -> Result<(),
         ClientCommand::Site(command) => command.run(context).await,
         ClientCommand::Replica(command) => command.run(context).await,
         ClientCommand::Failover(command) => command.run(context).await,
+        ClientCommand::Plan(command) => command.run(context).await,
         ClientCommand::Replication(command) => command.run(context).await,
         ClientCommand::Nbd(nbd) => nbd.run(context).await,
         ClientCommand::Job(command) => command.run(context).await,

@@ -7,6 +7,7 @@ mod image;
 mod job;
 mod key;
 mod peer;
+mod plan;
 mod point;
 mod policy;
 mod replica;

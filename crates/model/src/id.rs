@@ -132,6 +132,10 @@ id! {
     JobId
 }
 id! {
+    /// A run of a recovery plan.
+    PlanRunId
+}
+id! {
     /// One capture of a VM: a moment held still, and the dirty bitmaps that start at it.
     CaptureId
 }

@@ -32,6 +32,8 @@ pub enum JobKind {
     ChangePoint,
     /// Stop a replicated VM here, and have it run at the other site.
     HandOver,
+    /// Carry a recovery plan out.
+    RunPlan,
     /// Write one disk of a recovery point to an image file.
     RestoreDisk,
     /// Put files of an image into a running guest.
@@ -49,11 +51,12 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::TestFailover,
         Self::FailOver,
         Self::ChangePoint,
         Self::HandOver,
+        Self::RunPlan,
         Self::TestPoint,
         Self::Backup,
         Self::Snapshot,
@@ -87,6 +90,7 @@ impl JobKind {
             Self::FailOver => "failover",
             Self::ChangePoint => "change-point",
             Self::HandOver => "hand-over",
+            Self::RunPlan => "plan-run",
             Self::RestoreDisk => "restore-disk",
             Self::RestoreFiles => "restore-files",
             Self::Export => "export",

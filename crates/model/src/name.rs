@@ -144,6 +144,10 @@ name! {
     PolicyName, check_plain, 100
 }
 name! {
+    /// A recovery plan's name on this site: letters, digits, '.', '_' and '-'.
+    PlanName, check_plain, 100
+}
+name! {
     /// A site's name: letters, digits, '.', '_' and '-'.
     SiteName, check_plain, 100
 }

@@ -4,6 +4,7 @@ mod connection;
 mod pair;
 mod patience;
 mod replicas;
+mod sources;
 mod transfers;
 
 use std::{

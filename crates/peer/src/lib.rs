@@ -3,7 +3,7 @@
 //! Each site has a certificate authority of its own, and issues itself the one certificate with which it listens and calls
 //! ([`SiteIdentity`]). To be paired is to know the other's authority: nothing that another authority has issued is believed,
 //! whatever is written in it ([`Authority`]). Authorities are exchanged under a one-time token ([`pairing`]). Disks are sent ([`send`]) and received ([`receive`]) by region, and handed to what makes
-//! them the site's own ([`reception`]). Journals are sent in parts and kept as replicas ([`replicas`]).
+//! them the site's own ([`reception`]). Journals are sent in parts and kept as replicas ([`replicas`]), and who keeps one may ask its source to hand the VM over ([`sources`]).
 //!
 //! Whatever a peer says is untrusted input: sizes are bounded before anything is allocated, and nothing that it sends can do
 //! more than fail.
@@ -21,6 +21,7 @@ pub mod reception;
 mod region;
 pub mod replicas;
 pub mod send;
+pub mod sources;
 mod tls;
 pub mod transfer;
 mod wire;

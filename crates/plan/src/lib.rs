@@ -36,7 +36,7 @@ pub use finding::{Finding, Severity};
 pub use read::{Format, read};
 pub use run::{
     Act, Attempt, Begin, Command, DecodeError, Direction, Event, Kind, Lane, Outcome, Output, Refusal, Run,
-    Standing, Step, StepId, StepState, Told, VmFacts, Wave, Wish, Work, WrittenResult, written_result,
+    Standing, Step, StepId, StepState, Told, VmFacts, Wave, Wish, Work,
 };
 pub use validate::validate;
 

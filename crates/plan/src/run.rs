@@ -8,7 +8,6 @@ mod lay_out;
 mod machine;
 mod standing;
 mod step;
-mod written;
 
 #[cfg(test)]
 mod tests;
@@ -23,9 +22,8 @@ pub use self::{
     durable::DecodeError,
     standing::Standing,
     step::{Attempt, Outcome, Output, Step, StepId, StepState, Work},
-    written::{WrittenResult, written_result},
 };
-use crate::{Action, Plan};
+use crate::{Action, Attachment, Plan};
 
 /// What a run is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -188,6 +186,9 @@ pub struct Lane {
 pub struct VmFacts {
     /// Its group in the plan, from 0.
     pub group: u32,
+    /// What its network devices are connected to in this run.
+    #[serde(default)]
+    pub networks: BTreeMap<u32, Attachment>,
     /// The VM that came up for it.
     pub vm_id: Option<VmId>,
     /// What that is called.

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     Begin, Command, Direction, Event, Finding, Format, Kind, Outcome, Output, Plan, Run, Severity, Site,
-    Sites, Standing, StepId, Told, context, dropped, environment, read, validate, written_result,
+    Sites, Standing, StepId, Told, context, dropped, environment, read, validate,
 };
 
 /// The example of docs/plans.md.
@@ -192,8 +192,8 @@ fn the_context_has_the_fields_of_azure_and_more() {
     let mut run = Run::begin(&example(), begin(Kind::Unplanned), at(0));
     let told = run.handle(Event::Tick, at(0));
     let begun = carry_out(&mut run, told);
-    let switch = begun.iter().filter_map(|id| run.step(*id));
-    let switch = switch.filter(|step| step.work.title() == "point the name at this site").last().unwrap();
+    let mut switch = begun.iter().filter_map(|id| run.step(*id));
+    let switch = switch.rev().find(|step| step.work.title() == "point the name at this site").unwrap();
     let site = |name: &str| Site { id: format!("{name}-id"), name: name.to_owned() };
     let sites = Sites { sources: vec![site("east")], target: site("west"), job_id: "j1".to_owned() };
     let context = context(&run, switch, &sites, false);
@@ -213,14 +213,6 @@ fn the_context_has_the_fields_of_azure_and_more() {
     assert_eq!((&context["Operator"], &context["DryRun"]), (&json!("ada"), &json!(false)));
     let environment = environment(&run, switch, &sites, false);
     assert!(environment.contains(&("HOLDFAST_FAILOVER_TYPE", "Unplanned".to_owned())));
-}
-
-#[test]
-fn a_program_sets_variables_by_what_it_writes() {
-    let said = written_result(b"checking\nall well\n{\"variables\": {\"primary\": \"db 1\\n\\\"x\\\"\"}}\n");
-    assert_eq!(said.variables["primary"], "db 1\n\"x\"");
-    assert!(written_result(b"{\"variables\": 5}").variables.is_empty());
-    assert!(written_result(&[0xff; 100]).variables.is_empty());
 }
 
 /// docs/format.md describes it. A run that an older Holdfast kept is read for ever.

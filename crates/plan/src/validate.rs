@@ -167,7 +167,7 @@ fn attachment(path: &str, attachment: &Attachment, findings: &mut Findings) {
         let parts = address.split_once('/').and_then(|(address, length)| {
             Some((address.parse::<IpAddr>().ok()?, length.parse::<u8>().ok()?))
         });
-        if !parts.is_some_and(|(address, length)| length <= if address.is_ipv4() { 32 } else { 128 }) {
+        if parts.is_none_or(|(address, length)| length > if address.is_ipv4() { 32 } else { 128 }) {
             findings.error(&format!("{path}.address"), "is written as in 10.2.0.5/24");
         }
     }

@@ -17,6 +17,7 @@ mod jobs;
 mod keystore;
 mod object_locks;
 mod peers;
+mod plans;
 mod points;
 mod policies;
 mod replicas;

@@ -12,6 +12,7 @@ mod pairing;
 mod replicas;
 mod room;
 mod routes;
+mod sources;
 mod transfers;
 mod view;
 mod watch;

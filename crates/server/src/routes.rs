@@ -12,6 +12,7 @@ mod images;
 mod jobs;
 mod keys;
 mod metrics;
+mod plans;
 mod points;
 mod policies;
 mod replicas;
@@ -56,6 +57,7 @@ use crate::{failure::Failure, site::Site};
         (name = "points", description = "Recovery points."),
         (name = "snapshots", description = "Managed snapshots."),
         (name = "replicas", description = "VMs of other sites whose journals this one keeps, and failing over to them."),
+        (name = "plans", description = "Recovery plans: what of an application comes up at this site in which order, and their runs."),
         (name = "files", description = "Files inside images."),
         (name = "restores", description = "Restores."),
         (name = "images", description = "Disks of recovery points, and image files: exported, compared, read."),
@@ -82,6 +84,7 @@ fn described() -> OpenApiRouter<Site> {
         .merge(replications::routes())
         .merge(snapshots::routes())
         .merge(replicas::routes())
+        .merge(plans::routes())
         .merge(files::routes())
         .merge(restores::routes())
         .merge(creations::routes())

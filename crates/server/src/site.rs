@@ -21,6 +21,7 @@ use crate::{
     jobs::Jobs,
     object_locks::ObjectLocks,
     peers::Peers,
+    plans::Plans,
     replicas::Replicas,
     replications::{Replications, TapProcesses, Taps},
     snapshots::{Held, SnapshotReception},
@@ -75,7 +76,9 @@ pub struct SiteConfig {
     pub file_helper_command: Vec<OsString>,
     /// The command that runs the taps of replicated VMs: the program, and its hidden subcommand.
     pub tap_command: Vec<OsString>,
-    /// What launches them instead.
+    /// The command that supervises programs of recovery plans: the program, and its hidden subcommand.
+    pub supervisor_command: Vec<OsString>,
+    /// What launches taps instead.
     pub taps: Option<Arc<dyn Taps>>,
     /// The QEMU that starts managed VMs.
     pub qemu_program: PathBuf,
@@ -98,6 +101,7 @@ impl SiteConfig {
             data_directory,
             guard_command,
             tap_command: program.iter().cloned().chain(["journal-tap".into()]).collect(),
+            supervisor_command: program.iter().cloned().chain(["action-supervisor".into()]).collect(),
             taps: None,
             file_helper_command: program.into_iter().chain(["file-helper".into()]).collect(),
             qemu_program: "qemu-system-x86_64".into(),
@@ -127,6 +131,8 @@ pub struct Site {
     pub(crate) peers: Arc<Peers>,
     /// The VMs that are replicated from here.
     pub(crate) replications: Arc<Replications>,
+    /// The runs of recovery plans.
+    pub(crate) plans: Arc<Plans>,
     /// What launches the taps of those.
     pub(crate) taps: Arc<dyn Taps>,
     /// The images that disks read from until they are whole.
@@ -221,6 +227,7 @@ impl Site {
             vaults,
             peers,
             replications: Arc::default(),
+            plans: Arc::new(Plans::new(config.supervisor_command)),
             taps,
             backings: Arc::new(backings),
             held,

@@ -13,6 +13,7 @@ use crate::{
     copies,
     dependents::Owner,
     failure::{Failure, Result},
+    plans,
     site::Site,
     snapshots, vms, work,
 };
@@ -58,6 +59,7 @@ pub(crate) async fn clean_up(site: &Site) -> Result<()> {
     let hint = |job: &Job| after_restore_in_place(job, &vms);
     site.jobs.end_interrupted(&mut interrupted, hint).await?;
     work::go_on_copying(site).await?;
+    plans::go_on(site).await?;
     // Each VM is taken before the first request can line up for it.
     let taken: Vec<_> = vms
         .into_iter()

@@ -48,7 +48,8 @@ pub(crate) use self::{
         take_over,
     },
     failover_test::{
-        clean_up as clean_up_tests, clean_up_dead as clean_up_failover_test, submit as test_failover,
+        clean_up as clean_up_tests, clean_up_dead as clean_up_failover_test, selector as moment_selector,
+        submit as test_failover,
     },
     hand_over::submit as hand_over,
     hydrate::{of as hydration_of, submit as hydrate},

@@ -108,7 +108,7 @@ pub struct GuestCommand {
     pub command: Vec<String>,
 }
 
-/// A request. An answer below 400 is success, unless the statuses are named.
+/// A request. An answer of 200 to 299 is success, unless the statuses are named.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpCall {
@@ -117,7 +117,7 @@ pub struct HttpCall {
     /// POST by default.
     #[serde(default = "post")]
     pub method: String,
-    /// Headers beside those of the body.
+    /// Headers beside those of HTTP itself.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
     /// The body; the context as JSON by default.

@@ -63,7 +63,7 @@ pub struct TcpGate {
 pub struct HttpGate {
     /// Where to. `{address}` in it stands for the first address of the guest.
     pub url: String,
-    /// The status of the answer; anything below 400 by default.
+    /// The status of the answer; 200 to 299 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// What the answer must hold.

@@ -1,9 +1,11 @@
 //! From a plan to waves.
 
+use std::collections::BTreeMap;
+
 use model::VmName;
 
 use super::{Act, Direction, Kind, Lane, Run, Step, StepId, StepState, VmFacts, Wave, Work};
-use crate::{Action, FailbackOrder, Group, OnFailure, Plan, Vm};
+use crate::{Action, Attachment, FailbackOrder, Group, OnFailure, Plan, Vm};
 
 /// How long is waited before a step about a VM is tried again, in seconds.
 const VM_RETRY_PAUSE_SECONDS: u64 = 5;
@@ -15,7 +17,9 @@ impl Run {
         let mut groups: Vec<(u32, &Group)> = (0..).zip(&plan.groups).collect();
         for (number, group) in &groups {
             for vm in &group.vms {
-                self.vms.insert(vm.name.clone(), VmFacts { group: *number, ..VmFacts::default() });
+                let networks = self.attachments(vm);
+                let facts = VmFacts { group: *number, networks, ..VmFacts::default() };
+                self.vms.insert(vm.name.clone(), facts);
             }
         }
         if self.direction == Direction::Failback && plan.failback_order == FailbackOrder::Reverse {
@@ -49,17 +53,23 @@ impl Run {
     /// What brings one VM up.
     fn lane(&self, vm: &Vm) -> Vec<Step> {
         let mut steps = vec![of_vm(vm, Work::BringUp(vm.name.clone()))];
-        let attachments = vm.networks.iter().filter_map(|network| {
-            let attachment = if self.kind == Kind::Test { &network.test } else { &network.production };
-            let attachment = attachment.as_ref().filter(|attachment| attachment.address.is_some())?;
-            Some((network.device, attachment.clone()))
-        });
-        let attachments: Vec<_> = attachments.collect();
+        let mut attachments: Vec<_> = self.attachments(vm).into_iter().collect();
+        attachments.retain(|(_, attachment)| attachment.address.is_some());
         if !attachments.is_empty() {
             steps.push(of_vm(vm, Work::SetAddresses(vm.name.clone(), attachments)));
         }
         steps.extend(vm.health.iter().map(|gate| of_vm(vm, Work::Gate(vm.name.clone(), gate.clone()))));
         steps
+    }
+
+    /// What the network devices of a VM are connected to in such a run.
+    fn attachments(&self, vm: &Vm) -> BTreeMap<u32, Attachment> {
+        let is_test = self.kind == Kind::Test;
+        let chosen = vm.networks.iter().filter_map(|network| {
+            let attachment = if is_test { &network.test } else { &network.production };
+            Some((network.device, attachment.clone()?))
+        });
+        chosen.collect()
     }
 
     pub(super) fn push_action(&mut self, title: &str, group: Option<u32>, action: &Action) {

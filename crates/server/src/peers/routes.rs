@@ -12,7 +12,7 @@ use peer::{PairAnswer, PairRequest, Statement};
 
 use super::{
     caller::{Peer, Session},
-    pairing, replicas, transfers, watch,
+    pairing, replicas, sources, transfers, watch,
 };
 use crate::{
     failure::{Failure, Result},
@@ -39,6 +39,7 @@ pub(super) fn router(site: Site) -> Router {
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .merge(transfer_routes())
         .merge(replica_routes())
+        .merge(source_routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .with_state(site)
@@ -65,6 +66,11 @@ fn replica_routes() -> Router<Site> {
         )
         .layer(DefaultBodyLimit::max(REPLICA_OFFER_MAX_BYTES))
         .route("/peer/v1/replicas/{journal}/parts", parts)
+}
+
+fn source_routes() -> Router<Site> {
+    let source = get(sources::state).post(sources::tell);
+    Router::new().route("/peer/v1/sources/{journal}", source).layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
 }
 
 /// The one route that is there for strangers.

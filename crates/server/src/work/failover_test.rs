@@ -78,7 +78,7 @@ pub(crate) async fn submit(site: &Site, replica: &str, request: TestFailover) ->
 }
 
 /// Which moment is meant.
-pub(super) fn selector(point: &str) -> Result<MomentSelector> {
+pub(crate) fn selector(point: &str) -> Result<MomentSelector> {
     point.parse().map_err(|why| Failure::invalid(format!("{point:?} is no moment: {why}")))
 }
 

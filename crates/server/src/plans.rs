@@ -1,0 +1,64 @@
+//! Recovery plans: kept, judged, and carried out.
+//!
+//! What is done when, [`plan::Run`] decides; a [`runner`] carries it out, in a job: it keeps the run in the catalog, then does
+//! what came out. A server that ends leaves the run as it is kept, and the next one goes on with it in a job of its own.
+
+mod check;
+mod command;
+mod edit;
+mod runner;
+mod source;
+mod steps;
+mod view;
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    sync::{Mutex, PoisonError},
+};
+
+use model::{PlanRunId, VmId};
+use tokio::sync::mpsc::UnboundedSender;
+
+use self::runner::Asked;
+pub(crate) use self::{
+    command::{begin, command, go_on, preview, runs, show_run},
+    edit::{create, edit, find, history, list, remove, validate},
+    source::{state as source_state, tell as tell_source},
+    view::{plan_view, version_view},
+};
+
+/// The runs that are carried out now, and what they need.
+pub(crate) struct Plans {
+    /// The command that runs the supervisor of programs.
+    supervisor: Vec<OsString>,
+    running: Mutex<BTreeMap<PlanRunId, UnboundedSender<Asked>>>,
+    /// Held while a run comes to be carried out, so that no VM is in two.
+    gate: tokio::sync::Mutex<()>,
+    /// Why VMs could not be shut down for plans of other sites.
+    problems: Mutex<BTreeMap<VmId, String>>,
+}
+
+impl Plans {
+    /// No run is carried out yet.
+    pub(crate) fn new(supervisor: Vec<OsString>) -> Self {
+        Self {
+            supervisor,
+            running: Mutex::default(),
+            gate: tokio::sync::Mutex::default(),
+            problems: Mutex::default(),
+        }
+    }
+
+    fn asked_at(&self, run: PlanRunId) -> Option<UnboundedSender<Asked>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).get(&run).cloned()
+    }
+
+    fn admit(&self, run: PlanRunId, asked: UnboundedSender<Asked>) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(run, asked);
+    }
+
+    fn forget(&self, run: PlanRunId) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
+    }
+}

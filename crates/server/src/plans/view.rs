@@ -1,0 +1,132 @@
+//! Plans and runs on the wire.
+
+use api::{
+    PlanAttemptView, PlanFindingView, PlanLaneView, PlanRunView, PlanStepView, PlanVersionView, PlanView,
+    PlanVmView, PlanWaveView,
+};
+use catalog::{KnownPlan, KnownPlanRun};
+use plan::{ActionWork, Finding, Plan, Run, Severity, Step, StepState, Work};
+
+/// A plan.
+pub(crate) fn plan_view(known: &KnownPlan, document: &Plan) -> PlanView {
+    PlanView {
+        name: known.name.to_string(),
+        version: known.version,
+        description: document.description.clone(),
+        groups: document.groups.iter().map(|group| group.name.clone()).collect(),
+        vms: document.vms().map(|vm| vm.name.to_string()).collect(),
+        actions: document.actions().map(|(_, action)| action.name.clone()).collect(),
+        primary_site: known.primary_site.to_string(),
+        changed_at: known.created_at,
+        text: known.text.clone(),
+    }
+}
+
+/// A version of a plan.
+pub(crate) fn version_view(known: KnownPlan) -> PlanVersionView {
+    PlanVersionView { version: known.version, created_at: known.created_at, text: known.text }
+}
+
+pub(super) fn finding_view(finding: Finding) -> PlanFindingView {
+    PlanFindingView {
+        is_error: finding.severity == Severity::Error,
+        path: finding.path,
+        message: finding.message,
+        hint: finding.hint,
+    }
+}
+
+/// A run.
+pub(crate) fn run_view(known: &KnownPlanRun, run: &Run) -> PlanRunView {
+    let waves = run.waves().iter().map(|wave| PlanWaveView {
+        title: wave.title.clone(),
+        lanes: wave
+            .lanes
+            .iter()
+            .map(|lane| PlanLaneView {
+                vm: lane.vm.as_ref().map(ToString::to_string),
+                steps: lane.steps.iter().map(step_view).collect(),
+            })
+            .collect(),
+    });
+    let vms = run.vms().iter().map(|(name, facts)| PlanVmView {
+        name: name.to_string(),
+        vm_id: facts.vm_id,
+        vm_name: facts.up_as.clone(),
+        moment_at: facts.moment_at,
+        addresses: facts.addresses.clone(),
+    });
+    let rto_seconds = run.recovered_at.map(|at| seconds(at.microseconds_since(run.begun_at)));
+    let oldest = run.vms().values().filter_map(|facts| facts.moment_at).min();
+    PlanRunView {
+        id: known.id,
+        plan: run.plan.clone(),
+        plan_version: run.plan_version,
+        kind: run.kind.as_str().to_owned(),
+        direction: run.direction.as_str().to_owned(),
+        point: run.point.clone(),
+        operator: run.operator.clone(),
+        standing: run.standing().as_str().to_owned(),
+        ways_on: run.ways_on().into_iter().map(str::to_owned).collect(),
+        questions: run.questions().map(|step| step.id.0).collect(),
+        begun_at: run.begun_at,
+        recovered_at: run.recovered_at,
+        rto_seconds,
+        rto_target_seconds: run.rto_seconds,
+        rpo_seconds: oldest.map(|at| seconds(run.begun_at.microseconds_since(at))),
+        rpo_target_seconds: run.rpo_seconds,
+        job_id: known.job_id,
+        waves: waves.collect(),
+        vms: vms.collect(),
+        variables: run.variables().clone(),
+    }
+}
+
+fn seconds(microseconds: i64) -> u64 {
+    u64::try_from(microseconds).unwrap_or(0).div_ceil(1_000_000)
+}
+
+fn step_view(step: &Step) -> PlanStepView {
+    let (state, why) = state(&step.state);
+    let instructions = match &step.work {
+        Work::Act(action) => match action.work() {
+            Some(ActionWork::Manual(manual)) => Some(manual.instructions.clone()),
+            _ => None,
+        },
+        _ => None,
+    };
+    let attempts = step.history.iter().map(|attempt| PlanAttemptView {
+        number: attempt.number,
+        began_at: attempt.began_at,
+        ended_at: attempt.ended_at,
+        failure: attempt.failure.clone(),
+        exit_code: attempt.exit_code,
+        text: attempt.text.clone(),
+    });
+    PlanStepView {
+        id: step.id.0,
+        title: step.work.title(),
+        state: state.to_owned(),
+        why,
+        instructions,
+        attempts: attempts.collect(),
+    }
+}
+
+/// A state in a word, and what there is to say of it.
+pub(super) fn state(state: &StepState) -> (&'static str, Option<String>) {
+    match state {
+        StepState::Waiting => ("waiting", None),
+        StepState::Running { .. } => ("running", None),
+        StepState::Stopping { .. } => ("stopping", None),
+        StepState::RetryAt { why, .. } => ("retrying", Some(why.clone())),
+        StepState::AtHand { .. } => ("at-hand", None),
+        StepState::Asking { why } => ("asking", Some(why.clone())),
+        StepState::Done { note, .. } => ("done", note.clone()),
+        StepState::PassedOver { why } => ("passed-over", Some(why.clone())),
+        StepState::Failed { why } => ("failed", Some(why.clone())),
+        StepState::Skipped { note } => ("skipped", Some(note.clone())),
+        StepState::LeftOut { why } => ("left-out", Some(why.clone())),
+        StepState::Cancelled => ("cancelled", None),
+    }
+}
