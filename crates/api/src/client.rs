@@ -26,6 +26,7 @@ mod lines;
 mod peers;
 mod points;
 mod policies;
+mod runbooks;
 mod replicas;
 mod replications;
 mod snapshots;

@@ -16,6 +16,7 @@ pub use hint::shell_word;
 pub use problem::{Code, Problem};
 pub use site::{data_directory_default, socket_path};
 pub use types::{
+    CreateRunbook, EditRunbook, ParameterView, RunbookTestView, RunbookView, TestRunbook,
     AddCopy, AddKey, AddVm, AddedKey, AgentView, AttachVault, BackupRequest, BeginUpload, ChangeSettings,
     ChangeSourceView, CheckStatus, CheckView, CheckpointView, ChosenPoints, CleanUpTests, CollectRequest,
     CollectView, CopySnapshot, CopyState, CopyView, CostView, CreateDisk, CreatePolicy, CreateSnapshot,

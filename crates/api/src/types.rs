@@ -13,6 +13,7 @@ mod policy;
 mod replica;
 mod replication;
 mod restore;
+mod runbook;
 mod site;
 mod snapshot;
 mod upkeep;
@@ -55,6 +56,9 @@ pub use replication::{
 pub use restore::{
     CreateVm, HydrateRequest, HydratedView, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest,
     RestoredDiskView, RestoredFilesView, RestoredInPlaceView, RestoredVmView,
+};
+pub use runbook::{
+    CreateRunbook, EditRunbook, ParameterView, RunbookTestView, RunbookView, TestRunbook,
 };
 pub use site::{CheckStatus, CheckView, SiteView};
 pub use snapshot::{

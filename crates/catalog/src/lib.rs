@@ -1,6 +1,6 @@
 //! The catalog: what a site knows and must not forget, in SQL.
 //!
-//! Known VMs and disks, known vaults and their copies, how VMs are protected, policies, snapshots, peers, replications, replicas, and jobs. Recovery points
+//! Known VMs and disks, known vaults and their copies, how VMs are protected, policies, snapshots, peers, replications, replicas, runbooks, and jobs. Recovery points
 //! are not here: they live in vaults, and every one of them restores without a catalog. Each method is one statement, durable when
 //! it returns.
 
@@ -17,6 +17,7 @@ mod protection;
 mod replica;
 mod replication;
 mod row;
+mod runbook;
 mod snapshot;
 mod snapshot_copy;
 mod store;
@@ -35,6 +36,7 @@ pub use point_test::PointTest;
 pub use policy::{FailedRun, KnownPolicy, PolicyFollower, PolicyRun, RunOutcome};
 pub use replica::{FailoverTest, Fence, KnownReplica};
 pub use replication::KnownReplication;
+pub use runbook::KnownRunbook;
 pub use snapshot::{KnownSnapshot, SnapshotFilter};
 pub use snapshot_copy::{CopyPlace, SnapshotCopy, SnapshotCopyState};
 pub use store::Catalog;

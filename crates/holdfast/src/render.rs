@@ -10,6 +10,7 @@ mod peer;
 mod point;
 mod policy;
 mod replica;
+mod runbook;
 mod replication;
 mod restore;
 mod site;

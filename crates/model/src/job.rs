@@ -24,6 +24,8 @@ pub enum JobKind {
     Hydrate,
     /// Boot a recovery point in isolation, to see whether it works.
     TestPoint,
+    /// Run a runbook once.
+    TestRunbook,
     /// Make a VM from a moment of a replica, to see whether it works.
     TestFailover,
     /// Have a replicated VM run at this site.
@@ -49,12 +51,13 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::TestFailover,
         Self::FailOver,
         Self::ChangePoint,
         Self::HandOver,
         Self::TestPoint,
+        Self::TestRunbook,
         Self::Backup,
         Self::Snapshot,
         Self::RestoreVm,
@@ -83,6 +86,7 @@ impl JobKind {
             Self::CreateDisk => "create-disk",
             Self::Hydrate => "hydrate",
             Self::TestPoint => "test",
+            Self::TestRunbook => "test-runbook",
             Self::TestFailover => "failover-test",
             Self::FailOver => "failover",
             Self::ChangePoint => "change-point",

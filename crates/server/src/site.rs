@@ -75,6 +75,8 @@ pub struct SiteConfig {
     pub file_helper_command: Vec<OsString>,
     /// The command that runs the taps of replicated VMs: the program, and its hidden subcommand.
     pub tap_command: Vec<OsString>,
+    /// What runs [`runbook::supervise`].
+    pub action_command: Vec<OsString>,
     /// What launches them instead.
     pub taps: Option<Arc<dyn Taps>>,
     /// The QEMU that starts managed VMs.
@@ -99,6 +101,7 @@ impl SiteConfig {
             guard_command,
             tap_command: program.iter().cloned().chain(["journal-tap".into()]).collect(),
             taps: None,
+            action_command: program.iter().cloned().chain(["action-supervisor".into()]).collect(),
             file_helper_command: program.into_iter().chain(["file-helper".into()]).collect(),
             qemu_program: "qemu-system-x86_64".into(),
             running_limit: RUNNING_LIMIT_DEFAULT,
@@ -125,6 +128,8 @@ pub struct Site {
     pub(crate) syncs: Arc<Syncs>,
     pub(crate) object_locks: Arc<ObjectLocks>,
     pub(crate) peers: Arc<Peers>,
+    /// What ends the programs of plans and runbooks in time.
+    pub(crate) action_command: Arc<[OsString]>,
     /// The VMs that are replicated from here.
     pub(crate) replications: Arc<Replications>,
     /// What launches the taps of those.
@@ -213,6 +218,7 @@ impl Site {
             started_at: config.env.clock.now(),
             look_interval: config.look_interval,
             directory: Arc::new(directory),
+            action_command: config.action_command.into(),
             env: config.env,
             resting: Arc::new(RestingDisks::new(qemu.clone())),
             qemu: Arc::new(qemu),

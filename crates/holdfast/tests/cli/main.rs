@@ -10,6 +10,7 @@ mod policies;
 mod program;
 mod rescue;
 mod scripted;
+mod runbooks;
 mod secrets;
 mod serving;
 mod upkeep;

@@ -6,7 +6,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use api::{Code, JobResult, PointTestView, TestPoint};
 use catalog::{Job, KnownVm, PointTest};
-use hypervisor::AgentState;
+use hypervisor::{AgentState, GuestProgram};
 use model::{DiskFormat, JobKind, PointId, VmId, VmName};
 use protection::{Monitor as _, VmRestore};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -160,7 +160,8 @@ async fn observe(
         return Ok((boot_ms, seen));
     }
     monitor.phase("checking the guest");
-    let checked = site.hypervisor.run_in_guest(&access, &request.check, limit).await;
+    let check = GuestProgram::new(request.check.clone());
+    let checked = site.hypervisor.run_in_guest(&access, &check, limit).await;
     let checked = checked.map_err(|error| unfit(Some(boot_ms), error.to_string()))?;
     let output = tail(&checked.output, OUTPUT_TOLD_BYTES);
     match checked.code {
