@@ -27,6 +27,7 @@ mod peers;
 mod plans;
 mod points;
 mod policies;
+mod runbooks;
 mod replicas;
 mod replications;
 mod snapshots;

@@ -15,6 +15,7 @@ mod replica;
 mod replica_settings;
 mod replication;
 mod restore;
+mod runbook;
 mod site;
 mod snapshot;
 mod upkeep;
@@ -66,6 +67,9 @@ pub use replication::{
 pub use restore::{
     CreateVm, HydrateRequest, HydratedView, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest,
     RestoredDiskView, RestoredFilesView, RestoredInPlaceView, RestoredVmView,
+};
+pub use runbook::{
+    CreateRunbook, EditRunbook, ParameterView, RunbookTestView, RunbookView, TestRunbook,
 };
 pub use site::{CheckStatus, CheckView, SiteView};
 pub use snapshot::{

@@ -1,6 +1,6 @@
 //! The catalog: what a site knows and must not forget, in SQL.
 //!
-//! Known VMs and disks, known vaults and their copies, how VMs are protected, policies, snapshots, peers, replications, replicas, recovery plans and their runs, and jobs. Recovery points
+//! Known VMs and disks, known vaults and their copies, how VMs are protected, policies, snapshots, peers, replications, replicas, recovery plans and their runs, runbooks, and jobs. Recovery points
 //! are not here: they live in vaults, and every one of them restores without a catalog. Each method is one statement, durable when
 //! it returns.
 
@@ -20,6 +20,7 @@ mod replica_point;
 mod replica_settings;
 mod replication;
 mod row;
+mod runbook;
 mod snapshot;
 mod snapshot_copy;
 mod store;
@@ -41,6 +42,7 @@ pub use replica::{FailoverTest, Fence, KnownReplica};
 pub use replica_point::ReplicaPoint;
 pub use replica_settings::{NetworkMap, ReplicaSettings};
 pub use replication::KnownReplication;
+pub use runbook::KnownRunbook;
 pub use snapshot::{KnownSnapshot, SnapshotFilter};
 pub use snapshot_copy::{CopyPlace, SnapshotCopy, SnapshotCopyState};
 pub use store::Catalog;

@@ -27,6 +27,7 @@ use crate::{
         replica::ReplicaCommand,
         replication::ReplicationCommand,
         rescue::Rescue,
+        runbook::RunbookCommand,
         restore::RestoreCommand,
         serve::Serve,
         snapshot::SnapshotCommand,
@@ -224,6 +225,9 @@ pub enum ClientCommand {
     /// Replication of VMs to another site: every write, in order, so that it can go back to any moment.
     #[command(subcommand)]
     Replication(ReplicationCommand),
+    /// Runbooks: programs, requests and playbooks with parameters, which recovery plans use.
+    #[command(subcommand)]
+    Runbook(RunbookCommand),
     /// Shows the disks of a recovery point or an image file over NBD, read-only, to whatever speaks it: QEMU, nbdcopy, nbd-client.
     ///
     /// They are there until Ctrl-C, under the names of the disks, on a unix socket for the site's own user alone; newer points

@@ -18,6 +18,7 @@ pub mod point;
 pub mod policy;
 pub mod protect;
 pub mod replica;
+pub mod runbook;
 pub mod replication;
 pub mod rescue;
 pub mod restore;
@@ -47,7 +48,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             serve::start_log("info")?;
             return Ok(tap::run(&arguments));
         }
-        Command::ActionSupervisor => return Ok(runbook::supervise()),
+        Command::ActionSupervisor => return Ok(::runbook::supervise()),
         Command::FileHelper { arguments } => return Ok(::files::appliance::run(&arguments)),
         Command::Serve(serve) => serve.run(context::data_directory(global)?)?,
         Command::Completion(completion) => completion.run()?,
@@ -85,6 +86,7 @@ async fn ask_the_server(command: ClientCommand, context: &Context) -> Result<(),
         ClientCommand::Mount(mount) => mount.run(context).await,
         ClientCommand::Site(command) => command.run(context).await,
         ClientCommand::Replica(command) => command.run(context).await,
+        ClientCommand::Runbook(command) => command.run(context).await,
         ClientCommand::Failover(command) => command.run(context).await,
         ClientCommand::Plan(command) => command.run(context).await,
         ClientCommand::Replication(command) => command.run(context).await,

@@ -11,6 +11,7 @@ mod plan;
 mod point;
 mod policy;
 mod replica;
+mod runbook;
 mod replication;
 mod restore;
 mod site;

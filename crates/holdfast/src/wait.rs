@@ -140,6 +140,7 @@ fn conclude(context: &Context, job: &JobView) -> Result<(), Failure> {
         Some(JobResult::PlanRun(run)) => context.output.one(&**run)?,
         Some(JobResult::Hydrated(hydrated)) => context.output.one(hydrated)?,
         Some(JobResult::Tested(test)) => context.output.one(test)?,
+        Some(JobResult::RunbookTested(test)) => context.output.one(&**test)?,
         Some(JobResult::RestoredDisk(disk)) => context.output.one(disk)?,
         Some(JobResult::RestoredInPlace(vm)) => context.output.one(vm)?,
         Some(JobResult::RestoredFiles(restored)) => context.output.one(restored)?,

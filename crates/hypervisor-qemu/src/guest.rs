@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use hypervisor::{Error, ErrorKind, GuestExit, Result, VmAccess};
+use hypervisor::{Error, ErrorKind, GuestExit, GuestProgram, Result, VmAccess};
 use serde_json::json;
 
 use crate::{
@@ -29,13 +29,13 @@ const SCREENSHOT_LIMIT_BYTES: u64 = 32 << 20;
 pub(crate) async fn run(
     config: &QemuConfig,
     vm: &VmAccess,
-    command: &[String],
+    program: &GuestProgram,
     limit: Duration,
 ) -> Result<GuestExit> {
     let failed = |kind, reason: String| Error::new(kind, format!("in the guest of {}: {reason}", vm.name));
-    let Some((program, arguments)) = command.split_first() else {
+    if program.command.is_empty() {
         return Err(failed(ErrorKind::Unsupported, "there is no command".to_owned()));
-    };
+    }
     let channel = Sockets::of(config, vm)?.agent;
     let channel =
         channel.ok_or_else(|| failed(ErrorKind::Unsupported, "the VM has no guest agent".to_owned()))?;
@@ -47,8 +47,7 @@ pub(crate) async fn run(
         failed(kind, error.to_string()).with_source(error)
     };
     let mut agent = Agent::connect(&channel, AGENT_TIMEOUT).await.map_err(told)?;
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let ended = agent.exec(program, &arguments, limit).await.map_err(told)?;
+    let ended = agent.exec(program, limit).await.map_err(told)?;
     let output = [ended.stdout, ended.stderr].concat();
     Ok(GuestExit { code: ended.exit_code, output })
 }

@@ -4,7 +4,7 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use hypervisor::{
-    Baseline, Capture, CaptureRequest, Chain, GuestExit, GuestFiles, Hydration, HydrationListener,
+    Baseline, Capture, CaptureRequest, Chain, GuestExit, GuestFiles, GuestProgram, Hydration, HydrationListener,
     Hypervisor, Inspection, Quiet, Result, Tap, TapRequest, VmAccess,
 };
 use model::JournalId;
@@ -76,8 +76,8 @@ impl Hypervisor for QemuHypervisor {
         hydrate::hydrate(&self.config, &self.monitors, vm, hydration, listener).await
     }
 
-    async fn run_in_guest(&self, vm: &VmAccess, command: &[String], limit: Duration) -> Result<GuestExit> {
-        guest::run(&self.config, vm, command, limit).await
+    async fn run_in_guest(&self, vm: &VmAccess, program: &GuestProgram, limit: Duration) -> Result<GuestExit> {
+        guest::run(&self.config, vm, program, limit).await
     }
 
     async fn guest_files(&self, vm: &VmAccess) -> Result<Box<dyn GuestFiles>> {

@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     AgentState, Baseline, Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, Chain,
-    DiskChanges, DiskInspection, Error, ErrorKind, GuestExit, GuestFiles, Hydration, HydrationListener,
+    DiskChanges, DiskInspection, Error, ErrorKind, GuestExit, GuestFiles, GuestProgram, Hydration, HydrationListener,
     Hypervisor, Inspection, Power, Quiet, Result, Tap, TapRequest, Tracking, VmAccess,
 };
 
@@ -236,8 +236,9 @@ impl Hypervisor for FakeHypervisor {
         self.with(vm, |_| Ok(()))
     }
 
-    async fn run_in_guest(&self, vm: &VmAccess, command: &[String], _: Duration) -> Result<GuestExit> {
-        self.with(vm, |_| Ok(GuestExit { code: Some(0), output: command.join(" ").into_bytes() }))
+    async fn run_in_guest(&self, vm: &VmAccess, program: &GuestProgram, _: Duration) -> Result<GuestExit> {
+        let output = program.command.join(" ").into_bytes();
+        self.with(vm, |_| Ok(GuestExit { code: Some(0), output }))
     }
 
     async fn guest_files(&self, vm: &VmAccess) -> Result<Box<dyn GuestFiles>> {

@@ -1,5 +1,24 @@
 //! Programs inside a guest.
 
+/// A program to run inside a guest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GuestProgram {
+    /// The program and its arguments, handed to no shell.
+    pub command: Vec<String>,
+    /// Variables beside those that the agent has.
+    pub environment: Vec<(String, String)>,
+    /// What it reads from standard input.
+    pub input: String,
+}
+
+impl GuestProgram {
+    /// A program that is told nothing but its arguments.
+    #[must_use]
+    pub fn new(command: Vec<String>) -> Self {
+        Self { command, ..Self::default() }
+    }
+}
+
 /// How a program in a guest ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuestExit {

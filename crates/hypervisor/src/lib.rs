@@ -20,7 +20,7 @@ pub use capture::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use fake::{FakeDisk, FakeGuest, FakeGuestNode, FakeHypervisor, FakeTapTargets, FakeVm};
-pub use guest::GuestExit;
+pub use guest::{GuestExit, GuestProgram};
 pub use guest_files::{GuestAbilities, GuestContent, GuestFiles, GuestItem, GuestItemKind, GuestItemOutcome};
 pub use hydration::{Hydration, HydrationListener};
 pub use inspection::{AgentState, DiskInspection, Inspection, Power, Tracking};
@@ -120,7 +120,8 @@ pub trait Hypervisor: Send + Sync {
     /// # Errors
     /// [`ErrorKind::Unreachable`] when the agent does not answer or the program does not end, [`ErrorKind::Failed`] when
     /// the agent refuses.
-    async fn run_in_guest(&self, vm: &VmAccess, command: &[String], limit: Duration) -> Result<GuestExit>;
+    async fn run_in_guest(&self, vm: &VmAccess, program: &GuestProgram, limit: Duration)
+    -> Result<GuestExit>;
 
     /// Opens a running guest for files that are put into it, through its agent, which nobody else can talk to meanwhile.
     ///

@@ -24,6 +24,8 @@ pub enum JobKind {
     Hydrate,
     /// Boot a recovery point in isolation, to see whether it works.
     TestPoint,
+    /// Run a runbook once.
+    TestRunbook,
     /// Make a VM from a moment of a replica, to see whether it works.
     TestFailover,
     /// Have a replicated VM run at this site.
@@ -51,13 +53,14 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::TestFailover,
         Self::FailOver,
         Self::ChangePoint,
         Self::HandOver,
         Self::RunPlan,
         Self::TestPoint,
+        Self::TestRunbook,
         Self::Backup,
         Self::Snapshot,
         Self::RestoreVm,
@@ -86,6 +89,7 @@ impl JobKind {
             Self::CreateDisk => "create-disk",
             Self::Hydrate => "hydrate",
             Self::TestPoint => "test",
+            Self::TestRunbook => "test-runbook",
             Self::TestFailover => "failover-test",
             Self::FailOver => "failover",
             Self::ChangePoint => "change-point",

@@ -24,6 +24,7 @@ mod document;
 mod finding;
 mod read;
 mod run;
+mod runbook;
 mod validate;
 
 pub use context::{Site, Sites, context, environment};
@@ -33,11 +34,12 @@ pub use document::{
     Manual, Network, OnFailure, Plan, RunbookCall, TcpGate, Vm, Where, Work as ActionWork,
 };
 pub use finding::{Finding, Severity};
-pub use read::{Format, read};
+pub use read::{Format, read, read_runbook};
 pub use run::{
     Act, Attempt, Begin, Command, DecodeError, Direction, Event, Kind, Lane, Outcome, Output, Refusal, Run,
     Standing, Step, StepId, StepState, Told, VmFacts, Wave, Wish, Work,
 };
+pub use runbook::{Parameter, Runbook};
 pub use validate::validate;
 
 #[cfg(test)]

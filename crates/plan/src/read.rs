@@ -1,6 +1,8 @@
 //! From text to a plan.
 
-use crate::{Finding, Plan};
+use serde::de::DeserializeOwned;
+
+use crate::{Finding, Plan, Runbook};
 
 /// The longest document, in bytes.
 pub(crate) const TEXT_MAX_BYTES: usize = 1 << 20;
@@ -27,7 +29,18 @@ pub fn read(text: &str, format: Format) -> Result<Plan, Finding> {
     }
 }
 
-fn from_toml(text: &str) -> Result<Plan, Finding> {
+/// Reads the document of a runbook, which is TOML. What it says may still make no sense: see [`Runbook::validate`].
+///
+/// # Errors
+/// What cannot be read, and where.
+pub fn read_runbook(text: &str) -> Result<Runbook, Finding> {
+    if text.len() > TEXT_MAX_BYTES {
+        return Err(Finding::error("", format!("a runbook has at most {TEXT_MAX_BYTES} bytes")));
+    }
+    from_toml(text)
+}
+
+fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, Finding> {
     let broken = |error: &toml::de::Error| {
         let place = error.span().map(|span| place(text, span.start));
         Finding::error("", format!("{}{}", place.unwrap_or_default(), error.message()))

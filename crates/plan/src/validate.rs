@@ -46,6 +46,19 @@ pub fn validate(plan: &Plan) -> Vec<Finding> {
     findings.0
 }
 
+/// What is wrong with the action that a runbook is. Which VMs there are, only a plan knows.
+pub(crate) fn runbook(one: &Action) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    let vms = one.guest.iter().map(|guest| guest.vm.as_str()).collect();
+    if one.works().count() == 1 {
+        action("", one, &vms, &mut findings);
+    } else {
+        findings.error("", "is one of script, guest, http, ansible");
+    }
+    let relative = |finding: Finding| Finding { path: finding.path.trim_start_matches('.').to_owned(), ..finding };
+    findings.0.into_iter().map(relative).collect()
+}
+
 #[derive(Default)]
 struct Findings(Vec<Finding>);
 

@@ -13,7 +13,9 @@ pub enum ErrorKind {
     NotStarted,
     /// The request makes no sense.
     Invalid,
-    /// No answer came: refused, unreachable, or broken off.
+    /// The other side could not be reached: it has heard nothing.
+    Unreachable,
+    /// The other side may have heard it, and gave no answer.
     NoAnswer,
     /// The time limit came first.
     TimedOut,
@@ -66,7 +68,7 @@ impl Error {
     /// Whether the same action may succeed later without anybody doing anything. Whether it may be done twice is another question.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self.kind, ErrorKind::NoAnswer | ErrorKind::TimedOut | ErrorKind::Io)
+        matches!(self.kind, ErrorKind::Unreachable | ErrorKind::NoAnswer | ErrorKind::TimedOut | ErrorKind::Io)
     }
 }
 

@@ -48,7 +48,7 @@ impl HttpCall {
     /// Makes the call, once. The answer is kept in the log. Redirections are not followed: an action says where it goes.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for what is no HTTP call, [`ErrorKind::NoAnswer`], [`ErrorKind::TimedOut`].
+    /// [`ErrorKind::Invalid`] for what is no HTTP call, [`ErrorKind::Unreachable`], [`ErrorKind::NoAnswer`], [`ErrorKind::TimedOut`].
     pub async fn make(&self, log: &Log) -> Result<HttpAnswer> {
         let invalid =
             |what: &str| Error::new(ErrorKind::Invalid, format!("{what} of the HTTP call cannot be used"));
@@ -69,7 +69,10 @@ impl HttpCall {
 }
 
 async fn exchange(client: &Client, request: reqwest::Request, log: &Log) -> Result<HttpAnswer> {
-    let failed = |error| Error::new(ErrorKind::NoAnswer, "no answer came").with_source(error);
+    let failed = |error: reqwest::Error| match error.is_connect() {
+        true => Error::new(ErrorKind::Unreachable, "nobody could be reached").with_source(error),
+        false => Error::new(ErrorKind::NoAnswer, "no answer came").with_source(error),
+    };
     let mut response = client.execute(request).await.map_err(failed)?;
     let status = response.status().as_u16();
     log.push(format!("HTTP {status}\n").as_bytes());

@@ -66,7 +66,7 @@ async fn no_answer_and_a_late_one_are_told_apart() {
     assert_eq!(late.make(&Log::default()).await.unwrap_err().kind(), ErrorKind::TimedOut);
     drop(listener);
     let error = call(url).make(&Log::default()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NoAnswer);
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
 }
 
 #[tokio::test]

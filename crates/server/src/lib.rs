@@ -4,6 +4,7 @@
 //! no logic of backup, of vaults or of hypervisors: a route checks what was asked for and hands it to a job or an engine,
 //! and every error on the way becomes a problem document in one place, [`failure`].
 
+mod actions;
 mod backing;
 mod copies;
 mod dependents;
@@ -20,6 +21,7 @@ mod peers;
 mod plans;
 mod points;
 mod policies;
+mod runbooks;
 mod replicas;
 mod replications;
 mod routes;

@@ -31,7 +31,7 @@ pub(crate) use self::{
 /// The runs that are carried out now, and what they need.
 pub(crate) struct Plans {
     /// The command that runs the supervisor of programs.
-    supervisor: Vec<OsString>,
+    pub(crate) supervisor: Vec<OsString>,
     running: Mutex<BTreeMap<PlanRunId, UnboundedSender<Asked>>>,
     /// Held while a run comes to be carried out, so that no VM is in two.
     gate: tokio::sync::Mutex<()>,

@@ -18,6 +18,7 @@ mod policies;
 mod replicas;
 mod replications;
 mod restores;
+mod runbooks;
 mod site;
 mod sites;
 mod snapshots;
@@ -50,6 +51,7 @@ use crate::{failure::Failure, site::Site};
         (name = "vms", description = "VMs and their protection."),
         (name = "disks", description = "Disks that have names of their own, whatever VM has them."),
         (name = "policies", description = "Policies: backups that run by themselves, and points that go by rule."),
+        (name = "runbooks", description = "Actions with names and parameters, which recovery plans use."),
         (name = "replications", description = "VMs that are replicated to other sites."),
         (name = "vaults", description = "Vaults."),
         (name = "copies", description = "Copies of vaults."),
@@ -79,6 +81,7 @@ fn described() -> OpenApiRouter<Site> {
         .merge(upkeep::routes())
         .merge(copies::routes())
         .merge(keys::routes())
+        .merge(runbooks::routes())
         .merge(points::routes())
         .merge(policies::routes())
         .merge(replications::routes())

@@ -24,6 +24,7 @@ mod revert;
 mod seal_upload;
 mod snapshot;
 mod test_point;
+pub(crate) mod test_runbook;
 mod verify;
 
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::{
     CollectView, ExportedView, HandedOverView, HydratedView, PlanRunView, PointTestView, PointView,
-    RepairView, RestoredDiskView, RestoredFilesView, RestoredInPlaceView, RestoredVmView, SiteDiskView,
+    RepairView, RestoredDiskView, RestoredFilesView, RestoredInPlaceView, RestoredVmView, RunbookTestView, SiteDiskView,
     SnapshotCopyView, SnapshotView, SyncView, VerifyView,
 };
 use crate::Problem;
@@ -17,7 +17,7 @@ pub struct JobView {
     /// The job.
     #[schema(value_type = String)]
     pub id: JobId,
-    /// What it does: backup, snapshot, restore-vm, boot, failover-test, failover, change-point, hand-over, plan-run, create-vm, create-disk, hydrate, test, restore-disk, restore-files, export,
+    /// What it does: backup, snapshot, restore-vm, boot, failover-test, failover, change-point, hand-over, plan-run, create-vm, create-disk, hydrate, test, test-runbook, restore-disk, restore-files, export,
     /// verify, gc, copy or repair.
     #[schema(value_type = String)]
     pub kind: JobKind,
@@ -78,6 +78,8 @@ pub enum JobResult {
     Hydrated(HydratedView),
     /// How a recovery point did; also of one that did not work, whose job has failed.
     Tested(PointTestView),
+    /// How a runbook did; also of one that failed, whose job has failed.
+    RunbookTested(Box<RunbookTestView>),
     /// The disk that was restored.
     RestoredDisk(RestoredDiskView),
     /// The VM of which disks were overwritten in place.

@@ -61,6 +61,7 @@ impl Page for JobView {
             Some(JobResult::PlanRun(run)) => run.page(times),
             Some(JobResult::Hydrated(hydrated)) => hydrated.page(times),
             Some(JobResult::Tested(test)) => test.page(times),
+            Some(JobResult::RunbookTested(test)) => test.page(times),
             Some(JobResult::RestoredDisk(disk)) => disk.page(times),
             Some(JobResult::RestoredFiles(files)) => files.page(times),
             Some(JobResult::RestoredInPlace(vm)) => vm.page(times),

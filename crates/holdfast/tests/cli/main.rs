@@ -11,6 +11,7 @@ mod program;
 mod replicas;
 mod rescue;
 mod scripted;
+mod runbooks;
 mod secrets;
 mod serving;
 mod upkeep;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use hypervisor::GuestProgram;
+use serde_json::{Value, json};
 use tokio::time::{self, Instant};
 
 use super::{Agent, Error, ErrorKind, Result, base64};
@@ -30,12 +31,11 @@ impl Agent {
     /// than a line of the agent's may hold, 1 MiB in base 64.
     pub(crate) async fn exec(
         &mut self,
-        program: &str,
-        arguments: &[&str],
+        program: &GuestProgram,
         timeout: Duration,
     ) -> Result<ExecOutput> {
         let deadline = Instant::now() + timeout;
-        let order = json!({"path": program, "arg": arguments, "capture-output": true});
+        let (program, order) = order(program);
         let started = self.execute("guest-exec", order, timeout).await?;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -58,4 +58,17 @@ impl Agent {
             time::sleep(POLL_INTERVAL.min(left)).await;
         }
     }
+}
+
+/// The program's name, and what the agent is asked for.
+fn order(program: &GuestProgram) -> (&str, Value) {
+    let (name, arguments) = program.command.split_first().map_or(("", &[][..]), |(name, rest)| (name, rest));
+    let mut order = json!({"path": name, "arg": arguments, "capture-output": true});
+    if !program.environment.is_empty() {
+        order["env"] = program.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    }
+    if !program.input.is_empty() {
+        order["input-data"] = base64::encode(program.input.as_bytes()).into();
+    }
+    (name, order)
 }

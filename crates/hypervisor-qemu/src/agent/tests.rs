@@ -11,6 +11,8 @@ use tokio::{
     net::{UnixListener, UnixStream},
 };
 
+use hypervisor::GuestProgram;
+
 use super::{Agent, ErrorKind, base64};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -113,13 +115,22 @@ async fn a_line_without_an_end_is_refused() {
 async fn a_program_runs_to_its_end_and_its_output_comes_back() {
     let guest = Guest::new();
     let (mut agent, mut channel) = connected(&guest, b"").await;
+    let program = GuestProgram {
+        command: ["/bin/sh", "-c", "cat; exit 3"].map(str::to_owned).to_vec(),
+        environment: vec![("PLAN".to_owned(), "the shop".to_owned())],
+        input: "hello\n".to_owned(),
+    };
     let serve = async {
-        channel.answer("guest-exec", json!({"return": {"pid": 7}})).await;
+        let order = channel.hear().await;
+        let expected = json!({"path": "/bin/sh", "arg": ["-c", "cat; exit 3"], "capture-output": true,
+            "env": ["PLAN=the shop"], "input-data": "aGVsbG8K"});
+        assert_eq!((&order["execute"], &order["arguments"]), (&json!("guest-exec"), &expected));
+        channel.stream.write_all(b"{\"return\": {\"pid\": 7}}\n").await.unwrap();
         channel.answer("guest-exec-status", json!({"return": {"exited": false}})).await;
         let ended = json!({"exited": true, "exitcode": 3, "out-data": "aGVsbG8K"});
         channel.answer("guest-exec-status", json!({ "return": ended })).await;
     };
-    let (output, ()) = tokio::join!(agent.exec("/bin/sh", &["-c", "echo hello; exit 3"], TIMEOUT), serve);
+    let (output, ()) = tokio::join!(agent.exec(&program, TIMEOUT), serve);
     let output = output.unwrap();
     assert_eq!(
         (output.exit_code, output.stdout.as_slice(), output.stderr.len()),

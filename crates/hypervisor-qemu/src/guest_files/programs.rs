@@ -1,6 +1,6 @@
 //! What takes a program in the guest: its shell, with scripts that get all they work on as arguments.
 
-use hypervisor::{Error, ErrorKind, GuestContent, GuestItem, GuestItemKind, GuestItemOutcome, Result};
+use hypervisor::{Error, ErrorKind, GuestContent, GuestItem, GuestItemKind, GuestItemOutcome, GuestProgram, Result};
 
 use super::{Guest, WRITE_TIMEOUT, failure};
 
@@ -117,9 +117,9 @@ impl Guest {
             return Ok(Vec::new());
         }
         let script = format!("{PREAMBLE}{script}");
-        let mut words = vec!["-c", &script, "holdfast"];
-        words.extend(arguments);
-        let ended = self.agent.exec(SHELL, &words, WRITE_TIMEOUT).await;
+        let words = [SHELL, "-c", &script, "holdfast"].into_iter().chain(arguments.iter().copied());
+        let program = GuestProgram::new(words.map(str::to_owned).collect());
+        let ended = self.agent.exec(&program, WRITE_TIMEOUT).await;
         let ended = ended.map_err(|error| failure(&self.name, error))?;
         let said = String::from_utf8_lossy(&ended.stdout).into_owned();
         let lines: Vec<String> = said.lines().map(str::to_owned).collect();

@@ -175,6 +175,27 @@ pub enum OnFailure {
 }
 
 impl Action {
+    /// An action of this name that is nothing yet, with everything else as where a document says nothing.
+    #[must_use]
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            script: None,
+            guest: None,
+            http: None,
+            ansible: None,
+            manual: None,
+            runbook: None,
+            timeout_seconds: None,
+            retries: 0,
+            retry_pause_seconds: RETRY_PAUSE_DEFAULT_SECONDS,
+            on_failure: OnFailure::default(),
+            repeatable: false,
+            applies_to: Kind::all(),
+            directions: Direction::all(),
+        }
+    }
+
     /// What it is: none, or the first of several, of an action that [`crate::validate`] refuses.
     #[must_use]
     pub fn work(&self) -> Option<Work<'_>> {

@@ -11,7 +11,7 @@ use std::{
 
 use api::{Code, JobResult, PointTestView, TestPoint};
 use catalog::{FailoverTest, Job, KnownVm, PointTest};
-use hypervisor::AgentState;
+use hypervisor::{AgentState, GuestProgram};
 use model::{
     DiskFormat, DiskName, ImageReference, JobKind, NetworkConnection, PointId, ReplicaReference, VaultId,
     VmId, VmName,
@@ -252,7 +252,8 @@ async fn observe(
         return Ok((boot_ms, seen));
     }
     monitor.phase("checking the guest");
-    let checked = site.hypervisor.run_in_guest(&access, &request.check, limit).await;
+    let check = GuestProgram::new(request.check.clone());
+    let checked = site.hypervisor.run_in_guest(&access, &check, limit).await;
     let checked = checked.map_err(|error| unfit(Some(boot_ms), error.to_string()))?;
     let output = tail(&checked.output, OUTPUT_TOLD_BYTES);
     match checked.code {

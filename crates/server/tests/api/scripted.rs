@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use hypervisor::{
     Baseline, Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, Chain, Error, ErrorKind,
-    FakeDisk, FakeHypervisor, FakeTapTargets, FakeVm, GuestExit, GuestFiles, Hydration, HydrationListener,
+    FakeDisk, FakeHypervisor, FakeTapTargets, FakeVm, GuestExit, GuestFiles, GuestProgram, Hydration, HydrationListener,
     Hypervisor, Inspection, Power, Quiet, Result, Tap, TapRequest, VmAccess, VmOrigin,
 };
 use image::{ByteRange, DiskImage, DiskTarget, Extent};
@@ -276,8 +276,8 @@ impl Hypervisor for Handle {
         self.0.fake.hydrate(vm, order, listener).await
     }
 
-    async fn run_in_guest(&self, vm: &VmAccess, command: &[String], limit: Duration) -> Result<GuestExit> {
-        self.0.fake.run_in_guest(vm, command, limit).await
+    async fn run_in_guest(&self, vm: &VmAccess, program: &GuestProgram, limit: Duration) -> Result<GuestExit> {
+        self.0.fake.run_in_guest(vm, program, limit).await
     }
 
     async fn guest_files(&self, vm: &VmAccess) -> Result<Box<dyn GuestFiles>> {

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use catalog::KnownVm;
+use hypervisor::GuestProgram;
 use plan::{Attachment, Output};
 use serde::Deserialize;
 
@@ -40,8 +41,8 @@ struct LinkAddress {
 }
 
 async fn run(site: &Site, vm: &KnownVm, command: &[&str]) -> Result<Vec<u8>> {
-    let command: Vec<String> = command.iter().map(ToString::to_string).collect();
-    let ended = site.hypervisor.run_in_guest(&vms::access(vm), &command, COMMAND_LIMIT).await?;
+    let program = GuestProgram::new(command.iter().map(ToString::to_string).collect());
+    let ended = site.hypervisor.run_in_guest(&vms::access(vm), &program, COMMAND_LIMIT).await?;
     if ended.code == Some(0) {
         return Ok(ended.output);
     }

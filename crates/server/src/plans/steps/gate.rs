@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use hypervisor::AgentState;
+use hypervisor::{AgentState, GuestProgram};
 use model::VmName;
 use plan::{Gate, HttpGate, Outcome, Output, TcpGate};
 use runbook::{HttpCall, Log};
@@ -47,7 +47,8 @@ async fn look(order: &Order, vm: &VmName, gate: &Gate) -> Result<Output, String>
         return Ok(Output { text, addresses, ..Output::default() });
     }
     if let Some(command) = &gate.command {
-        let ended = site.hypervisor.run_in_guest(&access, command, LOOK_LIMIT).await;
+        let program = GuestProgram::new(command.clone());
+        let ended = site.hypervisor.run_in_guest(&access, &program, LOOK_LIMIT).await;
         let ended = ended.map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&ended.output).into_owned();
         return match ended.code {
