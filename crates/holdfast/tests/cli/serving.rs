@@ -39,7 +39,7 @@ impl Serving {
         run(self.directory.path(), arguments)
     }
 
-    fn ask<T: serde::de::DeserializeOwned>(&self, arguments: &[&str]) -> T {
+    pub fn ask<T: serde::de::DeserializeOwned>(&self, arguments: &[&str]) -> T {
         let run = self.run(&[arguments, &["-o", "json"]].concat());
         assert_eq!(run.exit, Some(0), "{arguments:?}: {}", run.stderr);
         serde_json::from_str(&run.stdout).unwrap()

@@ -3,6 +3,7 @@
 mod copying;
 mod hostile;
 mod pairing;
+mod planned;
 mod replicating;
 mod sending;
 mod standing;

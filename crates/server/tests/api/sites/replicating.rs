@@ -30,7 +30,7 @@ fn to_east() -> StartReplication {
 }
 
 /// East keeps what west has; the VM db of west is on its way.
-async fn replicated() -> (TestSite, TestSite) {
+pub(super) async fn replicated() -> (TestSite, TestSite) {
     let (east, west) = (site("east").await, site("west").await);
     pair(&east, &west).await;
     west.add_guest("db", pattern(1)).await;
@@ -55,7 +55,7 @@ async fn until(site: &TestSite, what: &str, holds: impl Fn(&ReplicationView) -> 
     }
 }
 
-async fn until_protected(site: &TestSite) -> ReplicationView {
+pub(super) async fn until_protected(site: &TestSite) -> ReplicationView {
     until(site, "protected", |view| view.state == ReplicationState::Protected).await
 }
 
