@@ -23,7 +23,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use self::runner::Asked;
 pub(crate) use self::{
     command::{begin, command, go_on, preview, runs, show_run},
-    edit::{create, edit, find, history, list, remove, validate},
+    edit::{create, edit, history, list, remove, validate},
     source::{state as source_state, tell as tell_source},
     view::{plan_view, version_view},
 };
@@ -35,8 +35,15 @@ pub(crate) struct Plans {
     running: Mutex<BTreeMap<PlanRunId, UnboundedSender<Asked>>>,
     /// Held while a run comes to be carried out, so that no VM is in two.
     gate: tokio::sync::Mutex<()>,
-    /// Why VMs could not be shut down for plans of other sites.
-    problems: Mutex<BTreeMap<VmId, String>>,
+    /// VMs that are being shut down for plans of other sites, and those that could not be, with the reason.
+    shut_downs: Mutex<BTreeMap<VmId, ShutDown>>,
+}
+
+/// What becomes of a guest that is asked to shut down.
+#[derive(Debug, Clone)]
+enum ShutDown {
+    UnderWay,
+    Failed(String),
 }
 
 impl Plans {
@@ -46,7 +53,7 @@ impl Plans {
             supervisor,
             running: Mutex::default(),
             gate: tokio::sync::Mutex::default(),
-            problems: Mutex::default(),
+            shut_downs: Mutex::default(),
         }
     }
 
@@ -56,6 +63,18 @@ impl Plans {
 
     fn admit(&self, run: PlanRunId, asked: UnboundedSender<Asked>) {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(run, asked);
+    }
+
+    fn shut_down_of(&self, vm: VmId) -> Option<ShutDown> {
+        self.shut_downs.lock().unwrap_or_else(PoisonError::into_inner).get(&vm).cloned()
+    }
+
+    fn note_shut_down(&self, vm: VmId, what: Option<ShutDown>) {
+        let mut shut_downs = self.shut_downs.lock().unwrap_or_else(PoisonError::into_inner);
+        match what {
+            Some(what) => drop(shut_downs.insert(vm, what)),
+            None => drop(shut_downs.remove(&vm)),
+        }
     }
 
     fn forget(&self, run: PlanRunId) {

@@ -59,7 +59,6 @@ pub(crate) async fn clean_up(site: &Site) -> Result<()> {
     let hint = |job: &Job| after_restore_in_place(job, &vms);
     site.jobs.end_interrupted(&mut interrupted, hint).await?;
     work::go_on_copying(site).await?;
-    plans::go_on(site).await?;
     // Each VM is taken before the first request can line up for it.
     let taken: Vec<_> = vms
         .into_iter()
@@ -79,6 +78,8 @@ pub(crate) async fn clean_up(site: &Site) -> Result<()> {
     let disks = site.catalog.disks().await?;
     let cleanings: Vec<_> = taken.into_iter().map(clean_up).collect();
     let all = stream::iter(cleanings).buffer_unordered(VMS_AT_ONCE).collect::<()>();
+    // Not before each VM is taken.
+    plans::go_on(site).await?;
     let (stopping, site) = (site.stopping.clone(), site.clone());
     tokio::spawn(async move {
         // What was committed and not copied before the server went away.

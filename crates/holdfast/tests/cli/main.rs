@@ -6,6 +6,7 @@
 mod data;
 mod files;
 mod nbd;
+mod plans;
 mod policies;
 mod program;
 mod replicas;

@@ -187,6 +187,7 @@ impl Run {
                 self.failed(id, stopped_for, why, now);
             }
             Outcome::Unknown { why } => {
+                let why = tail(&why).to_owned();
                 step.remember(now, Some(&why), &Output::default());
                 match stopped_for {
                     None | Some(StopReason::TimedOut) if !is_repeatable => {

@@ -6,7 +6,7 @@ use model::PlanRunId;
 use plan::{Begin, Command, Direction, Event, Kind, Run, Severity, Standing, StepId, Told};
 use tokio::sync::oneshot;
 
-use super::{check, find, runner, view};
+use super::{check, edit::find, runner, view};
 use crate::{
     failure::{Failure, Result},
     site::Site,

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The plan with this name, and the document that it is.
-pub(crate) async fn find(site: &Site, name: &str) -> Result<(KnownPlan, Plan)> {
+pub(super) async fn find(site: &Site, name: &str) -> Result<(KnownPlan, Plan)> {
     let known = site.catalog.plan_versions(name).await?.into_iter().next().ok_or_else(|| not_known(name))?;
     let document = read(&known.text)?;
     Ok((known, document))
@@ -121,7 +121,7 @@ pub(crate) async fn edit(site: &Site, name: &str, request: EditPlan) -> Result<E
         _ => error.into(),
     })?;
     tracing::info!(plan = %known.name, version = known.version, "a plan was changed");
-    Ok(EditedPlanView { plan: view::plan_view(&known, &after), dropped })
+    Ok(EditedPlanView { plan: view::plan_view(&known), dropped })
 }
 
 /// Forgets a plan that nothing runs of.

@@ -1,22 +1,20 @@
 //! What a site does for a plan that runs at another one: its VMs are shut down, handed over, or started again.
 
-use std::sync::PoisonError;
-
 use api::ReplicationState;
 use catalog::{KnownPeer, KnownVm};
 use model::{JobKind, JobState, JournalId};
 use peer::sources::{SourceCommand, SourceState};
 
+use super::ShutDown;
 use crate::{
     failure::{Failure, Result},
-    jobs::Holder,
     replications,
     site::Site,
     vms, work,
 };
 
-/// Why nobody else may have the VM meanwhile.
-const SHUTTING_DOWN: &str = "shutting it down for a recovery plan";
+/// What may be left of marks once a VM has ended. Nothing of the guest's is in it, and a hand-over waits for the very last.
+const MARKS_BYTES: u64 = 16 << 10;
 
 /// The VM of a journal that is replicated to this peer.
 async fn vm_of(site: &Site, peer: &KnownPeer, journal: JournalId) -> Result<KnownVm> {
@@ -40,20 +38,22 @@ async fn state_of(site: &Site, vm: &KnownVm) -> Result<SourceState> {
     let lacking = replications::check_hand_over(site, vm).await.err().map(|why| why.detail().to_owned());
     let fenced = (view.state == ReplicationState::Fenced)
         .then(|| view.why.clone().unwrap_or_else(|| "it was taken over".to_owned()));
-    let is_drained = !is_running && view.state == ReplicationState::VmStopped && view.lag_bytes == 0;
-    let last = site.jobs.unfinished().into_iter();
-    let hands_over = last.filter(|job| job.kind == JobKind::HandOver && job.vm_id == Some(vm.id)).count() > 0;
-    let is_shut_down = matches!(
-        site.jobs.queue().claim(vm.id, "looking at it"),
-        Err(Holder::Operation(what)) if what == SHUTTING_DOWN
-    );
-    let problem = site.plans.problems.lock().unwrap_or_else(PoisonError::into_inner).get(&vm.id).cloned();
-    let is_busy = hands_over || is_shut_down;
-    let problem = match problem {
-        None if !is_busy && fenced.is_none() => failed_hand_over(site, vm).await?,
-        other => other,
+    let is_drained = !is_running && view.state == ReplicationState::VmStopped && view.lag_bytes <= MARKS_BYTES;
+    let hands_over = hands_over(site, vm);
+    let shut_down = site.plans.shut_down_of(vm.id);
+    let is_busy = hands_over || matches!(shut_down, Some(ShutDown::UnderWay));
+    let problem = match shut_down {
+        Some(ShutDown::Failed(why)) => Some(why),
+        _ if is_busy || fenced.is_some() => None,
+        _ => failed_hand_over(site, vm).await?,
     };
     Ok(SourceState { vm_name: vm.name.clone(), is_running, is_drained, lacking, is_busy, problem, fenced })
+}
+
+/// Whether a job hands it over.
+fn hands_over(site: &Site, vm: &KnownVm) -> bool {
+    let is_it = |job: &catalog::Job| job.kind == JobKind::HandOver && job.vm_id == Some(vm.id);
+    site.jobs.unfinished().iter().any(is_it)
 }
 
 /// Why the last hand-over failed, where it did.
@@ -74,13 +74,13 @@ pub(crate) async fn tell(
 ) -> Result<SourceState> {
     let vm = vm_of(site, peer, journal).await?;
     tracing::warn!(vm = %vm.name, peer = %peer.name, ?command, "a plan at another site asks for this");
-    site.plans.problems.lock().unwrap_or_else(PoisonError::into_inner).remove(&vm.id);
+    if let Some(ShutDown::Failed(_)) = site.plans.shut_down_of(vm.id) {
+        site.plans.note_shut_down(vm.id, None);
+    }
     match command {
         SourceCommand::ShutDown => shut_down(site, &vm).await?,
         SourceCommand::HandOver => {
-            let unfinished = site.jobs.unfinished();
-            let is_it = |job: &catalog::Job| job.kind == JobKind::HandOver && job.vm_id == Some(vm.id);
-            if !unfinished.iter().any(is_it) {
+            if !hands_over(site, &vm) {
                 work::hand_over(site, vm.clone()).await?;
             }
         }
@@ -99,19 +99,18 @@ async fn shut_down(site: &Site, vm: &KnownVm) -> Result<()> {
     if !vms::is_running(site, vm).await? {
         return Ok(());
     }
-    let ticket = match site.jobs.queue().claim(vm.id, SHUTTING_DOWN) {
-        Ok(ticket) => ticket,
-        Err(Holder::Operation(what)) if what == SHUTTING_DOWN => return Ok(()),
-        Err(holder) => return Err(Failure::conflict(format!("the VM {} is busy with {holder}", vm.name))),
-    };
+    if let Some(ShutDown::UnderWay) = site.plans.shut_down_of(vm.id) {
+        return Ok(());
+    }
+    let ticket = vms::claim(site, vm, "shutting it down for a recovery plan")?;
+    site.plans.note_shut_down(vm.id, Some(ShutDown::UnderWay));
     let (site, vm) = (site.clone(), vm.clone());
     tokio::spawn(async move {
-        let ended = vms::end(&site, &vm, false).await;
-        if let Err(failure) = ended {
+        let failed = vms::end(&site, &vm, false).await.err().map(|failure| {
             tracing::error!(vm = %vm.name, reason = failure.detail(), "a VM could not be shut down for a plan");
-            let mut problems = site.plans.problems.lock().unwrap_or_else(PoisonError::into_inner);
-            problems.insert(vm.id, failure.detail().to_owned());
-        }
+            ShutDown::Failed(failure.detail().to_owned())
+        });
+        site.plans.note_shut_down(vm.id, failed);
         drop(ticket);
     });
     Ok(())

@@ -8,7 +8,7 @@ mod planned;
 
 use std::{sync::Arc, time::Duration};
 
-use api::{Problem, StartReplication};
+use api::{Code, Problem, StartReplication};
 use catalog::{Job, KnownVm};
 use futures::StreamExt as _;
 use model::{JobState, PlanRunId, VmName};
@@ -93,6 +93,23 @@ fn told(failure: &Failure) -> String {
     }
 }
 
+/// How often it is tried again what another one's short work on a VM holds up.
+const BUSY_LOOKS: u32 = 60;
+
+/// Does what needs the VM for itself, once nobody else has it.
+async fn once_free<T, F: Future<Output = Result<T>>>(mut work: impl FnMut() -> F) -> Result<T> {
+    for _ in 0..BUSY_LOOKS {
+        match work().await {
+            Err(failure) if failure.code() == Code::Conflict => {
+                tracing::debug!(reason = failure.detail(), "a step waits for its VM");
+            }
+            done => return done,
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+    work().await
+}
+
 fn output(text: impl Into<String>) -> Output {
     Output { text: text.into(), ..Output::default() }
 }
@@ -163,7 +180,8 @@ async fn take_down(order: &Order, vm: &VmName) -> Result<Output> {
         test.cleaned_up_at.is_none() && (test.vm_name.as_str() == known || test.vm_name.as_str() == name)
     };
     let Some(test) = tests.iter().find(is_left) else { return Ok(output("there was nothing of it")) };
-    work::clean_up_tests(&order.site, test.vm_id.as_str(), Some(&verdict)).await?;
+    let (site, id) = (&order.site, test.vm_id.to_string());
+    once_free(|| work::clean_up_tests(site, &id, Some(&verdict))).await?;
     Ok(output(""))
 }
 

@@ -5,17 +5,23 @@ use api::{
     PlanVmView, PlanWaveView,
 };
 use catalog::{KnownPlan, KnownPlanRun};
-use plan::{ActionWork, Finding, Plan, Run, Severity, Step, StepState, Work};
+use plan::{ActionWork, Finding, Format, Plan, Run, Severity, Step, StepState, Work};
 
-/// A plan.
-pub(crate) fn plan_view(known: &KnownPlan, document: &Plan) -> PlanView {
+/// A plan. One that this Holdfast cannot read says so in place of what it is for.
+pub(crate) fn plan_view(known: &KnownPlan) -> PlanView {
+    let document = plan::read(&known.text, Format::Toml);
+    let (document, unreadable) = match document {
+        Ok(document) => (Some(document), None),
+        Err(finding) => (None, Some(format!("it cannot be read: {finding}"))),
+    };
+    let of = |told: fn(&Plan) -> Vec<String>| document.as_ref().map(told).unwrap_or_default();
     PlanView {
         name: known.name.to_string(),
         version: known.version,
-        description: document.description.clone(),
-        groups: document.groups.iter().map(|group| group.name.clone()).collect(),
-        vms: document.vms().map(|vm| vm.name.to_string()).collect(),
-        actions: document.actions().map(|(_, action)| action.name.clone()).collect(),
+        description: document.as_ref().and_then(|document| document.description.clone()).or(unreadable),
+        groups: of(|document| document.groups.iter().map(|group| group.name.clone()).collect()),
+        vms: of(|document| document.vms().map(|vm| vm.name.to_string()).collect()),
+        actions: of(|document| document.actions().map(|(_, action)| action.name.clone()).collect()),
         primary_site: known.primary_site.to_string(),
         changed_at: known.created_at,
         text: known.text.clone(),

@@ -29,12 +29,7 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
     responses((status = OK, body = Vec<PlanView>), (status = "default", body = Problem))
 )]
 async fn list(State(site): State<Site>) -> Result<Json<Vec<PlanView>>> {
-    let mut views = Vec::new();
-    for known in plans::list(&site).await? {
-        let (known, document) = plans::find(&site, known.name.as_str()).await?;
-        views.push(plans::plan_view(&known, &document));
-    }
-    Ok(Json(views))
+    Ok(Json(plans::list(&site).await?.iter().map(plans::plan_view).collect()))
 }
 
 /// Keeps a plan. Nothing of it is run.
@@ -50,8 +45,7 @@ async fn create(
     Body(request): Body<CreatePlan>,
 ) -> Result<(StatusCode, Json<PlanView>)> {
     let created = plans::create(&site, request).await?;
-    let (known, document) = plans::find(&site, created.name.as_str()).await?;
-    Ok((StatusCode::CREATED, Json(plans::plan_view(&known, &document))))
+    Ok((StatusCode::CREATED, Json(plans::plan_view(&created))))
 }
 
 /// One plan.
@@ -63,8 +57,7 @@ async fn create(
     responses((status = OK, body = PlanView), (status = "default", body = Problem))
 )]
 async fn show(State(site): State<Site>, Segment(plan): Segment) -> Result<Json<PlanView>> {
-    let (known, document) = plans::find(&site, &plan).await?;
-    Ok(Json(plans::plan_view(&known, &document)))
+    Ok(Json(plans::plan_view(&plans::history(&site, &plan).await?[0])))
 }
 
 /// Keeps another version of a plan. Runs go on with theirs. What would be lost has to be let go of by name of the field `drop`.

@@ -4,6 +4,7 @@ mod backups;
 mod failover;
 mod hostile;
 mod kept;
+mod plans;
 mod settings;
 
 use std::{sync::Arc, time::Duration};
@@ -47,9 +48,13 @@ impl Source {
     }
 
     fn of_generation(number: u8, name: &'static str, generation: u64) -> Self {
+        Self::of_vm(number, name, generation, VmId::from_random([7; 10]))
+    }
+
+    fn of_vm(number: u8, name: &'static str, generation: u64, vm: VmId) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let folder = Arc::new(Directory::open(directory.path()).unwrap());
-        let (id, vm) = (JournalId::from_random([number; 10]), VmId::from_random([7; 10]));
+        let id = JournalId::from_random([number; 10]);
         let clock = Arc::<SetClock>::default();
         let options = JournalOptions { segment_age: Duration::from_secs(1), ..JournalOptions::default() };
         let journal = Journal::create(folder, id, Generation(generation), options, clock.clone()).unwrap();

@@ -4,6 +4,7 @@ mod copying;
 mod hostile;
 mod hotplug;
 mod pairing;
+mod planned;
 mod replicating;
 mod sending;
 mod standing;

@@ -6,7 +6,7 @@ use model::{JobKind, PlanRunId, VmId, VmName};
 use plan::{Kind, Output};
 use recovery::Stage;
 
-use super::{Order, facts, finish, planned};
+use super::{Order, facts, finish, once_free, planned};
 use crate::{
     failure::{Failure, Result},
     replicas,
@@ -120,7 +120,7 @@ async fn came_up(site: &Site, replica: &KnownReplica) -> Result<Output> {
 async fn ensure_running(site: &Site, vm: &KnownVm) -> Result<()> {
     match vms::is_running(site, vm).await? {
         true => Ok(()),
-        false => vms::start(site, vm).await,
+        false => once_free(|| vms::start(site, vm)).await,
     }
 }
 
