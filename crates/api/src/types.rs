@@ -44,13 +44,14 @@ pub use policy::{
     VerdictView,
 };
 pub use replica::{
-    CleanUpTests, FailOver, FailoverPlanView, FailoverTestView, FailoverView, ReplicaDiskView,
-    ReplicaMomentView, ReplicaPointKind, ReplicaPointView, ReplicaStage, ReplicaState, ReplicaView,
-    RetainReplica, TestFailover,
+    CleanUpTests, FailOver, FailoverPlanView, FailoverTestView, FailoverView, ReplacedVmView,
+    ReplicaDiskView, ReplicaMomentView, ReplicaPointKind, ReplicaPointView, ReplicaStage, ReplicaState,
+    ReplicaView, RetainReplica, TestFailover,
 };
 pub use replication::{
-    CheckpointView, EditReplication, HandedOverView, HealthReasonView, MakeCheckpoint, ReplicationHealth,
-    ReplicationState, ReplicationView, StartReplication, StopReplication, StoppedReplicationView,
+    CheckpointView, EditReplication, HandedOverView, HealthReasonView, MakeCheckpoint, ProofView,
+    ProvenDiskView, ReplicationHealth, ReplicationState, ReplicationView, StartReplication, StopReplication,
+    StoppedReplicationView,
 };
 pub use restore::{
     CreateVm, HydrateRequest, HydratedView, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest,

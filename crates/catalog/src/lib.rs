@@ -1,7 +1,7 @@
 //! The catalog: what a site knows and must not forget, in SQL.
 //!
 //! Known VMs and disks, known vaults and their copies, how VMs are protected, policies, snapshots, peers, replications, replicas, and jobs. Recovery points
-//! are not here: they live in vaults, and every one of them restores without a catalog. Each method is one statement, durable when
+//! are not here: they live in vaults, and every one of them restores without a catalog. Each method is one statement or transaction, durable when
 //! it returns.
 
 mod copy;
@@ -14,9 +14,11 @@ mod peer;
 mod point_test;
 mod policy;
 mod protection;
+mod replaced_vm;
 mod replica;
 mod replication;
 mod row;
+mod seed;
 mod snapshot;
 mod snapshot_copy;
 mod store;
@@ -33,8 +35,10 @@ pub use pack_check::PackCheck;
 pub use peer::{KnownPeer, OpenToken, PeerStanding};
 pub use point_test::PointTest;
 pub use policy::{FailedRun, KnownPolicy, PolicyFollower, PolicyRun, RunOutcome};
+pub use replaced_vm::ReplacedVm;
 pub use replica::{FailoverTest, Fence, KnownReplica};
 pub use replication::KnownReplication;
+pub use seed::{ReplicaSeed, SeedOutcome, SeedSource};
 pub use snapshot::{KnownSnapshot, SnapshotFilter};
 pub use snapshot_copy::{CopyPlace, SnapshotCopy, SnapshotCopyState};
 pub use store::Catalog;

@@ -163,6 +163,12 @@ impl DataDirectory {
         self.path.join("disks")
     }
 
+    /// Where the disks of a VM go that is failed over to this site with this generation. No other VM has had any there, and
+    /// neither has the same one before.
+    pub(crate) fn failover_disks(&self, vm_id: VmId, generation: u64) -> PathBuf {
+        self.path.join("disks").join(format!("{vm_id}-{generation}"))
+    }
+
     /// Where a VM's disks go for which no place was named.
     pub(crate) fn disks(&self, vm_id: VmId) -> PathBuf {
         self.path.join("disks").join(vm_id.as_str())

@@ -4,9 +4,12 @@
 //! else. What the catalog knows of it is durable before anything is done, and the folder is made before the catalog knows of it.
 
 mod change;
+mod compare;
 mod definition;
 mod find;
 mod receive;
+mod replaced;
+mod seeds;
 mod upkeep;
 mod view;
 
@@ -28,8 +31,11 @@ use recovery::Stage;
 
 pub(crate) use self::{
     change::{note_moment, put_in, remove, retain},
+    compare::compare,
     find::{FoundMoment, find, moment_of, resolve},
     receive::{end, of_peer, offer, progress, take},
+    replaced::{replaced_by, would_replace},
+    seeds::{old_self, prepare},
     upkeep::watch,
     view::{list, moment_view, points, test_view, view},
 };
@@ -60,6 +66,9 @@ pub(crate) struct Kept {
     bases_bytes: AtomicU64,
     /// The time that was found for a record, and that record.
     reach: Mutex<Option<(Sequence, Timestamp)>>,
+    /// While its bases are made from a seed: bytes that were copied, and all of them.
+    seeded_bytes: AtomicU64,
+    to_seed_bytes: AtomicU64,
 }
 
 impl Kept {
@@ -69,6 +78,8 @@ impl Kept {
             gate: tokio::sync::Mutex::default(),
             bases_bytes: AtomicU64::new(0),
             reach: Mutex::default(),
+            seeded_bytes: AtomicU64::new(0),
+            to_seed_bytes: AtomicU64::new(0),
         })
     }
 

@@ -2,7 +2,11 @@
 //!
 //! The VM runs from the point, reaches nothing, and is gone when the test ends, however it ends.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use api::{Code, JobResult, PointTestView, TestPoint};
 use catalog::{Job, KnownVm, PointTest};
@@ -80,6 +84,7 @@ pub(crate) async fn submit(site: &Site, request: TestPoint) -> Result<Job> {
     };
     let point_id = summary.id;
     let new = NewVm {
+        replaces: None,
         vm_id,
         name,
         content: Content::Point { point: Box::new(point), order },
@@ -230,10 +235,15 @@ async fn keep_screenshot(site: &Site, vm: &KnownVm, point_id: PointId) -> Option
 
 /// Ends the VM of a test and removes all that it had.
 pub(crate) async fn take_down(site: &Site, vm: &KnownVm) -> Result<()> {
+    take_down_in(site, vm, &site.directory.disks(vm.id)).await
+}
+
+/// The same for one whose disks are in this directory.
+pub(super) async fn take_down_in(site: &Site, vm: &KnownVm, directory: &Path) -> Result<()> {
     site.hypervisor.stop(&vms::access(vm), true).await?;
     site.catalog.remove_vm(vm.id).await?;
     site.backings.withdraw_all(vm.id.as_str(), &vm.dependent_disks);
-    match std::fs::remove_dir_all(site.directory.disks(vm.id)) {
+    match std::fs::remove_dir_all(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Failure::from_io("removing the disks of a test".to_owned(), &error))
         }

@@ -3,6 +3,7 @@
 mod failover;
 mod hostile;
 mod kept;
+mod returning;
 
 use std::{sync::Arc, time::Duration};
 
@@ -45,14 +46,24 @@ impl Source {
     }
 
     fn of_generation(number: u8, name: &'static str, generation: u64) -> Self {
+        let source = Self::of(number, name, generation, VmId::from_random([7; 10]));
+        source.journal.disk_is_whole(source.disk).unwrap();
+        source
+    }
+
+    /// The journal of a VM that was failed over once; its disk is not whole yet.
+    fn returning(number: u8, name: &'static str, vm: VmId) -> Self {
+        Self::of(number, name, 2, vm)
+    }
+
+    fn of(number: u8, name: &'static str, generation: u64, vm: VmId) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let folder = Arc::new(Directory::open(directory.path()).unwrap());
-        let (id, vm) = (JournalId::from_random([number; 10]), VmId::from_random([7; 10]));
+        let id = JournalId::from_random([number; 10]);
         let clock = Arc::<SetClock>::default();
         let options = JournalOptions { segment_age: Duration::from_secs(1), ..JournalOptions::default() };
         let journal = Journal::create(folder, id, Generation(generation), options, clock.clone()).unwrap();
         let disk = journal.add_disk(vm, "root".parse().unwrap(), DISK_BYTES as u64).unwrap();
-        journal.disk_is_whole(disk).unwrap();
         let bytes = vec![0; DISK_BYTES];
         Self { _directory: directory, id, vm, name, journal, disk, bytes, clock }
     }
@@ -65,6 +76,8 @@ impl Source {
             generation: Generation(1),
             retention_seconds: None,
             start: self.journal.start().segment,
+            compares: false,
+            seed: None,
         }
     }
 
