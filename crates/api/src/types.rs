@@ -52,7 +52,7 @@ pub use policy::{
     VerdictView,
 };
 pub use replica::{
-    BackUpReplica, CleanUpTests, FailOver, FailoverPlanView, FailoverTestView, FailoverView, ReplicaDiskView,
+    BackUpReplica, CleanUpTests, FailOver, FailoverPlanView, FailoverTestView, FailoverView, ReplacedVmView, ReplicaDiskView,
     ReplicaMomentView, ReplicaPointKind, ReplicaPointView, ReplicaStage, ReplicaState, ReplicaView,
     RetainReplica, TestFailover,
 };
@@ -61,8 +61,9 @@ pub use replica_settings::{
     ReplicaSetting, ReplicaTargetView, SettingOrigin,
 };
 pub use replication::{
-    CheckpointView, EditReplication, HandedOverView, HealthReasonView, MakeCheckpoint, ReplicationHealth,
-    ReplicationState, ReplicationView, StartReplication, StopReplication, StoppedReplicationView,
+    CheckpointView, EditReplication, HandedOverView, HealthReasonView, MakeCheckpoint, ProofView,
+    ProvenDiskView, ReplicationHealth, ReplicationState, ReplicationView, StartReplication, StopReplication,
+    StoppedReplicationView,
 };
 pub use restore::{
     CreateVm, HydrateRequest, HydratedView, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest,

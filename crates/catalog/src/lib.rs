@@ -1,7 +1,7 @@
 //! The catalog: what a site knows and must not forget, in SQL.
 //!
 //! Known VMs and disks, known vaults and their copies, how VMs are protected, policies, snapshots, peers, replications, replicas, recovery plans and their runs, runbooks, and jobs. Recovery points
-//! are not here: they live in vaults, and every one of them restores without a catalog. Each method is one statement, durable when
+//! are not here: they live in vaults, and every one of them restores without a catalog. Each method is one statement or transaction, durable when
 //! it returns.
 
 mod copy;
@@ -15,12 +15,14 @@ mod plan;
 mod point_test;
 mod policy;
 mod protection;
+mod replaced_vm;
 mod replica;
 mod replica_point;
 mod replica_settings;
 mod replication;
 mod row;
 mod runbook;
+mod seed;
 mod snapshot;
 mod snapshot_copy;
 mod store;
@@ -38,11 +40,13 @@ pub use peer::{KnownPeer, OpenToken, PeerStanding};
 pub use plan::{KnownPlan, KnownPlanRun};
 pub use point_test::PointTest;
 pub use policy::{FailedRun, KnownPolicy, PolicyFollower, PolicyRun, RunOutcome};
+pub use replaced_vm::ReplacedVm;
 pub use replica::{FailoverTest, Fence, KnownReplica};
 pub use replica_point::ReplicaPoint;
 pub use replica_settings::{NetworkMap, ReplicaSettings};
 pub use replication::KnownReplication;
 pub use runbook::KnownRunbook;
+pub use seed::{ReplicaSeed, SeedOutcome, SeedSource};
 pub use snapshot::{KnownSnapshot, SnapshotFilter};
 pub use snapshot_copy::{CopyPlace, SnapshotCopy, SnapshotCopyState};
 pub use store::Catalog;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::{
     Catalog, CopyFailure, DependentDisk, ErrorKind, FailedRun, HalfRestored, ImageSource, Job, KnownCopy,
     KnownDisk, KnownPeer, KnownPolicy, KnownReplication, KnownVault, KnownVm, NetworkMap, OpenToken, Origin,
-    PackCheck, PeerStanding, PolicyRun, ReplicaPoint, ReplicaSettings, RunOutcome, UploadedBlock,
+    PackCheck, PeerStanding, PolicyRun, ReplacedVm, ReplicaPoint, ReplicaSettings, RunOutcome, UploadedBlock,
 };
 
 async fn open(directory: &TempDir) -> Catalog {
@@ -638,4 +638,33 @@ async fn a_replication_keeps_what_is_wanted_and_how_it_went() {
     catalog.remove_replication(known.id).await.unwrap();
     assert_eq!(catalog.set_trusted_epoch(known.id, None).await.unwrap_err().kind(), ErrorKind::NotFound);
     catalog.remove_vm(known.id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_vm_that_takes_its_old_place_keeps_its_protection_and_what_it_was() {
+    let (directory, env) = (TempDir::new().unwrap(), Env::seeded(7));
+    let catalog = open(&directory).await;
+    let old = vm(&env, "web");
+    catalog.add_vm(&old).await.unwrap();
+    let vault = vault(&env, "main");
+    catalog.add_vault(&vault).await.unwrap();
+    catalog.set_protection(old.id, &ProtectionSettings::into_vault(vault.id)).await.unwrap();
+    let new = KnownVm { created_at: env.clock.now(), ..vm(&env, "web-back") };
+    let new = KnownVm { id: old.id, ..new };
+    let journal_id = JournalId::from_random(random(&*env.entropy));
+    let replaced = ReplacedVm { journal_id, vm: old.clone(), replaced_at: env.clock.now() };
+    catalog.replace_vm(&new, &replaced).await.unwrap();
+    catalog.close().await;
+    let catalog = open(&directory).await;
+    assert_eq!(catalog.vms().await.unwrap(), [new.clone()]);
+    assert!(catalog.protection(old.id).await.unwrap().is_some());
+    assert_eq!(catalog.replaced_vm(journal_id).await.unwrap(), Some(replaced.clone()));
+    assert_eq!(catalog.replaced_vms().await.unwrap(), [replaced.clone()]);
+    catalog.remove_replaced_vm(journal_id).await.unwrap();
+    assert_eq!(catalog.replaced_vm(journal_id).await.unwrap(), None);
+    // One that is not known replaces nothing, and leaves nothing.
+    let unknown = vm(&env, "other");
+    let refused = catalog.replace_vm(&unknown, &ReplacedVm { vm: unknown.clone(), ..replaced }).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(catalog.replaced_vms().await.unwrap(), []);
 }

@@ -4,14 +4,14 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use hypervisor::{
-    Baseline, Capture, CaptureRequest, Chain, GuestExit, GuestFiles, GuestProgram, Hydration, HydrationListener,
+    Baseline, Capture, CaptureRequest, Chain, DiskAtRest, GuestExit, GuestFiles, GuestProgram, Hydration, HydrationListener,
     Hypervisor, Inspection, Quiet, Result, Tap, TapRequest, VmAccess,
 };
 use model::JournalId;
 
 use crate::{
-    capture, config::QemuConfig, guest, guest_files, hydrate, inspect, launch, monitor::Monitors, power,
-    replication,
+    at_rest, capture, config::QemuConfig, guest, guest_files, hydrate, inspect, launch, monitor::Monitors,
+    power, replication,
 };
 
 /// QEMU on this host.
@@ -94,6 +94,10 @@ impl Hypervisor for QemuHypervisor {
 
     async fn stop_hydration(&self, vm: &VmAccess) -> Result<()> {
         hydrate::stop(&self.config, &self.monitors, vm).await
+    }
+
+    async fn disks_at_rest(&self, vm: &VmAccess) -> Result<Vec<DiskAtRest>> {
+        at_rest::open(&self.config, &self.monitors, vm).await
     }
 
     async fn begin_tap(&self, request: &TapRequest) -> Result<Box<dyn Tap>> {

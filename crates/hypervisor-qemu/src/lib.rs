@@ -1,6 +1,7 @@
 //! QEMU as a hypervisor: its monitor (QMP), the guest agent, captures of VMs, and VMs that Holdfast starts itself.
 
 mod agent;
+mod at_rest;
 mod capture;
 mod config;
 mod export_server;

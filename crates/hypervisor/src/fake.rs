@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     AgentState, Baseline, Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, Chain,
-    DiskChanges, DiskInspection, Error, ErrorKind, GuestExit, GuestFiles, GuestProgram, Hydration, HydrationListener,
+    DiskAtRest, DiskChanges, DiskInspection, Error, ErrorKind, GuestExit, GuestFiles, GuestProgram, Hydration, HydrationListener,
     Hypervisor, Inspection, Power, Quiet, Result, Tap, TapRequest, Tracking, VmAccess,
 };
 
@@ -254,6 +254,20 @@ impl Hypervisor for FakeHypervisor {
 
     async fn console(&self, vm: &VmAccess, _: u64) -> Result<Vec<u8>> {
         self.with(vm, |_| Ok(b"login: ".to_vec()))
+    }
+
+    async fn disks_at_rest(&self, vm: &VmAccess) -> Result<Vec<DiskAtRest>> {
+        self.with(vm, |vm| {
+            if vm.power != Power::Stopped {
+                return Err(Error::new(ErrorKind::Busy, "the fake VM runs"));
+            }
+            let open = |(name, disk): (&DiskName, &FakeDisk)| DiskAtRest {
+                name: name.clone(),
+                image: Arc::new(MemoryImage::new(disk.bytes.clone())),
+                raw_file: None,
+            };
+            Ok(vm.disks.iter().map(open).collect())
+        })
     }
 
     async fn begin_tap(&self, request: &TapRequest) -> Result<Box<dyn Tap>> {

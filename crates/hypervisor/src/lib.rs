@@ -2,6 +2,7 @@
 //!
 //! This crate knows no hypervisor. `hypervisor-qemu` is the real implementation, [`FakeHypervisor`] the one for tests.
 
+mod at_rest;
 mod capture;
 mod error;
 mod fake;
@@ -14,6 +15,7 @@ mod replication;
 use async_trait::async_trait;
 use model::{JournalId, VmDefinition, VmId, VmName};
 
+pub use at_rest::DiskAtRest;
 pub use capture::{
     Baseline, Capture, CaptureFacts, CaptureOutcome, CapturePhase, CaptureRequest, CapturedDisk, Chain,
     DiskChanges, PhaseListener,
@@ -138,6 +140,17 @@ pub trait Hypervisor: Send + Sync {
 
     /// Ends the copying that [`Hypervisor::hydrate`] began. The disks go on as they are, and so does the guest.
     async fn stop_hydration(&self, vm: &VmAccess) -> Result<()>;
+
+    /// The disks of a VM that does not run, to be read. Nothing is changed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] when the VM runs or somebody else writes to a disk, [`ErrorKind::Unsupported`] where it is not known
+    /// where the disks are, [`ErrorKind::Gone`] when one is not there.
+    async fn disks_at_rest(&self, vm: &VmAccess) -> Result<Vec<DiskAtRest>> {
+        let context =
+            format!("this hypervisor cannot read the disks of the VM {} while it does not run", vm.name);
+        Err(Error::new(ErrorKind::Unsupported, context))
+    }
 
     /// Has every write of a running VM handed to a tap before the guest is told that it is done. Goes on with a tap on the
     /// same socket that is there already. The guest never waits longer for a tap than it takes to cut it off.

@@ -1,5 +1,7 @@
 //! Reading and writing of binary layouts. All numbers are little-endian.
 
+use std::ops::RangeInclusive;
+
 use model::Timestamp;
 
 use crate::{Error, ErrorKind, Result};
@@ -112,15 +114,20 @@ impl<'a> Reader<'a> {
 
     /// Checks what the bytes are, and that their version is the one that this program reads.
     pub(crate) fn preamble(&mut self, magic: Magic, version: u16) -> Result<()> {
+        self.preamble_up_to(magic, version..=version).map(drop)
+    }
+
+    /// Checks what the bytes are, and that their version is one that this program reads, which is returned.
+    pub(crate) fn preamble_up_to(&mut self, magic: Magic, versions: RangeInclusive<u16>) -> Result<u16> {
         if self.array::<6>()? != magic {
             return Err(self.error("does not start with its magic"));
         }
         let found = self.u16()?;
-        if found == version {
-            return Ok(());
+        if versions.contains(&found) {
+            return Ok(found);
         }
-        let context =
-            format!("{} of format version {found}; this program reads version {version}", self.what);
+        let newest = versions.end();
+        let context = format!("{} of format version {found}; this program reads version {newest}", self.what);
         Err(Error::new(ErrorKind::UnsupportedVersion, context)
             .with_guidance("use a newer release of Holdfast for this journal"))
     }

@@ -60,6 +60,12 @@ pub trait FolderFile: Send + Sync {
     /// Which parts of a range within the file are known to be zero.
     fn extents(&self, range: ByteRange) -> io::Result<Vec<Extent>>;
 
+    /// Makes this file share the blocks of another one, whole, where the file system can. Whether it did.
+    fn clone_of(&self, file: &std::fs::File) -> io::Result<bool> {
+        let _ = file;
+        Ok(false)
+    }
+
     /// Makes content and length durable.
     fn sync(&self) -> io::Result<()>;
 }

@@ -58,7 +58,7 @@ pub const DECODERS: [Decoder; 10] = [
     decoder(
         "replica-state",
         |bytes| State::decode_content(&mut Reader::new(unsealed(bytes), "a replica's state")).map(drop),
-        &["replica-state-v1.bin"],
+        &["replica-state-v1.bin", "replica-state-v2.bin"],
     ),
 ];
 

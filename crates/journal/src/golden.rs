@@ -222,18 +222,22 @@ fn index_trailer() {
 
 #[test]
 fn replica_state() {
-    let state = State {
+    let mut state = State {
         journal: journal_id(),
         generation: Generation(4),
         folded: Edge { segment: SegmentNumber(5), sequence: Sequence(2000) },
         folding: Some(Edge { segment: SegmentNumber(9), sequence: Sequence(4000) }),
         disks: disks(),
         pins: [("drill of monday".to_owned(), Sequence(4100))].into(),
+        seeds: [DiskNumber(4), DiskNumber(9)].into(),
     };
     let bytes = state.encode();
-    let frozen = golden("replica-state-v1.bin", &bytes);
+    let frozen = golden("replica-state-v2.bin", &bytes);
     assert_eq!(bytes, frozen);
     assert_eq!(State::decode(&frozen).unwrap(), state);
+    // One that knows no seeds is still read.
+    state.seeds.clear();
+    assert_eq!(State::decode(&golden("replica-state-v1.bin", &[])).unwrap(), state);
 }
 
 #[test]

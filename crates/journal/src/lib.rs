@@ -8,7 +8,7 @@
 //! ```text
 //! segment-<16 digits>        records in blocks; sealed by a footer with marks and an index
 //! index-<level>-<16 digits>  replica: the indexes of many segments merged into one
-//! base-<10 digits>           replica: a disk at the oldest moment that can be shown
+//! base-<10 digits>           replica: a disk at the oldest moment that can be shown, or what a new one begins with
 //! state                      replica: which moment that is, and which are pinned
 //! <name>.unfinished          what a process was writing when it died
 //! ```
@@ -41,7 +41,11 @@
 //! 10. What is pinned is not folded, and of each VM the newest moment at which it is whole stays, whatever the retention says.
 //! 11. A segment goes after the base that has taken it up is durable.
 //!
-//! **Fencing.** 12. A replica takes nothing of an older generation than the newest that it knows.
+//! **Seeds.** 12. What a disk holds before its first record is zeros, or a seed: any bytes, the same for ever. One is chosen
+//! before any moment at which the disk is whole, so no moment that is shown depends on what was chosen: by then each sector
+//! was recorded, or was compared with what the replica shows.
+//!
+//! **Fencing.** 13. A replica takes nothing of an older generation than the newest that it knows.
 //!
 //! # Memory
 //!
@@ -88,7 +92,7 @@ pub use part::{Part, PartContent, Position};
 pub use record::{Change, Record};
 pub use replica::{
     At, FoldPlan, Folded, Grid, Moment, Received, Replica, ReplicaChanges, ReplicaImage, ReplicaStatus,
-    RestorePoint, Retention, thin,
+    RestorePoint, Retention, Seeding, thin,
 };
 pub use sequence::{DiskNumber, Generation, SegmentNumber, Sequence};
 pub use source::{Copied, CopyTicket, Full, Journal, JournalOptions, Taken, Usage};

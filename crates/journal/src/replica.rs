@@ -10,6 +10,7 @@ mod moment;
 mod open;
 mod reach;
 mod receive;
+mod seed;
 pub(crate) mod state;
 mod view;
 
@@ -36,6 +37,7 @@ pub use image::ReplicaImage;
 pub use moment::{At, Moment};
 pub use receive::Received;
 use receive::Receiver;
+pub use seed::Seeding;
 use state::State;
 use view::View;
 

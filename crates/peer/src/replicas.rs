@@ -4,6 +4,7 @@
 //! answer is an acknowledgement: everything before it is durable there. So the source needs to remember nothing: it asks, sends
 //! from where it is told, and may release the segments before that.
 
+mod compare;
 mod parts;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,10 @@ use journal::{Generation, Position, SegmentNumber, Sequence};
 use model::{Timestamp, VmDefinition, VmId, VmName};
 use serde::{Deserialize, Serialize};
 
+pub use self::compare::{
+    COMPARED_MAX_BYTES, Compare, Compared, PIECE_MAX_BYTES, PIECE_MIN_BYTES, Prepare, Prepared, piece_digest,
+    piece_digests,
+};
 pub use self::parts::{PARTS_BODY_MAX_BYTES, PARTS_BYTES, decode, encode};
 use crate::{Error, Result};
 
@@ -22,6 +27,9 @@ pub const RETENTION_MAX_SECONDS: u64 = 30 * 24 * 3600;
 
 /// The most disks of a VM that is replicated.
 const DISKS_MAX: usize = 64;
+
+/// The longest reference to a seed.
+const SEED_MAX_BYTES: usize = 1024;
 
 /// The longest definition of a VM, as JSON.
 const DEFINITION_MAX_BYTES: usize = 64 << 10;
@@ -46,6 +54,13 @@ pub struct ReplicaOffer {
     /// The first segment that the source has: an empty replica begins there.
     #[serde(with = "SegmentCount")]
     pub start: SegmentNumber,
+    /// Whether the source compares its disks with what the other side shows, before it calls them whole. Only then may their
+    /// bases begin with anything but zeros.
+    #[serde(default)]
+    pub compares: bool,
+    /// What the bases are to begin with, as a reference at the other side; none for what it finds by itself.
+    #[serde(default)]
+    pub seed: Option<String>,
 }
 
 impl ReplicaOffer {
@@ -63,6 +78,9 @@ impl ReplicaOffer {
         let is_kept_so_long = |seconds| (RETENTION_MIN_SECONDS..=RETENTION_MAX_SECONDS).contains(&seconds);
         if !self.retention_seconds.is_none_or(is_kept_so_long) {
             return Err(Error::invalid("moments stay reachable for a minute at least and 30 days at most"));
+        }
+        if self.seed.as_ref().is_some_and(|seed| seed.len() > SEED_MAX_BYTES) {
+            return Err(Error::invalid(format!("a reference has at most {SEED_MAX_BYTES} bytes")));
         }
         if self.start.0 == 0 {
             return Err(Error::invalid("the first segment of a journal has the number 1"));

@@ -4,9 +4,12 @@
 //! else. What the catalog knows of it is durable before anything is done, and the folder is made before the catalog knows of it.
 
 mod change;
+mod compare;
 mod definition;
 mod find;
 mod receive;
+mod replaced;
+mod seeds;
 mod settings;
 mod target;
 mod upkeep;
@@ -30,9 +33,12 @@ use recovery::Stage;
 
 pub(crate) use self::{
     change::{note_moment, put_in, remove, retain},
+    compare::compare,
     definition::now as definition_now,
     find::{FoundMoment, find, moment_of, resolve},
     receive::{end, of_peer, offer, progress, take},
+    replaced::{replaced_by, would_replace},
+    seeds::{old_self, prepare},
     settings::{connection, edit},
     target::{Purpose, Target, directory_in},
     upkeep::watch,
@@ -65,6 +71,9 @@ pub(crate) struct Kept {
     bases_bytes: AtomicU64,
     /// The time that was found for a record, and that record.
     reach: Mutex<Option<(Sequence, Timestamp)>>,
+    /// While its bases are made from a seed: bytes that were copied, and all of them.
+    seeded_bytes: AtomicU64,
+    to_seed_bytes: AtomicU64,
 }
 
 impl Kept {
@@ -74,6 +83,8 @@ impl Kept {
             gate: tokio::sync::Mutex::default(),
             bases_bytes: AtomicU64::new(0),
             reach: Mutex::default(),
+            seeded_bytes: AtomicU64::new(0),
+            to_seed_bytes: AtomicU64::new(0),
         })
     }
 

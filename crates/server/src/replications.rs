@@ -11,12 +11,14 @@
 mod attach;
 mod checkpoints;
 mod command;
+mod compare;
 mod copying;
 mod figures;
 mod foresight;
 mod hand_over;
 mod keeper;
 mod link;
+mod proof;
 mod ship;
 mod taps;
 mod tasks;
@@ -39,9 +41,10 @@ use tokio_util::sync::CancellationToken;
 pub use self::taps::Taps;
 pub(crate) use self::{
     checkpoints::checkpoint,
-    command::{check_may_run, edit, pause, resume, start, stop},
+    command::{check_may_run, edit, let_go, pause, resume, start, stop},
     foresight::foresee,
     hand_over::{check as check_hand_over, check_running, drain, give},
+    proof::prove,
     taps::TapProcesses,
     view::{check, list, metrics, view},
 };

@@ -12,7 +12,9 @@ use catalog::{KnownVm, Origin};
 use hypervisor::{VmAccess, VmOrigin};
 
 pub(crate) use self::{
-    admit::{add, admit, check_name_free, check_paths_free, disk_at, disk_paths, has_file, owner_of},
+    admit::{
+        add, admit, check_name_free, check_paths_free, disk_at, disk_paths, has_file, owner_of, replace,
+    },
     definition::complete as complete_definition,
     half_restored::{check_whole, reference_to, way_out},
     look::{known_definition, list, refresh, view},

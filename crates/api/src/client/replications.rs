@@ -45,9 +45,11 @@ impl Client {
         self.post(&format!("{}/checkpoints", of(vm)), request).await
     }
 
-    /// Stops a VM here, and has it run at the other site from its last write on.
-    pub async fn hand_over(&self, vm: &str) -> Result<JobView> {
-        self.call(Method::POST, &format!("{}/hand-over", of(vm)), Bytes::new()).await
+    /// Stops a VM here, and has it run at the other site from its last write on, once both have read its disks and found the
+    /// same; with `skip_proof`, without that.
+    pub async fn hand_over(&self, vm: &str, skip_proof: bool) -> Result<JobView> {
+        let path = format!("{}/hand-over?skip_proof={skip_proof}", of(vm));
+        self.call(Method::POST, &path, Bytes::new()).await
     }
 
     /// Ends the replication of a VM.

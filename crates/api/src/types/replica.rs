@@ -126,6 +126,9 @@ pub struct FailoverView {
     /// When it was committed.
     #[schema(value_type = Option<String>)]
     pub committed_at: Option<Timestamp>,
+    /// What the VM was here before, as long as that is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<ReplacedVmView>,
 }
 
 /// A test of a replica.
@@ -250,6 +253,20 @@ pub struct FailoverPlanView {
     pub sequence: u64,
     /// What would be lost, each in a sentence.
     pub lost: Vec<String>,
+    /// What the VM was here before, whose place it would take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<ReplacedVmView>,
+}
+
+/// What a VM was at a site before a failover has it come back. It is kept until the failover is committed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReplacedVmView {
+    /// What it was called.
+    pub vm_name: String,
+    /// The files that the commit removes.
+    pub disks_that_go: Vec<String>,
+    /// Those of its files that stay: somebody else starts the VM, or something else needs them.
+    pub disks_that_stay: Vec<String>,
 }
 
 /// A moment of a replica.

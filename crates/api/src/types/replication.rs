@@ -29,6 +29,10 @@ pub struct StartReplication {
     #[serde(default)]
     #[schema(value_type = Option<u64>)]
     pub journal_size_bytes: Option<ByteCount>,
+    /// What the disks begin with at the other site, as a reference there: a point or a snapshot of the VM, or a replica of it. By
+    /// default what it finds by itself: what the VM had there before it was failed over, or an earlier replica.
+    #[serde(default)]
+    pub seed: Option<String>,
 }
 
 /// Changes how a VM is replicated. What is left out stays as it is; 0 takes a limit or a schedule away.
@@ -90,6 +94,30 @@ pub struct HandedOverView {
     /// The job at the other site that makes and starts the VM; none where it had begun before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_there: Option<String>,
+    /// That both sites have read its disks and found the same; none where that was left out, or was done when it was asked for
+    /// before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<ProofView>,
+}
+
+/// Disks that two sites have read, and found the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProofView {
+    /// The disks.
+    pub disks: Vec<ProvenDiskView>,
+    /// How long that took.
+    pub took_ms: u64,
+}
+
+/// A disk that two sites have read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProvenDiskView {
+    /// The disk.
+    pub disk: String,
+    /// Its size.
+    pub size_bytes: u64,
+    /// The digest of all that it holds.
+    pub digest: String,
 }
 
 /// Names this moment of a replicated VM.
@@ -187,6 +215,18 @@ pub struct ReplicationView {
     pub copied_bytes: Option<u64>,
     /// Bytes that are to be copied in all.
     pub to_copy_bytes: Option<u64>,
+    /// Of what was last to be copied, bytes that the other site had already, so that nothing of them was sent.
+    #[serde(default)]
+    pub had_bytes: u64,
+    /// Bytes of the journal that were sent since the server started.
+    #[serde(default)]
+    pub sent_bytes: u64,
+    /// What the disks have begun with at the other site, where that is not nothing, as far as it is known since the server started.
+    #[serde(default)]
+    pub seed: Option<String>,
+    /// Why they have not, or not all of them.
+    #[serde(default)]
+    pub seed_problem: Option<String>,
     /// How it is.
     pub health: ReplicationHealth,
     /// Why it is not better, worst first.

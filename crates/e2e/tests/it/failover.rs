@@ -1,5 +1,7 @@
 //! A site is lost, its VM runs at the other one, and comes back.
 
+use std::{path::PathBuf, time::Duration};
+
 use anyhow::{Context, Result, ensure};
 use api::{HandedOverView, ReplicaStage, ReplicaView, ReplicationState, ReplicationView, RestoredVmView};
 use serde_json::Value;
@@ -53,14 +55,42 @@ async fn a_vm_whose_site_is_lost_runs_at_the_other_one_and_comes_back() -> Resul
     let (_, said) = west.failure(["vm", "start", VM]).await?;
     ensure!(said.contains("must not run here"), "{said}");
 
-    west.run(["replication", "stop", VM, "--yes"]).await?;
-    west.run(["vm", "remove", VM, "--yes"]).await?;
-    east.json::<Value>(["replication", "start", VM, "--to", "west"]).await?;
-    until_protected(&east, VM).await?;
+    // Back to where its old self is: that is the seed, and makes room by itself.
+    let old_disks = [disks.root.clone(), disks.data.clone()];
+    east.json::<Value>(["failover", "reprotect", VM]).await?;
+    let protected = until_protected(&east, VM).await?;
+    let size_bytes = disk_bytes(&west.json(["replica", "show", VM]).await?);
+    let (sent, had) = (protected.sent_bytes, protected.had_bytes);
+    ensure!(protected.seed.is_some(), "there was no seed: {protected:?}");
+    ensure!(
+        sent < size_bytes / 10,
+        "{sent} of {size_bytes} bytes were sent, {had} were there: {protected:?}"
+    );
     let written = east.guest(VM).await?.state_now().await?.sound()?;
-    let given: HandedOverView = east.json(["failover", "planned", VM, "--yes"]).await?;
+    let given: HandedOverView = east.json(["failover", "failback", VM, "--yes"]).await?;
+    ensure!(given.proof.is_some(), "{given:?}");
     west.run(["job", "watch", &given.job_there.context("it was handed over before")?]).await?;
     let found = boots(&west).await.context("after it came back")?;
     ensure!(found.root_last >= written.data_last, "{found:?} is less than {written:?}");
-    Ok(())
+
+    let view: ReplicaView = west.json(["failover", "commit", VM, "--dry-run"]).await?;
+    let replaced = view.failover.and_then(|failover| failover.replaced).context("nothing was replaced")?;
+    ensure!(replaced.disks_that_go.len() == old_disks.len(), "{replaced:?}");
+    ensure!(old_disks.iter().all(|path| path.exists()), "a disk went before the commit");
+    west.json::<ReplicaView>(["failover", "commit", VM, "--yes"]).await?;
+    until_gone(&old_disks).await
+}
+
+/// Waits until the files are gone.
+async fn until_gone(files: &[PathBuf]) -> Result<()> {
+    let gone = async {
+        while files.iter().any(|file| file.exists()) {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), gone).await.context("old disks stayed after the commit")
+}
+
+fn disk_bytes(replica: &ReplicaView) -> u64 {
+    replica.disks.iter().map(|disk| disk.size_bytes.0).sum()
 }

@@ -1,8 +1,10 @@
 //! Replicated VMs run at this site.
 
-use api::{CleanUpTests, FailOver, ReplicaStage, ReplicationView, TestFailover, shell_word};
+use api::{
+    CleanUpTests, FailOver, ReplicaStage, ReplicationView, StartReplication, TestFailover, shell_word,
+};
 use clap::{Args, Subcommand};
-use model::{ByteCount, VmName};
+use model::{ByteCount, ReplicationSettings, VmName};
 
 use crate::{arguments, context::Context, exit::Exit, failure::Failure, wait::WaitArguments};
 
@@ -22,7 +24,10 @@ pub enum FailoverCommand {
     ///
     /// This is asked for at the site where the VM runs; nothing is lost. The guest is shut down in order first. From the moment in
     /// which the other site is asked the VM does not start here any more.
-    #[command(after_long_help = "Example:\n  holdfast failover planned web-1")]
+    /// Before, both sites read its disks and have to find the same.
+    #[command(
+        after_long_help = "Examples:\n  holdfast failover planned web-1\n  holdfast failover planned web-1 --skip-proof"
+    )]
     Planned(Planned),
     /// Has a replicated VM run here although its site does not say that it has stopped there: because that site is gone.
     ///
@@ -37,8 +42,23 @@ pub enum FailoverCommand {
     )]
     ChangePoint(Unplanned),
     /// Has a VM that was failed over run here for good. Its other moments go.
-    #[command(after_long_help = "Example:\n  holdfast failover commit web-1")]
+    ///
+    /// Where it took the place of what it was here before, the old disks go as well.
+    #[command(
+        after_long_help = "Examples:\n  holdfast failover commit web-1 --dry-run\n  holdfast failover commit web-1"
+    )]
     Commit(Commit),
+    /// Replicates a VM that was failed over to here back to the site that it came from.
+    ///
+    /// The disks that it had there are its seed: only what has changed since is sent. The failover has to be committed before.
+    #[command(after_long_help = "Example:\n  holdfast failover reprotect web-1")]
+    Reprotect(Reprotect),
+    /// Hands a VM that was re-protected back to the site that it came from.
+    ///
+    /// This is asked for at the site where the VM runs, and is a planned failover: nothing is lost. There it takes the place of what
+    /// it was before.
+    #[command(after_long_help = "Example:\n  holdfast failover failback web-1")]
+    Failback(Planned),
 }
 
 const TEST_EXAMPLES: &str = "\
@@ -84,11 +104,24 @@ pub struct Cleanup {
 pub struct Planned {
     /// The VM, by name or id.
     vm: String,
+    /// Do not compare the disks of both sites before it runs there: for disks that take too long to read.
+    #[arg(long)]
+    skip_proof: bool,
     /// Say how it stands, and change nothing.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     wait: WaitArguments,
+}
+
+/// Replicates back.
+#[derive(Debug, Args)]
+pub struct Reprotect {
+    /// The VM, by name or id.
+    vm: String,
+    /// Say what would be begun, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Fails over.
@@ -114,6 +147,9 @@ pub struct Unplanned {
 pub struct Commit {
     /// The VM, by name or id, or its journal by id.
     replica: String,
+    /// Show what would be kept and what would go, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 impl FailoverCommand {
@@ -129,18 +165,33 @@ impl FailoverCommand {
                 let ended = client.clean_up_tests(&name, &CleanUpTests { verdict }).await?;
                 context.output.list(&ended, "nothing was to be cleaned up")
             }
-            Self::Planned(Planned { vm, dry_run, wait }) => {
-                let view = replication(context, &vm).await?;
-                if dry_run {
-                    return context.output.one(&view);
+            Self::Planned(asked) => {
+                let view = replication(context, &asked.vm).await?;
+                asked.run(context, &view).await
+            }
+            Self::Reprotect(asked) => asked.run(context).await,
+            Self::Failback(asked) => {
+                let view = replication(context, &asked.vm).await?;
+                let from = client.replica(&asked.vm).await.map(|replica| replica.site);
+                if from.as_ref().is_ok_and(|from| *from != view.site) || from.is_err() {
+                    let planned = context.command(&format!("failover planned {}", shell_word(&view.vm)));
+                    let detail = format!("{} did not come from {}", view.vm, view.site);
+                    return Err(Failure::new(Exit::Conflict, detail)
+                        .with_hint(format!("have it run there: {planned}")));
                 }
-                context.confirm(&format!("Shut {} down here, and have it run at {}?", view.vm, view.site))?;
-                wait.finish(context, &client.hand_over(&vm).await?).await
+                asked.run(context, &view).await
             }
             Self::Unplanned(asked) => asked.run(context, false).await,
             Self::ChangePoint(asked) => asked.run(context, true).await,
-            Self::Commit(Commit { replica }) => {
+            Self::Commit(Commit { replica, dry_run }) => {
                 let view = client.replica(&replica).await?;
+                if dry_run {
+                    return context.output.one(&view);
+                }
+                let replaced = view.failover.as_ref().and_then(|failover| failover.replaced.as_ref());
+                for file in replaced.iter().flat_map(|replaced| &replaced.disks_that_go) {
+                    context.note(&format!("removed: {file}"));
+                }
                 context.confirm(&format!(
                     "Keep {} at this moment, and let its other moments go?",
                     view.vm_name
@@ -167,6 +218,62 @@ async fn replication(context: &Context, vm: &str) -> Result<ReplicationView, Fai
             .with_hint(format!("ask for it there; where that site is lost: {unplanned}")))
         }
         _ => Err(error.into()),
+    }
+}
+
+impl Planned {
+    async fn run(self, context: &Context, view: &ReplicationView) -> Result<(), Failure> {
+        if self.dry_run {
+            return context.output.one(view);
+        }
+        context.confirm(&format!("Shut {} down here, and have it run at {}?", view.vm, view.site))?;
+        self.wait.finish(context, &context.client.hand_over(&self.vm, self.skip_proof).await?).await
+    }
+}
+
+impl Reprotect {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let replica = context.client.replica(&self.vm).await?;
+        let name = shell_word(&replica.vm_name);
+        let refused =
+            |detail: String, hint: String| Err(Failure::new(Exit::Conflict, detail).with_hint(hint));
+        match replica.stage {
+            ReplicaStage::Committed => {}
+            ReplicaStage::FailedOver => {
+                let commit = context.command(&format!("failover commit {name}"));
+                let detail = format!("the failover of {} is not committed", replica.vm_name);
+                return refused(detail, format!("keep the moment first: {commit}"));
+            }
+            _ => {
+                let show = context.command(&format!("replica show {name}"));
+                let detail = format!("{} was not failed over to here", replica.vm_name);
+                return refused(detail, format!("see how it stands: {show}"));
+            }
+        }
+        let hours = replica
+            .retention_seconds
+            .div_ceil(3600)
+            .clamp(1, u64::from(ReplicationSettings::RETENTION_MAX_HOURS));
+        let request = StartReplication {
+            to: replica.site.clone(),
+            retention_hours: u32::try_from(hours).ok(),
+            application_every_seconds: None,
+            rate_limit_bytes_per_second: None,
+            rate_windows: Vec::new(),
+            journal_size_bytes: None,
+            seed: None,
+        };
+        if self.dry_run {
+            context.note(&format!(
+                "{} would be replicated to {}; nothing was changed",
+                replica.vm_name, replica.site
+            ));
+            return context.output.one(&replica);
+        }
+        let begun = context.client.start_replication(&self.vm, &request).await?;
+        let status = context.command(&format!("replication status {name}"));
+        context.note(&format!("it goes on by itself; see how far it is: {status}"));
+        context.output.one(&begun)
     }
 }
 

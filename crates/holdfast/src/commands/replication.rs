@@ -44,6 +44,7 @@ const START_EXAMPLES: &str = "\
 Examples:
   holdfast replication start web-1 --to west
   holdfast replication start db --to west --retention 72h --application-every 4h
+  holdfast replication start db --to west --seed snapshot:db-monday
   holdfast replication start db --to west --rate-limit 50MiB --rate-window 08:00-18:00=10MiB --journal-size 100GiB";
 
 const STATUS_EXAMPLES: &str = "\
@@ -86,6 +87,10 @@ pub struct Start {
     /// How much of the local disk the journal may take while the other site is not reached; 32GiB by default.
     #[arg(long, value_name = "SIZE")]
     journal_size: Option<ByteCount>,
+    /// What the disks begin with at the other site, so that only what differs is sent: a point or a snapshot of the VM there, or
+    /// a replica of it, as in snapshot:db-monday. What the VM had there before it was failed over is found without it.
+    #[arg(long, value_name = "REF")]
+    seed: Option<String>,
 }
 
 /// Names a VM, or all.
@@ -186,6 +191,7 @@ impl Start {
             rate_limit_bytes_per_second: self.rate_limit,
             rate_windows: self.rate_window,
             journal_size_bytes: self.journal_size,
+            seed: self.seed,
         };
         let begun = context.client.start_replication(&self.vm, &request).await?;
         let status = context.command(&format!("replication status {}", api::shell_word(&begun.vm)));

@@ -1,7 +1,7 @@
 //! Replicas, their moments, tests and failovers.
 
 use api::{
-    FailoverPlanView, FailoverTestView, ReplicaPointKind, ReplicaPointView, ReplicaStage, ReplicaState,
+    FailoverPlanView, FailoverTestView, ReplacedVmView, ReplicaPointKind, ReplicaPointView, ReplicaStage, ReplicaState,
     ReplicaTargetView, ReplicaView, SettingOrigin,
 };
 
@@ -56,6 +56,7 @@ impl Page for ReplicaView {
             fields.push(("Failed over", times.moment(failover.begun_at)));
             fields.extend(failover.sequence.map(|record| ("From the moment", format!("#{record}"))));
             fields.extend(failover.committed_at.map(|at| ("Committed", times.moment(at))));
+            fields.extend(failover.replaced.iter().flat_map(replaced));
         }
         let disks = self.disks.iter().map(|disk| {
             let is_whole = if disk.is_whole { "yes" } else { "no" };
@@ -103,6 +104,14 @@ fn origin(origin: SettingOrigin) -> &'static str {
         SettingOrigin::Default => "default",
         _ => "-",
     }
+}
+
+/// What a VM was here before, and what becomes of its files.
+fn replaced(replaced: &ReplacedVmView) -> Vec<(&'static str, String)> {
+    let mut fields = vec![("In the place of", format!("the VM {} as it was here", replaced.vm_name))];
+    fields.extend(replaced.disks_that_go.iter().map(|file| ("The commit removes", file.clone())));
+    fields.extend(replaced.disks_that_stay.iter().map(|file| ("Stays", file.clone())));
+    fields
 }
 
 fn seconds(seconds: u64) -> String {
@@ -188,6 +197,7 @@ impl Page for FailoverPlanView {
             ("From the moment", format!("{} (#{})", times.clock(self.moment_at), self.sequence)),
         ];
         fields.extend(self.lost.iter().map(|lost| ("Lost", lost.clone())));
+        fields.extend(self.replaces.iter().flat_map(replaced));
         table::fields(fields)
     }
 }

@@ -52,6 +52,8 @@ impl Page for ReplicationView {
             ("Reaches back to", or_dash(self.reaches_back_to.map(|at| times.moment(at)))),
             ("Behind", behind(self)),
             ("In sync in", or_dash(self.in_sync_in_seconds.map(|left| seconds(left as f64)))),
+            ("Sent", ByteCount(self.sent_bytes).to_string()),
+            ("Was there already", ByteCount(self.had_bytes).to_string()),
             ("Guest writes", rate(self.write_bytes_per_second)),
             ("Link carries", rate(self.link_bytes_per_second)),
             ("Journal here", journal(self)),
@@ -61,6 +63,8 @@ impl Page for ReplicationView {
             ("For applications", applications(self, times)),
             ("Rate limit", self.rate_limit_bytes_per_second.map_or("none".to_owned(), rate)),
         ]);
+        fields.extend(self.seed.iter().map(|seed| ("Seed", seed.clone())));
+        fields.extend(self.seed_problem.iter().map(|problem| ("No seed", problem.clone())));
         fields.extend(self.rate_windows.iter().map(|window| ("Rate window", window.to_string())));
         fields.push(("Journal", self.journal_id.to_string()));
         fields.push(("Replicated since", times.moment(self.created_at)));
@@ -145,6 +149,15 @@ impl Page for HandedOverView {
         let mut fields = vec![("VM", self.vm.clone()), ("Runs at", self.site.clone())];
         fields.extend(self.through.map(|through| ("From its last record", through.to_string())));
         fields.extend(self.job_there.iter().map(|job| ("Job there", job.clone())));
+        match &self.proof {
+            Some(proof) => {
+                let took = duration(proof.took_ms.saturating_mul(1000));
+                fields.push(("Proof", format!("both sites read the disks in {took}, and found the same")));
+                let digests = proof.disks.iter().map(|disk| format!("{} {}", disk.disk, disk.digest));
+                fields.extend(digests.map(|digest| ("Digest", digest)));
+            }
+            None => fields.push(("Proof", "none: the disks were not compared".to_owned())),
+        }
         table::fields(fields)
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use image::{ByteRange, Extent, ExtentKind};
 use rustix::{
-    fs::{FallocateFlags, SeekFrom, fallocate, seek},
+    fs::{FallocateFlags, SeekFrom, fallocate, ioctl_ficlone, seek},
     io::Errno,
 };
 
@@ -111,6 +111,15 @@ impl FolderFile for DirectoryFile {
 
     fn extents(&self, range: ByteRange) -> io::Result<Vec<Extent>> {
         map(&self.0, range)
+    }
+
+    fn clone_of(&self, file: &File) -> io::Result<bool> {
+        match ioctl_ficlone(&self.0, file) {
+            Ok(()) => Ok(true),
+            // Another file system, or one that has no clones.
+            Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOTTY | Errno::NOSYS) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn sync(&self) -> io::Result<()> {

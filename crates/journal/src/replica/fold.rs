@@ -105,6 +105,7 @@ fn finish_in(shared: &Shared, begun: &mut State) -> Result<()> {
     // Pins may have come meanwhile, or a generation.
     let mut state = ledger.state.clone().unwrap_or_else(|| begun.clone());
     (state.folded, state.folding, state.disks) = (begun.folded, None, begun.disks.clone());
+    state.settle_seeds();
     state.save(&*shared.folder)?;
     ledger.state = Some(state.clone());
     drop(ledger);
@@ -130,6 +131,7 @@ pub(super) fn finish(folder: &dyn Folder, state: &mut State, flaws: Flaws) -> Re
     }
     apply(folder, state, flaws)?;
     state.folding = None;
+    state.settle_seeds();
     state.save(folder)
 }
 

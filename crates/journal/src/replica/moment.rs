@@ -40,7 +40,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    fn take(shared: &Arc<Shared>, sequence: Sequence) -> Result<Self> {
+    pub(super) fn take(shared: &Arc<Shared>, sequence: Sequence) -> Result<Self> {
         let mut ledger = shared.ledger();
         check_reach(ledger.state.as_ref(), shared, sequence)?;
         let number = ledger.holds_given;

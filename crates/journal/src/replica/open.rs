@@ -78,7 +78,8 @@ impl Replica {
 
 /// Removes what the bases have made superfluous.
 pub(super) fn remove_folded(folder: &dyn Folder, state: &State) -> std::io::Result<()> {
-    let bases: Vec<String> = state.disks.iter().map(|(disk, _)| base_name(disk)).collect();
+    let disks = state.disks.iter().map(|(disk, _)| disk).chain(state.seeds.iter().copied());
+    let bases: Vec<String> = disks.map(base_name).collect();
     for name in folder.names()? {
         let number = name.strip_prefix("segment-").and_then(|digits| digits.parse::<u64>().ok());
         let is_folded = number.is_some_and(|number| number <= state.folded.segment.0)
@@ -100,7 +101,7 @@ fn load(folder: &Arc<dyn Folder>, state: &State) -> Result<(View, Receiver)> {
         tables: Arc::new(vec![(state.folded.sequence, Arc::new(state.disks.clone()))]),
         ..View::default()
     };
-    for (disk, _) in state.disks.iter() {
+    for disk in state.disks.iter().map(|(disk, _)| disk).chain(state.seeds.iter().copied()) {
         let name = base_name(disk);
         folder.open(&name).map_err(|error| Error::from_io(format!("opening {name}"), error))?;
     }

@@ -218,7 +218,7 @@ fn check_generation(state: &State, generation: Generation) -> Result<()> {
 }
 
 impl Shared {
-    fn receiver(&self) -> MutexGuard<'_, Receiver> {
+    pub(super) fn receiver(&self) -> MutexGuard<'_, Receiver> {
         self.receiver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -297,6 +297,7 @@ impl Shared {
             folding: None,
             disks: disks.clone(),
             pins: std::collections::BTreeMap::new(),
+            seeds: std::collections::BTreeSet::new(),
         };
         state.save(&*self.folder)?;
         receiver.expect_after(folded, &disks, header.journal);

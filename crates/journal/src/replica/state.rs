@@ -1,17 +1,18 @@
 //! What a replica must know beside its segments: one small file, replaced whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::JournalId;
 
 use crate::{
-    DiskTable, Error, Generation, Result, SegmentNumber, Sequence,
+    DiskNumber, DiskTable, Error, Generation, Result, SegmentNumber, Sequence,
     codec::{Reader, preamble, put_text, seal},
     folder::{self, Folder},
 };
 
 const MAGIC: [u8; 6] = *b"HFJREP";
-const VERSION: u16 = 1;
+/// Version 1 knew no seeds.
+const VERSION: u16 = 2;
 
 /// The name of the file.
 const NAME: &str = "state";
@@ -24,6 +25,9 @@ pub(crate) const PIN_NAME_BYTES_MAX: usize = 255;
 
 /// Bytes that a pin takes at least.
 const PIN_BYTES: usize = 10;
+
+/// Bytes that a seed takes.
+const SEED_BYTES: usize = 4;
 
 /// The end of a segment.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +49,8 @@ pub(crate) struct State {
     /// The disks after the last folded record, and which of them are whole.
     pub(crate) disks: DiskTable,
     pub(crate) pins: BTreeMap<String, Sequence>,
+    /// Disks that were added after the last folded record and have a base all the same: it was made from a seed.
+    pub(crate) seeds: BTreeSet<DiskNumber>,
 }
 
 impl State {
@@ -85,19 +91,34 @@ impl State {
             put_text(&mut bytes, name);
             bytes.extend(sequence.0.to_le_bytes());
         }
+        bytes.extend((self.seeds.len() as u32).to_le_bytes());
+        for disk in &self.seeds {
+            bytes.extend(disk.0.to_le_bytes());
+        }
         seal(&mut bytes);
         bytes
     }
 
+    /// Whether a disk has a base.
+    pub(crate) fn has_base(&self, disk: DiskNumber) -> bool {
+        self.disks.get(disk).is_some() || self.seeds.contains(&disk)
+    }
+
+    /// Forgets the seeds of disks that the bases have come to know.
+    pub(crate) fn settle_seeds(&mut self) {
+        let next = self.disks.next_number();
+        self.seeds.retain(|disk| *disk >= next);
+    }
+
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
         let what = "a replica's state";
-        Reader::new(bytes, what).preamble(MAGIC, VERSION)?;
+        Reader::new(bytes, what).preamble_up_to(MAGIC, 1..=VERSION)?;
         let (mut reader, _) = Reader::sealed(bytes, what)?;
         Self::decode_content(&mut reader)
     }
 
     pub(crate) fn decode_content(reader: &mut Reader<'_>) -> Result<Self> {
-        reader.preamble(MAGIC, VERSION)?;
+        let version = reader.preamble_up_to(MAGIC, 1..=VERSION)?;
         let (journal, generation) = (reader.id()?, Generation(reader.u64()?));
         let folded = edge(reader)?;
         let folding = Some(edge(reader)?).filter(|edge| *edge != Edge::default());
@@ -110,10 +131,16 @@ impl State {
             let name: String = reader.text()?;
             pins.insert(name, Sequence(reader.u64()?));
         }
+        let mut seeds = BTreeSet::new();
+        if version >= 2 {
+            for _ in 0..reader.count(SEED_BYTES)? {
+                seeds.insert(DiskNumber(reader.u32()?));
+            }
+        }
         if reader.rest_bytes() != 0 {
             return Err(reader.error("goes on after its end"));
         }
-        Ok(Self { journal, generation, folded, folding, disks, pins })
+        Ok(Self { journal, generation, folded, folding, disks, pins, seeds })
     }
 }
 

@@ -7,8 +7,10 @@ use model::JournalId;
 
 use super::PeerClient;
 use crate::{
-    Error, Result,
-    replicas::{HandOver, ReplicaOffer, ReplicaProgress, TakenOver, encode},
+    Digest, Error, Result,
+    replicas::{
+        Compare, Compared, HandOver, Prepare, Prepared, ReplicaOffer, ReplicaProgress, TakenOver, encode,
+    },
 };
 
 /// Each of these but the end fails with [`crate::ErrorKind::Fenced`] once the peer knows a newer generation of the VM, and its message says
@@ -41,6 +43,30 @@ impl PeerClient {
     /// How far the peer is.
     pub async fn replica_progress(&self, journal: JournalId) -> Result<ReplicaProgress> {
         self.get(&of(journal)).await
+    }
+
+    /// Has the peer make the bases begin with what it has chosen for them, and asks how far that is.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`] also of a peer that cannot: then everything is to be copied.
+    pub async fn prepare_replica(&self, journal: JournalId, request: Prepare) -> Result<Prepared> {
+        self.post(&format!("{}/prepare", of(journal)), &request).await
+    }
+
+    /// The digests of a range of a disk as the peer shows it, after the record that is named or a later one.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`] before that record has come, [`crate::ErrorKind::Conflict`] before the bases are ready,
+    /// [`crate::ErrorKind::Invalid`] where the answer is none to what was asked.
+    pub async fn compare_replica(&self, journal: JournalId, request: Compare) -> Result<Vec<Option<Digest>>> {
+        let compared: Compared = self.post(&format!("{}/digests", of(journal)), &request).await?;
+        let expected = request.length_bytes.div_ceil(request.piece_bytes.max(1));
+        match compared.digests.len() as u64 == expected {
+            true => Ok(compared.digests),
+            false => {
+                Err(Error::invalid("the peer answers with another number of digests than was asked for"))
+            }
+        }
     }
 
     /// Has the peer run the VM from the last record on. May be asked again: a VM that was failed over there stays so.

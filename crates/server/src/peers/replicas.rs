@@ -6,7 +6,9 @@ use axum::{
     extract::{Path, Query, State},
 };
 use model::JournalId;
-use peer::replicas::{HandOver, ReplicaOffer, ReplicaProgress, TakenOver};
+use peer::replicas::{
+    Compare, Compared, HandOver, Prepare, Prepared, ReplicaOffer, ReplicaProgress, TakenOver,
+};
 use serde::Deserialize;
 
 use super::caller::Peer;
@@ -43,6 +45,24 @@ pub(super) async fn progress(
     Path(journal): Path<JournalId>,
 ) -> Result<Json<ReplicaProgress>> {
     replicas::progress(&site, &known, journal).await.map(Json)
+}
+
+pub(super) async fn prepare(
+    State(site): State<Site>,
+    Peer(known): Peer,
+    Path(journal): Path<JournalId>,
+    Body(request): Body<Prepare>,
+) -> Result<Json<Prepared>> {
+    replicas::prepare(&site, &known, journal, request).await.map(Json)
+}
+
+pub(super) async fn compare(
+    State(site): State<Site>,
+    Peer(known): Peer,
+    Path(journal): Path<JournalId>,
+    Body(request): Body<Compare>,
+) -> Result<Json<Compared>> {
+    replicas::compare(&site, &known, journal, request).await.map(Json)
 }
 
 pub(super) async fn take_over(

@@ -60,6 +60,8 @@ fn replica_routes() -> Router<Site> {
     let replica = put(replicas::offer).get(replicas::progress).delete(replicas::end);
     Router::new()
         .route("/peer/v1/replicas/{journal}", replica)
+        .route("/peer/v1/replicas/{journal}/prepare", post(replicas::prepare))
+        .route("/peer/v1/replicas/{journal}/digests", post(replicas::compare))
         .route(
             "/peer/v1/replicas/{journal}/hand-over",
             get(replicas::could_take_over).post(replicas::take_over),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use catalog::{ImageSource, KnownReplica};
 use journal::{At, CheckpointKind, Moment, ReplicaChanges, RestorePoint, Sequence};
 use model::{Consistency, DiskName, MomentSelector, ReplicaReference, Timestamp, VmDefinition};
-use recovery::{Event, step};
+use recovery::{Event, Stage, step};
 
 use super::{definition, image_of, not_known};
 use crate::{
@@ -30,6 +30,14 @@ pub(crate) async fn find(site: &Site, name: &str) -> Result<KnownReplica> {
     }
     let of_vm = |known: &&KnownReplica| known.vm_name.as_str() == name || known.vm_id.as_str() == name;
     let mut found: Vec<&KnownReplica> = all.iter().filter(of_vm).collect();
+    // What was committed is history: only the last of it counts, and only where there is nothing else.
+    let is_over = |known: &&KnownReplica| matches!(known.standing.stage, Stage::Committed { .. });
+    if found.iter().all(is_over) {
+        found.sort_by_key(|known| std::cmp::Reverse(known.standing.generation));
+        found.truncate(1);
+    } else {
+        found.retain(|known| !is_over(known));
+    }
     // One that is still fed goes before those that ended.
     if found.iter().any(|known| known.standing.ended_at.is_none()) {
         found.retain(|known| known.standing.ended_at.is_none());

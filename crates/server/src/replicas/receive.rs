@@ -8,7 +8,7 @@ use model::JournalId;
 use peer::replicas::{ReplicaOffer, ReplicaProgress};
 use recovery::{Event, Refusal, Standing, step};
 
-use super::{Kept, put_in, remove};
+use super::{Kept, put_in, remove, seeds};
 use crate::{
     failure::{Failure, Result},
     site::Site,
@@ -92,6 +92,7 @@ async fn begin(
         ))
         .with_hint("delete some there: holdfast replica delete"));
     }
+    let seed = seeds::choose(site, peer, &offer).await?;
     let now = site.env.clock.now();
     let known = KnownReplica {
         journal_id: journal,
@@ -108,6 +109,9 @@ async fn begin(
     };
     let kept = site.replicas.begin(&known).await?;
     site.catalog.put_replica(&known).await?;
+    if let Some(seed) = seed {
+        site.catalog.add_replica_seed(journal, &seed).await?;
+    }
     site.replicas.admit(journal, Arc::clone(&kept));
     tracing::info!(vm = %known.vm_name, from = %peer.name, %journal, "a replica begins");
     // The source has begun anew: nothing more comes of the journal before.

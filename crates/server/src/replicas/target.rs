@@ -57,9 +57,11 @@ impl Target {
         self.settings.storage.as_deref()
     }
 
-    /// The directory for the disks of a VM, and for nothing else.
-    pub(crate) fn directory(&self, site: &Site, vm_id: VmId) -> PathBuf {
-        directory_in(site, self.storage(), vm_id)
+    /// The directory for the disks of a VM that is failed over with this generation, and for nothing else: no other VM has had any
+    /// there, and neither has the same one before.
+    pub(crate) fn directory(&self, site: &Site, vm_id: VmId, generation: u64) -> PathBuf {
+        let storage = self.storage().map_or_else(|| site.directory.all_disks(), Path::to_owned);
+        storage.join(format!("{vm_id}-{generation}"))
     }
 
     /// Makes of what the VM is at its site what it is to be here.

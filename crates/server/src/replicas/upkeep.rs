@@ -6,7 +6,7 @@ use catalog::KnownReplica;
 use journal::{Replica, Retention};
 use recovery::Stage;
 
-use super::Kept;
+use super::{Kept, replaced, seeds};
 use crate::{
     dependents::Owner,
     failure::{Failure, Result},
@@ -40,25 +40,31 @@ async fn look(site: &Site) -> Result<()> {
 async fn look_after(site: &Site, known: KnownReplica) -> Result<()> {
     let Some(_turn) = site.replicas.turns.take(&known.journal_id) else { return Ok(()) };
     if matches!(known.standing.stage, Stage::Committed { .. }) {
+        replaced::discard(site, &known).await?;
         return drop_moments(site, &known).await;
     }
     let kept = site.replicas.get(known.journal_id)?;
     if kept.replica.is_err() {
         return Ok(());
     }
+    // A base that is still to begin with something must not be there before.
+    let folds = !seeds::is_pending(site, known.journal_id).await?;
     let folder = site.replicas.folder(known.journal_id);
     let retention = Retention { window: Duration::from_secs(known.retention_seconds), segment_bytes: None };
     let working = Arc::clone(&kept);
     site.replicas
         .work(move || {
-            keep(working.replica()?, &retention)?;
+            keep(working.replica()?, &retention, folds)?;
             measure(&working, &folder)
         })
         .await
 }
 
-fn keep(replica: &Replica, retention: &Retention) -> Result<()> {
+fn keep(replica: &Replica, retention: &Retention, folds: bool) -> Result<()> {
     replica.merge_indexes()?;
+    if !folds {
+        return Ok(());
+    }
     let plan = replica.plan_fold(retention);
     if plan.segments > 0 {
         let folded = replica.fold(&plan)?;

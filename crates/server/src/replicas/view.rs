@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use api::{
-    Code, FailoverTestView, FailoverView, ReplicaDiskView, ReplicaMomentView, ReplicaPointKind,
-    ReplicaPointView, ReplicaStage, ReplicaState, ReplicaView,
+    Code, FailoverTestView, FailoverView, ReplacedVmView, ReplicaDiskView, ReplicaMomentView,
+    ReplicaPointKind, ReplicaPointView, ReplicaStage, ReplicaState, ReplicaView,
 };
 use catalog::{FailoverTest, KnownPeer, KnownReplica};
 use journal::{CheckpointKind, Grid, RestorePoint, thin};
 use model::{ByteCount, MomentSelector, ReplicaReference, Timestamp};
 use recovery::Stage;
 
-use super::{Kept, Target, find, find::all_times, resolve};
+use super::{Kept, Target, find, find::all_times, replaced_by, resolve};
 use crate::{
     failure::{Failure, Result},
     site::Site,
@@ -114,7 +114,7 @@ async fn view_of(
         retention_is_set: known.retention_is_set,
         disks: found.disks,
         target,
-        failover: failover(&known),
+        failover: failover(&known, replaced_by(site, known.journal_id).await?),
         tests: of_it.map(test_view).collect(),
     })
 }
@@ -154,7 +154,7 @@ fn stage(stage: &Stage) -> ReplicaStage {
     }
 }
 
-fn failover(known: &KnownReplica) -> Option<FailoverView> {
+fn failover(known: &KnownReplica, replaced: Option<ReplacedVmView>) -> Option<FailoverView> {
     let failover = known.standing.failover()?;
     let committed_at = match &known.standing.stage {
         Stage::Committed { committed_at, .. } => Some(*committed_at),
@@ -165,6 +165,7 @@ fn failover(known: &KnownReplica) -> Option<FailoverView> {
         begun_at: failover.begun_at,
         sequence: known.failed_over_to,
         committed_at,
+        replaced,
     })
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use hypervisor::{Inspection, Missed, Power, Tap, TapRequest, TappedDisk, TrackingEpoch};
 use image::DiskImage;
-use journal::DiskNumber;
+use journal::{DiskNumber, Sequence};
 use model::DiskName;
 use replication::{Attachment, End, Epoch, Event, Obstacle};
 use tokio::time::timeout;
@@ -29,6 +29,8 @@ pub(super) struct Attached {
     pub(super) client: tap::Client,
     /// Since when the tap knows of none that passed it by.
     pub(super) epoch: tap::Epoch,
+    /// A record of that epoch.
+    pub(super) begun: Sequence,
     pub(super) tap: Box<dyn Tap>,
     pub(super) disks: Vec<AttachedDisk>,
     /// Cancelled when it has ended.
@@ -118,6 +120,7 @@ async fn try_attach(
     let tap = tap.map_err(of_hypervisor)?;
     // Connections may have come and gone until now. From here on one that ends is one too many.
     let epoch = client.begin_epoch(vm.id).await.map_err(|error| of_tap(shared, &error))?;
+    let begun = client.status().await.map_err(|error| of_tap(shared, &error))?.usage.taken_through;
     let disks: Vec<_> = tap.disks().iter().filter_map(|disk| attached_disk(disk, &journaled)).collect();
     // The moments before stay, also where a disk is new or has to be read as a whole.
     let is_partial = trusted.is_some();
@@ -125,7 +128,7 @@ async fn try_attach(
         tracing::info!(vm = %vm.name, disk = %disk.name, missed = %in_words(&disk.missed), "all writes are taken");
     }
     let ended = shared.stop.child_token();
-    Ok(Attached { attachment, is_partial, client, epoch, tap, disks, ended })
+    Ok(Attached { attachment, is_partial, client, epoch, begun, tap, disks, ended })
 }
 
 fn attached_disk(

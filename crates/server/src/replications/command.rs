@@ -4,7 +4,7 @@ use std::{sync::PoisonError, time::Duration};
 
 use api::{EditReplication, StartReplication, StopReplication, StoppedReplicationView, shell_word};
 use catalog::{KnownReplication, KnownVm};
-use model::{ByteCount, JournalId, ReplicationSettings};
+use model::{ByteCount, ImageReference, JournalId, ReplicationSettings};
 use peer::Patience;
 use replication::{Event, Standing, Wish};
 use tokio::time::timeout;
@@ -42,6 +42,10 @@ pub(crate) async fn start(site: &Site, vm: &KnownVm, request: StartReplication) 
         journal_size_bytes: request.journal_size_bytes.unwrap_or(default.journal_size_bytes),
     };
     check(&settings)?;
+    if let Some(seed) = &request.seed {
+        let parsed = seed.parse::<ImageReference>();
+        parsed.map_err(|error| Failure::invalid(format!("the seed: {error}")))?;
+    }
     // Also so that what the VM is made of is known when it is offered.
     vms::refresh(site, vm).await.map_err(|why| {
         Failure::new(api::Code::Unreachable, format!("the VM {} cannot be looked at: {why}", vm.name))
@@ -70,6 +74,9 @@ pub(crate) async fn start(site: &Site, vm: &KnownVm, request: StartReplication) 
         created_at: site.env.clock.now(),
     };
     site.catalog.add_replication(&known).await?;
+    if let Some(seed) = &request.seed {
+        site.catalog.add_seed_wish(known.journal_id, seed).await?;
+    }
     tracing::info!(vm = %vm.name, site = %peer.name, journal = %known.journal_id, "a replication begins");
     begin(site, known);
     Ok(())
@@ -216,6 +223,28 @@ async fn forget(site: &Site, vm: &KnownVm, known: &KnownReplication) -> Result<(
             .with_hint(format!("to forget that as well: holdfast replication stop {name}")));
     }
     Ok(site.catalog.remove_replication(vm.id).await?)
+}
+
+/// Lets go of the replication of a VM that another site has taken over and that comes back, but for what the catalog knows of it.
+/// Nobody is told: it has been over for long.
+pub(crate) async fn let_go(site: &Site, vm: &KnownVm) -> Result<()> {
+    let Some(known) = site.catalog.replication(vm.id).await? else { return Ok(()) };
+    let tap = end(site, vm.id).await;
+    let ended = timeout(END_TAP_LIMIT, site.hypervisor.end_tap(&vms::access(vm), known.journal_id)).await;
+    if !matches!(ended, Ok(Ok(()))) {
+        tracing::warn!(vm = %vm.name, "something of a replication is left in the VM that was");
+    }
+    if let Some(tap) = tap
+        && let Err(error) = tap.shut_down().await
+    {
+        tracing::debug!(vm = %vm.name, %error, "the tap did not end in order");
+    }
+    let mut problems = Vec::new();
+    remove_journal(site, &known, &mut problems);
+    for problem in problems {
+        tracing::warn!(vm = %vm.name, problem, "something of a replication is left");
+    }
+    Ok(())
 }
 
 /// Fails for a VM that another site has taken over.

@@ -1,4 +1,6 @@
 //! What the journal lacks is read from the live disks, while their guest goes on.
+//!
+//! Of a disk of which it lacks everything, only that is copied which is not there: see [`super::compare`].
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -10,6 +12,7 @@ use tap::Copied;
 
 use super::{
     attach::{Attached, AttachedDisk},
+    compare::{self, There},
     figures::CopyProgress,
     tasks::Shared,
 };
@@ -25,7 +28,7 @@ const STRETCH_BYTES: u64 = 256 << 20;
 const ZEROS_BYTES: u64 = tap::COPY_BYTES_MAX;
 
 /// Reads that are under way at once: the guest's own come first.
-const READS_AT_ONCE: usize = 4;
+pub(super) const READS_AT_ONCE: usize = 4;
 
 /// Copies everything, and tells that it has, or has not.
 pub(super) async fn run(shared: Arc<Shared>, attached: Arc<Attached>) {
@@ -34,9 +37,25 @@ pub(super) async fn run(shared: Arc<Shared>, attached: Arc<Attached>) {
         attached.disks.iter().map(|disk| missed_of(disk).iter().map(|range| range.length_bytes).sum::<u64>());
     progress.total_bytes.store(sum.sum(), Ordering::Relaxed);
     progress.done_bytes.store(0, Ordering::Relaxed);
+    progress.had_bytes.store(0, Ordering::Relaxed);
     let attachment = attached.attachment;
+    let there = match attached.is_partial {
+        true => There::unknown(),
+        false => match compare::there(&shared, &attached).await {
+            Ok(there) => there,
+            Err(failure) => {
+                let why = format!("the other site does not say what it has: {}", failure.detail());
+                return shared.tell(Event::NotCopied(attachment, why));
+            }
+        },
+    };
     for disk in &attached.disks {
-        if let Err(failure) = copy_disk(&attached, disk, &progress).await {
+        let lacks_all = matches!(disk.missed, Missed::All(_));
+        let copied = match there.has_something_of(disk) && lacks_all {
+            true => compare::copy_what_differs(&shared, &attached, disk, &progress).await,
+            false => copy_disk(&attached, disk, &there, &progress).await,
+        };
+        if let Err(failure) = copied {
             let why = format!("the disk {} could not be copied: {}", disk.name, failure.detail());
             return shared.tell(Event::NotCopied(attachment, why));
         }
@@ -58,10 +77,16 @@ fn missed_of(disk: &AttachedDisk) -> Vec<ByteRange> {
     image::coalesce(whole.filter(|range| !range.is_empty()).collect())
 }
 
-async fn copy_disk(attached: &Attached, disk: &AttachedDisk, progress: &CopyProgress) -> Result<()> {
+async fn copy_disk(
+    attached: &Attached,
+    disk: &AttachedDisk,
+    there: &There,
+    progress: &CopyProgress,
+) -> Result<()> {
+    let is_empty = there.is_empty(disk);
     for range in missed_of(disk) {
         for stretch in pieces(range, STRETCH_BYTES) {
-            let planned = plan(disk, stretch).await?;
+            let planned = plan(disk, stretch, is_empty).await?;
             stream::iter(planned)
                 .map(|piece| async move {
                     if let Some(piece) = piece.to_copy {
@@ -81,17 +106,17 @@ async fn copy_disk(attached: &Attached, disk: &AttachedDisk, progress: &CopyProg
 /// A piece of what is missed.
 struct Piece {
     length_bytes: u64,
-    /// None where the journal has it already: of a new disk, zeros are nothing to be copied.
+    /// None where the journal has it already: of a disk that is all zeros there, zeros are nothing to be copied.
     to_copy: Option<ByteRange>,
 }
 
-async fn plan(disk: &AttachedDisk, stretch: ByteRange) -> Result<Vec<Piece>> {
+async fn plan(disk: &AttachedDisk, stretch: ByteRange, is_empty: bool) -> Result<Vec<Piece>> {
     let extents = disk.live.extents(stretch).await?;
     let mut planned = Vec::new();
     for extent in extents {
         let is_zero = extent.kind == ExtentKind::Zero;
         // A guest that writes there from now on hands it to the journal itself.
-        if is_zero && disk.is_new {
+        if is_zero && is_empty {
             planned.push(Piece { length_bytes: extent.range.length_bytes, to_copy: None });
             continue;
         }
@@ -103,7 +128,7 @@ async fn plan(disk: &AttachedDisk, stretch: ByteRange) -> Result<Vec<Piece>> {
 }
 
 /// Copies one piece. It is looked at only after the journal knows of the copy: what is written meanwhile wins.
-async fn copy(attached: &Attached, disk: &AttachedDisk, piece: ByteRange) -> Result<()> {
+pub(super) async fn copy(attached: &Attached, disk: &AttachedDisk, piece: ByteRange) -> Result<()> {
     let failed = |error: tap::Error| Failure::of(api::Code::Failed, &error, error.guidance());
     let ticket = attached.client.begin_copy(disk.number, piece).await.map_err(failed)?;
     let extents = disk.live.extents(piece).await?;
@@ -117,7 +142,7 @@ async fn copy(attached: &Attached, disk: &AttachedDisk, piece: ByteRange) -> Res
 }
 
 /// A range in pieces that do not reach across multiples of their size.
-fn pieces(range: ByteRange, size_bytes: u64) -> impl Iterator<Item = ByteRange> {
+pub(super) fn pieces(range: ByteRange, size_bytes: u64) -> impl Iterator<Item = ByteRange> {
     let mut start = range.offset_bytes;
     std::iter::from_fn(move || {
         let end = (start / size_bytes + 1).saturating_mul(size_bytes).min(range.end_bytes());

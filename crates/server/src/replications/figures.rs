@@ -29,6 +29,16 @@ const HOUR_US: i64 = 3_600_000_000;
 pub(super) struct CopyProgress {
     pub(super) done_bytes: AtomicU64,
     pub(super) total_bytes: AtomicU64,
+    /// What of it the other site had already.
+    pub(super) had_bytes: AtomicU64,
+}
+
+/// How far the other site is with what its bases begin with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Seeding {
+    pub(super) from: String,
+    pub(super) done_bytes: u64,
+    pub(super) total_bytes: u64,
 }
 
 /// What is known of a replication.
@@ -42,7 +52,12 @@ pub(super) struct Figures {
     pub(super) progress: Option<ReplicaProgress>,
     down: Option<(Timestamp, String)>,
     refused: Option<String>,
-    sent_bytes: u64,
+    pub(super) sent_bytes: u64,
+    /// Waited for before anything is copied.
+    pub(super) seeding: Option<Seeding>,
+    /// What the bases there have begun with, as far as it is known since the server started.
+    pub(super) seed: Option<String>,
+    pub(super) seed_problem: Option<String>,
     pub(super) written: Meter,
     pub(super) sent: Meter,
     /// Those that are durable here, and not yet known to be so there.
@@ -69,6 +84,9 @@ impl Figures {
             down: None,
             refused: None,
             sent_bytes: 0,
+            seeding: None,
+            seed: None,
+            seed_problem: None,
             written: Meter::default(),
             sent: Meter::default(),
             checkpoints: VecDeque::new(),

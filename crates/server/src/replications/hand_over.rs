@@ -5,7 +5,7 @@
 
 use std::{sync::PoisonError, time::Duration};
 
-use api::{Code, HandedOverView, shell_word};
+use api::{Code, HandedOverView, ProofView, shell_word};
 use catalog::KnownVm;
 use journal::Sequence;
 use peer::{ErrorKind, Patience, replicas::HandOver};
@@ -48,6 +48,11 @@ async fn look(site: &Site, vm: &KnownVm) -> Result<Look> {
     });
     let unkept = || Look { standing: standing_unkept(&known), durable_through: None, tap: None };
     Ok(looked.unwrap_or_else(unkept))
+}
+
+/// The process that has taken what the VM wrote.
+pub(super) fn tap_of(site: &Site, vm: &KnownVm) -> Option<tap::Client> {
+    site.replications.with(vm.id, |handle| handle.tap.borrow().clone()).flatten()
 }
 
 /// Fails unless everything that the VM writes is taken, or it has ended.
@@ -118,7 +123,12 @@ pub(crate) async fn drain(site: &Site, vm: &KnownVm, monitor: &JobMonitor) -> Re
 }
 
 /// Has the other site run a VM of which it has everything.
-pub(crate) async fn give(site: &Site, vm: &KnownVm, through: Option<Sequence>) -> Result<HandedOverView> {
+pub(crate) async fn give(
+    site: &Site,
+    vm: &KnownVm,
+    through: Option<Sequence>,
+    proof: Option<ProofView>,
+) -> Result<HandedOverView> {
     let known = find(site, vm).await?;
     let peer = peers::find(site, known.peer_id.as_str()).await?;
     let client = site.peers.client(&peer, Patience::NONE)?;
@@ -154,6 +164,7 @@ pub(crate) async fn give(site: &Site, vm: &KnownVm, through: Option<Sequence>) -
         vm: vm.name.to_string(),
         site: peer.name.to_string(),
         through: through.map(|through| through.0),
+        proof,
         job_there: taken.job,
     })
 }

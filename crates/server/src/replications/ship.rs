@@ -161,6 +161,7 @@ impl Link<'_> {
         progress: ReplicaProgress,
     ) -> std::result::Result<journal::Position, Stopped> {
         self.shared.figures().note_progress(progress);
+        self.shared.there.send_replace(progress.durable_through);
         let wanted = progress.wanted;
         if wanted.segment > self.released {
             self.tap.release(wanted.segment).await.map_err(of_tap)?;
@@ -185,7 +186,7 @@ async fn tap_with_journal(shared: &Shared) -> std::result::Result<tap::Client, S
     appeared.ok_or_else(|| Stopped::Tap("there is no tap".to_owned()))
 }
 
-async fn client(shared: &Shared) -> Result<PeerClient> {
+pub(super) async fn client(shared: &Shared) -> Result<PeerClient> {
     let known = peer(shared).await?;
     if known.ended_at.is_some() {
         return Err(Failure::conflict(format!("the site {} has ended the pairing", known.name)));
@@ -203,6 +204,7 @@ async fn offer(shared: &Shared, start: SegmentNumber) -> Result<ReplicaOffer> {
     let definition = vms::known_definition(&vm).cloned();
     let definition =
         definition.ok_or_else(|| Failure::conflict("nobody has seen yet what the VM is made of"))?;
+    let seed = shared.site.catalog.seed_wish(shared.known.journal_id).await?;
     Ok(ReplicaOffer {
         vm_id: vm.id,
         vm_name: vm.name,
@@ -210,6 +212,8 @@ async fn offer(shared: &Shared, start: SegmentNumber) -> Result<ReplicaOffer> {
         generation: journal::Generation(shared.known.generation),
         retention_seconds: Some(u64::from(shared.settings.borrow().retention_hours) * 3600),
         start,
+        compares: true,
+        seed,
     })
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use catalog::{KnownReplication, KnownVm};
-use journal::Generation;
+use journal::{Generation, Sequence};
 use model::{ReplicationSettings, VmId};
 use replication::Event;
 use tap::{ErrorKind, TapOptions};
@@ -29,6 +29,8 @@ pub(super) struct Shared {
     pub(super) told: mpsc::UnboundedSender<Told>,
     pub(super) tap: watch::Sender<Option<tap::Client>>,
     pub(super) figures: Arc<Mutex<Figures>>,
+    /// The last record that is known to be durable at the other site.
+    pub(super) there: watch::Sender<Sequence>,
     pub(super) stop: CancellationToken,
     /// One begins to take writes at a time.
     pub(super) attaching: Turn<()>,
@@ -51,6 +53,7 @@ impl Shared {
             told,
             tap: watch::Sender::new(None),
             figures,
+            there: watch::Sender::new(Sequence(0)),
             stop: site.stopping.child_token(),
             attaching: Turn::new(()),
             launching: Turn::new(()),

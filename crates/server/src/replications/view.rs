@@ -9,7 +9,10 @@ use api::{
 use catalog::{KnownReplication, KnownVm};
 use replication::{Health, LinkState, Reason, Standing, health, seconds_to_in_sync};
 
-use super::{figures::Figures, find};
+use super::{
+    figures::{Figures, Seeding},
+    find,
+};
 use crate::{failure::Result, site::Site};
 
 /// A link that is down for less changes nothing in how it stands.
@@ -75,6 +78,10 @@ fn show_figures(site: &Site, vm: &KnownVm, known: &KnownReplication, figures: &F
         since: figures.since,
         copied_bytes: copies.then(|| total_bytes - figures.to_copy_bytes().min(total_bytes)),
         to_copy_bytes: copies.then_some(total_bytes),
+        had_bytes: figures.copy.had_bytes.load(std::sync::atomic::Ordering::Relaxed),
+        sent_bytes: figures.sent_bytes,
+        seed: figures.seed.clone(),
+        seed_problem: figures.seed_problem.clone(),
         health: of(health),
         reasons: reasons.into_iter().map(reason).collect(),
         rpo_seconds: figures.rpo_seconds(now),
@@ -104,7 +111,7 @@ fn show_figures(site: &Site, vm: &KnownVm, known: &KnownReplication, figures: &F
 fn state(figures: &Figures, now: model::Timestamp) -> (ReplicationState, Option<String>) {
     let state = match &figures.standing {
         Standing::Starting => ReplicationState::Starting,
-        Standing::Copying => ReplicationState::Copying,
+        Standing::Copying => return (ReplicationState::Copying, figures.seeding.as_ref().map(seeding)),
         Standing::Resyncing => ReplicationState::Resyncing,
         Standing::Paused => ReplicationState::Paused,
         Standing::VmStopped => ReplicationState::VmStopped,
@@ -119,6 +126,12 @@ fn state(figures: &Figures, now: model::Timestamp) -> (ReplicationState, Option<
         },
     };
     (state, None)
+}
+
+fn seeding(seeding: &Seeding) -> String {
+    let Seeding { from, done_bytes, total_bytes } = seeding;
+    let percent = u128::from(*done_bytes) * 100 / u128::from(*total_bytes).max(1);
+    format!("the other site begins with {from}: {percent} % of that is done")
 }
 
 fn of(health: Health) -> ReplicationHealth {

@@ -5,9 +5,10 @@ use api::{
     StopReplication, StoppedReplicationView,
 };
 use axum::{Json, extract::State, http::StatusCode};
+use serde::Deserialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::extract::{Body, Segment};
+use super::extract::{Body, Parameters, Segment};
 use crate::{failure::Result, jobs, replications, site::Site, vms, work};
 
 pub(super) fn routes() -> OpenApiRouter<Site> {
@@ -129,17 +130,31 @@ async fn checkpoint(
     Ok((StatusCode::CREATED, Json(replications::checkpoint(&site, &vm, request).await?)))
 }
 
-/// Shuts a VM down here, and has it run at the other site with everything that it wrote.
+#[derive(Deserialize)]
+struct HandOverParameters {
+    #[serde(default)]
+    skip_proof: bool,
+}
+
+/// Shuts a VM down here, and has it run at the other site with everything that it wrote, once both sites have read its disks and
+/// found the same.
 #[utoipa::path(
     post,
     path = "/v1/vms/{vm}/replication/hand-over",
     tag = "replications",
-    params(("vm" = String, Path, description = "The VM's name or id.")),
+    params(
+        ("vm" = String, Path, description = "The VM's name or id."),
+        ("skip_proof" = Option<bool>, Query, description = "Do not compare the disks of both sites before.")
+    ),
     responses((status = ACCEPTED, body = JobView), (status = "default", body = Problem))
 )]
-async fn hand_over(State(site): State<Site>, Segment(vm): Segment) -> Result<(StatusCode, Json<JobView>)> {
+async fn hand_over(
+    State(site): State<Site>,
+    Segment(vm): Segment,
+    Parameters(asked): Parameters<HandOverParameters>,
+) -> Result<(StatusCode, Json<JobView>)> {
     let vm = vms::find(&site, &vm).await?;
-    let job = work::hand_over(&site, vm).await?;
+    let job = work::hand_over(&site, vm, asked.skip_proof).await?;
     Ok((StatusCode::ACCEPTED, Json(jobs::view(job))))
 }
 

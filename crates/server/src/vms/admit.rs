@@ -7,7 +7,7 @@ use std::{
 };
 
 use api::{AddVm, Code};
-use catalog::{KnownVm, Origin};
+use catalog::{KnownVm, Origin, ReplacedVm};
 use model::{DiskDefinition, DiskName, JobKind, VmDefinition, VmId, VmName};
 
 use super::definition;
@@ -49,14 +49,29 @@ pub(crate) async fn admit(site: &Site, vm: &KnownVm) -> Result<()> {
     Ok(())
 }
 
+/// Makes a known VM another one under the same id. The caller holds the admission.
+pub(crate) async fn replace(site: &Site, vm: &KnownVm, replaced: &ReplacedVm) -> Result<()> {
+    if site.catalog.vm(vm.name.as_str()).await?.is_some_and(|named| named.id != vm.id) {
+        return Err(name_taken(&vm.name));
+    }
+    check_paths_free(site, &disk_paths(vm)).await?;
+    site.catalog.replace_vm(vm, replaced).await?;
+    tracing::info!(vm = %vm.name, id = %vm.id, "a VM takes the place of what it was here before");
+    Ok(())
+}
+
+fn name_taken(name: &VmName) -> Failure {
+    Failure::conflict(format!("there is a VM {name} already"))
+        .with_hint("choose another name: --name NAME, or vm add NAME")
+}
+
 /// Fails when another VM has the name, or a restore is about to give it to one.
 pub(crate) async fn check_name_free(site: &Site, name: &VmName, vm_id: VmId) -> Result<()> {
     let restores = site.jobs.unfinished().into_iter().filter(|job| is_new_vm(job.kind));
     let is_restored =
         restores.into_iter().any(|job| job.vm_id != Some(vm_id) && job.subject == name.as_str());
     if is_restored || site.catalog.vm(name.as_str()).await?.is_some() {
-        return Err(Failure::conflict(format!("there is a VM {name} already"))
-            .with_hint("choose another name: --name NAME, or vm add NAME"));
+        return Err(name_taken(name));
     }
     Ok(())
 }

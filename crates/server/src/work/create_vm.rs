@@ -49,6 +49,7 @@ pub(crate) async fn submit(site: &Site, request: CreateVm) -> Result<Job> {
         replace: false,
     };
     let new = NewVm {
+        replaces: None,
         vm_id: place.vm_id,
         name,
         content,

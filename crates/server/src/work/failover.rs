@@ -6,12 +6,12 @@
 use std::{sync::Arc, time::Duration};
 
 use api::{FailOver, FailoverPlanView, JobResult, RestoredVmView, shell_word};
-use catalog::{Fence, Job, KnownReplica, KnownVm};
+use catalog::{Fence, Job, KnownReplica, KnownVm, ReplacedVm};
 use journal::Sequence;
 use model::{DiskFormat, JobKind, MomentSelector, VmDefinition, VmId, VmName};
 use peer::replicas::TakenOver;
 use protection::RestoredDisk;
-use recovery::{Action, Event, Stage, step};
+use recovery::{Action, Event, Failover, Stage, step};
 
 use super::{
     RestoreDocument, check_unclaimed, document_of,
@@ -24,7 +24,8 @@ use crate::{
     dependents::Owner,
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Jobs, Outcome},
-    replicas::{self, FoundMoment, Purpose, Target},
+    replicas::{self, FoundMoment},
+    replications,
     site::Site,
     vms,
 };
@@ -80,7 +81,10 @@ pub(crate) async fn could_take_over(site: &Site, replica: KnownReplica) -> Resul
     let target = Target::of(site, &replica).await?;
     target.shape(&mut definition, Purpose::Failover);
     target.check(site, &replica, &definition)?;
-    vms::check_name_free(site, target.name(&replica), replica.vm_id).await
+    match old_self(site, &replica, replica.vm_id).await? {
+        Some(old) => vms::check_stopped(site, &old).await,
+        None => vms::check_name_free(site, target.name(&replica), replica.vm_id).await,
+    }
 }
 
 /// Lines it up that a VM which was failed over is made anew from another moment.
@@ -89,12 +93,21 @@ pub(crate) async fn change_point(site: &Site, name: &str, request: FailOver) -> 
     line_up(site, JobKind::ChangePoint, replica, Event::ChangePoint, request).await
 }
 
-/// The VM has the id that it has at its site, unless another one here has that.
+/// The VM has the id that it has at its site, also where it takes the place of what it was here before; unless another one here
+/// has that.
 async fn vm_id(site: &Site, replica: &KnownReplica) -> Result<VmId> {
-    Ok(match site.catalog.vm(replica.vm_id.as_str()).await? {
-        None => replica.vm_id,
-        Some(_) => VmId::from_random(env::random(&*site.env.entropy)),
+    let is_free = site.catalog.vm(replica.vm_id.as_str()).await?.is_none();
+    Ok(match is_free || old_self(site, replica, replica.vm_id).await?.is_some() {
+        true => replica.vm_id,
+        false => VmId::from_random(env::random(&*site.env.entropy)),
     })
+}
+
+/// What the VM with this id was here before, if a failover makes it anew under that id.
+async fn old_self(site: &Site, replica: &KnownReplica, id: VmId) -> Result<Option<KnownVm>> {
+    let generation = replica.standing.generation;
+    let old = replicas::old_self(site, replica.peer_id, replica.vm_id, generation).await?;
+    Ok(old.filter(|old| old.id == id))
 }
 
 async fn line_up(
@@ -111,7 +124,7 @@ async fn line_up(
     let found = Arc::new(replicas::moment_of(site, replica.clone(), &selector).await?);
     let target = Target::of(site, &replica).await?;
     let id = failover.vm_id;
-    let directory = target.directory(site, id);
+    let directory = target.directory(site, id, failover.generation);
     let (_, paths) = new_vm::of_moment(Arc::clone(&found), shaped(site, &target, &found)?, &directory)?;
     let name = target.name(&replica).clone();
     let _admission = site.admission.lock().await;
@@ -119,7 +132,9 @@ async fn line_up(
     if here.as_ref().is_none_or(|here| here.name != name) {
         vms::check_name_free(site, &name, id).await?;
     }
-    if here.is_none() {
+    if let Some(old) = old_self(site, &replica, id).await? {
+        vms::check_stopped(site, &old).await?;
+    } else if here.is_none() {
         vms::check_paths_free(site, &paths).await?;
     }
     check_unclaimed(site, &paths)?;
@@ -172,11 +187,14 @@ impl Takeover {
                 }
                 Action::TakeDown => {
                     monitor.phase("taking the VM down");
-                    take_down(site, vm_id).await?;
+                    // What the VM was here before is none of it.
+                    if old_self(site, &self.replica, vm_id).await?.is_none() {
+                        take_down(site, &self.replica, &failover).await?;
+                    }
                 }
                 Action::Build => {
                     monitor.phase("making the VM");
-                    self.build(site, vm_id, &monitor).await?;
+                    self.build(site, &failover, &monitor).await?;
                 }
                 Action::Start => {
                     monitor.phase("starting the VM");
@@ -191,17 +209,23 @@ impl Takeover {
     }
 
     /// Makes the VM, unless an attempt that broke off has.
-    async fn build(&mut self, site: &Site, vm_id: VmId, monitor: &Arc<JobMonitor>) -> Result<()> {
-        if site.catalog.vm(vm_id.as_str()).await?.is_some() {
+    async fn build(&mut self, site: &Site, failover: &Failover, monitor: &Arc<JobMonitor>) -> Result<()> {
+        let vm_id = failover.vm_id;
+        let old = old_self(site, &self.replica, vm_id).await?;
+        if old.is_none() && site.catalog.vm(vm_id.as_str()).await?.is_some() {
             return Ok(());
+        }
+        if let Some(old) = &old {
+            vms::check_stopped(site, old).await?;
+            replications::let_go(site, old).await?;
         }
         if self.selector == MomentSelector::Latest {
             // Some may have come since it was asked for; nothing comes any more.
             self.found = Arc::new(replicas::moment_of(site, self.replica.clone(), &self.selector).await?);
         }
         replicas::note_moment(site, self.replica.journal_id, self.found.sequence()).await?;
-        let (definition, directory) =
-            (shaped(site, &self.target, &self.found)?, self.target.directory(site, vm_id));
+        let definition = shaped(site, &self.target, &self.found)?;
+        let directory = self.target.directory(site, vm_id, failover.generation);
         let name = definition.name.clone();
         let (content, _) = new_vm::of_moment(Arc::clone(&self.found), definition, &directory)?;
         let new = NewVm {
@@ -216,6 +240,11 @@ impl Takeover {
             }),
             start: false,
             test: None,
+            replaces: old.map(|vm| ReplacedVm {
+                journal_id: self.replica.journal_id,
+                vm,
+                replaced_at: site.env.clock.now(),
+            }),
         };
         (_, self.disks) = new.build(site, monitor).await?;
         Ok(())
@@ -243,10 +272,11 @@ impl Takeover {
 }
 
 /// Stops the VM, and removes it with what it has written.
-async fn take_down(site: &Site, vm_id: VmId) -> Result<()> {
-    let Some(vm) = site.catalog.vm(vm_id.as_str()).await? else { return Ok(()) };
+async fn take_down(site: &Site, replica: &KnownReplica, failover: &Failover) -> Result<()> {
+    let Some(vm) = site.catalog.vm(failover.vm_id.as_str()).await? else { return Ok(()) };
     end_hydration(site, &vm).await?;
-    test_point::take_down(site, &vm).await
+    let directory = Target::of(site, replica).await?.directory(site, vm.id, failover.generation);
+    test_point::take_down_in(site, &vm, &directory).await
 }
 
 /// How long the copying has to end.
@@ -307,7 +337,11 @@ async fn would_do(
     if let Some(failover) = replica.standing.failover().filter(|_| event == Event::ChangePoint) {
         lost.push(format!("everything that the VM has written here since {}", failover.begun_at));
     }
-    if replica.standing.failover().is_none() {
+    let mut replaces = None;
+    if let Some(old) = old_self(site, replica, replica.vm_id).await? {
+        vms::check_stopped(site, &old).await?;
+        replaces = Some(replicas::would_replace(site, &old, replica.journal_id).await?);
+    } else if replica.standing.failover().is_none() {
         vms::check_name_free(site, &name, replica.vm_id).await?;
     }
     if let Some(newest) = newest.filter(|newest| *newest > found.time) {
@@ -319,6 +353,7 @@ async fn would_do(
         moment_at: found.time,
         sequence: found.sequence(),
         lost,
+        replaces,
     })
 }
 

@@ -62,6 +62,7 @@ pub(crate) async fn submit(site: &Site, replica: &str, request: TestFailover) ->
         replace: false,
     };
     let new = NewVm {
+        replaces: None,
         vm_id: place.vm_id,
         name,
         content,

@@ -15,21 +15,23 @@ use crate::{
 };
 
 /// Lines it up.
-pub(crate) async fn submit(site: &Site, vm: KnownVm) -> Result<Job> {
+pub(crate) async fn submit(site: &Site, vm: KnownVm, skip_proof: bool) -> Result<Job> {
     replications::check_hand_over(site, &vm).await?;
     let draft = JobDraft {
         kind: JobKind::HandOver,
         subject: vm.name.to_string(),
         vm_id: Some(vm.id),
         vault_id: None,
-        request: serde_json::json!({}),
+        request: serde_json::json!({"skip_proof": skip_proof}),
     };
     let work_site = site.clone();
-    let work = Box::new(move |monitor| Box::pin(async move { work(&work_site, &vm, monitor).await }) as _);
+    let work = Box::new(move |monitor| {
+        Box::pin(async move { work(&work_site, &vm, skip_proof, monitor).await }) as _
+    });
     site.jobs.submit(draft, work).await
 }
 
-async fn work(site: &Site, vm: &KnownVm, monitor: Arc<JobMonitor>) -> Outcome {
+async fn work(site: &Site, vm: &KnownVm, skip_proof: bool, monitor: Arc<JobMonitor>) -> Outcome {
     // Its turn may come late.
     replications::check_hand_over(site, vm).await?;
     if vms::is_running(site, vm).await? {
@@ -43,6 +45,11 @@ async fn work(site: &Site, vm: &KnownVm, monitor: Arc<JobMonitor>) -> Outcome {
         vms::end(site, vm, false).await.map_err(|failure| failure.with_hint(way_out))?;
     }
     let through = replications::drain(site, vm, &monitor).await?;
+    // The job has the VM until it ends: nobody starts it while its disks are compared.
+    let proof = match through.filter(|_| !skip_proof) {
+        Some(through) => Some(replications::prove(site, vm, through, &monitor).await?),
+        None => None,
+    };
     monitor.phase("having the other site take over");
-    Ok(JobResult::HandedOver(replications::give(site, vm, through).await?))
+    Ok(JobResult::HandedOver(replications::give(site, vm, through, proof).await?))
 }

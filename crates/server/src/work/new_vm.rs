@@ -8,7 +8,7 @@ use std::{
 };
 
 use api::{JobResult, RestoredVmView};
-use catalog::{DependentDisk, FailoverTest, ImageSource, Job, KnownVm, Origin};
+use catalog::{DependentDisk, FailoverTest, ImageSource, Job, KnownVm, Origin, ReplacedVm};
 use image_formats::NbdBacking;
 use model::{
     ByteCount, DiskFormat, DiskName, JobKind, NetworkKind, PointId, VaultId, VmDefinition, VmId, VmName,
@@ -40,6 +40,8 @@ pub(super) struct NewVm {
     pub(super) start: bool,
     /// The test that it is for, which is known before the VM is.
     pub(super) test: Option<FailoverTest>,
+    /// What the VM was here before, whose place it takes.
+    pub(super) replaces: Option<ReplacedVm>,
 }
 
 /// What a VM is built from.
@@ -223,6 +225,9 @@ impl NewVm {
             created_at: site.env.clock.now(),
             half_restored: None,
         };
+        if let Some(replaced) = &self.replaces {
+            site.backings.withdraw_all(vm.id.as_str(), &replaced.vm.dependent_disks);
+        }
         site.backings.pin(vm.id.as_str(), &vm.dependent_disks)?;
         if let Err(failure) = self.admit(site, &vm, &disks).await {
             site.backings.withdraw_all(vm.id.as_str(), &vm.dependent_disks);
@@ -327,7 +332,11 @@ impl NewVm {
             site.catalog.add_failover_test(test).await?;
         }
         let _admission = site.admission.lock().await;
-        vms::admit(site, vm).await.map_err(|failure| {
+        let admitted = match &self.replaces {
+            Some(replaced) => vms::replace(site, vm, replaced).await,
+            None => vms::admit(site, vm).await,
+        };
+        admitted.map_err(|failure| {
             let place = disks.first().and_then(|disk| disk.path.parent()).unwrap_or_else(|| "/".as_ref());
             let place = place.display();
             failure.during(&format!("the disks are at {place}, but the VM could not be made known"))

@@ -44,6 +44,7 @@ pub(crate) async fn submit(site: &Site, request: RestoreVmRequest) -> Result<Job
         replace: order.replace,
     };
     let new = NewVm {
+        replaces: None,
         vm_id: place.vm_id,
         name,
         content: Content::Point { point: Box::new(point), order },

@@ -323,10 +323,15 @@ async fn keep_screenshot(site: &Site, vm: &KnownVm, id: &str) -> Option<PathBuf>
 
 /// Ends the VM of a test and removes all that it had.
 pub(crate) async fn take_down(site: &Site, vm: &KnownVm) -> Result<()> {
+    take_down_in(site, vm, &site.directory.disks(vm.id)).await
+}
+
+/// The same for one whose disks are in a directory of its own, which this is.
+pub(super) async fn take_down_in(site: &Site, vm: &KnownVm, directory: &Path) -> Result<()> {
     site.hypervisor.stop(&vms::access(vm), true).await?;
     site.catalog.remove_vm(vm.id).await?;
     site.backings.withdraw_all(vm.id.as_str(), &vm.dependent_disks);
-    for directory in own_directories(site, vm) {
+    for directory in own_directories(vm, directory) {
         match std::fs::remove_dir_all(directory) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Failure::from_io("removing the disks of a test".to_owned(), &error));
@@ -337,11 +342,11 @@ pub(crate) async fn take_down(site: &Site, vm: &KnownVm) -> Result<()> {
     Ok(())
 }
 
-/// The directories that are there for the disks of this VM alone.
-fn own_directories(site: &Site, vm: &KnownVm) -> BTreeSet<PathBuf> {
+/// This directory, and those of the same name in which the VM has disks: it may have been made when disks went elsewhere.
+fn own_directories(vm: &KnownVm, directory: &Path) -> BTreeSet<PathBuf> {
     let used = vms::disk_paths(vm).into_iter().filter_map(|path| path.parent().map(Path::to_owned));
-    let own = used.filter(|directory| directory.file_name() == Some(vm.id.as_str().as_ref()));
-    own.chain([site.directory.disks(vm.id)]).collect()
+    let own = used.filter(|used| used.file_name() == directory.file_name());
+    own.chain([directory.to_owned()]).collect()
 }
 
 /// A test as clients see it.

@@ -5,6 +5,7 @@ mod failover;
 mod hostile;
 mod kept;
 mod plans;
+mod returning;
 mod settings;
 
 use std::{sync::Arc, time::Duration};
@@ -52,6 +53,17 @@ impl Source {
     }
 
     fn of_vm(number: u8, name: &'static str, generation: u64, vm: VmId) -> Self {
+        let source = Self::of(number, name, generation, vm);
+        source.journal.disk_is_whole(source.disk).unwrap();
+        source
+    }
+
+    /// The journal of a VM that was failed over once; its disk is not whole yet.
+    fn returning(number: u8, name: &'static str, vm: VmId) -> Self {
+        Self::of(number, name, 2, vm)
+    }
+
+    fn of(number: u8, name: &'static str, generation: u64, vm: VmId) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let folder = Arc::new(Directory::open(directory.path()).unwrap());
         let id = JournalId::from_random([number; 10]);
@@ -59,7 +71,6 @@ impl Source {
         let options = JournalOptions { segment_age: Duration::from_secs(1), ..JournalOptions::default() };
         let journal = Journal::create(folder, id, Generation(generation), options, clock.clone()).unwrap();
         let disk = journal.add_disk(vm, "root".parse().unwrap(), DISK_BYTES as u64).unwrap();
-        journal.disk_is_whole(disk).unwrap();
         let bytes = vec![0; DISK_BYTES];
         Self { _directory: directory, id, vm, name, journal, disk, bytes, clock }
     }
@@ -72,6 +83,8 @@ impl Source {
             generation: Generation(1),
             retention_seconds: None,
             start: self.journal.start().segment,
+            compares: false,
+            seed: None,
         }
     }
 

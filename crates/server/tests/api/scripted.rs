@@ -12,7 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 use hypervisor::{
-    Baseline, Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, Chain, Error, ErrorKind,
+    Baseline, Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, Chain, DiskAtRest, Error, ErrorKind,
     FakeDisk, FakeHypervisor, FakeTapTargets, FakeVm, GuestExit, GuestFiles, GuestProgram, Hydration, HydrationListener,
     Hypervisor, Inspection, Power, Quiet, Result, Tap, TapRequest, VmAccess, VmOrigin,
 };
@@ -296,6 +296,11 @@ impl Hypervisor for Handle {
     async fn stop_hydration(&self, vm: &VmAccess) -> Result<()> {
         self.0.meet(vm);
         self.0.fake.stop_hydration(vm).await
+    }
+
+    async fn disks_at_rest(&self, vm: &VmAccess) -> Result<Vec<DiskAtRest>> {
+        self.0.meet(vm);
+        self.0.fake.disks_at_rest(vm).await
     }
 
     async fn begin_tap(&self, request: &TapRequest) -> Result<Box<dyn Tap>> {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use api::{HandedOverView, ReplicaView, ReplicationState, ReplicationView, RestoredVmView};
+use model::ByteCount;
 use serde_json::Value;
 use testkit::{guest::GuestImage, site::Site, workload::WorkloadState};
 use tokio::time::sleep;
@@ -132,23 +133,38 @@ async fn come_back(west: &mut Site, east: &Site, report: &mut Report) -> Result<
     let (_, said) = west.failure(["vm", "start", VM]).await?;
     ensure!(said.contains("must not run here"), "the old VM may start: {said}");
     report.event("the site comes back", started.elapsed(), "the old VM does not start");
-    west.run(["replication", "stop", VM, "--yes"]).await?;
-    west.run(["vm", "remove", VM, "--yes"]).await?;
-
-    replicate(east, "west", "the other way round", report).await?;
+    re_protect(east, west, report).await?;
     let guest = east.guest(VM).await?;
     guest.workload(&["burst", BURST_MIB]).await?;
     let before = guest.state_now().await?.sound()?;
 
     progress("handing it over");
     let started = Instant::now();
-    let given: HandedOverView = east.json(["failover", "planned", VM, "--yes"]).await?;
+    let given: HandedOverView = east.json(["failover", "failback", VM, "--yes"]).await?;
+    let proof = given.proof.context("the disks were not compared")?;
     let job = given.job_there.context("it was handed over before")?;
     west.run(["job", "watch", &job]).await?;
-    report.event("handed over: the VM runs", started.elapsed(), "shut down there, nothing lost");
+    let proven = format!("shut down there; {} disks are the same at both sites", proof.disks.len());
+    report.event("handed over: the VM runs", started.elapsed(), proven);
     let state = west.guest(VM).await?.state_at_boot().await?.sound().context("the guest that came back")?;
     ensure!(state.data_last >= before.data_last, "{state:?} is less than {before:?}");
     report.event("handed over: guest boots", started.elapsed(), records(&state));
+    let started = Instant::now();
+    west.json::<ReplicaView>(["failover", "commit", VM, "--yes"]).await?;
+    report.event("committed", started.elapsed(), "the old disks go, and nothing was removed by hand");
+    Ok(())
+}
+
+/// Replicates the VM back to the site that still has its old disks.
+async fn re_protect(east: &Site, west: &Site, report: &mut Report) -> Result<()> {
+    progress("re-protecting it: what the first site has is not sent again");
+    let started = Instant::now();
+    east.json::<Value>(["failover", "reprotect", VM]).await?;
+    let view = until(east, "protected", |view| view.state == ReplicationState::Protected).await?;
+    let replica: ReplicaView = west.json(["replica", "show", VM]).await?;
+    let size_bytes = replica.disks.iter().map(|disk| disk.size_bytes.0).sum();
+    let sent = format!("{} sent of disks of {}", ByteCount(view.sent_bytes), ByteCount(size_bytes));
+    report.event("re-protected", started.elapsed(), sent);
     Ok(())
 }
 

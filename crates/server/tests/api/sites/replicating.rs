@@ -273,6 +273,62 @@ async fn stopped_it_leaves_nothing_here_and_the_replica_there() {
     .await;
 }
 
+/// What a test may send of a disk that the other site has but for a page, with all marks.
+const LITTLE_BYTES: u64 = 256 << 10;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn started_anew_it_sends_only_what_differs_from_the_earlier_replica() {
+    let (east, west) = replicated().await;
+    let qmp = guest(&west);
+    until_protected(&west).await;
+    let before = bookmark(&east, &west, "before").await;
+    west.client.stop_replication("db", &StopReplication::default()).await.unwrap();
+    west.hypervisor.write(&qmp, 1 << 20, &[9; 4096]);
+    west.client.start_replication("db", &to_east()).await.unwrap();
+    let view = until_protected(&west).await;
+    assert!(view.seed.as_ref().is_some_and(|seed| seed.starts_with("replica:")), "{view:?}");
+    assert_eq!(view.had_bytes, before.len() as u64 - (64 << 10), "all but a piece of 64 KiB");
+    let after = bookmark(&east, &west, "after").await;
+    assert!(after == west.hypervisor.bytes(&qmp) && after != before);
+    let view = until(&west, "in sync", |view| view.lag_bytes == 0).await;
+    assert!(view.sent_bytes < LITTLE_BYTES, "{view:?}");
+    let earlier = east.client.replicas().await.unwrap();
+    assert_eq!(earlier.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_of_which_nothing_was_tracked_is_compared_and_not_sent_again() {
+    let (east, west) = replicated().await;
+    let qmp = guest(&west);
+    until_protected(&west).await;
+    let before = until(&west, "in sync", |view| view.lag_bytes == 0).await;
+    // As after a power cut, under a raw disk.
+    west.hypervisor.edit(&qmp, |vm| vm.disks.values_mut().for_each(hypervisor::FakeDisk::lose_tracking));
+    west.hypervisor.break_tap(&qmp, "the test broke it");
+    west.hypervisor.write(&qmp, 1 << 20, &[9; 4096]);
+    let view = until(&west, "broken and protected again", |view| {
+        view.breaks == 1 && view.state == ReplicationState::Protected
+    })
+    .await;
+    let bytes = west.hypervisor.bytes(&qmp);
+    assert_eq!((view.had_bytes, view.seed), (bytes.len() as u64 - (64 << 10), None));
+    assert!(bookmark(&east, &west, "after").await == bytes);
+    let view = until(&west, "in sync", |view| view.lag_bytes == 0).await;
+    assert!(view.sent_bytes - before.sent_bytes < LITTLE_BYTES, "{view:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seed_that_the_other_site_does_not_give_is_refused_and_said() {
+    let (east, west) = (site("east").await, site("west").await);
+    pair(&east, &west).await;
+    west.add_guest("db", pattern(1)).await;
+    let seeded = |seed: &str| StartReplication { seed: Some(seed.to_owned()), ..to_east() };
+    assert_eq!(code(west.client.start_replication("db", &seeded("nonsense")).await), Code::Invalid);
+    west.client.start_replication("db", &seeded("file:/etc/passwd")).await.unwrap();
+    let view = until(&west, "refused", |view| view.health == ReplicationHealth::Critical).await;
+    assert!(view.reasons.iter().any(|reason| reason.what.contains("no file of this host")), "{view:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_over_there_it_is_fenced_here_for_good() {
     let (east, west) = replicated().await;
@@ -298,9 +354,10 @@ async fn handed_over_it_runs_there_with_its_last_write_and_not_here() {
     let expected = west.hypervisor.bytes(&qmp);
     // The disk is looked at while it still reads from the moment.
     east.hypervisor.hydrations.close();
-    let given = west.end(&west.client.hand_over("db").await.unwrap()).await;
+    let given = west.end(&west.client.hand_over("db", false).await.unwrap()).await;
     let Some(JobResult::HandedOver(given)) = given.result else { panic!("{given:?}") };
     assert_eq!(given.site, "east");
+    assert_eq!(given.proof.map(|proof| proof.disks.len()), Some(1), "both sites have read the disk");
     let there = east.end(&east.client.job(&given.job_there.unwrap()).await.unwrap()).await;
     let Some(JobResult::RestoredVm(vm)) = there.result else { panic!("{there:?}") };
     assert!(vm.started && shows(&east, Path::new(&vm.disks[0].path), &expected));
@@ -310,7 +367,7 @@ async fn handed_over_it_runs_there_with_its_last_write_and_not_here() {
     until(&west, "fenced", |view| view.state == ReplicationState::Fenced).await;
     // Whoever has not heard the answer asks again, also after a restart.
     let west = west.restart().await;
-    let again = west.end(&west.client.hand_over("db").await.unwrap()).await;
+    let again = west.end(&west.client.hand_over("db", false).await.unwrap()).await;
     assert!(matches!(again.result, Some(JobResult::HandedOver(view)) if view.job_there.is_none()));
 }
 
@@ -324,7 +381,7 @@ async fn a_vm_that_stopped_after_writes_were_missed_is_not_handed_over() {
     // A server that has just started has not seen how it ended.
     let west = west.restart().await;
     until(&west, "not known to be whole", |view| view.state == ReplicationState::Degraded).await;
-    let refused = problem(west.client.hand_over("db").await);
+    let refused = problem(west.client.hand_over("db", false).await);
     assert!(refused.code == Code::Conflict && refused.hint.unwrap().contains("until it is protected"));
     west.hypervisor.edit(&qmp, |vm| vm.power = Power::Running);
     until_protected(&west).await;
@@ -335,7 +392,7 @@ async fn what_the_other_site_refuses_stays_here() {
     let (east, west) = replicated().await;
     east.add_guest("db", pattern(2)).await;
     until_protected(&west).await;
-    let refused = west.failure(&west.client.hand_over("db").await.unwrap()).await;
+    let refused = west.failure(&west.client.hand_over("db", false).await.unwrap()).await;
     assert!(refused.code == Code::Conflict && refused.detail.contains("there is a VM db"), "{refused:?}");
     assert_eq!(
         west.client.vm("db").await.unwrap().power,
