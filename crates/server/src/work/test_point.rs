@@ -162,7 +162,16 @@ fn document_for(request: &TestPoint, paths: Vec<PathBuf>, directory: PathBuf) ->
 fn isolated(vm_id: VmId, name: VmName, content: Content, test: Option<FailoverTest>) -> NewVm {
     let dependence =
         Dependence { hydrates: false, rate_limit_bytes_per_second: None, wait_limit: WAIT_LIMIT };
-    NewVm { vm_id, name, content, isolated: true, dependence: Some(dependence), start: false, test }
+    NewVm {
+        vm_id,
+        name,
+        content,
+        isolated: true,
+        dependence: Some(dependence),
+        start: false,
+        test,
+        replaces: None,
+    }
 }
 
 async fn work(
