@@ -25,13 +25,14 @@ pub use definition::{
     DiskBus, DiskDefinition, DiskFormat, Firmware, NetworkDefinition, NetworkKind, VmDefinition,
 };
 pub use id::{
-    CaptureId, DiskId, JobId, JournalId, PairingId, ParseIdError, PointId, SiteId, SnapshotId, TransferId,
-    VaultId, VmId,
+    CaptureId, DiskId, GroupId, JobId, JournalId, PairingId, ParseIdError, PointId, SiteId, SnapshotId,
+    TransferId, VaultId, VmId,
 };
 pub use image_format::ImageFormat;
 pub use job::{JobKind, JobState, Progress};
 pub use name::{
-    CopyName, DiskName, NameError, PolicyName, SiteDiskName, SiteName, SnapshotName, VaultName, VmName,
+    CopyName, DiskName, GroupName, NameError, PolicyName, SiteDiskName, SiteName, SnapshotName, VaultName,
+    VmName,
 };
 pub use peer_address::{ParsePeerAddressError, PeerAddress};
 pub use point::{CaptureCost, ChangeSource, ConsistencyReached, DiskSummary, PointSummary};

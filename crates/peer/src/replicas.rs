@@ -9,7 +9,7 @@ mod parts;
 mod tests;
 
 use journal::{Generation, Position, SegmentNumber, Sequence};
-use model::{Timestamp, VmDefinition, VmId, VmName};
+use model::{GroupId, GroupName, JournalId, Timestamp, VmDefinition, VmId, VmName};
 use serde::{Deserialize, Serialize};
 
 pub use self::parts::{PARTS_BODY_MAX_BYTES, PARTS_BYTES, decode, encode};
@@ -22,6 +22,9 @@ pub const RETENTION_MAX_SECONDS: u64 = 30 * 24 * 3600;
 
 /// The most disks of a VM that is replicated.
 const DISKS_MAX: usize = 64;
+
+/// The most VMs in a consistency group.
+pub const GROUP_MEMBERS_MAX: usize = 64;
 
 /// The longest definition of a VM, as JSON.
 const DEFINITION_MAX_BYTES: usize = 64 << 10;
@@ -46,6 +49,22 @@ pub struct ReplicaOffer {
     /// The first segment that the source has: an empty replica begins there.
     #[serde(with = "SegmentCount")]
     pub start: SegmentNumber,
+    /// The consistency group that the VM is in, if it is in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupOffer>,
+}
+
+/// A consistency group: VMs whose journals mark common moments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupOffer {
+    /// The group.
+    pub id: GroupId,
+    /// What it is called at the source.
+    pub name: GroupName,
+    /// The journals of all members.
+    pub members: Vec<JournalId>,
+    /// Grows whenever something of it changes: each member's journal is offered by itself, and what is older does not count.
+    pub revision: u64,
 }
 
 impl ReplicaOffer {
@@ -63,6 +82,9 @@ impl ReplicaOffer {
         let is_kept_so_long = |seconds| (RETENTION_MIN_SECONDS..=RETENTION_MAX_SECONDS).contains(&seconds);
         if !self.retention_seconds.is_none_or(is_kept_so_long) {
             return Err(Error::invalid("moments stay reachable for a minute at least and 30 days at most"));
+        }
+        if self.group.as_ref().is_some_and(|group| group.members.len() > GROUP_MEMBERS_MAX) {
+            return Err(Error::invalid(format!("a consistency group has at most {GROUP_MEMBERS_MAX} VMs")));
         }
         if self.start.0 == 0 {
             return Err(Error::invalid("the first segment of a journal has the number 1"));

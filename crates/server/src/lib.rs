@@ -12,6 +12,7 @@ mod disks;
 mod doctor;
 mod failure;
 mod files;
+mod groups;
 mod images;
 mod jobs;
 mod keystore;

@@ -75,6 +75,27 @@ impl Replications {
         self.running().get(&vm_id).map(use_it)
     }
 
+    /// How the replication of a VM stands, and its tap.
+    pub(crate) fn standing(&self, vm_id: VmId) -> Option<(replication::Standing, Option<tap::Client>)> {
+        self.with(vm_id, |handle| {
+            let standing = handle.figures.lock().unwrap_or_else(PoisonError::into_inner).standing.clone();
+            (standing, handle.tap.borrow().clone())
+        })
+    }
+
+    /// The last record that the other site durably has of a VM's journal.
+    pub(crate) fn durable_there(&self, vm_id: VmId) -> Option<journal::Sequence> {
+        self.with(vm_id, |handle| {
+            let figures = handle.figures.lock().unwrap_or_else(PoisonError::into_inner);
+            figures.progress.map(|progress| progress.durable_through)
+        })?
+    }
+
+    /// Something that the other site is told of the VM has changed.
+    pub(crate) fn offer_anew(&self, vm_id: VmId) {
+        self.with(vm_id, |handle| handle.settings.send_modify(|_| ()));
+    }
+
     /// The VM may run now, or may be busy no more.
     pub(crate) fn vm_changed(&self, vm_id: VmId) {
         // One that has ended needs not be told.

@@ -8,6 +8,7 @@ mod disks;
 mod doctor;
 pub(crate) mod extract;
 mod files;
+mod groups;
 mod images;
 mod jobs;
 mod keys;
@@ -56,6 +57,7 @@ use crate::{failure::Failure, site::Site};
         (name = "points", description = "Recovery points."),
         (name = "snapshots", description = "Managed snapshots."),
         (name = "replicas", description = "VMs of other sites whose journals this one keeps, and failing over to them."),
+        (name = "groups", description = "Consistency groups: replicated VMs that share moments, at either site."),
         (name = "files", description = "Files inside images."),
         (name = "restores", description = "Restores."),
         (name = "images", description = "Disks of recovery points, and image files: exported, compared, read."),
@@ -82,6 +84,7 @@ fn described() -> OpenApiRouter<Site> {
         .merge(replications::routes())
         .merge(snapshots::routes())
         .merge(replicas::routes())
+        .merge(groups::routes())
         .merge(files::routes())
         .merge(restores::routes())
         .merge(creations::routes())

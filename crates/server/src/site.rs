@@ -18,6 +18,7 @@ use crate::{
     directory::DataDirectory,
     failure::{Failure, Result},
     files::FileMachines,
+    groups::Groups,
     jobs::Jobs,
     object_locks::ObjectLocks,
     peers::Peers,
@@ -127,6 +128,8 @@ pub struct Site {
     pub(crate) peers: Arc<Peers>,
     /// The VMs that are replicated from here.
     pub(crate) replications: Arc<Replications>,
+    /// Those of them that share moments.
+    pub(crate) groups: Arc<Groups>,
     /// What launches the taps of those.
     pub(crate) taps: Arc<dyn Taps>,
     /// The images that disks read from until they are whole.
@@ -221,6 +224,7 @@ impl Site {
             vaults,
             peers,
             replications: Arc::default(),
+            groups: Arc::default(),
             taps,
             backings: Arc::new(backings),
             held,

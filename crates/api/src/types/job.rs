@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    CollectView, ExportedView, HandedOverView, HydratedView, PointTestView, PointView, RepairView,
-    RestoredDiskView, RestoredFilesView, RestoredInPlaceView, RestoredVmView, SiteDiskView, SnapshotCopyView,
-    SnapshotView, SyncView, VerifyView,
+    CollectView, ExportedView, HandedOverGroupView, HandedOverView, HydratedView, PointTestView, PointView,
+    RepairView, RestoredDiskView, RestoredFilesView, RestoredInPlaceView, RestoredVmView, SiteDiskView,
+    SnapshotCopyView, SnapshotView, SyncView, VerifyView,
 };
 use crate::Problem;
 
@@ -72,6 +72,8 @@ pub enum JobResult {
     CreatedDisk(SiteDiskView),
     /// The VM that runs at another site now.
     HandedOver(HandedOverView),
+    /// The VMs of a group that run at another site now.
+    HandedOverGroup(HandedOverGroupView),
     /// The VM whose disks are whole, or the disk.
     Hydrated(HydratedView),
     /// How a recovery point did; also of one that did not work, whose job has failed.

@@ -58,6 +58,7 @@ impl Page for JobView {
             Some(JobResult::RestoredVm(vm)) => vm.page(times),
             Some(JobResult::CreatedDisk(disk)) => disk.page(times),
             Some(JobResult::HandedOver(vm)) => vm.page(times),
+            Some(JobResult::HandedOverGroup(group)) => group.page(times),
             Some(JobResult::Hydrated(hydrated)) => hydrated.page(times),
             Some(JobResult::Tested(test)) => test.page(times),
             Some(JobResult::RestoredDisk(disk)) => disk.page(times),

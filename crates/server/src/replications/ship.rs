@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     failure::{Failure, Result},
-    peers, vms,
+    groups, peers, vms,
 };
 
 /// How long parts are waited for before the other side is asked how it is.
@@ -203,6 +203,7 @@ async fn offer(shared: &Shared, start: SegmentNumber) -> Result<ReplicaOffer> {
     let definition = vms::known_definition(&vm).cloned();
     let definition =
         definition.ok_or_else(|| Failure::conflict("nobody has seen yet what the VM is made of"))?;
+    let group = groups::offer(&shared.site, vm.id).await?;
     Ok(ReplicaOffer {
         vm_id: vm.id,
         vm_name: vm.name,
@@ -210,6 +211,7 @@ async fn offer(shared: &Shared, start: SegmentNumber) -> Result<ReplicaOffer> {
         generation: journal::Generation(shared.known.generation),
         retention_seconds: Some(u64::from(shared.settings.borrow().retention_hours) * 3600),
         start,
+        group,
     })
 }
 

@@ -3,7 +3,7 @@
 //! Before anything is built, it is durable that the VM is failed over, and nothing more is taken from its source. A server that
 //! dies on the way leaves a failover that has begun; asked for again, it goes on as the same VM.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use api::{FailOver, FailoverPlanView, JobResult, RestoredVmView, shell_word};
 use catalog::{Fence, Job, KnownReplica, KnownVm};
@@ -11,7 +11,7 @@ use journal::Sequence;
 use model::{DiskFormat, JobKind, MomentSelector, VmId};
 use peer::replicas::TakenOver;
 use protection::RestoredDisk;
-use recovery::{Action, Event, Stage, step};
+use recovery::{Action, Event, Stage, Standing, step};
 
 use super::{
     RestoreDocument, check_unclaimed, document_of,
@@ -30,13 +30,16 @@ use crate::{
 };
 
 /// A failover that somebody has asked for, or another point of one.
-struct Takeover {
+pub(super) struct Takeover {
     replica: KnownReplica,
     event: Event,
     selector: MomentSelector,
     /// Held until the VM is made, so that it is not folded meanwhile.
     found: Arc<FoundMoment>,
     rate_limit_bytes_per_second: Option<u64>,
+    /// The VM that it becomes, and the files of its disks.
+    vm_id: VmId,
+    paths: Vec<PathBuf>,
     /// What was made; none of it by an attempt that goes on.
     disks: Vec<RestoredDisk>,
 }
@@ -74,7 +77,7 @@ pub(crate) async fn change_point(site: &Site, name: &str, request: FailOver) -> 
 }
 
 /// The VM has the id that it has at its site, unless another one here has that.
-async fn vm_id(site: &Site, replica: &KnownReplica) -> Result<VmId> {
+pub(super) async fn vm_id(site: &Site, replica: &KnownReplica) -> Result<VmId> {
     Ok(match site.catalog.vm(replica.vm_id.as_str()).await? {
         None => replica.vm_id,
         Some(_) => VmId::from_random(env::random(&*site.env.entropy)),
@@ -88,43 +91,81 @@ async fn line_up(
     event: Event,
     request: FailOver,
 ) -> Result<Job> {
-    // All that can be known is said before anything is done.
-    let after = step(&replica.standing, event).map_err(|refusal| refused(&replica, refusal))?.standing;
-    let failover = after.failover().ok_or_else(|| Failure::conflict("there is no failover"))?;
+    check(&replica, event)?;
     let selector = selector(&request.point)?;
-    let found = Arc::new(replicas::moment_of(site, replica.clone(), &selector).await?);
-    let (id, directory) = (failover.vm_id, site.directory.disks(failover.vm_id));
-    let (_, paths) = new_vm::of_moment(site, Arc::clone(&found), &replica.vm_name, &directory)?;
+    let found = replicas::moment_of(site, replica, &selector).await?;
+    let takeover = Takeover::new(site, event, selector, found, request.rate_limit_bytes_per_second)?;
+    let jobs = line_up_all(site, kind, vec![takeover]).await?;
+    jobs.into_iter().next().ok_or_else(|| Failure::conflict("there is no failover"))
+}
+
+/// Lines several up, or none of them.
+pub(super) async fn line_up_all(site: &Site, kind: JobKind, takeovers: Vec<Takeover>) -> Result<Vec<Job>> {
     let _admission = site.admission.lock().await;
-    if site.catalog.vm(id.as_str()).await?.is_none() {
-        vms::check_name_free(site, &replica.vm_name, id).await?;
-        vms::check_paths_free(site, &paths).await?;
+    for takeover in &takeovers {
+        takeover.check_place(site).await?;
     }
-    check_unclaimed(site, &paths)?;
-    let document = RestoreDocument {
-        reference: found.pinned(None).to_string(),
-        paths,
-        format: DiskFormat::Qcow2,
-        replace: false,
-        own_directory: Some(directory),
-    };
-    let draft = JobDraft {
-        kind,
-        subject: replica.vm_name.to_string(),
-        vm_id: Some(id),
-        vault_id: None,
-        request: document_of(&document),
-    };
-    let rate_limit_bytes_per_second = request.rate_limit_bytes_per_second;
-    let disks = Vec::new();
-    let takeover = Takeover { replica, event, selector, found, rate_limit_bytes_per_second, disks };
-    let work_site = site.clone();
-    let work =
-        Box::new(move |monitor| Box::pin(async move { takeover.work(&work_site, monitor).await }) as _);
-    site.jobs.submit(draft, work).await
+    let mut jobs = Vec::with_capacity(takeovers.len());
+    for takeover in takeovers {
+        jobs.push(takeover.submit(site, kind).await?);
+    }
+    Ok(jobs)
+}
+
+/// How the replica would stand. All that can be known is said before anything is done.
+pub(super) fn check(replica: &KnownReplica, event: Event) -> Result<Standing> {
+    Ok(step(&replica.standing, event).map_err(|refusal| refused(replica, refusal))?.standing)
 }
 
 impl Takeover {
+    /// What is to be done about a moment that is held.
+    pub(super) fn new(
+        site: &Site,
+        event: Event,
+        selector: MomentSelector,
+        found: FoundMoment,
+        rate_limit_bytes_per_second: Option<u64>,
+    ) -> Result<Self> {
+        let replica = found.replica.clone();
+        let found = Arc::new(found);
+        let after = check(&replica, event)?;
+        let vm_id = after.failover().ok_or_else(|| Failure::conflict("there is no failover"))?.vm_id;
+        let directory = site.directory.disks(vm_id);
+        let (_, paths) = new_vm::of_moment(site, Arc::clone(&found), &replica.vm_name, &directory)?;
+        let disks = Vec::new();
+        Ok(Self { replica, event, selector, found, rate_limit_bytes_per_second, vm_id, paths, disks })
+    }
+
+    /// Fails where the VM's name or its files are taken.
+    async fn check_place(&self, site: &Site) -> Result<()> {
+        if site.catalog.vm(self.vm_id.as_str()).await?.is_none() {
+            vms::check_name_free(site, &self.replica.vm_name, self.vm_id).await?;
+            vms::check_paths_free(site, &self.paths).await?;
+        }
+        check_unclaimed(site, &self.paths)
+    }
+
+    async fn submit(self, site: &Site, kind: JobKind) -> Result<Job> {
+        let document = RestoreDocument {
+            reference: self.found.pinned(None).to_string(),
+            paths: self.paths.clone(),
+            format: DiskFormat::Qcow2,
+            replace: false,
+            own_directory: Some(site.directory.disks(self.vm_id)),
+        };
+        let draft = JobDraft {
+            kind,
+            subject: self.replica.vm_name.to_string(),
+            vm_id: Some(self.vm_id),
+            vault_id: None,
+            request: document_of(&document),
+        };
+        let work_site = site.clone();
+        let work =
+            Box::new(move |monitor| Box::pin(async move { self.work(&work_site, monitor).await }) as _);
+        site.jobs.submit(draft, work).await
+    }
+
     async fn work(mut self, site: &Site, monitor: Arc<JobMonitor>) -> Outcome {
         let (replica, actions) = replicas::put_in(site, self.replica.journal_id, self.event).await?;
         self.replica = replica;
@@ -259,7 +300,7 @@ pub(crate) async fn plan_change(site: &Site, name: &str, request: &FailOver) -> 
     would_do(site, replica, Event::ChangePoint, request).await
 }
 
-async fn would_do(
+pub(super) async fn would_do(
     site: &Site,
     replica: KnownReplica,
     event: Event,

@@ -65,6 +65,7 @@ impl Source {
             generation: Generation(1),
             retention_seconds: None,
             start: self.journal.start().segment,
+            group: None,
         }
     }
 
