@@ -1,4 +1,4 @@
-//! One shared checkpoint: hold, mark, let go.
+//! One shared checkpoint: hold, mark, and let go once all are marked.
 //!
 //! # Why no effect is without its cause
 //!
