@@ -35,6 +35,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::attach::Attached;
 pub use self::taps::Taps;
 pub(crate) use self::{
     checkpoints::checkpoint,
@@ -60,6 +61,7 @@ struct Handle {
     told: mpsc::UnboundedSender<Told>,
     settings: signal::Sender<ReplicationSettings>,
     tap: signal::Receiver<Option<tap::Client>>,
+    attached: signal::Receiver<Option<Arc<Attached>>>,
     figures: Arc<Mutex<Figures>>,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -75,12 +77,13 @@ impl Replications {
         self.running().get(&vm_id).map(use_it)
     }
 
-    /// How the replication of a VM stands, and its tap.
-    pub(crate) fn standing(&self, vm_id: VmId) -> Option<(replication::Standing, Option<tap::Client>)> {
+    /// Through what all writes of a VM are taken, if they are and its disks are whole.
+    pub(crate) fn protecting(&self, vm_id: VmId) -> Option<Arc<Attached>> {
         self.with(vm_id, |handle| {
-            let standing = handle.figures.lock().unwrap_or_else(PoisonError::into_inner).standing.clone();
-            (standing, handle.tap.borrow().clone())
-        })
+            let figures = handle.figures.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_protected = figures.standing == replication::Standing::Protected;
+            handle.attached.borrow().clone().filter(|_| is_protected)
+        })?
     }
 
     /// The last record that the other site durably has of a VM's journal.

@@ -40,8 +40,16 @@ async fn write(guest: &GuestAgent, number: u64) -> Result<()> {
 /// How many records the chain of a VM has at a moment; each has to be there in its place.
 async fn chain(east: &Site, directory: &Path, vm: &str, moment: &str) -> Result<u64> {
     let disk = directory.join("data");
-    east.run(words!["export", format!("replica:{vm}/{moment}/data"), "--format", "raw", "--to", disk, "--replace"])
-        .await?;
+    east.run(words![
+        "export",
+        format!("replica:{vm}/{moment}/data"),
+        "--format",
+        "raw",
+        "--to",
+        disk,
+        "--replace"
+    ])
+    .await?;
     let text = String::from_utf8(file_of(&disk, "/chain")?)?;
     let mut count = 0;
     for line in text.lines() {
@@ -53,7 +61,8 @@ async fn chain(east: &Site, directory: &Path, vm: &str, moment: &str) -> Result<
 
 /// The shared moments that the other site has since this one.
 async fn shared_since(east: &Site, number: u64) -> Result<Vec<SharedPointView>> {
-    let mut points: Vec<SharedPointView> = east.json(["replica", "points", "--group", "shop", "--all"]).await?;
+    let mut points: Vec<SharedPointView> =
+        east.json(["replica", "points", "--group", "shop", "--all"]).await?;
     points.retain(|point| point.number > number);
     Ok(points)
 }

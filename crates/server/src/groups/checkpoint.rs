@@ -12,34 +12,35 @@
 //!
 //! Each premise is looked at afterwards, and without one of them the moment is not called shared:
 //! - The hold lasted: the tap says so when it is asked to let go. It lets go by itself after [`HOLD_MAX`], or when the server dies.
-//! - Nothing was acknowledged but by the tap: no epoch has begun since before the hold. One begins in the step in which the tap loses a
-//!   guest, or before somebody takes one from it.
+//! - No write was acknowledged but by the tap: afterwards the tap is still in the epoch of the attachment, so it has lost no guest, and the
+//!   hypervisor says that it has handed every write on until then.
 //! - All marks were made: the taps have answered.
 //!
 //! That the marks are there says nothing yet, therefore: the second mark does, which is made last ([`super::mark`]).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::future::{join_all, try_join_all};
 use journal::Sequence;
 use model::{VmId, VmName};
-use tap::{Checkpoint, CheckpointKind, Client, Epoch};
+use tap::{Checkpoint, CheckpointKind};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::mark::{GroupMark, Says};
+use crate::replications::Attached;
 
 /// How long acknowledgements are held at most, in all.
 pub(super) const HOLD_MAX: Duration = Duration::from_millis(50);
 
-/// How long a tap may take to say how it stands.
-const STATUS_LIMIT: Duration = Duration::from_secs(5);
+/// How long a tap and the hypervisor may take to say that every write was taken.
+const PROOF_LIMIT: Duration = Duration::from_secs(5);
 
 /// A member whose writes are all taken.
 #[derive(Clone)]
 pub(super) struct Member {
     pub(super) vm_id: VmId,
     pub(super) vm_name: VmName,
-    pub(super) tap: Client,
+    pub(super) attached: Arc<Attached>,
 }
 
 /// Marks that are in all journals, and that all members share.
@@ -52,7 +53,6 @@ pub(super) struct Marked {
 
 /// Marks a moment in the journals of all members. An error says why it is not shared.
 pub(super) async fn mark(members: &[Member], mark: &GroupMark) -> Result<Marked, String> {
-    let before = epochs(members).await?;
     let name = mark.to_string();
     let begun = Instant::now();
     let deadline = begun + HOLD_MAX;
@@ -60,7 +60,7 @@ pub(super) async fn mark(members: &[Member], mark: &GroupMark) -> Result<Marked,
     // Whoever is dropped here lets go.
     let marked = timeout_at(deadline, marking).await.map_err(|_| too_long())??;
     let (held, records): (Vec<_>, Vec<_>) = marked.into_iter().unzip();
-    let let_go = members.iter().zip(held).map(|(member, held)| member.tap.let_go(held));
+    let let_go = members.iter().zip(held).map(|(member, held)| member.attached.client.let_go(held));
     let let_go = join_all(let_go).await;
     let held = begun.elapsed();
     for (member, was_held) in members.iter().zip(let_go) {
@@ -70,9 +70,8 @@ pub(super) async fn mark(members: &[Member], mark: &GroupMark) -> Result<Marked,
             Err(error) => return Err(of_tap(member, &error)),
         }
     }
-    if epochs(members).await? != before {
-        return Err("a guest went on without its tap meanwhile".to_owned());
-    }
+    let proofs = try_join_all(members.iter().map(insist));
+    timeout(PROOF_LIMIT, proofs).await.map_err(|_| "a tap does not answer".to_owned())??;
     let records = members.iter().map(|member| member.vm_id).zip(records).collect();
     Ok(Marked { records, held })
 }
@@ -98,32 +97,25 @@ async fn hold_and_mark(
     deadline: Instant,
 ) -> Result<(tap::Held, Sequence), String> {
     let left = deadline.saturating_duration_since(Instant::now());
-    let held = member.tap.hold(left).await.map_err(|error| of_tap(member, &error))?;
+    let held = member.attached.client.hold(left).await.map_err(|error| of_tap(member, &error))?;
     Ok((held, checkpoint(member, name).await?))
 }
 
 async fn checkpoint(member: &Member, name: &str) -> Result<Sequence, String> {
     let checkpoint =
         Checkpoint { kind: CheckpointKind::Group, vm: Some(member.vm_id), name: name.to_owned() };
-    member.tap.checkpoint(checkpoint).await.map_err(|error| of_tap(member, &error))
+    member.attached.client.checkpoint(checkpoint).await.map_err(|error| of_tap(member, &error))
 }
 
-/// The epochs of all members, each of which is whole.
-async fn epochs(members: &[Member]) -> Result<Vec<Epoch>, String> {
-    let all = try_join_all(members.iter().map(epoch));
-    timeout(STATUS_LIMIT, all).await.map_err(|_| "a tap does not answer".to_owned())?
-}
-
-async fn epoch(member: &Member) -> Result<Epoch, String> {
-    let status = member.tap.status().await.map_err(|error| of_tap(member, &error))?;
+/// Fails unless no write of a member has passed its tap by until now.
+async fn insist(member: &Member) -> Result<(), String> {
+    let Attached { client, epoch, tap, .. } = &*member.attached;
+    let status = client.status().await.map_err(|error| of_tap(member, &error))?;
     let mut disks = status.disks.iter().filter(|disk| disk.vm_id == member.vm_id);
-    let Some(first) = disks.next().filter(|disk| disk.is_whole && disk.accepts) else {
-        return Err(format!("{} is not whole", member.vm_name));
-    };
-    match disks.all(|disk| disk.is_whole && disk.epoch == first.epoch) {
-        true => Ok(first.epoch),
-        false => Err(format!("{} is not whole", member.vm_name)),
+    if !disks.all(|disk| disk.is_whole && disk.accepts && disk.epoch == *epoch) {
+        return Err(format!("{} went on without its tap", member.vm_name));
     }
+    tap.insist().await.map_err(|error| format!("{}: {error}", member.vm_name))
 }
 
 fn too_long() -> String {

@@ -9,7 +9,6 @@ use catalog::{KnownGroup, KnownVm};
 use futures::future::{join_all, try_join_all};
 use hypervisor::Quiet;
 use model::{GroupId, ProtectionSettings};
-use replication::Standing;
 use tokio::{
     sync::{Mutex as Turn, Notify},
     time::{Instant, sleep_until},
@@ -149,9 +148,9 @@ fn ready(site: &Site, group: &KnownGroup, vms: &[KnownVm]) -> Result<Vec<Member>
     if vms.is_empty() || vms.len() != group.members.len() {
         return Err(Failure::conflict("not all of its members are known").with_hint(super::show(group)));
     }
-    let member = |vm: &KnownVm| match site.replications.standing(vm.id) {
-        Some((Standing::Protected, Some(tap))) => Ok(Member { vm_id: vm.id, vm_name: vm.name.clone(), tap }),
-        _ => {
+    let member = |vm: &KnownVm| match site.replications.protecting(vm.id) {
+        Some(attached) => Ok(Member { vm_id: vm.id, vm_name: vm.name.clone(), attached }),
+        None => {
             let detail = format!("not every write of the VM {} is taken now", vm.name);
             let name = api::shell_word(vm.name.as_str());
             Err(Failure::conflict(detail).with_hint(format!("see why: holdfast replication status {name}")))
