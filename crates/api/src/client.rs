@@ -21,6 +21,7 @@ use crate::{
 
 mod disks;
 mod files;
+mod groups;
 mod images;
 mod lines;
 mod peers;

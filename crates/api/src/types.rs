@@ -4,6 +4,7 @@ mod copy;
 mod deletion;
 mod disk;
 mod file;
+mod group;
 mod image;
 mod job;
 mod key;
@@ -32,6 +33,11 @@ pub use disk::{CreateDisk, DiskState, SiteDiskView};
 pub use file::{
     FileChange, FileChangeView, FileDifference, FileKind, FileStateView, FileView, UnlockVolumes,
     VolumeStateView, VolumeView,
+};
+pub use group::{
+    AddGroupMember, CreateReplicationGroup, EditReplicationGroup, GroupCheckpointView, GroupFailoverPlanView,
+    HandedOverGroupView, ReplicaGroupMemberView, ReplicaGroupView, ReplicationGroupMemberView,
+    ReplicationGroupState, ReplicationGroupView, SharedCheckpointView, SharedPointView, TestGroupFailover,
 };
 pub use image::{
     ExportRequest, ExportedView, ImageExtentView, ImageExtentsView, NbdExportView, NbdRequest, NbdView,

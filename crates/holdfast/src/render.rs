@@ -3,6 +3,7 @@
 mod copy;
 mod disk;
 mod file;
+mod group;
 mod image;
 mod job;
 mod key;

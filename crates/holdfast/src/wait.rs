@@ -46,6 +46,21 @@ impl WaitArguments {
         }
         self.timeout.watch(context, job).await
     }
+
+    /// The same for several jobs, which are printed as a list once all have ended. Fails as the first of them that failed.
+    pub async fn finish_all(&self, context: &Context, jobs: &[JobView]) -> Result<(), Failure> {
+        if self.no_wait {
+            context.output.list(jobs, "nothing was to be done")?;
+            context.note("the jobs go on; see them with: holdfast job list");
+            return Ok(());
+        }
+        let mut ended = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            ended.push(self.timeout.end_of(context, job).await?);
+        }
+        context.output.list(&ended, "nothing was to be done")?;
+        ended.iter().try_for_each(check)
+    }
 }
 
 impl TimeoutArgument {
@@ -138,6 +153,7 @@ fn conclude(context: &Context, job: &JobView) -> Result<(), Failure> {
         Some(JobResult::CreatedDisk(disk)) => context.output.one(disk)?,
         Some(JobResult::HandedOver(vm)) => context.output.one(vm)?,
         Some(JobResult::PlanRun(run)) => context.output.one(&**run)?,
+        Some(JobResult::HandedOverGroup(group)) => context.output.one(group)?,
         Some(JobResult::Hydrated(hydrated)) => context.output.one(hydrated)?,
         Some(JobResult::Tested(test)) => context.output.one(test)?,
         Some(JobResult::RunbookTested(test)) => context.output.one(&**test)?,

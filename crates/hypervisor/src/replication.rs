@@ -85,6 +85,10 @@ pub trait Tap: Send + Sync {
     /// The journal durably has everything from before this epoch: what was tracked earlier is dropped.
     async fn trust(&self, epoch: TrackingEpoch) -> Result<()>;
 
+    /// Fails unless the tap was handed every write that was done until now. One that it was not is known before the guest is told that it
+    /// is done.
+    async fn insist(&self) -> Result<()>;
+
     /// Takes the reading of the live disks back: everything that was missed has been copied.
     async fn end_reading(&self) -> Result<()>;
 

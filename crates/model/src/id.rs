@@ -155,3 +155,7 @@ id! {
     /// A write log of site recovery, on both sides.
     JournalId
 }
+id! {
+    /// A consistency group of replicated VMs, on both sides.
+    GroupId
+}

@@ -155,3 +155,7 @@ name! {
     /// A snapshot's name on this site: letters, digits, '.', '_' and '-'.
     SnapshotName, check_plain, 100
 }
+name! {
+    /// A consistency group's name on its site: letters, digits, '.', '_' and '-'.
+    GroupName, check_plain, 100
+}

@@ -48,6 +48,14 @@ pub enum MomentSelector {
     Sequence(u64),
     /// The newest checkpoint of this name.
     Checkpoint(String),
+    /// A moment that all members of a consistency group share: `@<group>` is the newest, `@<group>#<number>` the checkpoint of that
+    /// number, and `@<group>:<moment>` the newest one that is meant so.
+    Shared {
+        /// The group's name.
+        group: String,
+        /// Which of its moments. A number is that of the shared checkpoint, and not of a record.
+        moment: Box<MomentSelector>,
+    },
 }
 
 /// `replica:<vm>[/<moment>[/<disk>]]`. The VM is a name or an id, or the id of the journal; without a moment it is the newest.
@@ -97,7 +105,7 @@ impl Takes {
             Self::Points => "point:<vm>/<point>[/<disk>], as in point:web-1/latest",
             Self::Snapshots => "snapshot:<name>[/<disk>]",
             Self::Replicas => {
-                "replica:<vm>[/<moment>[/<disk>]], where the moment is latest, latest-application, a time, a checkpoint's name or #NUMBER"
+                "replica:<vm>[/<moment>[/<disk>]], where the moment is latest, latest-application, a time, a checkpoint's name, #NUMBER, or @GROUP for one that a group shares"
             }
             Self::All => {
                 "point:<vm>/<point>[/<disk>], as in point:web-1/latest, or snapshot:<name>[/<disk>], or replica:<vm>[/<moment>[/<disk>]], or file:<path>"
@@ -239,6 +247,9 @@ impl FromStr for MomentSelector {
             "latest-application" => return Ok(Self::LatestApplication),
             _ => {}
         }
+        if let Some(shared) = text.strip_prefix('@') {
+            return parse_shared(shared);
+        }
         if let Some(number) = text.strip_prefix('#') {
             return number.parse().map(Self::Sequence).map_err(|_| "what comes after # is not a number");
         }
@@ -247,11 +258,25 @@ impl FromStr for MomentSelector {
         }
         if text.is_empty() || text.len() > CHECKPOINT_NAME_MAX_BYTES {
             return Err(
-                "the moment is neither latest, nor latest-application, a time, a checkpoint's name or #NUMBER",
+                "the moment is neither latest, nor latest-application, a time, a checkpoint's name, #NUMBER or @GROUP",
             );
         }
         Ok(Self::Checkpoint(text.to_owned()))
     }
+}
+
+/// What stands behind the `@`. A group's name has neither `#` nor `:`.
+fn parse_shared(text: &str) -> Result<MomentSelector, &'static str> {
+    let end = text.find(['#', ':']).unwrap_or(text.len());
+    let (group, moment) = text.split_at(end);
+    let moment = match moment.strip_prefix(':').unwrap_or(moment) {
+        "" if moment.is_empty() => MomentSelector::Latest,
+        moment => moment.parse()?,
+    };
+    if group.is_empty() || matches!(moment, MomentSelector::Shared { .. }) {
+        return Err("what comes after @ is not the name of a group");
+    }
+    Ok(MomentSelector::Shared { group: group.to_owned(), moment: Box::new(moment) })
 }
 
 impl fmt::Display for MomentSelector {
@@ -262,6 +287,11 @@ impl fmt::Display for MomentSelector {
             Self::At(moment) => moment.fmt(formatter),
             Self::Sequence(number) => write!(formatter, "#{number}"),
             Self::Checkpoint(name) => formatter.write_str(name),
+            Self::Shared { group, moment } => match &**moment {
+                Self::Latest => write!(formatter, "@{group}"),
+                Self::Sequence(number) => write!(formatter, "@{group}#{number}"),
+                moment => write!(formatter, "@{group}:{moment}"),
+            },
         }
     }
 }

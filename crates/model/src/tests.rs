@@ -143,6 +143,7 @@ fn references_to_replicas_name_a_moment_or_mean_the_newest() {
         moment,
         disk: disk.map(|disk| disk.parse().unwrap()),
     };
+    let shared = |moment| MomentSelector::Shared { group: "shop".to_owned(), moment: Box::new(moment) };
     let time = "2026-03-01T14:05:07Z".parse().unwrap();
     assert_eq!(read("replica:web-1"), Ok(of(MomentSelector::Latest, None)));
     for (text, moment, disk) in [
@@ -150,14 +151,27 @@ fn references_to_replicas_name_a_moment_or_mean_the_newest() {
         ("replica:web-1/2026-03-01T14:05:07Z/vda", MomentSelector::At(time), Some("vda")),
         ("replica:web-1/#17/vda", MomentSelector::Sequence(17), Some("vda")),
         ("replica:web-1/before%2Fafter", MomentSelector::Checkpoint("before/after".to_owned()), None),
+        ("replica:web-1/@shop", shared(MomentSelector::Latest), None),
+        ("replica:web-1/@shop#17/vda", shared(MomentSelector::Sequence(17)), Some("vda")),
+        ("replica:web-1/@shop:latest-application", shared(MomentSelector::LatestApplication), None),
+        ("replica:web-1/@shop:2026-03-01T14:05:07Z", shared(MomentSelector::At(time)), None),
+        ("replica:web-1/@shop:payday", shared(MomentSelector::Checkpoint("payday".to_owned())), None),
     ] {
         let reference = of(moment, disk);
         assert_eq!(read(text).as_ref(), Ok(&reference), "{text}");
         assert_eq!(read(&reference.to_string()), Ok(reference));
     }
-    for text in
-        ["replica:", "replica:/latest", "replica:web-1/", "replica:web-1/#x", "replica:web-1/latest/a/b"]
-    {
+    for text in [
+        "replica:",
+        "replica:/latest",
+        "replica:web-1/",
+        "replica:web-1/#x",
+        "replica:web-1/latest/a/b",
+        "replica:web-1/@",
+        "replica:web-1/@shop:",
+        "replica:web-1/@shop#x",
+        "replica:web-1/@shop:@shop",
+    ] {
         let error = read(text).unwrap_err().to_string();
         assert!(error.contains("replica:<vm>"), "{error}");
     }

@@ -10,7 +10,7 @@ mod parts;
 mod tests;
 
 use journal::{Generation, Position, SegmentNumber, Sequence};
-use model::{Timestamp, VmDefinition, VmId, VmName};
+use model::{GroupId, GroupName, JournalId, Timestamp, VmDefinition, VmId, VmName};
 use serde::{Deserialize, Serialize};
 
 pub use self::compare::{
@@ -30,6 +30,9 @@ const DISKS_MAX: usize = 64;
 
 /// The longest reference to a seed.
 const SEED_MAX_BYTES: usize = 1024;
+
+/// The most VMs in a consistency group.
+pub const GROUP_MEMBERS_MAX: usize = 64;
 
 /// The longest definition of a VM, as JSON.
 const DEFINITION_MAX_BYTES: usize = 64 << 10;
@@ -61,6 +64,22 @@ pub struct ReplicaOffer {
     /// What the bases are to begin with, as a reference at the other side; none for what it finds by itself.
     #[serde(default)]
     pub seed: Option<String>,
+    /// The consistency group that the VM is in, if it is in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupOffer>,
+}
+
+/// A consistency group: VMs whose journals mark common moments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupOffer {
+    /// The group.
+    pub id: GroupId,
+    /// What it is called at the source.
+    pub name: GroupName,
+    /// The journals of all members.
+    pub members: Vec<JournalId>,
+    /// Grows whenever something of it changes: each member's journal is offered by itself, and what is older does not count.
+    pub revision: u64,
 }
 
 impl ReplicaOffer {
@@ -81,6 +100,9 @@ impl ReplicaOffer {
         }
         if self.seed.as_ref().is_some_and(|seed| seed.len() > SEED_MAX_BYTES) {
             return Err(Error::invalid(format!("a reference has at most {SEED_MAX_BYTES} bytes")));
+        }
+        if self.group.as_ref().is_some_and(|group| group.members.len() > GROUP_MEMBERS_MAX) {
+            return Err(Error::invalid(format!("a consistency group has at most {GROUP_MEMBERS_MAX} VMs")));
         }
         if self.start.0 == 0 {
             return Err(Error::invalid("the first segment of a journal has the number 1"));

@@ -13,6 +13,7 @@ mod disks;
 mod doctor;
 mod failure;
 mod files;
+mod groups;
 mod images;
 mod jobs;
 mod keystore;

@@ -7,6 +7,7 @@ mod change;
 mod compare;
 mod definition;
 mod find;
+pub(crate) mod groups;
 mod receive;
 mod replaced;
 mod seeds;
@@ -241,9 +242,9 @@ impl Replicas {
         self.unpin_where(|pin| pin == name);
     }
 
-    /// Removes all pins but these.
+    /// Removes all pins but these and those of groups.
     pub(crate) fn keep_pins(&self, names: &BTreeSet<String>) {
-        self.unpin_where(|pin| !names.contains(pin));
+        self.unpin_where(|pin| !names.contains(pin) && !pin.starts_with(groups::PIN));
     }
 
     fn unpin_where(&self, goes: impl Fn(&str) -> bool) {

@@ -38,6 +38,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::attach::Attached;
 pub use self::taps::Taps;
 pub(crate) use self::{
     checkpoints::checkpoint,
@@ -65,6 +66,7 @@ struct Handle {
     told: mpsc::UnboundedSender<Told>,
     settings: signal::Sender<ReplicationSettings>,
     tap: signal::Receiver<Option<tap::Client>>,
+    attached: signal::Receiver<Option<Arc<Attached>>>,
     figures: Arc<Mutex<Figures>>,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -78,6 +80,28 @@ impl Replications {
     /// Uses what is known of a VM's replication; none where none is kept.
     fn with<T>(&self, vm_id: VmId, use_it: impl FnOnce(&Handle) -> T) -> Option<T> {
         self.running().get(&vm_id).map(use_it)
+    }
+
+    /// Through what all writes of a VM are taken, if they are and its disks are whole.
+    pub(crate) fn protecting(&self, vm_id: VmId) -> Option<Arc<Attached>> {
+        self.with(vm_id, |handle| {
+            let figures = handle.figures.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_protected = figures.standing == replication::Standing::Protected;
+            handle.attached.borrow().clone().filter(|_| is_protected)
+        })?
+    }
+
+    /// The last record that the other site durably has of a VM's journal.
+    pub(crate) fn durable_there(&self, vm_id: VmId) -> Option<journal::Sequence> {
+        self.with(vm_id, |handle| {
+            let figures = handle.figures.lock().unwrap_or_else(PoisonError::into_inner);
+            figures.progress.map(|progress| progress.durable_through)
+        })?
+    }
+
+    /// Something that the other site is told of the VM has changed.
+    pub(crate) fn offer_anew(&self, vm_id: VmId) {
+        self.with(vm_id, |handle| handle.settings.send_modify(|_| ()));
     }
 
     /// The VM may run now, or may be busy no more.

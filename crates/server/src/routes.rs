@@ -8,6 +8,7 @@ mod disks;
 mod doctor;
 pub(crate) mod extract;
 mod files;
+mod groups;
 mod images;
 mod jobs;
 mod keys;
@@ -60,6 +61,7 @@ use crate::{failure::Failure, site::Site};
         (name = "snapshots", description = "Managed snapshots."),
         (name = "replicas", description = "VMs of other sites whose journals this one keeps, and failing over to them."),
         (name = "plans", description = "Recovery plans: what of an application comes up at this site in which order, and their runs."),
+        (name = "groups", description = "Consistency groups: replicated VMs that share moments, at either site."),
         (name = "files", description = "Files inside images."),
         (name = "restores", description = "Restores."),
         (name = "images", description = "Disks of recovery points, and image files: exported, compared, read."),
@@ -88,6 +90,7 @@ fn described() -> OpenApiRouter<Site> {
         .merge(snapshots::routes())
         .merge(replicas::routes())
         .merge(plans::routes())
+        .merge(groups::routes())
         .merge(files::routes())
         .merge(restores::routes())
         .merge(creations::routes())

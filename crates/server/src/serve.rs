@@ -7,7 +7,7 @@ use tokio::net::UnixListener;
 
 use crate::{
     failure::{Failure, Result},
-    object_locks, peers, policies, replicas, replications, routes,
+    groups, object_locks, peers, policies, replicas, replications, routes,
     site::Site,
     snapshots,
 };
@@ -49,6 +49,7 @@ pub async fn serve(
     let peers = tokio::spawn(peers::watch(site.clone()));
     let replicas = tokio::spawn(replicas::watch(site.clone()));
     let replications = tokio::spawn(replications::run(site.clone()));
+    let groups = tokio::spawn(groups::run(site.clone()));
     shutdown.await;
     tracing::info!("stopping");
     site.stopping.cancel();
@@ -61,6 +62,7 @@ pub async fn serve(
         ("peers' listener", listening),
         ("watch over peers", peers),
         ("watch over replicas", replicas),
+        ("keeper of consistency groups", groups),
         ("keeper of replications", replications),
     ] {
         if let Err(error) = task.await {

@@ -18,6 +18,7 @@ use crate::{
     directory::DataDirectory,
     failure::{Failure, Result},
     files::FileMachines,
+    groups::Groups,
     jobs::Jobs,
     object_locks::ObjectLocks,
     peers::Peers,
@@ -133,6 +134,8 @@ pub struct Site {
     pub(crate) replications: Arc<Replications>,
     /// The runs of recovery plans.
     pub(crate) plans: Arc<Plans>,
+    /// Those of them that share moments.
+    pub(crate) groups: Arc<Groups>,
     /// What launches the taps of those.
     pub(crate) taps: Arc<dyn Taps>,
     /// The images that disks read from until they are whole.
@@ -228,6 +231,7 @@ impl Site {
             peers,
             replications: Arc::default(),
             plans: Arc::new(Plans::new(config.supervisor_command)),
+            groups: Arc::default(),
             taps,
             backings: Arc::new(backings),
             held,

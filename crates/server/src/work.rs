@@ -11,6 +11,8 @@ mod create_vm;
 mod export;
 mod failover;
 mod failover_test;
+mod group_failover;
+mod group_hand_over;
 mod hand_over;
 mod hydrate;
 mod new_vm;
@@ -52,6 +54,11 @@ pub(crate) use self::{
         clean_up as clean_up_tests, clean_up_dead as clean_up_failover_test, selector as moment_selector,
         submit as test_failover,
     },
+    group_failover::{
+        change_point as change_group_point, clean_up as clean_up_group_tests, commit as commit_group,
+        fail_over as fail_over_group, plan as plan_group_failover, test as test_group_failover,
+    },
+    group_hand_over::submit as hand_over_group,
     hand_over::submit as hand_over,
     hydrate::{of as hydration_of, submit as hydrate},
     repair::submit as repair,

@@ -58,6 +58,21 @@ pub fn examine(disks: &GuestDisks) -> Result<OfflineState> {
     })
 }
 
+/// A file out of a raw image of an ext4 file system, after its journal was replayed and it was checked; empty where it is not there. The image is changed.
+///
+/// # Errors
+/// When the file system has more wrong with it than an unreplayed journal.
+pub fn file_of(image: &Path, file: &str) -> Result<Vec<u8>> {
+    replay_and_check(image)?;
+    let target = image.with_extension("file");
+    let request = format!("dump {file} {}", target.display());
+    run(system_tool("debugfs").args(["-R", &request]).arg(image))?;
+    match fs::read(&target) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        bytes => Ok(bytes?),
+    }
+}
+
 fn copy_raw(source: &Path, format: DiskFormat, offset_bytes: u64, target: &Path) -> Result<()> {
     let options = format!(
         "driver=raw,offset={offset_bytes},file.driver={format},file.file.driver=file,file.file.filename={}",

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    CollectView, ExportedView, HandedOverView, HydratedView, PlanRunView, PointTestView, PointView,
+    CollectView, ExportedView, HandedOverGroupView, HandedOverView, HydratedView, PlanRunView, PointTestView, PointView,
     RepairView, RestoredDiskView, RestoredFilesView, RestoredInPlaceView, RestoredVmView, RunbookTestView, SiteDiskView,
     SnapshotCopyView, SnapshotView, SyncView, VerifyView,
 };
@@ -74,6 +74,8 @@ pub enum JobResult {
     HandedOver(HandedOverView),
     /// The run of a plan; also of one that has failed or was cancelled, whose job has.
     PlanRun(Box<PlanRunView>),
+    /// The VMs of a group that run at another site now.
+    HandedOverGroup(HandedOverGroupView),
     /// The VM whose disks are whole, or the disk.
     Hydrated(HydratedView),
     /// How a recovery point did; also of one that did not work, whose job has failed.

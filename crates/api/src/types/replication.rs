@@ -201,6 +201,9 @@ pub struct ReplicationView {
     pub vm: String,
     /// The other site.
     pub site: String,
+    /// The consistency group that the VM is in.
+    #[serde(default)]
+    pub group: Option<String>,
     /// What the journal is called on both sides.
     #[schema(value_type = String)]
     pub journal_id: JournalId,

@@ -39,7 +39,7 @@ const STAGES: [Stage; 5] =
     [Stage::Anywhere, Stage::Freezing, Stage::Anywhere, Stage::Frozen, Stage::Anywhere];
 
 /// The seed of the moments; a failure is tried again with this variable set to what was printed.
-const SEED_VARIABLE: &str = "HOLDFAST_TEST_SEED";
+pub const SEED_VARIABLE: &str = "HOLDFAST_TEST_SEED";
 
 #[tokio::test]
 async fn a_server_that_is_killed_ten_times_never_holds_up_its_guest() -> Result<()> {

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::fixture::{guest_disks, words};
 
 /// How long anything may take that happens by itself.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Two sites that are paired; both listen.
 pub async fn paired() -> Result<(Site, Site)> {
@@ -52,8 +52,8 @@ pub async fn until_protected(site: &Site, vm: &str) -> Result<ReplicationView> {
     until(site, vm, "protected", |view| view.state == ReplicationState::Protected).await
 }
 
-/// What both disks of a moment hold, once the other site has it.
-async fn examine_moment(east: &Site, name: &str) -> Result<OfflineState> {
+/// What both disks of a moment of the VM `busy` hold, once the other site has it.
+pub async fn examine_moment(east: &Site, name: &str) -> Result<OfflineState> {
     let directory = tempfile::tempdir_in(east.directory())?;
     let format = DiskFormat::Raw;
     let disks =

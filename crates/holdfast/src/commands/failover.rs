@@ -1,11 +1,14 @@
 //! Replicated VMs run at this site.
 
+mod group;
+
 use api::{
-    CleanUpTests, FailOver, ReplicaStage, ReplicationView, StartReplication, TestFailover, shell_word,
+    CleanUpTests, FailOver, ReplicaStage, ReplicationView, StartReplication, TestFailover, TestGroupFailover, shell_word,
 };
 use clap::{Args, Subcommand};
 use model::{ByteCount, ReplicationSettings, VmName};
 
+use super::{replica::ReplicaOrGroup, replication::VmOrGroup};
 use crate::{arguments, context::Context, exit::Exit, failure::Failure, wait::WaitArguments};
 
 /// What can be done to have replicated VMs run here.
@@ -18,7 +21,9 @@ pub enum FailoverCommand {
     #[command(after_long_help = TEST_EXAMPLES)]
     Test(Test),
     /// Removes the VM of a test, or of all tests of a replica, with all that it had, and keeps what was found.
-    #[command(after_long_help = "Example:\n  holdfast failover cleanup web-1 --verdict 'the shop answers'")]
+    #[command(
+        after_long_help = "Examples:\n  holdfast failover cleanup web-1 --verdict 'the shop answers'\n  holdfast failover cleanup --group shop"
+    )]
     Cleanup(Cleanup),
     /// Shuts a VM down here, and has the site that it is replicated to run it with everything that it wrote.
     ///
@@ -26,7 +31,7 @@ pub enum FailoverCommand {
     /// which the other site is asked the VM does not start here any more.
     /// Before, both sites read its disks and have to find the same.
     #[command(
-        after_long_help = "Examples:\n  holdfast failover planned web-1\n  holdfast failover planned web-1 --skip-proof"
+        after_long_help = "Examples:\n  holdfast failover planned web-1\n  holdfast failover planned web-1 --skip-proof\n  holdfast failover planned --group shop"
     )]
     Planned(Planned),
     /// Has a replicated VM run here although its site does not say that it has stopped there: because that site is gone.
@@ -45,7 +50,7 @@ pub enum FailoverCommand {
     ///
     /// Where it took the place of what it was here before, the old disks go as well.
     #[command(
-        after_long_help = "Examples:\n  holdfast failover commit web-1 --dry-run\n  holdfast failover commit web-1"
+        after_long_help = "Examples:\n  holdfast failover commit web-1 --dry-run\n  holdfast failover commit web-1\n  holdfast failover commit --group shop"
     )]
     Commit(Commit),
     /// Replicates a VM that was failed over to here back to the site that it came from.
@@ -64,23 +69,25 @@ pub enum FailoverCommand {
 const TEST_EXAMPLES: &str = "\
 Examples:
   holdfast failover test web-1
-  holdfast failover test web-1 --point latest-application --name drill-web --bridge br-test";
+  holdfast failover test web-1 --point latest-application --name drill-web --bridge br-test
+  holdfast failover test --group shop";
 
 const UNPLANNED_EXAMPLES: &str = "\
 Examples:
   holdfast failover unplanned web-1 --dry-run
-  holdfast failover unplanned web-1 --point latest-application";
+  holdfast failover unplanned web-1 --point latest-application
+  holdfast failover unplanned --group shop";
 
 /// Makes a test.
 #[derive(Debug, Args)]
 pub struct Test {
-    /// The VM, by name or id, or its journal by id.
-    replica: String,
+    #[command(flatten)]
+    meant: ReplicaOrGroup,
     /// The moment: latest, latest-application, a time as in 2026-03-01T14:05:07Z, a checkpoint's name or #NUMBER.
     #[arg(long, value_name = "MOMENT", default_value = "latest")]
     point: String,
     /// What the test's VM is called; test-VM-NUMBER where it is left out.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "group")]
     name: Option<VmName>,
     /// Connect all its networks to this bridge of the host.
     #[arg(long)]
@@ -89,11 +96,22 @@ pub struct Test {
     wait: WaitArguments,
 }
 
+/// A test, or the tests of a group.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct TestOrGroup {
+    /// The VM of the test, or the VM that is replicated.
+    name: Option<String>,
+    /// The tests of all members of this consistency group.
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
+}
+
 /// Removes tests.
 #[derive(Debug, Args)]
 pub struct Cleanup {
-    /// The VM of the test, or the VM that is replicated.
-    name: String,
+    #[command(flatten)]
+    meant: TestOrGroup,
     /// What was found.
     #[arg(long, value_name = "TEXT")]
     verdict: Option<String>,
@@ -102,8 +120,8 @@ pub struct Cleanup {
 /// Hands a VM over.
 #[derive(Debug, Args)]
 pub struct Planned {
-    /// The VM, by name or id.
-    vm: String,
+    #[command(flatten)]
+    meant: VmOrGroup,
     /// Do not compare the disks of both sites before it runs there: for disks that take too long to read.
     #[arg(long)]
     skip_proof: bool,
@@ -127,8 +145,8 @@ pub struct Reprotect {
 /// Fails over.
 #[derive(Debug, Args)]
 pub struct Unplanned {
-    /// The VM, by name or id, or its journal by id.
-    replica: String,
+    #[command(flatten)]
+    meant: ReplicaOrGroup,
     /// The moment: latest, latest-application, a time as in 2026-03-01T14:05:07Z, a checkpoint's name or #NUMBER.
     #[arg(long, value_name = "MOMENT", default_value = "latest")]
     point: String,
@@ -145,8 +163,8 @@ pub struct Unplanned {
 /// Commits a failover.
 #[derive(Debug, Args)]
 pub struct Commit {
-    /// The VM, by name or id, or its journal by id.
-    replica: String,
+    #[command(flatten)]
+    meant: ReplicaOrGroup,
     /// Show what would be kept and what would go, and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -157,33 +175,29 @@ impl FailoverCommand {
     pub async fn run(self, context: &Context) -> Result<(), Failure> {
         let client = &context.client;
         match self {
-            Self::Test(Test { replica, point, name, bridge, wait }) => {
-                let request = TestFailover { point, name: name.map(|name| name.to_string()), bridge };
-                wait.finish(context, &client.test_failover(&replica, &request).await?).await
-            }
-            Self::Cleanup(Cleanup { name, verdict }) => {
-                let ended = client.clean_up_tests(&name, &CleanUpTests { verdict }).await?;
+            Self::Test(test) => test.run(context).await,
+            Self::Cleanup(Cleanup { meant, verdict }) => {
+                let request = CleanUpTests { verdict };
+                let ended = match meant {
+                    TestOrGroup { group: Some(group), .. } => {
+                        client.clean_up_group_tests(&group, &request).await?
+                    }
+                    TestOrGroup { name, group: None } => {
+                        client.clean_up_tests(&name.unwrap_or_default(), &request).await?
+                    }
+                };
                 context.output.list(&ended, "nothing was to be cleaned up")
             }
-            Self::Planned(asked) => {
-                let view = replication(context, &asked.vm).await?;
-                asked.run(context, &view).await
-            }
+            Self::Planned(planned) => planned.run(context, false).await,
+            Self::Failback(planned) => planned.run(context, true).await,
             Self::Reprotect(asked) => asked.run(context).await,
-            Self::Failback(asked) => {
-                let view = replication(context, &asked.vm).await?;
-                let from = client.replica(&asked.vm).await.map(|replica| replica.site);
-                if from.as_ref().is_ok_and(|from| *from != view.site) || from.is_err() {
-                    let planned = context.command(&format!("failover planned {}", shell_word(&view.vm)));
-                    let detail = format!("{} did not come from {}", view.vm, view.site);
-                    return Err(Failure::new(Exit::Conflict, detail)
-                        .with_hint(format!("have it run there: {planned}")));
-                }
-                asked.run(context, &view).await
-            }
             Self::Unplanned(asked) => asked.run(context, false).await,
             Self::ChangePoint(asked) => asked.run(context, true).await,
-            Self::Commit(Commit { replica, dry_run }) => {
+            Self::Commit(Commit { meant: ReplicaOrGroup { group: Some(group), .. }, dry_run }) => {
+                group::commit(context, &group, dry_run).await
+            }
+            Self::Commit(Commit { meant, dry_run }) => {
+                let replica = meant.replica.unwrap_or_default();
                 let view = client.replica(&replica).await?;
                 if dry_run {
                     return context.output.one(&view);
@@ -221,14 +235,48 @@ async fn replication(context: &Context, vm: &str) -> Result<ReplicationView, Fai
     }
 }
 
+impl Test {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let Self { meant, point, name, bridge, wait } = self;
+        if let Some(group) = meant.group {
+            let request = TestGroupFailover { point, bridge };
+            let jobs = context.client.test_group_failover(&group, &request).await?;
+            return wait.finish_all(context, &jobs).await;
+        }
+        let request = TestFailover { point, name: name.map(|name| name.to_string()), bridge };
+        let job = context.client.test_failover(&meant.replica.unwrap_or_default(), &request).await?;
+        wait.finish(context, &job).await
+    }
+}
+
 impl Planned {
-    async fn run(self, context: &Context, view: &ReplicationView) -> Result<(), Failure> {
-        if self.dry_run {
-            return context.output.one(view);
+    async fn run(self, context: &Context, is_failback: bool) -> Result<(), Failure> {
+        let Self { meant, skip_proof, dry_run, wait } = self;
+        if let Some(group) = meant.group {
+            return group::hand_over(context, &group, skip_proof, dry_run, &wait).await;
+        }
+        let vm = meant.vm.unwrap_or_default();
+        let view = replication(context, &vm).await?;
+        if is_failback {
+            check_came_from(context, &vm, &view).await?;
+        }
+        if dry_run {
+            return context.output.one(&view);
         }
         context.confirm(&format!("Shut {} down here, and have it run at {}?", view.vm, view.site))?;
-        self.wait.finish(context, &context.client.hand_over(&self.vm, self.skip_proof).await?).await
+        wait.finish(context, &context.client.hand_over(&vm, skip_proof).await?).await
     }
+}
+
+/// Fails where a VM is replicated to another site than it came from.
+async fn check_came_from(context: &Context, vm: &str, view: &ReplicationView) -> Result<(), Failure> {
+    let from = context.client.replica(vm).await.map(|replica| replica.site);
+    if from.is_ok_and(|from| from == view.site) {
+        return Ok(());
+    }
+    let planned = context.command(&format!("failover planned {}", shell_word(&view.vm)));
+    Err(Failure::new(Exit::Conflict, format!("{} did not come from {}", view.vm, view.site))
+        .with_hint(format!("have it run there: {planned}")))
 }
 
 impl Reprotect {
@@ -283,9 +331,13 @@ impl Unplanned {
             point: self.point,
             rate_limit_bytes_per_second: self.hydrate_limit.map(|limit| limit.0),
         };
+        if let Some(group) = &self.meant.group {
+            return group::fail_over(context, group, &request, is_change, self.dry_run, &self.wait).await;
+        }
+        let replica = self.meant.replica.unwrap_or_default();
         let plan = match is_change {
-            true => context.client.plan_change(&self.replica, &request).await?,
-            false => context.client.plan_failover(&self.replica, &request).await?,
+            true => context.client.plan_change(&replica, &request).await?,
+            false => context.client.plan_failover(&replica, &request).await?,
         };
         if self.dry_run {
             return context.output.one(&plan);
@@ -299,8 +351,8 @@ impl Unplanned {
         };
         context.confirm(&question)?;
         let job = match is_change {
-            true => context.client.change_point(&self.replica, &request).await?,
-            false => context.client.fail_over(&self.replica, &request).await?,
+            true => context.client.change_point(&replica, &request).await?,
+            false => context.client.fail_over(&replica, &request).await?,
         };
         self.wait.finish(context, &job).await
     }

@@ -19,12 +19,12 @@ pub enum ReplicaCommand {
     /// Shows one replica, what its VM would be here, its failover and its tests.
     #[command(after_long_help = "Example:\n  holdfast replica show web-1")]
     Show(Replica),
-    /// Lists the moments of a replica that were marked.
+    /// Lists the moments of a replica that were marked, or with --group those that all members of a group share.
     ///
     /// Those that people and applications marked are all there; of those that the clock made, the older they are the fewer are
     /// shown. Every moment in between can be used as well, by its time.
     #[command(
-        after_long_help = "Examples:\n  holdfast replica points web-1\n  holdfast files ls replica:web-1/2026-03-01T14:05:07Z /etc"
+        after_long_help = "Examples:\n  holdfast replica points web-1\n  holdfast replica points --group shop\n  holdfast files ls replica:web-1/2026-03-01T14:05:07Z /etc"
     )]
     Points(Points),
     /// Changes what the VM is to be here, in tests and after a failover.
@@ -34,6 +34,9 @@ pub enum ReplicaCommand {
     /// refused before it does anything.
     #[command(after_long_help = EDIT_EXAMPLES)]
     Edit(Box<Edit>),
+    /// Lists the consistency groups of replicas, or shows one: its members, and the newest moment that they share.
+    #[command(after_long_help = "Examples:\n  holdfast replica groups\n  holdfast replica groups shop")]
+    Groups(GroupOrAll),
     /// Sets how long the moments of a replica stay reachable. The source's wish counts no more.
     #[command(after_long_help = "Example:\n  holdfast replica retain web-1 72h")]
     Retain(Retain),
@@ -55,14 +58,32 @@ pub struct Replica {
     replica: String,
 }
 
+/// A group, or all.
+#[derive(Debug, Args)]
+pub struct GroupOrAll {
+    /// The group, by name or id.
+    group: Option<String>,
+}
+
 /// Lists the moments of a replica.
 #[derive(Debug, Args)]
 pub struct Points {
     #[command(flatten)]
-    replica: Replica,
+    meant: ReplicaOrGroup,
     /// Leave none out.
     #[arg(long)]
     all: bool,
+}
+
+/// A replica, or a consistency group of replicas.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct ReplicaOrGroup {
+    /// The VM, by name or id, or its journal by id.
+    pub replica: Option<String>,
+    /// Instead of one replica, all members of this consistency group, at a moment that they share.
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
 }
 
 /// Sets the retention of a replica.
@@ -95,9 +116,20 @@ impl ReplicaCommand {
                 context.output.list(&client.replicas().await?, none)
             }
             Self::Show(Replica { replica }) => context.output.one(&client.replica(&replica).await?),
-            Self::Points(Points { replica, all }) => {
-                let points = client.replica_points(&replica.replica, all).await?;
+            Self::Points(Points { meant: ReplicaOrGroup { group: Some(group), .. }, all }) => {
+                let points = client.shared_points(&group, all).await?;
+                context.output.list(&points, "its members share no moment yet")
+            }
+            Self::Points(Points { meant, all }) => {
+                let points = client.replica_points(&meant.replica.unwrap_or_default(), all).await?;
                 context.output.list(&points, "no moment of it was marked yet")
+            }
+            Self::Groups(GroupOrAll { group: Some(group) }) => {
+                context.output.one(&client.replica_group(&group).await?)
+            }
+            Self::Groups(GroupOrAll { group: None }) => {
+                let none = "no consistency groups: no other site has told of one";
+                context.output.list(&client.replica_groups().await?, none)
             }
             Self::Retain(Retain { replica, retention }) => {
                 let request = RetainReplica { retention_seconds: retention.as_secs() };

@@ -1,9 +1,12 @@
 //! Replication of VMs to other sites.
 
+mod group;
+
 use api::{EditReplication, MakeCheckpoint, StartReplication, StopReplication};
 use clap::{Args, Subcommand};
 use model::{ByteCount, RateWindow};
 
+pub use self::group::GroupCommand;
 use crate::{arguments, context::Context, failure::Failure};
 
 /// What can be done with replications.
@@ -30,9 +33,12 @@ pub enum ReplicationCommand {
     /// Changes how a VM is replicated; what is not given stays.
     #[command(after_long_help = EDIT_EXAMPLES)]
     Edit(Edit),
-    /// Names this moment, so that it can be gone back to by its name.
+    /// Names this moment, so that it can be gone back to by its name; with --group, one that all members share.
     #[command(after_long_help = CHECKPOINT_EXAMPLES)]
     Checkpoint(Checkpoint),
+    /// Consistency groups: VMs whose moments are common to all of them.
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Ends a replication. What the other site has stays there, unless it is to be deleted.
     #[command(
         after_long_help = "Examples:\n  holdfast replication stop web-1\n  holdfast replication stop web-1 --delete-replica"
@@ -61,7 +67,8 @@ Examples:
 const CHECKPOINT_EXAMPLES: &str = "\
 Examples:
   holdfast replication checkpoint web-1 --name before-upgrade
-  holdfast replication checkpoint db --name before-upgrade --application";
+  holdfast replication checkpoint db --name before-upgrade --application
+  holdfast replication checkpoint --group shop --name before-upgrade";
 
 /// Begins a replication.
 #[derive(Debug, Args)]
@@ -132,11 +139,22 @@ pub struct Edit {
     journal_size: Option<ByteCount>,
 }
 
+/// A VM, or a consistency group of VMs.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct VmOrGroup {
+    /// The VM, by name or id.
+    pub vm: Option<String>,
+    /// Instead of one VM, all members of this consistency group.
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+}
+
 /// Names a moment.
 #[derive(Debug, Args)]
 pub struct Checkpoint {
-    /// The VM, by name or id.
-    vm: String,
+    #[command(flatten)]
+    meant: VmOrGroup,
     /// What the moment is called.
     #[arg(long)]
     name: String,
@@ -173,10 +191,19 @@ impl ReplicationCommand {
             Self::Pause(Vm { vm }) => context.output.one(&client.pause_replication(&vm).await?),
             Self::Resume(Vm { vm }) => context.output.one(&client.resume_replication(&vm).await?),
             Self::Edit(edit) => edit.run(context).await,
-            Self::Checkpoint(Checkpoint { vm, name, application }) => {
+            Self::Checkpoint(Checkpoint { meant, name, application }) => {
                 let request = MakeCheckpoint { name, application };
-                context.output.one(&client.make_checkpoint(&vm, &request).await?)
+                match meant {
+                    VmOrGroup { group: Some(group), .. } => {
+                        context.output.one(&client.make_group_checkpoint(&group, &request).await?)
+                    }
+                    VmOrGroup { vm, group: None } => {
+                        let made = client.make_checkpoint(&vm.unwrap_or_default(), &request).await?;
+                        context.output.one(&made)
+                    }
+                }
             }
+            Self::Group(group) => group.run(context).await,
             Self::Stop(stop) => stop.run(context).await,
         }
     }

@@ -118,7 +118,7 @@ fn seconds(seconds: u64) -> String {
     duration(seconds.saturating_mul(1_000_000))
 }
 
-fn stage(stage: ReplicaStage) -> &'static str {
+pub(super) fn stage(stage: ReplicaStage) -> &'static str {
     match stage {
         ReplicaStage::Protected => "protected",
         ReplicaStage::FailingOver => "FAILING OVER",
@@ -128,7 +128,7 @@ fn stage(stage: ReplicaStage) -> &'static str {
     }
 }
 
-fn state(state: ReplicaState) -> &'static str {
+pub(super) fn state(state: ReplicaState) -> &'static str {
     match state {
         ReplicaState::Waiting => "waiting",
         ReplicaState::Copying => "copying",

@@ -38,6 +38,7 @@ impl Page for ReplicationView {
         let mut fields = vec![
             ("VM", self.vm.clone()),
             ("To", self.site.clone()),
+            ("Group", or_dash(self.group.as_ref())),
             ("State", state(self)),
             ("Since", times.moment(self.since)),
             ("Health", health(self.health).to_owned()),
@@ -73,15 +74,20 @@ impl Page for ReplicationView {
 }
 
 fn state(view: &ReplicationView) -> String {
+    let word = state_word(view.state, view.why.as_deref());
     let copied = view.copied_bytes.zip(view.to_copy_bytes).and_then(|(done, total)| percentage(done, total));
-    let copied = copied.map(|percent| format!(" {percent} %")).unwrap_or_default();
-    let why = view.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-    match view.state {
+    copied.map_or(word.clone(), |percent| format!("{word} {percent} %"))
+}
+
+/// How a replication stands, and why.
+pub(super) fn state_word(state: ReplicationState, why: Option<&str>) -> String {
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    match state {
         ReplicationState::Starting => "starting".to_owned(),
-        ReplicationState::Copying => format!("copying{copied}"),
+        ReplicationState::Copying => "copying".to_owned(),
         ReplicationState::Protected => "protected".to_owned(),
         ReplicationState::Degraded => format!("DEGRADED{why}"),
-        ReplicationState::Resyncing => format!("resyncing{copied}"),
+        ReplicationState::Resyncing => "resyncing".to_owned(),
         ReplicationState::Paused => "paused".to_owned(),
         ReplicationState::VmStopped => "VM stopped".to_owned(),
         ReplicationState::Fenced => format!("FENCED{why}"),

@@ -121,6 +121,10 @@ impl Tap for QemuTap {
         self.known_epochs().await?.drop_before(&self.session.monitor, epoch).await
     }
 
+    async fn insist(&self) -> Result<()> {
+        self.epochs.lock().await.insist(&self.session).await
+    }
+
     async fn end_reading(&self) -> Result<()> {
         match self.reading.lock().await.take() {
             Some(reading) => reading.end(&self.session).await,

@@ -381,6 +381,13 @@ impl Tap for FakeTap {
         })
     }
 
+    async fn insist(&self) -> Result<()> {
+        match self.live.is_over() {
+            false => Ok(()),
+            true => Err(failed("the writes of the fake VM are not all taken")),
+        }
+    }
+
     async fn end_reading(&self) -> Result<()> {
         self.reads.store(false, Ordering::Release);
         Ok(())

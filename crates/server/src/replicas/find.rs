@@ -7,7 +7,7 @@ use journal::{At, CheckpointKind, Moment, ReplicaChanges, RestorePoint, Sequence
 use model::{Consistency, DiskName, MomentSelector, ReplicaReference, Timestamp, VmDefinition};
 use recovery::{Event, Stage, step};
 
-use super::{definition, image_of, not_known};
+use super::{definition, groups, image_of, not_known};
 use crate::{
     failure::{Failure, Result},
     images::OpenImage,
@@ -65,8 +65,12 @@ pub(crate) async fn moment_of(
     replica: KnownReplica,
     selector: &MomentSelector,
 ) -> Result<FoundMoment> {
+    let selector = match selector {
+        MomentSelector::Shared { group, moment } => groups::record_of(site, &replica, group, moment).await?,
+        own => own.clone(),
+    };
     let kept = site.replicas.get(replica.journal_id)?;
-    let (vm, selector) = (replica.vm_id, selector.clone());
+    let vm = replica.vm_id;
     let found = site.replicas.work(move || {
         let open = kept.replica()?;
         let at = match &selector {
@@ -76,6 +80,9 @@ pub(crate) async fn moment_of(
             MomentSelector::LatestApplication => {
                 let is_it = |point: &RestorePoint| point.checkpoint.kind == CheckpointKind::Application;
                 newest(open.checkpoints(vm, all_times())?, is_it, "application-consistent checkpoint")?
+            }
+            MomentSelector::Shared { .. } => {
+                return Err(Failure::invalid("a group shares no moment of another group"));
             }
             MomentSelector::Checkpoint(name) => {
                 let is_it = |point: &RestorePoint| point.checkpoint.name == *name;

@@ -8,7 +8,7 @@ use model::JournalId;
 use peer::replicas::{ReplicaOffer, ReplicaProgress};
 use recovery::{Event, Refusal, Standing, step};
 
-use super::{Kept, put_in, remove, seeds};
+use super::{Kept, groups, put_in, remove, seeds};
 use crate::{
     failure::{Failure, Result},
     site::Site,
@@ -48,6 +48,7 @@ pub(crate) async fn offer(
     (known.vm_name, known.definition) = (offer.vm_name, offer.definition);
     known.offered_at = site.env.clock.now();
     site.catalog.put_replica(&known).await?;
+    groups::note_offer(site, peer, journal, offer.group.as_ref()).await?;
     tell(site, &kept, known).await
 }
 
@@ -113,6 +114,7 @@ async fn begin(
         site.catalog.add_replica_seed(journal, &seed).await?;
     }
     site.replicas.admit(journal, Arc::clone(&kept));
+    groups::note_offer(site, peer, journal, offer.group.as_ref()).await?;
     tracing::info!(vm = %known.vm_name, from = %peer.name, %journal, "a replica begins");
     // The source has begun anew: nothing more comes of the journal before.
     for other in others {

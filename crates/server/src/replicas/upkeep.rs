@@ -28,6 +28,8 @@ pub(crate) async fn watch(site: Site) {
 }
 
 async fn look(site: &Site) -> Result<()> {
+    // Before anything is folded.
+    super::groups::pin_newest(site).await?;
     for known in site.catalog.replicas().await? {
         let (vm, journal) = (known.vm_name.clone(), known.journal_id);
         if let Err(failure) = look_after(site, known).await {

@@ -186,7 +186,9 @@ pub(crate) async fn points(site: &Site, name: &str, all: bool) -> Result<Vec<Rep
     let known = find(site, name).await?;
     let kept = site.replicas.get(known.journal_id)?;
     let (id, vm) = (known.journal_id, known.vm_id);
-    let points = site.replicas.work(move || Ok(kept.replica()?.checkpoints(vm, all_times())?)).await?;
+    let mut points = site.replicas.work(move || Ok(kept.replica()?.checkpoints(vm, all_times())?)).await?;
+    // Moments that a group shares are told with it.
+    points.retain(|point| point.checkpoint.kind != CheckpointKind::Group);
     let shown = if all { points } else { thin(&points, &Grid::default_steps()) };
     let view = |point: RestorePoint| ReplicaPointView {
         sequence: point.sequence.0,

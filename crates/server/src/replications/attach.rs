@@ -22,16 +22,16 @@ const ATTACH_LIMIT: Duration = Duration::from_secs(120);
 const SECTOR_BYTES: u64 = 512;
 
 /// All writes of a VM are taken.
-pub(super) struct Attached {
+pub(crate) struct Attached {
     pub(super) attachment: Attachment,
     pub(super) is_partial: bool,
     /// The process that takes them, and no other one after it.
-    pub(super) client: tap::Client,
+    pub(crate) client: tap::Client,
     /// Since when the tap knows of none that passed it by.
-    pub(super) epoch: tap::Epoch,
+    pub(crate) epoch: tap::Epoch,
     /// A record of that epoch.
     pub(super) begun: Sequence,
-    pub(super) tap: Box<dyn Tap>,
+    pub(crate) tap: Box<dyn Tap>,
     pub(super) disks: Vec<AttachedDisk>,
     /// Cancelled when it has ended.
     pub(super) ended: CancellationToken,

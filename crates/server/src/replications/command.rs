@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::{Told, begin, end, find};
 use crate::{
     failure::{Failure, Result},
-    peers,
+    groups, peers,
     site::Site,
     vms,
 };
@@ -179,6 +179,7 @@ pub(crate) async fn stop(
         let known = find(site, vm).await?;
         // A server that dies on the way finds it paused, and it can be stopped again.
         site.catalog.set_replication(vm.id, &known.settings, true).await?;
+        groups::leave(site, vm.id).await?;
         known
     };
     let tap = end(site, vm.id).await;

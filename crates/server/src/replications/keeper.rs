@@ -66,10 +66,11 @@ pub(super) fn spawn(site: &Site, known: KnownReplication) -> Handle {
     let figures = Figures::new(&known, machine.standing(), site.env.clock.now());
     let figures = Arc::new(Mutex::new(figures));
     let shared = Arc::new(Shared::new(site, known, told.clone(), figures.clone()));
-    let (settings, tap, stop) = (shared.settings.clone(), shared.tap.subscribe(), shared.stop.clone());
+    let (settings, stop) = (shared.settings.clone(), shared.stop.clone());
+    let (tap, attached) = (shared.tap.subscribe(), shared.attached.subscribe());
     let keeper = Keeper { shared, machine, attached: BTreeMap::new(), tasks: JoinSet::new() };
     let task = tokio::spawn(keeper.run(incoming));
-    Handle { told, settings, tap, figures, stop, task }
+    Handle { told, settings, tap, attached, figures, stop, task }
 }
 
 impl Keeper {
@@ -116,7 +117,8 @@ impl Keeper {
 
     fn note_attached(&mut self, attached: Arc<Attached>) -> Event {
         let event = Event::Attached { attachment: attached.attachment, is_partial: attached.is_partial };
-        self.attached.insert(attached.attachment, attached);
+        self.attached.insert(attached.attachment, Arc::clone(&attached));
+        self.shared.attached.send_replace(Some(attached));
         event
     }
 
@@ -188,6 +190,9 @@ impl Keeper {
     async fn detach(&mut self, attachment: Attachment) {
         let Some(attached) = self.attached.remove(&attachment) else { return };
         attached.ended.cancel();
+        self.shared.attached.send_modify(|known| {
+            known.take_if(|known| known.attachment == attachment);
+        });
         let marked = timeout(MARK_LIMIT, attached.client.begin_epoch(self.shared.vm_id())).await;
         if timeout(CUT_LIMIT, attached.tap.cut()).await.is_err() {
             tracing::error!(vm = %self.shared.vm_id(), "a tap could not be cut off in time");

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     failure::{Failure, Result},
-    peers, vms,
+    groups, peers, vms,
 };
 
 /// How long parts are waited for before the other side is asked how it is.
@@ -205,6 +205,7 @@ async fn offer(shared: &Shared, start: SegmentNumber) -> Result<ReplicaOffer> {
     let definition =
         definition.ok_or_else(|| Failure::conflict("nobody has seen yet what the VM is made of"))?;
     let seed = shared.site.catalog.seed_wish(shared.known.journal_id).await?;
+    let group = groups::offer(&shared.site, vm.id).await?;
     Ok(ReplicaOffer {
         vm_id: vm.id,
         vm_name: vm.name,
@@ -214,6 +215,7 @@ async fn offer(shared: &Shared, start: SegmentNumber) -> Result<ReplicaOffer> {
         start,
         compares: true,
         seed,
+        group,
     })
 }
 

@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{figures::Figures, keeper::Told};
+use super::{attach::Attached, figures::Figures, keeper::Told};
 use crate::{failure::Result, site::Site, vms};
 
 /// What the tasks of one replication share.
@@ -28,6 +28,8 @@ pub(super) struct Shared {
     pub(super) ships: watch::Sender<bool>,
     pub(super) told: mpsc::UnboundedSender<Told>,
     pub(super) tap: watch::Sender<Option<tap::Client>>,
+    /// Through which the hypervisor hands over all writes now.
+    pub(super) attached: watch::Sender<Option<Arc<Attached>>>,
     pub(super) figures: Arc<Mutex<Figures>>,
     /// The last record that is known to be durable at the other site.
     pub(super) there: watch::Sender<Sequence>,
@@ -52,6 +54,7 @@ impl Shared {
             known,
             told,
             tap: watch::Sender::new(None),
+            attached: watch::Sender::new(None),
             figures,
             there: watch::Sender::new(Sequence(0)),
             stop: site.stopping.child_token(),

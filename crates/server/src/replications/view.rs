@@ -13,17 +13,19 @@ use super::{
     figures::{Figures, Seeding},
     find,
 };
-use crate::{failure::Result, site::Site};
+use crate::{failure::Result, groups, site::Site};
 
 /// A link that is down for less changes nothing in how it stands.
 const LINK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// All replications, by VM.
 pub(crate) async fn list(site: &Site) -> Result<Vec<ReplicationView>> {
-    let mut views = Vec::new();
+    let (mut views, groups) = (Vec::new(), site.catalog.groups().await?);
     for known in site.catalog.replications().await? {
         let Some(vm) = site.catalog.vm(known.vm_id.as_str()).await? else { continue };
-        views.push(show(site, &vm, &known));
+        let group = groups.iter().find(|group| group.members.contains(&vm.id));
+        let group = group.map(|group| group.name.to_string());
+        views.push(ReplicationView { group, ..show(site, &vm, &known) });
     }
     views.sort_by(|one, other| one.vm.cmp(&other.vm));
     Ok(views)
@@ -31,7 +33,9 @@ pub(crate) async fn list(site: &Site) -> Result<Vec<ReplicationView>> {
 
 /// The replication of a VM.
 pub(crate) async fn view(site: &Site, vm: &KnownVm) -> Result<ReplicationView> {
-    Ok(show(site, vm, &find(site, vm).await?))
+    let known = find(site, vm).await?;
+    let group = groups::of_vm(site, vm.id).await?.map(|group| group.name.to_string());
+    Ok(ReplicationView { group, ..show(site, vm, &known) })
 }
 
 fn show(site: &Site, vm: &KnownVm, known: &KnownReplication) -> ReplicationView {
@@ -72,6 +76,7 @@ fn show_figures(site: &Site, vm: &KnownVm, known: &KnownReplication, figures: &F
     ReplicationView {
         vm: vm.name.to_string(),
         site: known.peer_name.to_string(),
+        group: None,
         journal_id: known.journal_id,
         state,
         why,

@@ -131,9 +131,9 @@ async fn checkpoint(
 }
 
 #[derive(Deserialize)]
-struct HandOverParameters {
+pub(super) struct HandOverParameters {
     #[serde(default)]
-    skip_proof: bool,
+    pub(super) skip_proof: bool,
 }
 
 /// Shuts a VM down here, and has it run at the other site with everything that it wrote, once both sites have read its disks and

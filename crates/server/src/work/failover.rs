@@ -3,7 +3,7 @@
 //! Before anything is built, it is durable that the VM is failed over, and nothing more is taken from its source. A server that
 //! dies on the way leaves a failover that has begun; asked for again, it goes on as the same VM.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use api::{FailOver, FailoverPlanView, JobResult, RestoredVmView, shell_word};
 use catalog::{Fence, Job, KnownReplica, KnownVm, ReplacedVm};
@@ -11,7 +11,7 @@ use journal::Sequence;
 use model::{DiskFormat, JobKind, MomentSelector, VmDefinition, VmId, VmName};
 use peer::replicas::TakenOver;
 use protection::RestoredDisk;
-use recovery::{Action, Event, Failover, Stage, step};
+use recovery::{Action, Event, Failover, Stage, Standing, step};
 
 use super::{
     RestoreDocument, check_unclaimed, document_of,
@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// A failover that somebody has asked for, or another point of one.
-struct Takeover {
+pub(super) struct Takeover {
     replica: KnownReplica,
     event: Event,
     selector: MomentSelector,
@@ -39,6 +39,10 @@ struct Takeover {
     found: Arc<FoundMoment>,
     target: Target,
     rate_limit_bytes_per_second: Option<u64>,
+    /// The VM that it becomes, and where its disks go.
+    vm_id: VmId,
+    directory: PathBuf,
+    paths: Vec<PathBuf>,
     /// What was made; none of it by an attempt that goes on.
     disks: Vec<RestoredDisk>,
 }
@@ -95,7 +99,7 @@ pub(crate) async fn change_point(site: &Site, name: &str, request: FailOver) -> 
 
 /// The VM has the id that it has at its site, also where it takes the place of what it was here before; unless another one here
 /// has that.
-async fn vm_id(site: &Site, replica: &KnownReplica) -> Result<VmId> {
+pub(super) async fn vm_id(site: &Site, replica: &KnownReplica) -> Result<VmId> {
     let is_free = site.catalog.vm(replica.vm_id.as_str()).await?.is_none();
     Ok(match is_free || old_self(site, replica, replica.vm_id).await?.is_some() {
         true => replica.vm_id,
@@ -117,48 +121,30 @@ async fn line_up(
     event: Event,
     request: FailOver,
 ) -> Result<Job> {
-    // All that can be known is said before anything is done.
-    let after = step(&replica.standing, event).map_err(|refusal| refused(&replica, refusal))?.standing;
-    let failover = after.failover().ok_or_else(|| Failure::conflict("there is no failover"))?;
+    check(&replica, event)?;
     let selector = selector(&request.point)?;
-    let found = Arc::new(replicas::moment_of(site, replica.clone(), &selector).await?);
-    let target = Target::of(site, &replica).await?;
-    let id = failover.vm_id;
-    let directory = target.directory(site, id, failover.generation);
-    let (_, paths) = new_vm::of_moment(Arc::clone(&found), shaped(site, &target, &found)?, &directory)?;
-    let name = target.name(&replica).clone();
+    let found = replicas::moment_of(site, replica, &selector).await?;
+    let takeover = Takeover::new(site, event, selector, found, request.rate_limit_bytes_per_second).await?;
+    let jobs = line_up_all(site, kind, vec![takeover]).await?;
+    jobs.into_iter().next().ok_or_else(|| Failure::conflict("there is no failover"))
+}
+
+/// Lines several up, or none of them.
+pub(super) async fn line_up_all(site: &Site, kind: JobKind, takeovers: Vec<Takeover>) -> Result<Vec<Job>> {
     let _admission = site.admission.lock().await;
-    let here = site.catalog.vm(id.as_str()).await?;
-    if here.as_ref().is_none_or(|here| here.name != name) {
-        vms::check_name_free(site, &name, id).await?;
+    for takeover in &takeovers {
+        takeover.check_place(site).await?;
     }
-    if let Some(old) = old_self(site, &replica, id).await? {
-        vms::check_stopped(site, &old).await?;
-    } else if here.is_none() {
-        vms::check_paths_free(site, &paths).await?;
+    let mut jobs = Vec::with_capacity(takeovers.len());
+    for takeover in takeovers {
+        jobs.push(takeover.submit(site, kind).await?);
     }
-    check_unclaimed(site, &paths)?;
-    let document = RestoreDocument {
-        reference: found.pinned(None).to_string(),
-        paths,
-        format: DiskFormat::Qcow2,
-        replace: false,
-        own_directory: Some(directory),
-    };
-    let draft = JobDraft {
-        kind,
-        subject: name.to_string(),
-        vm_id: Some(id),
-        vault_id: None,
-        request: document_of(&document),
-    };
-    let rate_limit_bytes_per_second = request.rate_limit_bytes_per_second;
-    let disks = Vec::new();
-    let takeover = Takeover { replica, event, selector, found, target, rate_limit_bytes_per_second, disks };
-    let work_site = site.clone();
-    let work =
-        Box::new(move |monitor| Box::pin(async move { takeover.work(&work_site, monitor).await }) as _);
-    site.jobs.submit(draft, work).await
+    Ok(jobs)
+}
+
+/// How the replica would stand. All that can be known is said before anything is done.
+pub(super) fn check(replica: &KnownReplica, event: Event) -> Result<Standing> {
+    Ok(step(&replica.standing, event).map_err(|refusal| refused(replica, refusal))?.standing)
 }
 
 /// What the VM is to be here, where nothing lacks that it needs.
@@ -171,6 +157,74 @@ fn shaped(site: &Site, target: &Target, found: &FoundMoment) -> Result<VmDefinit
 }
 
 impl Takeover {
+    /// What is to be done about a moment that is held.
+    pub(super) async fn new(
+        site: &Site,
+        event: Event,
+        selector: MomentSelector,
+        found: FoundMoment,
+        rate_limit_bytes_per_second: Option<u64>,
+    ) -> Result<Self> {
+        let replica = found.replica.clone();
+        let found = Arc::new(found);
+        let after = check(&replica, event)?;
+        let failover = after.failover().ok_or_else(|| Failure::conflict("there is no failover"))?;
+        let target = Target::of(site, &replica).await?;
+        let vm_id = failover.vm_id;
+        let directory = target.directory(site, vm_id, failover.generation);
+        let definition = shaped(site, &target, &found)?;
+        let (_, paths) = new_vm::of_moment(Arc::clone(&found), definition, &directory)?;
+        let disks = Vec::new();
+        Ok(Self {
+            replica,
+            event,
+            selector,
+            found,
+            target,
+            rate_limit_bytes_per_second,
+            vm_id,
+            directory,
+            paths,
+            disks,
+        })
+    }
+
+    /// Fails where the VM's name or its files are taken, or what it takes the place of runs.
+    async fn check_place(&self, site: &Site) -> Result<()> {
+        let name = self.target.name(&self.replica);
+        let here = site.catalog.vm(self.vm_id.as_str()).await?;
+        if here.as_ref().is_none_or(|here| here.name != *name) {
+            vms::check_name_free(site, name, self.vm_id).await?;
+        }
+        if let Some(old) = old_self(site, &self.replica, self.vm_id).await? {
+            vms::check_stopped(site, &old).await?;
+        } else if here.is_none() {
+            vms::check_paths_free(site, &self.paths).await?;
+        }
+        check_unclaimed(site, &self.paths)
+    }
+
+    async fn submit(self, site: &Site, kind: JobKind) -> Result<Job> {
+        let document = RestoreDocument {
+            reference: self.found.pinned(None).to_string(),
+            paths: self.paths.clone(),
+            format: DiskFormat::Qcow2,
+            replace: false,
+            own_directory: Some(self.directory.clone()),
+        };
+        let draft = JobDraft {
+            kind,
+            subject: self.target.name(&self.replica).to_string(),
+            vm_id: Some(self.vm_id),
+            vault_id: None,
+            request: document_of(&document),
+        };
+        let work_site = site.clone();
+        let work =
+            Box::new(move |monitor| Box::pin(async move { self.work(&work_site, monitor).await }) as _);
+        site.jobs.submit(draft, work).await
+    }
+
     async fn work(mut self, site: &Site, monitor: Arc<JobMonitor>) -> Outcome {
         let (replica, actions) = replicas::put_in(site, self.replica.journal_id, self.event).await?;
         self.replica = replica;
@@ -322,7 +376,7 @@ pub(crate) async fn plan_change(site: &Site, name: &str, request: &FailOver) -> 
     would_do(site, replica, Event::ChangePoint, request).await
 }
 
-async fn would_do(
+pub(super) async fn would_do(
     site: &Site,
     replica: KnownReplica,
     event: Event,

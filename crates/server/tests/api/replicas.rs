@@ -85,6 +85,7 @@ impl Source {
             start: self.journal.start().segment,
             compares: false,
             seed: None,
+            group: None,
         }
     }
 
