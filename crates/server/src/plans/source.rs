@@ -81,7 +81,7 @@ pub(crate) async fn tell(
         SourceCommand::ShutDown => shut_down(site, &vm).await?,
         SourceCommand::HandOver => {
             if !hands_over(site, &vm) {
-                work::hand_over(site, vm.clone()).await?;
+                work::hand_over(site, vm.clone(), false).await?;
             }
         }
         SourceCommand::Start => {

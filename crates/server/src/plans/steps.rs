@@ -208,6 +208,7 @@ async fn reprotect(order: &Order, vm: &VmName) -> Result<Output> {
         rate_limit_bytes_per_second: None,
         rate_windows: Vec::new(),
         journal_size_bytes: None,
+        seed: None,
     };
     replications::start(site, &up, request).await?;
     Ok(output(format!("to {}", peer.name)))

@@ -14,7 +14,10 @@ use catalog::Job;
 use serde::Deserialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::extract::{Body, Parameters, Segment};
+use super::{
+    extract::{Body, Parameters, Segment},
+    replications::HandOverParameters,
+};
 use crate::{
     failure::Result,
     groups, jobs,

@@ -24,7 +24,7 @@ use crate::{
     dependents::Owner,
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Jobs, Outcome},
-    replicas::{self, FoundMoment},
+    replicas::{self, FoundMoment, Purpose, Target},
     replications,
     site::Site,
     vms,
