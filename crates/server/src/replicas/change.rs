@@ -6,7 +6,7 @@ use model::JournalId;
 use peer::replicas::{RETENTION_MAX_SECONDS, RETENTION_MIN_SECONDS};
 use recovery::{Action, Event, Step, step};
 
-use super::{find, groups, upkeep::reads};
+use super::{find, groups, replaced, upkeep::reads};
 use crate::{
     dependents::Owner,
     failure::{Failure, Result},
@@ -60,6 +60,8 @@ pub(crate) async fn remove(site: &Site, known: &KnownReplica, dry_run: bool) -> 
     if dry_run {
         return Ok(());
     }
+    // Nobody would know of it any more.
+    replaced::discard(site, &known).await?;
     groups::forget(site, id).await?;
     let away = site.replicas.put_away(id)?;
     site.catalog.remove_replica_settings(id).await?;

@@ -271,6 +271,7 @@ impl Takeover {
         }
         if let Some(old) = &old {
             vms::check_stopped(site, old).await?;
+            end_hydration(site, old).await?;
             replications::let_go(site, old).await?;
         }
         if self.selector == MomentSelector::Latest {
