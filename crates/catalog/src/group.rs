@@ -157,3 +157,6 @@ fn read_of_replicas(row: &AnyRow) -> Result<KnownReplicaGroup> {
         revision: row::size("revision", row::number(row, "revision")?)?,
     })
 }
+
+#[cfg(test)]
+mod tests;

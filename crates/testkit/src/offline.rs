@@ -65,12 +65,10 @@ pub fn examine(disks: &GuestDisks) -> Result<OfflineState> {
 pub fn file_of(image: &Path, file: &str) -> Result<Vec<u8>> {
     replay_and_check(image)?;
     let target = image.with_extension("file");
+    fs::write(&target, [])?;
     let request = format!("dump {file} {}", target.display());
     run(system_tool("debugfs").args(["-R", &request]).arg(image))?;
-    match fs::read(&target) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        bytes => Ok(bytes?),
-    }
+    Ok(fs::read(&target)?)
 }
 
 fn copy_raw(source: &Path, format: DiskFormat, offset_bytes: u64, target: &Path) -> Result<()> {

@@ -83,7 +83,8 @@ Examples:
 pub struct Test {
     #[command(flatten)]
     meant: ReplicaOrGroup,
-    /// The moment: latest, latest-application, a time as in 2026-03-01T14:05:07Z, a checkpoint's name or #NUMBER.
+    /// The moment: latest, latest-application, a time as in 2026-03-01T14:05:07Z, a checkpoint's name, #NUMBER, or @GROUP for one that a
+    /// group shares. With --group, only moments that its members share are meant.
     #[arg(long, value_name = "MOMENT", default_value = "latest")]
     point: String,
     /// What the test's VM is called; test-VM-NUMBER where it is left out.
@@ -147,7 +148,8 @@ pub struct Reprotect {
 pub struct Unplanned {
     #[command(flatten)]
     meant: ReplicaOrGroup,
-    /// The moment: latest, latest-application, a time as in 2026-03-01T14:05:07Z, a checkpoint's name or #NUMBER.
+    /// The moment: latest, latest-application, a time as in 2026-03-01T14:05:07Z, a checkpoint's name, #NUMBER, or @GROUP for one that a
+    /// group shares. With --group, only moments that its members share are meant.
     #[arg(long, value_name = "MOMENT", default_value = "latest")]
     point: String,
     /// The fastest rate a second at which data is copied into its disks, as in 50MiB; as fast as it can by default.
