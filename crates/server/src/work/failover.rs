@@ -89,6 +89,7 @@ async fn line_up(
     request: FailOver,
 ) -> Result<Job> {
     // All that can be known is said before anything is done.
+    check_newest(site, &replica).await?;
     let after = step(&replica.standing, event).map_err(|refusal| refused(&replica, refusal))?.standing;
     let failover = after.failover().ok_or_else(|| Failure::conflict("there is no failover"))?;
     let selector = selector(&request.point)?;
@@ -124,8 +125,20 @@ async fn line_up(
     site.jobs.submit(draft, work).await
 }
 
+/// Fails for a replica of which a newer generation has run here: another one took its place.
+async fn check_newest(site: &Site, replica: &KnownReplica) -> Result<()> {
+    let fence = site.catalog.fence(replica.vm_id).await?.map(|fence| fence.generation);
+    replica.standing.check_newest(fence).map_err(|refusal| {
+        Failure::from(refusal).with_hint(format!(
+            "what it shows can run as another VM: holdfast boot replica:{}/latest --name NAME",
+            replica.journal_id
+        ))
+    })
+}
+
 impl Takeover {
     async fn work(mut self, site: &Site, monitor: Arc<JobMonitor>) -> Outcome {
+        check_newest(site, &self.replica).await?;
         let (replica, actions) = replicas::put_in(site, self.replica.journal_id, self.event).await?;
         self.replica = replica;
         let failover = self.replica.standing.failover().cloned();
@@ -265,6 +278,7 @@ async fn would_do(
     event: Event,
     request: &FailOver,
 ) -> Result<FailoverPlanView> {
+    check_newest(site, &replica).await?;
     step(&replica.standing, event).map_err(|refusal| refused(&replica, refusal))?;
     let found = replicas::moment_of(site, replica, &selector(&request.point)?).await?;
     found.definition(site)?;

@@ -58,6 +58,7 @@ pub(crate) async fn change_point(server: &Arc<Server>, journal: JournalId, chose
 /// Lines it up: all that can be refused is refused before anything is done.
 async fn submit(server: &Arc<Server>, journal: JournalId, event: Event, chosen: Option<Sequence>) -> Result<()> {
     let known = server.known(journal)?;
+    check_newest(server, journal)?;
     step(&known.standing, event)?;
     moment(server, journal, chosen)?;
     server.step().await;
@@ -81,6 +82,15 @@ async fn submit(server: &Arc<Server>, journal: JournalId, event: Event, chosen: 
     Ok(())
 }
 
+/// Fails for a replica of which a newer generation has run here.
+fn check_newest(server: &Server, journal: JournalId) -> Result<()> {
+    let (known, fence) = (server.known(journal)?, server.site.catalog().fence);
+    match server.is_broken(Broken::OldReplicaFailsOver) {
+        true => Ok(()),
+        false => Ok(known.standing.check_newest(fence)?),
+    }
+}
+
 fn moment(server: &Server, journal: JournalId, chosen: Option<Sequence>) -> Result<Moment> {
     let kept = server.replica(journal)?;
     let at = chosen.map_or(At::Latest, At::Sequence);
@@ -94,6 +104,7 @@ impl Takeover {
             let generation = server.known(self.journal)?.standing.generation + 1;
             self.build(server, generation).await?;
         }
+        check_newest(server, self.journal)?;
         let (known, actions) = server.put_in(self.journal, self.event).await?;
         let failover = known.standing.failover().cloned();
         let failover = failover.ok_or_else(|| Failure::Refused("there is no failover".to_owned()))?;
