@@ -5,6 +5,8 @@ use std::fmt;
 use model::{Timestamp, VmId};
 use serde::{Deserialize, Serialize};
 
+use crate::Refusal;
+
 /// How a replica stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -54,6 +56,22 @@ impl Standing {
     #[must_use]
     pub fn new(generation: u64) -> Self {
         Self { stage: Stage::Protected, generation, ended_at: None }
+    }
+
+    /// Fails for a replica of a generation that is over at its own site, where the newest that a failover began of the VM is this one:
+    /// what it shows may be looked at and made into another VM, but it is no longer that VM.
+    ///
+    /// # Errors
+    /// [`Refusal::Older`].
+    pub fn check_newest(&self, fence: Option<u64>) -> Result<(), Refusal> {
+        let is_over = |fence: u64| match self.failover() {
+            Some(failover) => failover.generation < fence,
+            None => self.generation <= fence,
+        };
+        match fence.filter(|fence| is_over(*fence)) {
+            Some(known) => Err(Refusal::Older { offered: self.generation, known }),
+            None => Ok(()),
+        }
     }
 
     /// The failover, if one has begun that may still be made from another moment: until its commit, what its VM has written may go.

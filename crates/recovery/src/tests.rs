@@ -137,3 +137,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_replica_whose_generation_is_over_here_is_not_failed_over() {
+    let replica = Standing::new(2);
+    assert_eq!(replica.check_newest(None), Ok(()));
+    assert_eq!(replica.check_newest(Some(1)), Ok(()), "the site that has taken it over again sends it");
+    let older = Refusal::Older { offered: 2, known: 2 };
+    assert_eq!(replica.check_newest(Some(2)), Err(older), "its VM has run here by another journal");
+    let failed_over = after(&[fail_over(), Event::FailedOver]);
+    assert_eq!(failed_over.check_newest(Some(2)), Ok(()), "that is its own");
+    assert!(failed_over.check_newest(Some(3)).is_err());
+    assert!(failed_over.uncommitted().is_some());
+    assert!(after(&[fail_over(), Event::FailedOver, Event::Commit { at: at(8) }]).uncommitted().is_none());
+}

@@ -50,6 +50,7 @@ fn a_vm_that_may_run_at_two_sites_is_noticed() {
     is_found(Broken::SilenceIsRefusal);
     is_found(Broken::SameGeneration);
     is_found(Broken::ReplicateUncommitted);
+    is_found(Broken::OldReplicaFailsOver);
 }
 
 #[test]

@@ -83,7 +83,8 @@ async fn begin(
         return Err(Refusal::Fenced(failover.clone()).into());
     }
     if offer.start > SegmentNumber(1) {
-        let detail = format!("the journal {journal} no longer has its beginning, and this site does not either");
+        let detail =
+            format!("the journal {journal} no longer has its beginning, and this site does not either");
         return Err(Failure::conflict(detail).with_hint("stop the replication, and start it anew"));
     }
     if others.iter().filter(|other| other.peer_id == peer.id).count() >= OF_PEER_MAX {

@@ -121,6 +121,7 @@ async fn line_up(
     event: Event,
     request: FailOver,
 ) -> Result<Job> {
+    check_newest(site, &replica).await?;
     check(&replica, event)?;
     let selector = selector(&request.point)?;
     let found = replicas::moment_of(site, replica, &selector).await?;
@@ -154,6 +155,17 @@ fn shaped(site: &Site, target: &Target, found: &FoundMoment) -> Result<VmDefinit
     target.shape(&mut definition, Purpose::Failover);
     target.check(site, &found.replica, &definition)?;
     Ok(definition)
+}
+
+/// Fails for a replica of which a newer generation has run here: another one took its place.
+async fn check_newest(site: &Site, replica: &KnownReplica) -> Result<()> {
+    let fence = site.catalog.fence(replica.vm_id).await?.map(|fence| fence.generation);
+    replica.standing.check_newest(fence).map_err(|refusal| {
+        Failure::from(refusal).with_hint(format!(
+            "what it shows can run as another VM: holdfast boot replica:{}/latest --name NAME",
+            replica.journal_id
+        ))
+    })
 }
 
 impl Takeover {
@@ -226,6 +238,7 @@ impl Takeover {
     }
 
     async fn work(mut self, site: &Site, monitor: Arc<JobMonitor>) -> Outcome {
+        check_newest(site, &self.replica).await?;
         let (replica, actions) = replicas::put_in(site, self.replica.journal_id, self.event).await?;
         self.replica = replica;
         let failover = self.replica.standing.failover().cloned();
@@ -383,6 +396,7 @@ pub(super) async fn would_do(
     event: Event,
     request: &FailOver,
 ) -> Result<FailoverPlanView> {
+    check_newest(site, &replica).await?;
     step(&replica.standing, event).map_err(|refusal| refused(&replica, refusal))?;
     let found = replicas::moment_of(site, replica, &selector(&request.point)?).await?;
     let name = shaped(site, &Target::of(site, &found.replica).await?, &found)?.name;

@@ -35,6 +35,8 @@ pub enum Broken {
     ReplicateUncommitted,
     /// A replica begins with what the source still has of a journal.
     BeginLate,
+    /// A replica whose VM has long run here by another one is failed over once more.
+    OldReplicaFailsOver,
     /// Whether the VM was failed over is looked at before the parts' turn, and not in it.
     LookBeforeTurn,
     /// The VM is made before it is durable that it was failed over.

@@ -27,9 +27,13 @@ pub(crate) enum Command {
     Replicate,
     Pause,
     Resume,
-    EndReplication { delete: bool },
+    EndReplication {
+        delete: bool,
+    },
     Planned,
-    Unplanned { newest: bool },
+    Unplanned {
+        newest: bool,
+    },
     ChangePoint,
     Commit,
     Test,
@@ -118,7 +122,8 @@ impl Server {
             if catalog.vm.is_none() || catalog.replication.is_some() {
                 return refused("there is nothing to replicate, or it is replicated");
             }
-            let is_uncommitted = catalog.replicas.values().any(|known| known.standing.uncommitted().is_some());
+            let is_uncommitted =
+                catalog.replicas.values().any(|known| known.standing.uncommitted().is_some());
             if is_uncommitted && !self.is_broken(Broken::ReplicateUncommitted) {
                 return refused("its failover is not committed");
             }

@@ -24,7 +24,11 @@ struct Takeover {
 }
 
 /// The source has shut its VM down, and its last record is this.
-pub(crate) async fn take_over(server: &Arc<Server>, journal: JournalId, through: Sequence) -> Result<Progress> {
+pub(crate) async fn take_over(
+    server: &Arc<Server>,
+    journal: JournalId,
+    through: Sequence,
+) -> Result<Progress> {
     let known = server.known(journal)?;
     let kept = server.replica(journal)?;
     server.step().await;
@@ -46,18 +50,32 @@ fn fail_over_event(server: &Server) -> Event {
 }
 
 /// An operator has the VM run here.
-pub(crate) async fn unplanned(server: &Arc<Server>, journal: JournalId, chosen: Option<Sequence>) -> Result<()> {
+pub(crate) async fn unplanned(
+    server: &Arc<Server>,
+    journal: JournalId,
+    chosen: Option<Sequence>,
+) -> Result<()> {
     submit(server, journal, fail_over_event(server), chosen).await
 }
 
 /// An operator has the VM made anew from another moment.
-pub(crate) async fn change_point(server: &Arc<Server>, journal: JournalId, chosen: Option<Sequence>) -> Result<()> {
+pub(crate) async fn change_point(
+    server: &Arc<Server>,
+    journal: JournalId,
+    chosen: Option<Sequence>,
+) -> Result<()> {
     submit(server, journal, Event::ChangePoint, chosen).await
 }
 
 /// Lines it up: all that can be refused is refused before anything is done.
-async fn submit(server: &Arc<Server>, journal: JournalId, event: Event, chosen: Option<Sequence>) -> Result<()> {
+async fn submit(
+    server: &Arc<Server>,
+    journal: JournalId,
+    event: Event,
+    chosen: Option<Sequence>,
+) -> Result<()> {
     let known = server.known(journal)?;
+    check_newest(server, journal)?;
     step(&known.standing, event)?;
     moment(server, journal, chosen)?;
     server.step().await;
@@ -81,6 +99,15 @@ async fn submit(server: &Arc<Server>, journal: JournalId, event: Event, chosen: 
     Ok(())
 }
 
+/// Fails for a replica of which a newer generation has run here.
+fn check_newest(server: &Server, journal: JournalId) -> Result<()> {
+    let (known, fence) = (server.known(journal)?, server.site.catalog().fence);
+    match server.is_broken(Broken::OldReplicaFailsOver) {
+        true => Ok(()),
+        false => Ok(known.standing.check_newest(fence)?),
+    }
+}
+
 fn moment(server: &Server, journal: JournalId, chosen: Option<Sequence>) -> Result<Moment> {
     let kept = server.replica(journal)?;
     let at = chosen.map_or(At::Latest, At::Sequence);
@@ -94,6 +121,7 @@ impl Takeover {
             let generation = server.known(self.journal)?.standing.generation + 1;
             self.build(server, generation).await?;
         }
+        check_newest(server, self.journal)?;
         let (known, actions) = server.put_in(self.journal, self.event).await?;
         let failover = known.standing.failover().cloned();
         let failover = failover.ok_or_else(|| Failure::Refused("there is no failover".to_owned()))?;
@@ -150,7 +178,11 @@ impl Takeover {
         }
         server.site.host().create_vm(Arc::new(disks));
         server.site.catalog().vm = Some(KnownVm { generation });
-        server.say(format!("has the VM of {} at {}, generation {generation}", self.journal, moment.sequence()));
+        server.say(format!(
+            "has the VM of {} at {}, generation {generation}",
+            self.journal,
+            moment.sequence()
+        ));
         Ok(())
     }
 }

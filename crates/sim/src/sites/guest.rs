@@ -64,7 +64,10 @@ impl Span {
 
     pub(crate) fn bytes(self, disks: &Disks) -> &[u8] {
         let start = self.start * SECTOR_BYTES;
-        disks.get(self.disk).and_then(|disk| disk.get(start..start + self.count * SECTOR_BYTES)).unwrap_or(&[])
+        disks
+            .get(self.disk)
+            .and_then(|disk| disk.get(start..start + self.count * SECTOR_BYTES))
+            .unwrap_or(&[])
     }
 
     pub(crate) fn fill(self, disks: &mut Disks, fill: u8) {

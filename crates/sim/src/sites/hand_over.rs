@@ -80,7 +80,9 @@ async fn drain(server: &Server, keeping: &Keeping) -> Result<Option<Sequence>> {
             Drained::Waiting => {}
             Drained::Through(last) => return Ok(Some(Sequence(last.0))),
             Drained::Over => return Ok(None),
-            Drained::Lacking => return refused(format!("the other site lacks something: {:?}", look.standing)),
+            Drained::Lacking => {
+                return refused(format!("the other site lacks something: {:?}", look.standing));
+            }
         }
         if look.durable_through != before {
             (before, moved_at) = (look.durable_through, Instant::now());

@@ -291,8 +291,8 @@ impl Host {
         self.tap_of(journal, tap)?;
         let vm = self.vm.as_mut().filter(|vm| vm.runs).ok_or("the VM does not run")?;
         let tracked = trusted.filter(|trusted| vm.tracked.contains_key(trusted));
-        let missed =
-            tracked.map(|trusted| vm.tracked.range(trusted..).flat_map(|(_, sectors)| sectors).copied().collect());
+        let missed = tracked
+            .map(|trusted| vm.tracked.range(trusted..).flat_map(|(_, sectors)| sectors).copied().collect());
         vm.tracked.entry(vm.epoch).or_default();
         vm.mirror = Some(Mirror { number, journal, tap });
         Ok(Begun { mirror: number, missed })
@@ -318,7 +318,8 @@ impl Host {
     pub(crate) fn begin_tracking(&mut self, mirror: u64) -> Result<u64> {
         let vm = self.vm.as_mut().filter(|vm| vm.runs).ok_or("the VM does not run")?;
         let current = vm.mirror.filter(|current| current.number == mirror).ok_or("the mirror has ended")?;
-        let holds = self.taps.get(&current.journal).is_some_and(|tap| tap.life == current.tap && !tap.is_shut);
+        let holds =
+            self.taps.get(&current.journal).is_some_and(|tap| tap.life == current.tap && !tap.is_shut);
         if !holds {
             self.end_mirror(MirrorEnd::Broken("the tap is gone".to_owned()));
             return Err("the tap is gone".to_owned());

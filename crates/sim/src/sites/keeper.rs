@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::{AtomicBool, Ordering}},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -101,8 +104,13 @@ pub(crate) fn begin(server: &Arc<Server>) {
         has_ended: AtomicBool::new(false),
     });
     *server.keeping() = Some(Arc::clone(&keeping));
-    let keeper =
-        Keeper { server: Arc::clone(server), keeping: Arc::clone(&keeping), machine, started: Instant::now(), attached: BTreeMap::new() };
+    let keeper = Keeper {
+        server: Arc::clone(server),
+        keeping: Arc::clone(&keeping),
+        machine,
+        started: Instant::now(),
+        attached: BTreeMap::new(),
+    };
     keep_at(server, &keeping, keeper.run(incoming));
     keep_at(server, &keeping, ship::run(Arc::clone(server), Arc::clone(&keeping)));
     keep_at(server, &keeping, watch(Arc::clone(server), Arc::clone(&keeping)));
@@ -244,7 +252,9 @@ impl Keeper {
         let Some(attached) = self.attached.get(&attachment).cloned() else { return };
         let ended = attached.ended.clone();
         let work = begin(Arc::clone(&self.server), Arc::clone(&self.keeping), attached);
-        keep_at(&self.server, &self.keeping, async move { ended.run_until_cancelled(work).await.unwrap_or_default() });
+        keep_at(&self.server, &self.keeping, async move {
+            ended.run_until_cancelled(work).await.unwrap_or_default()
+        });
     }
 }
 
@@ -273,8 +283,7 @@ pub(crate) fn tap(server: &Server, keeping: &Keeping) -> super::tap::Result<u64>
         keeping.lose_tap(tap);
     }
     let clock = server.process.env().clock;
-    let flaw =
-        server.is_broken(Broken::AcknowledgeBeforeSync).then_some(Flaw::AcknowledgeBeforeSync);
+    let flaw = server.is_broken(Broken::AcknowledgeBeforeSync).then_some(Flaw::AcknowledgeBeforeSync);
     let tap = server.site.host().tap(id, keeping.known.generation, clock, flaw)?;
     server.site.changed();
     keeping.tap.send_replace(Some(tap));

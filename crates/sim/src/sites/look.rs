@@ -67,7 +67,9 @@ impl World {
         match shown.flatten() {
             Some(shown) if *shown == *disks => {}
             Some(_) => self.violated(format!("{what}: record {at} of {journal} shows what never was")),
-            None => self.violated(format!("{what}: record {at} of {journal} is shown, and nobody knows of it")),
+            None => {
+                self.violated(format!("{what}: record {at} of {journal} is shown, and nobody knows of it"))
+            }
         }
     }
 

@@ -7,8 +7,7 @@ use model::{JournalId, Timestamp};
 use recovery::{Action, Event, Stage, Standing, Step, step};
 
 use super::{
-    Broken,
-    fail_over,
+    Broken, fail_over,
     network::{Progress, Question},
     server::{Failure, Kept, Result, Server, refused},
     site::KnownReplica,
@@ -60,7 +59,11 @@ impl Server {
     }
 
     /// Puts an event into a replica's state machine. What comes out is durable; what is to be done then is the caller's.
-    pub(crate) async fn put_in(&self, journal: JournalId, event: Event) -> Result<(KnownReplica, Vec<Action>)> {
+    pub(crate) async fn put_in(
+        &self,
+        journal: JournalId,
+        event: Event,
+    ) -> Result<(KnownReplica, Vec<Action>)> {
         let kept = self.replica(journal)?;
         let _gate = kept.gate.lock().await;
         self.step().await;
@@ -77,7 +80,12 @@ impl Server {
         self.site.catalog().replicas.insert(journal, known);
     }
 
-    async fn offer(self: &Arc<Self>, journal: JournalId, generation: u64, start: SegmentNumber) -> Result<Progress> {
+    async fn offer(
+        self: &Arc<Self>,
+        journal: JournalId,
+        generation: u64,
+        start: SegmentNumber,
+    ) -> Result<Progress> {
         self.check_fence(generation)?;
         let _admission = self.admission.lock().await;
         self.step().await;
@@ -85,7 +93,8 @@ impl Server {
             let kept = self.replica(journal)?;
             self.step().await;
             let _gate = kept.gate.lock().await;
-            let mut known = if self.is_broken(Broken::OfferFromBefore) { early } else { self.known(journal)? };
+            let mut known =
+                if self.is_broken(Broken::OfferFromBefore) { early } else { self.known(journal)? };
             known.standing = step(&known.standing, Event::Offered { generation })?.standing;
             self.step().await;
             self.put_replica(journal, known);
@@ -98,7 +107,9 @@ impl Server {
     fn check_fence(&self, generation: u64) -> Result<()> {
         let fence = self.site.catalog().fence;
         match fence {
-            Some(fence) if generation <= fence => Err(Failure::Fenced(format!("generation {fence} runs here"))),
+            Some(fence) if generation <= fence => {
+                Err(Failure::Fenced(format!("generation {fence} runs here")))
+            }
             _ => Ok(()),
         }
     }
@@ -165,7 +176,8 @@ impl Server {
     fn check_own_vm(&self, journal: JournalId, generation: u64, has_come: bool) {
         let own = self.site.catalog().vm.as_ref().map(|vm| vm.generation);
         if has_come && own.is_some_and(|own| own > generation) {
-            self.world.violated(format!("parts of {journal} were taken where a newer generation of the VM is"));
+            self.world
+                .violated(format!("parts of {journal} were taken where a newer generation of the VM is"));
         }
     }
 
@@ -183,7 +195,10 @@ impl Server {
 
     async fn source_ends(self: &Arc<Self>, journal: JournalId, delete: bool) -> Result<Progress> {
         let (known, _) = self.put_in(journal, Event::SourceEnded { at: self.now() }).await?;
-        let nothing = Progress { wanted: journal::Position { segment: known.first, offset_bytes: 0 }, durable_through: Sequence(0) };
+        let nothing = Progress {
+            wanted: journal::Position { segment: known.first, offset_bytes: 0 },
+            durable_through: Sequence(0),
+        };
         if delete && known.standing.failover().is_none() {
             self.remove_replica(journal).await?;
         }

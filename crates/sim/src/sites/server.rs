@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::{AtomicBool, Ordering}},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -107,7 +110,8 @@ impl Server {
         }
         let (durable, told) = (replica.durable_through(), self.world.durable_there(journal));
         if durable < told {
-            self.world.violated(format!("{told} of {journal} was durable at {}, now {durable} is", self.site.name));
+            self.world
+                .violated(format!("{told} of {journal} was durable at {}, now {durable} is", self.site.name));
         }
         let kept = Arc::new(Kept { replica, gate: tokio::sync::Mutex::default() });
         self.kept().insert(journal, Arc::clone(&kept));
@@ -119,7 +123,10 @@ impl Server {
     }
 
     pub(crate) fn replica(&self, journal: JournalId) -> Result<Arc<Kept>> {
-        self.kept().get(&journal).cloned().ok_or_else(|| Failure::Refused("there is no such replica".to_owned()))
+        self.kept()
+            .get(&journal)
+            .cloned()
+            .ok_or_else(|| Failure::Refused("there is no such replica".to_owned()))
     }
 
     pub(crate) fn keeping(&self) -> MutexGuard<'_, Option<Arc<Keeping>>> {

@@ -6,7 +6,7 @@ use env::Clock;
 use journal::{DiskNumber, ErrorKind, Flaw, Folder, Generation, Journal, JournalOptions, Sequence};
 use model::{JournalId, VmId};
 
-use super::guest::{DISK_NAMES, Disks, History, SECTORS, SECTOR_BYTES};
+use super::guest::{DISK_NAMES, Disks, History, SECTOR_BYTES, SECTORS};
 
 /// What a tap may be asked to do in vain.
 pub(crate) type Result<T> = std::result::Result<T, String>;

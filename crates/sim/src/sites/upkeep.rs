@@ -7,8 +7,7 @@ use model::JournalId;
 use recovery::{Event, step};
 
 use super::{
-    Broken,
-    fail_over,
+    Broken, fail_over,
     server::{Failure, Result, Server, refused},
     site::KnownTest,
 };
@@ -79,7 +78,10 @@ impl Server {
             match looked {
                 Ok(disks) => self.world.check_moment(test.journal, test.sequence, &disks, "a test"),
                 Err(why) if is_there() && !self.process.is_dead() => {
-                    self.world.violated(format!("a test at {} of {} cannot be read: {why}", test.sequence, test.journal));
+                    self.world.violated(format!(
+                        "a test at {} of {} cannot be read: {why}",
+                        test.sequence, test.journal
+                    ));
                 }
                 Err(_) => {}
             }

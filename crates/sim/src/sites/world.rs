@@ -254,7 +254,9 @@ fn draw_command(dice: &Dice, site: &Site) -> Command {
     let fitting: &[Command] = match (has_vm, is_replicated, is_fenced, has_replica) {
         (true, true, true, _) => &[Command::Retire, Command::Planned],
         (true, true, false, _) => &[Command::Planned, Command::Planned, Command::Start, Command::Resume],
-        (true, false, _, true) => &[Command::Commit, Command::Replicate, Command::ChangePoint, Command::Start],
+        (true, false, _, true) => {
+            &[Command::Commit, Command::Replicate, Command::ChangePoint, Command::Start]
+        }
         (true, false, _, false) => &[Command::Replicate, Command::Start],
         (false, _, _, true) => &[Command::Unplanned { newest }, Command::Test, Command::CleanUp],
         (false, ..) => &[],
@@ -311,12 +313,12 @@ async fn calm(world: &Arc<World>) {
             write(world, site);
         }
         world.check_rights();
-        if world.sites().iter().all(|site| is_settled(site)) {
+        if world.sites().iter().all(|site| is_settled(world, site)) {
             break;
         }
     }
     for (place, site) in world.sites().iter().enumerate() {
-        if !is_settled(site) && world.violation().is_none() {
+        if !is_settled(world, site) && world.violation().is_none() {
             let standing = site.server().and_then(|server| {
                 server.keeping().as_ref().map(|keeping| keeping.figures().standing.clone())
             });
@@ -330,7 +332,13 @@ async fn calm(world: &Arc<World>) {
 }
 
 /// Whether a VM that runs and is replicated is protected.
-fn is_settled(site: &Site) -> bool {
+fn is_settled(world: &World, site: &Site) -> bool {
+    let journal = site.catalog().replication.as_ref().map(|known| known.journal);
+    let is_kept = |journal| world.site(1 - site.place).catalog().replicas.contains_key(&journal);
+    // Where the other site has deleted the replica, somebody has to begin anew.
+    if journal.is_some_and(|journal| !is_kept(journal)) {
+        return true;
+    }
     if !site.host().runs() || !site.catalog().may_run() {
         return true;
     }

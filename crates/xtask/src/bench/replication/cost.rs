@@ -80,19 +80,33 @@ async fn situations(
         progress(&format!("writes {where_from}, depth {depth}, replicated"));
         let load = run(depth).await?;
         guest_bytes += load.written_bytes;
-        measurements.extend(beside(&format!("{where_from}, replicated, depth {depth}"), &load, alone, Some(1.5)));
+        measurements.extend(beside(
+            &format!("{where_from}, replicated, depth {depth}"),
+            &load,
+            alone,
+            Some(1.5),
+        ));
         pair.until_in_sync(VM).await?;
     }
     let after = pair.status(VM).await?.replica_bytes;
     if after > before {
         let ratio = (after - before) as f64 / guest_bytes;
-        measurements.push(Measurement::new(format!("journal bytes for a byte written, {where_from}"), ratio, "B"));
+        measurements.push(Measurement::new(
+            format!("journal bytes for a byte written, {where_from}"),
+            ratio,
+            "B",
+        ));
     }
     pair.link.set_up(false);
     for (depth, alone) in DEPTHS.into_iter().zip(&unprotected) {
         progress(&format!("writes {where_from}, depth {depth}, link down"));
         let load = run(depth).await?;
-        measurements.extend(beside(&format!("{where_from}, link down, depth {depth}"), &load, alone, Some(1.5)));
+        measurements.extend(beside(
+            &format!("{where_from}, link down, depth {depth}"),
+            &load,
+            alone,
+            Some(1.5),
+        ));
     }
     pair.link.set_up(true);
     pair.stop(VM).await?;

@@ -33,8 +33,14 @@ pub async fn measure(binary: &Path, scale: &Scale, work: &Path) -> Result<Vec<Me
         for _ in 0..scale.drills {
             took.push(drill(&pair, &vm).await?.as_secs_f64());
         }
-        measurements.push(Measurement::new(format!("test failover, VM runs, {name}"), median(took), "s").at_most(3.0));
-        measurements.push(Measurement::new(format!("sparse disk protected, {name}"), protected.as_secs_f64(), "s"));
+        measurements.push(
+            Measurement::new(format!("test failover, VM runs, {name}"), median(took), "s").at_most(3.0),
+        );
+        measurements.push(Measurement::new(
+            format!("sparse disk protected, {name}"),
+            protected.as_secs_f64(),
+            "s",
+        ));
         pair.stop(&vm).await?;
         pair.west.run(["vm", "stop", &vm, "--force"]).await?;
         pair.west.run(["--yes", "vm", "remove", &vm]).await?;

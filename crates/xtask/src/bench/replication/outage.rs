@@ -19,7 +19,10 @@ pub async fn measure(binary: &Path, scale: &Scale) -> Result<Vec<Measurement>> {
     let pair = Pair::start(binary).await?;
     let disk = Writable::start(&pair.west).await?;
     let mut measurements = Vec::new();
-    let ways = [("in the journal", "32GiB", ReplicationState::Protected), ("read again", "64MiB", ReplicationState::Degraded)];
+    let ways = [
+        ("in the journal", "32GiB", ReplicationState::Protected),
+        ("read again", "64MiB", ReplicationState::Degraded),
+    ];
     for (name, journal_size, state) in ways {
         progress(&format!("an outage while {} are written, {name}", scale.outage));
         pair.replicate(VM, &["--journal-size", journal_size]).await?;
