@@ -159,7 +159,7 @@ async fn what_the_host_lacks_is_told_when_it_is_set_and_refuses_a_failover_in_ti
     for request in [
         EditReplica { cpus: Some(0), ..EditReplica::default() },
         EditReplica { memory_bytes: Some(ByteCount(1)), ..EditReplica::default() },
-        EditReplica { name: Some("no name!".to_owned()), ..EditReplica::default() },
+        EditReplica { name: Some(String::new()), ..EditReplica::default() },
     ] {
         assert_eq!(code(edit(request).await), Code::Invalid);
     }
