@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use api::{FailOver, FailoverPlanView, JobResult, RestoredVmView, shell_word};
-use catalog::{Fence, Job, KnownReplica, KnownVm};
+use catalog::{Fence, Job, KnownReplica, KnownVm, Origin};
 use journal::Sequence;
 use model::{DiskFormat, JobKind, MomentSelector, VmDefinition, VmId, VmName};
 use peer::replicas::TakenOver;
@@ -190,10 +190,10 @@ impl Takeover {
         self.hydrate(site, vm_id).await
     }
 
-    /// Makes the VM, unless an attempt that broke off has.
+    /// Makes the VM, unless an attempt that broke off has: then only what was said of it since is made true.
     async fn build(&mut self, site: &Site, vm_id: VmId, monitor: &Arc<JobMonitor>) -> Result<()> {
-        if site.catalog.vm(vm_id.as_str()).await?.is_some() {
-            return Ok(());
+        if let Some(here) = site.catalog.vm(vm_id.as_str()).await? {
+            return self.reshape(site, here).await;
         }
         if self.selector == MomentSelector::Latest {
             // Some may have come since it was asked for; nothing comes any more.
@@ -219,6 +219,17 @@ impl Takeover {
         };
         (_, self.disks) = new.build(site, monitor).await?;
         Ok(())
+    }
+
+    async fn reshape(&self, site: &Site, vm: KnownVm) -> Result<()> {
+        if vms::is_running(site, &vm).await? {
+            return Ok(());
+        }
+        let Origin::Managed { mut definition } = vm.origin else { return Ok(()) };
+        let shaped = shaped(site, &self.target, &self.found)?;
+        (definition.cpus, definition.memory) = (shaped.cpus, shaped.memory);
+        definition.networks = shaped.networks;
+        Ok(site.catalog.set_origin(vm.id, &Origin::Managed { definition }).await?)
     }
 
     /// Its disks become whole in the background.

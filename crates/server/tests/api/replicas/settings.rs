@@ -1,6 +1,6 @@
 //! What the VM of a replica is to be here: set, mapped, or as at the source; told, kept, used, and refused in time.
 
-use std::path::Path;
+use std::{path::Path, sync::atomic::Ordering};
 
 use api::{
     CleanUpTests, Code, ConnectNetwork, EditReplica, FailOver, JobResult, JobView, MapNetwork, MapNetworks,
@@ -190,6 +190,30 @@ async fn what_the_host_lacks_is_told_when_it_is_set_and_refuses_a_failover_in_ti
     assert_eq!(east.client.replica("web").await.unwrap().stage, ReplicaStage::Protected, "nothing was done");
     web.write(0, 2);
     web.ship(&peer).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_whose_vm_did_not_start_goes_on_with_what_was_said_since() {
+    let (east, _west, peer) = sites().await;
+    let mut web = Source::new(1, "web");
+    peer.offer_replica(web.id, &offer(&web)).await.unwrap();
+    web.write(0, 1);
+    web.ship(&peer).await.unwrap();
+    east.hypervisor.hydrations.close();
+    east.hypervisor.has_no_room.store(true, Ordering::Relaxed);
+    let refused = east.failure(&east.client.fail_over("web", &latest()).await.unwrap()).await;
+    assert!(refused.detail.contains("cannot set up guest memory"), "{refused:?}");
+    let memory_bytes = Some(ByteCount(256 << 20));
+    let networks = vec![connect(1, "isolated", false)];
+    let request = EditReplica { memory_bytes, networks, ..EditReplica::default() };
+    east.client.edit_replica("web", &request).await.unwrap();
+    east.hypervisor.has_no_room.store(false, Ordering::Relaxed);
+    made(&east, &east.client.fail_over("web", &latest()).await.unwrap()).await;
+    let memory_bytes = east.client.vm("web").await.unwrap().memory_bytes;
+    assert_eq!(
+        (memory_bytes, bridges(&east, "web").await),
+        (ByteCount(256 << 20), vec!["vmbr0".to_owned(), "Isolated".to_owned()])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
