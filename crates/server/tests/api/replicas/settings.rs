@@ -37,12 +37,12 @@ fn map(theirs: &str, ours: &str, is_test: bool) -> MapNetwork {
     MapNetwork { theirs: theirs.to_owned(), ours: Some(ours.to_owned()), is_test }
 }
 
-/// The VM that a job has made: its name, and where its disk is.
+/// The VM that a job has made: its name, and where its disk is that was made.
 async fn made(site: &TestSite, job: &JobView) -> (String, String) {
     let ended = site.end(job).await;
     match ended.result {
         Some(JobResult::RestoredVm(vm)) if ended.state == JobState::Succeeded => {
-            (vm.vm_name, vm.disks[0].path.clone())
+            (vm.vm_name, vm.disks.first().map(|disk| disk.path.clone()).unwrap_or_default())
         }
         other => panic!("no VM but {other:?}, {:?}", ended.problem),
     }
