@@ -134,6 +134,17 @@ impl Catalog {
         self.change(&format!("noting that the VM {id} is restored"), query).await
     }
 
+    /// Keeps what a VM is made of.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`].
+    pub async fn set_origin(&self, id: VmId, origin: &Origin) -> Result<()> {
+        let query = sqlx::query("UPDATE vms SET origin = $2 WHERE id = $1")
+            .bind(id.to_string())
+            .bind(row::json_column(origin)?);
+        self.change(&format!("keeping what the VM {id} is made of"), query).await
+    }
+
     /// Forgets a VM and its protection.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ fn replica() -> ReplicaView {
         "connected_from": "set", "test_connected_to": "isolated", "test_connected_from": "default",
     });
     let target = json!({
-        "name": "web-1", "name_from": "source", "cpus": 2, "cpus_from": "set", "memory_bytes": 2 << 30,
+        "name": "web-1", "name_from": "source", "cpus": 2, "cpus_from": "set", "memory_bytes": 2_u64 << 30,
         "memory_from": "source", "storage": "/srv/fast", "storage_from": "set", "networks": [network],
         "problems": ["there is no bridge br-lan on this host"],
     });

@@ -76,7 +76,7 @@ fn a_wrong_command_line_says_what_to_write() {
         (&["backup", "replica:web-1"], "--vault VAULT"),
         (&["backup", "replica:web-1/latest/root", "--vault", "main"], "leave the disk out"),
         (&["backup", "web-1", "--vault", "main"], "the vault that protects it"),
-        (&["point", "test", "replica:"], "holdfast replica points"),
+        (&["point", "test", "replica:"], "replica points VM shows"),
         (&["vm", "list", "-o", "xml"], "table, json, jsonl"),
     ] {
         let run = run(directory.path(), arguments);

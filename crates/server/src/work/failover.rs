@@ -6,7 +6,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use api::{FailOver, FailoverPlanView, JobResult, RestoredVmView, shell_word};
-use catalog::{Fence, Job, KnownReplica, KnownVm, ReplacedVm};
+use catalog::{Fence, Job, KnownReplica, KnownVm, Origin, ReplacedVm};
 use journal::Sequence;
 use model::{DiskFormat, JobKind, MomentSelector, VmDefinition, VmId, VmName};
 use peer::replicas::TakenOver;
@@ -275,12 +275,14 @@ impl Takeover {
         self.hydrate(site, vm_id).await
     }
 
-    /// Makes the VM, unless an attempt that broke off has.
+    /// Makes the VM, unless an attempt that broke off has: then only what was said of it since is made true.
     async fn build(&mut self, site: &Site, failover: &Failover, monitor: &Arc<JobMonitor>) -> Result<()> {
         let vm_id = failover.vm_id;
         let old = old_self(site, &self.replica, vm_id).await?;
-        if old.is_none() && site.catalog.vm(vm_id.as_str()).await?.is_some() {
-            return Ok(());
+        if old.is_none()
+            && let Some(here) = site.catalog.vm(vm_id.as_str()).await?
+        {
+            return self.reshape(site, here).await;
         }
         if let Some(old) = &old {
             vms::check_stopped(site, old).await?;
@@ -316,6 +318,17 @@ impl Takeover {
         };
         (_, self.disks) = new.build(site, monitor).await?;
         Ok(())
+    }
+
+    async fn reshape(&self, site: &Site, vm: KnownVm) -> Result<()> {
+        if vms::is_running(site, &vm).await? {
+            return Ok(());
+        }
+        let Origin::Managed { mut definition } = vm.origin else { return Ok(()) };
+        let shaped = shaped(site, &self.target, &self.found)?;
+        (definition.cpus, definition.memory) = (shaped.cpus, shaped.memory);
+        definition.networks = shaped.networks;
+        Ok(site.catalog.set_origin(vm.id, &Origin::Managed { definition }).await?)
     }
 
     /// Its disks become whole in the background.

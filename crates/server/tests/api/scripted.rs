@@ -39,6 +39,8 @@ pub struct Scripted {
     pub has_no_captures: AtomicBool,
     /// Guests do not shut down while this is set.
     pub is_stubborn: AtomicBool,
+    /// VMs do not start while this is set.
+    pub has_no_room: AtomicBool,
     pub captures: AtomicUsize,
     /// The VMs out of which taps were taken while their tracking goes on.
     pub released: Mutex<Vec<VmId>>,
@@ -255,6 +257,9 @@ impl Hypervisor for Handle {
     async fn start(&self, vm: &VmAccess) -> Result<()> {
         if let VmOrigin::External { .. } = vm.origin {
             return Err(Error::new(ErrorKind::Unsupported, "somebody else starts this VM"));
+        }
+        if self.0.has_no_room.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Failed, "cannot set up guest memory"));
         }
         self.0.meet(vm);
         self.0.fake.start(vm).await

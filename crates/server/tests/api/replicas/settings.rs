@@ -1,6 +1,6 @@
 //! What the VM of a replica is to be here: set, mapped, or as at the source; told, kept, used, and refused in time.
 
-use std::path::Path;
+use std::{path::Path, sync::atomic::Ordering};
 
 use api::{
     CleanUpTests, Code, ConnectNetwork, EditReplica, FailOver, JobResult, JobView, MapNetwork, MapNetworks,
@@ -37,12 +37,12 @@ fn map(theirs: &str, ours: &str, is_test: bool) -> MapNetwork {
     MapNetwork { theirs: theirs.to_owned(), ours: Some(ours.to_owned()), is_test }
 }
 
-/// The VM that a job has made: its name, and where its disk is.
+/// The VM that a job has made: its name, and where its disk is that was made.
 async fn made(site: &TestSite, job: &JobView) -> (String, String) {
     let ended = site.end(job).await;
     match ended.result {
         Some(JobResult::RestoredVm(vm)) if ended.state == JobState::Succeeded => {
-            (vm.vm_name, vm.disks[0].path.clone())
+            (vm.vm_name, vm.disks.first().map(|disk| disk.path.clone()).unwrap_or_default())
         }
         other => panic!("no VM but {other:?}, {:?}", ended.problem),
     }
@@ -159,7 +159,7 @@ async fn what_the_host_lacks_is_told_when_it_is_set_and_refuses_a_failover_in_ti
     for request in [
         EditReplica { cpus: Some(0), ..EditReplica::default() },
         EditReplica { memory_bytes: Some(ByteCount(1)), ..EditReplica::default() },
-        EditReplica { name: Some("no name!".to_owned()), ..EditReplica::default() },
+        EditReplica { name: Some(String::new()), ..EditReplica::default() },
     ] {
         assert_eq!(code(edit(request).await), Code::Invalid);
     }
@@ -190,6 +190,30 @@ async fn what_the_host_lacks_is_told_when_it_is_set_and_refuses_a_failover_in_ti
     assert_eq!(east.client.replica("web").await.unwrap().stage, ReplicaStage::Protected, "nothing was done");
     web.write(0, 2);
     web.ship(&peer).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_whose_vm_did_not_start_goes_on_with_what_was_said_since() {
+    let (east, _west, peer) = sites().await;
+    let mut web = Source::new(1, "web");
+    peer.offer_replica(web.id, &offer(&web)).await.unwrap();
+    web.write(0, 1);
+    web.ship(&peer).await.unwrap();
+    east.hypervisor.hydrations.close();
+    east.hypervisor.has_no_room.store(true, Ordering::Relaxed);
+    let refused = east.failure(&east.client.fail_over("web", &latest()).await.unwrap()).await;
+    assert!(refused.detail.contains("cannot set up guest memory"), "{refused:?}");
+    let memory_bytes = Some(ByteCount(256 << 20));
+    let networks = vec![connect(1, "isolated", false)];
+    let request = EditReplica { memory_bytes, networks, ..EditReplica::default() };
+    east.client.edit_replica("web", &request).await.unwrap();
+    east.hypervisor.has_no_room.store(false, Ordering::Relaxed);
+    made(&east, &east.client.fail_over("web", &latest()).await.unwrap()).await;
+    let memory_bytes = east.client.vm("web").await.unwrap().memory_bytes;
+    assert_eq!(
+        (memory_bytes, bridges(&east, "web").await),
+        (ByteCount(256 << 20), vec!["vmbr0".to_owned(), "Isolated".to_owned()])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
