@@ -192,7 +192,7 @@ fn the_context_has_the_fields_of_azure_and_more() {
     let mut run = Run::begin(&example(), begin(Kind::Unplanned), at(0));
     let told = run.handle(Event::Tick, at(0));
     let begun = carry_out(&mut run, told);
-    let mut switch = begun.iter().filter_map(|id| run.step(*id));
+    let switch = begun.iter().filter_map(|id| run.step(*id));
     let switch = switch.rev().find(|step| step.work.title() == "point the name at this site").unwrap();
     let site = |name: &str| Site { id: format!("{name}-id"), name: name.to_owned() };
     let sites = Sites { sources: vec![site("east")], target: site("west"), job_id: "j1".to_owned() };

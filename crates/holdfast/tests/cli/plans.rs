@@ -68,7 +68,10 @@ post = [
         step(run, "waits").state == "running" && Path::new(&began).exists()
     });
     let hangs = step(&run, "hangs");
-    assert!(hangs.state == "passed-over" && hangs.why.as_ref().unwrap().contains("time was over"), "{hangs:?}");
+    assert!(
+        hangs.state == "passed-over" && hangs.why.as_ref().unwrap().contains("time was over"),
+        "{hangs:?}"
+    );
     let prints = step(&run, "prints");
     assert!(prints.state == "done" && prints.attempts[0].text.len() < 10_000, "{prints:?}");
     assert_eq!(run.variables["size"], "100");

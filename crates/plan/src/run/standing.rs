@@ -108,7 +108,8 @@ impl Run {
             Standing::Done(Act::Commit) => vec!["reprotect"],
             Standing::Done(Act::CleanUp | Act::Reprotect) => vec![],
         };
-        if self.standing() == Standing::Cancelled && self.kind != Kind::Test && is_up {
+        let is_left = matches!(self.standing(), Standing::Cancelled | Standing::Done(Act::CleanUp));
+        if is_left && self.kind != Kind::Test && is_up {
             ways.push("commit");
         }
         ways

@@ -38,7 +38,8 @@ async fn state_of(site: &Site, vm: &KnownVm) -> Result<SourceState> {
     let lacking = replications::check_hand_over(site, vm).await.err().map(|why| why.detail().to_owned());
     let fenced = (view.state == ReplicationState::Fenced)
         .then(|| view.why.clone().unwrap_or_else(|| "it was taken over".to_owned()));
-    let is_drained = !is_running && view.state == ReplicationState::VmStopped && view.lag_bytes <= MARKS_BYTES;
+    let is_drained =
+        !is_running && view.state == ReplicationState::VmStopped && view.lag_bytes <= MARKS_BYTES;
     let hands_over = hands_over(site, vm);
     let shut_down = site.plans.shut_down_of(vm.id);
     let is_busy = hands_over || matches!(shut_down, Some(ShutDown::UnderWay));

@@ -241,26 +241,22 @@ fn order(plan: &Plan, kind: Kind, direction: Direction) -> Vec<(String, u32)> {
         order.extend(plan.vms().map(|vm| (Work::Drain(vm.name.clone()).title(), rank)));
     }
     for group in groups {
-        let mut in_turn = |order: &mut Vec<(String, u32)>, actions: &[Action]| {
-            for action in actions {
-                rank += 1;
-                order.push((action.name.clone(), rank));
-            }
-        };
-        in_turn(&mut order, &group.pre);
+        in_turn(&mut order, &mut rank, &group.pre);
         rank += 1;
         for vm in &group.vms {
             order.push((Work::BringUp(vm.name.clone()).title(), rank));
             let gates = vm.health.iter().map(|gate| Work::Gate(vm.name.clone(), gate.clone()).title());
             order.extend(gates.map(|gate| (gate, rank)));
         }
-        let mut in_turn = |order: &mut Vec<(String, u32)>, actions: &[Action]| {
-            for action in actions {
-                rank += 1;
-                order.push((action.name.clone(), rank));
-            }
-        };
-        in_turn(&mut order, &group.post);
+        in_turn(&mut order, &mut rank, &group.post);
     }
     order
+}
+
+/// Actions one after the other.
+fn in_turn(order: &mut Vec<(String, u32)>, rank: &mut u32, actions: &[Action]) {
+    for action in actions {
+        *rank += 1;
+        order.push((action.name.clone(), *rank));
+    }
 }

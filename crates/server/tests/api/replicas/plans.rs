@@ -7,8 +7,8 @@ use api::{
     ValidatePlan,
 };
 use model::{ByteCount, VmId};
-use serde_json::json;
 use peer::PeerClient;
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -109,15 +109,9 @@ fn is_whole(request: &[u8]) -> bool {
     length.and_then(|length| length.trim().parse().ok()).is_none_or(|length: usize| body.len() >= length)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_test_comes_up_in_order_waits_for_its_gates_and_leaves_nothing() {
-    let (east, _west, peer) = sites().await;
-    let (_db, _web) = (replicated(&peer, 1, "db 'one'").await, replicated(&peer, 2, "web").await);
-    let (port, heard) = listener().await;
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let gate = closed.local_addr().unwrap();
-    drop(closed);
-    let text = format!(
+/// Two groups, of which the second waits for a port and tells another one.
+fn shop(port: u16, gate_port: u16) -> String {
+    format!(
         r#"
 version = 1
 [[groups]]
@@ -127,14 +121,24 @@ post = [{{ name = "say who is primary", guest = {{ vm = "db 'one'", command = ['
 [[groups]]
 name = "web"
 pre = [{{ name = "tell the others", http = {{ url = "http://127.0.0.1:{port}/" }} }}]
-vms = [{{ name = "web", health = [{{ tcp = {{ host = "127.0.0.1", port = {} }}, timeout_seconds = 60 }}] }}]
+vms = [{{ name = "web", health = [{{ tcp = {{ host = "127.0.0.1", port = {gate_port} }}, timeout_seconds = 60 }}] }}]
 post = [
   {{ name = "look", manual = {{ instructions = "look at it" }}, applies_to = ["test"] }},
   {{ name = "never", http = {{ url = "http://127.0.0.1:1/" }}, applies_to = ["planned"] }},
 ]
-"#,
-        gate.port()
-    );
+"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_comes_up_in_order_waits_for_its_gates_and_leaves_nothing() {
+    let (east, _west, peer) = sites().await;
+    let (_db, _web) = (replicated(&peer, 1, "db 'one'").await, replicated(&peer, 2, "web").await);
+    let (port, heard) = listener().await;
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gate = closed.local_addr().unwrap();
+    drop(closed);
+    let text = shop(port, gate.port());
     create(&east, "shop", &text).await;
     let findings =
         east.client.validate_plan(&ValidatePlan { text: None, plan: Some("shop".to_owned()) }).await.unwrap();
