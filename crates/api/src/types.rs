@@ -58,9 +58,9 @@ pub use policy::{
     VerdictView,
 };
 pub use replica::{
-    BackUpReplica, CleanUpTests, FailOver, FailoverPlanView, FailoverTestView, FailoverView, ReplacedVmView, ReplicaDiskView,
-    ReplicaMomentView, ReplicaPointKind, ReplicaPointView, ReplicaStage, ReplicaState, ReplicaView,
-    RetainReplica, TestFailover,
+    BackUpReplica, CleanUpTests, FailOver, FailoverPlanView, FailoverTestView, FailoverView, ReplacedVmView,
+    ReplicaDiskView, ReplicaMomentView, ReplicaPointKind, ReplicaPointView, ReplicaStage, ReplicaState,
+    ReplicaView, RetainReplica, TestFailover,
 };
 pub use replica_settings::{
     ConnectNetwork, EditReplica, MapNetwork, MapNetworks, MappedNetworkView, ReplicaNetworkView,
@@ -75,9 +75,7 @@ pub use restore::{
     CreateVm, HydrateRequest, HydratedView, RestoreDiskRequest, RestoreFilesRequest, RestoreVmRequest,
     RestoredDiskView, RestoredFilesView, RestoredInPlaceView, RestoredVmView,
 };
-pub use runbook::{
-    CreateRunbook, EditRunbook, ParameterView, RunbookTestView, RunbookView, TestRunbook,
-};
+pub use runbook::{CreateRunbook, EditRunbook, ParameterView, RunbookTestView, RunbookView, TestRunbook};
 pub use site::{CheckStatus, CheckView, SiteView};
 pub use snapshot::{
     CopySnapshot, CreateSnapshot, CreatedSnapshot, DeleteSnapshot, LockSnapshot, RevertVm, ScheduleSnapshots,

@@ -656,10 +656,10 @@ async fn a_vm_that_takes_its_old_place_keeps_its_protection_and_what_it_was() {
     catalog.replace_vm(&new, &replaced).await.unwrap();
     catalog.close().await;
     let catalog = open(&directory).await;
-    assert_eq!(catalog.vms().await.unwrap(), [new.clone()]);
+    assert_eq!(catalog.vms().await.unwrap(), std::slice::from_ref(&new));
     assert!(catalog.protection(old.id).await.unwrap().is_some());
     assert_eq!(catalog.replaced_vm(journal_id).await.unwrap(), Some(replaced.clone()));
-    assert_eq!(catalog.replaced_vms().await.unwrap(), [replaced.clone()]);
+    assert_eq!(catalog.replaced_vms().await.unwrap(), std::slice::from_ref(&replaced));
     catalog.remove_replaced_vm(journal_id).await.unwrap();
     assert_eq!(catalog.replaced_vm(journal_id).await.unwrap(), None);
     // One that is not known replaces nothing, and leaves nothing.

@@ -4,8 +4,8 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use hypervisor::{
-    Baseline, Capture, CaptureRequest, Chain, DiskAtRest, GuestExit, GuestFiles, GuestProgram, Hydration, HydrationListener,
-    Hypervisor, Inspection, Quiet, Result, Tap, TapRequest, VmAccess,
+    Baseline, Capture, CaptureRequest, Chain, DiskAtRest, GuestExit, GuestFiles, GuestProgram, Hydration,
+    HydrationListener, Hypervisor, Inspection, Quiet, Result, Tap, TapRequest, VmAccess,
 };
 use model::JournalId;
 
@@ -76,7 +76,12 @@ impl Hypervisor for QemuHypervisor {
         hydrate::hydrate(&self.config, &self.monitors, vm, hydration, listener).await
     }
 
-    async fn run_in_guest(&self, vm: &VmAccess, program: &GuestProgram, limit: Duration) -> Result<GuestExit> {
+    async fn run_in_guest(
+        &self,
+        vm: &VmAccess,
+        program: &GuestProgram,
+        limit: Duration,
+    ) -> Result<GuestExit> {
         guest::run(&self.config, vm, program, limit).await
     }
 

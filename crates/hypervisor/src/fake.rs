@@ -24,8 +24,9 @@ use tokio::sync::oneshot;
 
 use crate::{
     AgentState, Baseline, Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, Chain,
-    DiskAtRest, DiskChanges, DiskInspection, Error, ErrorKind, GuestExit, GuestFiles, GuestProgram, Hydration, HydrationListener,
-    Hypervisor, Inspection, Power, Quiet, Result, Tap, TapRequest, Tracking, VmAccess,
+    DiskAtRest, DiskChanges, DiskInspection, Error, ErrorKind, GuestExit, GuestFiles, GuestProgram,
+    Hydration, HydrationListener, Hypervisor, Inspection, Power, Quiet, Result, Tap, TapRequest, Tracking,
+    VmAccess,
 };
 
 use guest_files::FakeGuestFiles;

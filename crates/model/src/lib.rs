@@ -26,14 +26,14 @@ pub use definition::{
     DiskBus, DiskDefinition, DiskFormat, Firmware, NetworkDefinition, NetworkKind, VmDefinition,
 };
 pub use id::{
-    CaptureId, DiskId, GroupId, JobId, JournalId, PairingId, ParseIdError, PlanRunId, PointId, SiteId, SnapshotId,
-    TransferId, VaultId, VmId,
+    CaptureId, DiskId, GroupId, JobId, JournalId, PairingId, ParseIdError, PlanRunId, PointId, SiteId,
+    SnapshotId, TransferId, VaultId, VmId,
 };
 pub use image_format::ImageFormat;
 pub use job::{JobKind, JobState, Progress};
 pub use name::{
-    CopyName, DiskName, GroupName, NameError, PlanName, PolicyName, SiteDiskName, SiteName, SnapshotName, VaultName,
-    VmName,
+    CopyName, DiskName, GroupName, NameError, PlanName, PolicyName, SiteDiskName, SiteName, SnapshotName,
+    VaultName, VmName,
 };
 pub use network::{NetworkConnection, ParseNetworkConnectionError};
 pub use peer_address::{ParsePeerAddressError, PeerAddress};

@@ -59,16 +59,23 @@ impl Runbook {
     pub fn values(&self, given: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Finding> {
         if let Some(name) = given.keys().find(|name| !self.parameters.contains_key(*name)) {
             let known: Vec<_> = self.parameters.keys().map(String::as_str).collect();
-            let known = if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) };
-            return Err(Finding::error(format!("parameters.{name}"), "is no parameter of it").with_hint(known));
+            let known = if known.is_empty() {
+                "it has none".to_owned()
+            } else {
+                format!("it has {}", known.join(", "))
+            };
+            return Err(
+                Finding::error(format!("parameters.{name}"), "is no parameter of it").with_hint(known)
+            );
         }
         let values = self.parameters.iter().map(|(name, parameter)| {
             let path = format!("parameters.{name}");
             match given.get(name).or(parameter.default.as_ref()) {
                 None => Err(Finding::error(path, "is needed, and has no default")),
-                Some(value) if value.len() > VALUE_MAX_BYTES || value.contains('\0') => {
-                    Err(Finding::error(path, format!("has at most {VALUE_MAX_BYTES} bytes, and no zero byte")))
-                }
+                Some(value) if value.len() > VALUE_MAX_BYTES || value.contains('\0') => Err(Finding::error(
+                    path,
+                    format!("has at most {VALUE_MAX_BYTES} bytes, and no zero byte"),
+                )),
                 Some(value) => Ok((name.clone(), value.clone())),
             }
         });
@@ -83,9 +90,14 @@ impl Runbook {
         let map = |texts: &BTreeMap<String, String>| {
             texts.iter().map(|(name, text)| (name.clone(), fill(text))).collect()
         };
-        let script =
-            self.script.as_ref().map(|script| HostScript { command: all(&script.command), site: script.site });
-        let guest = self.guest.as_ref().map(|guest| GuestCommand { vm: fill(&guest.vm), command: all(&guest.command) });
+        let script = self
+            .script
+            .as_ref()
+            .map(|script| HostScript { command: all(&script.command), site: script.site });
+        let guest = self
+            .guest
+            .as_ref()
+            .map(|guest| GuestCommand { vm: fill(&guest.vm), command: all(&guest.command) });
         let http = self.http.as_ref().map(|http| HttpCall {
             url: fill(&http.url),
             method: http.method.clone(),
@@ -114,10 +126,15 @@ impl Runbook {
             findings.push(Finding::error("parameters", format!("are {PARAMETERS_MAX} at most")));
         }
         let is_word = |name: &String| {
-            !name.is_empty() && name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            !name.is_empty()
+                && name.len() <= 64
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         };
         for name in self.parameters.keys().filter(|name| !is_word(name)) {
-            findings.push(Finding::error(format!("parameters.{name}"), "is no name: letters, digits and _, 64 at most"));
+            findings.push(Finding::error(
+                format!("parameters.{name}"),
+                "is no name: letters, digits and _, 64 at most",
+            ));
         }
         // With its own names for values, every word that a plan's action has is there to be looked at.
         let as_it_is = self.parameters.keys().map(|name| (name.clone(), format!("{{{{{name}}}}}"))).collect();
@@ -135,7 +152,8 @@ impl Runbook {
     fn words(&self) -> impl Iterator<Item = &str> {
         let script = self.script.iter().flat_map(|script| &script.command);
         let guest = self.guest.iter().flat_map(|guest| guest.command.iter().chain([&guest.vm]));
-        let http = self.http.iter().flat_map(|http| http.headers.values().chain([&http.url]).chain(&http.body));
+        let http =
+            self.http.iter().flat_map(|http| http.headers.values().chain([&http.url]).chain(&http.body));
         let ansible = self.ansible.iter();
         let ansible =
             ansible.flat_map(|one| one.variables.values().chain([&one.playbook]).chain(&one.inventory));
@@ -217,7 +235,10 @@ mod tests {
             ("version = 2\nscript = { command = [\"x\"] }", "version: is 2"),
             ("version = 1", "is one of script, guest, http, ansible"),
             ("version = 1\nscript = { command = [] }", "script.command: names no program"),
-            ("version = 1\nscript = { command = [\"x\", \"{{who}}\"] }", "{{who}} is used, and is no parameter"),
+            (
+                "version = 1\nscript = { command = [\"x\", \"{{who}}\"] }",
+                "{{who}} is used, and is no parameter",
+            ),
             ("version = 1\nscript = { command = [\"x\"] }\n[parameters.\"a b\"]", "is no name"),
             ("version = 1\nhttp = { url = \"ftp://x\" }", "begins with http"),
         ] {

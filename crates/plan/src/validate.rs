@@ -55,7 +55,8 @@ pub(crate) fn runbook(one: &Action) -> Vec<Finding> {
     } else {
         findings.error("", "is one of script, guest, http, ansible");
     }
-    let relative = |finding: Finding| Finding { path: finding.path.trim_start_matches('.').to_owned(), ..finding };
+    let relative =
+        |finding: Finding| Finding { path: finding.path.trim_start_matches('.').to_owned(), ..finding };
     findings.0.into_iter().map(relative).collect()
 }
 

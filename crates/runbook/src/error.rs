@@ -68,7 +68,10 @@ impl Error {
     /// Whether the same action may succeed later without anybody doing anything. Whether it may be done twice is another question.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self.kind, ErrorKind::Unreachable | ErrorKind::NoAnswer | ErrorKind::TimedOut | ErrorKind::Io)
+        matches!(
+            self.kind,
+            ErrorKind::Unreachable | ErrorKind::NoAnswer | ErrorKind::TimedOut | ErrorKind::Io
+        )
     }
 }
 

@@ -122,8 +122,15 @@ fn ended(finished: runbook::Result<runbook::Finished>, log: &Log) -> Outcome {
         Ok(finished) => match finished.exit {
             Exit::Code(0) => succeeded(Some(0), &finished.last_line, log),
             Exit::Code(code) => {
-                let said = if finished.last_line.is_empty() { String::new() } else { format!(": {}", finished.last_line) };
-                Outcome::Failed { why: format!("it ended with code {code}{said}"), output: output(Some(code), log) }
+                let said = if finished.last_line.is_empty() {
+                    String::new()
+                } else {
+                    format!(": {}", finished.last_line)
+                };
+                Outcome::Failed {
+                    why: format!("it ended with code {code}{said}"),
+                    output: output(Some(code), log),
+                }
             }
             exit @ (Exit::Signal(_) | Exit::TimedOut) => failed(format!("it {exit}"), log),
             Exit::Unkillable => Outcome::Unknown { why: format!("it {}", Exit::Unkillable) },
@@ -138,7 +145,9 @@ fn not_done(error: &runbook::Error, log: &Log) -> Outcome {
     let why = format!("{error}{cause}{hint}");
     match error.kind() {
         // It may have been heard, and done.
-        runbook::ErrorKind::Io | runbook::ErrorKind::TimedOut | runbook::ErrorKind::NoAnswer => Outcome::Unknown { why },
+        runbook::ErrorKind::Io | runbook::ErrorKind::TimedOut | runbook::ErrorKind::NoAnswer => {
+            Outcome::Unknown { why }
+        }
         _ => failed(why, log),
     }
 }

@@ -31,14 +31,17 @@ use crate::{
     site::Site,
 };
 
+/// The groups that are kept, and the task of each.
+type Running = BTreeMap<GroupId, (Arc<Kept>, JoinHandle<()>)>;
+
 /// The groups that are kept now.
 #[derive(Default)]
 pub(crate) struct Groups {
-    running: Mutex<BTreeMap<GroupId, (Arc<Kept>, JoinHandle<()>)>>,
+    running: Mutex<Running>,
 }
 
 impl Groups {
-    fn running(&self) -> MutexGuard<'_, BTreeMap<GroupId, (Arc<Kept>, JoinHandle<()>)>> {
+    fn running(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -17,7 +17,8 @@ const NAME_BYTES_MAX: usize = 200;
 /// The runbook of this name.
 pub(crate) async fn find(site: &Site, name: &str) -> Result<KnownRunbook> {
     site.catalog.runbook(name).await?.ok_or_else(|| {
-        Failure::not_found(format!("there is no runbook {name}")).with_hint("see them with: holdfast runbook list")
+        Failure::not_found(format!("there is no runbook {name}"))
+            .with_hint("see them with: holdfast runbook list")
     })
 }
 
@@ -51,7 +52,8 @@ pub(crate) async fn filled(
     given: &BTreeMap<String, String>,
 ) -> Result<(Action, BTreeMap<String, String>)> {
     let runbook = read(&find(site, name).await?.document)?;
-    let values = runbook.values(given).map_err(|finding| refused(&format!("the runbook {name}"), &[finding]))?;
+    let values =
+        runbook.values(given).map_err(|finding| refused(&format!("the runbook {name}"), &[finding]))?;
     Ok((runbook.with(name, &values), values))
 }
 

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    CollectView, ExportedView, HandedOverGroupView, HandedOverView, HydratedView, PlanRunView, PointTestView, PointView,
-    RepairView, RestoredDiskView, RestoredFilesView, RestoredInPlaceView, RestoredVmView, RunbookTestView, SiteDiskView,
-    SnapshotCopyView, SnapshotView, SyncView, VerifyView,
+    CollectView, ExportedView, HandedOverGroupView, HandedOverView, HydratedView, PlanRunView, PointTestView,
+    PointView, RepairView, RestoredDiskView, RestoredFilesView, RestoredInPlaceView, RestoredVmView,
+    RunbookTestView, SiteDiskView, SnapshotCopyView, SnapshotView, SyncView, VerifyView,
 };
 use crate::Problem;
 

@@ -3,7 +3,8 @@
 mod group;
 
 use api::{
-    CleanUpTests, FailOver, ReplicaStage, ReplicationView, StartReplication, TestFailover, TestGroupFailover, shell_word,
+    CleanUpTests, FailOver, ReplicaStage, ReplicationView, StartReplication, TestFailover, TestGroupFailover,
+    shell_word,
 };
 use clap::{Args, Subcommand};
 use model::{ByteCount, ReplicationSettings, VmName};

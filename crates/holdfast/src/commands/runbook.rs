@@ -124,7 +124,8 @@ impl RunbookCommand {
             Self::Test(test) => test.run(context).await,
             Self::Delete(Show { name }) => {
                 client.runbook(&name).await?;
-                context.confirm(&format!("Forget the runbook {name}? Plans that use it fail where they do."))?;
+                context
+                    .confirm(&format!("Forget the runbook {name}? Plans that use it fail where they do."))?;
                 client.delete_runbook(&name).await?;
                 context.note(&format!("the runbook {name} is forgotten"));
                 Ok(())

@@ -1,8 +1,8 @@
 //! Replicas, their moments, tests and failovers.
 
 use api::{
-    FailoverPlanView, FailoverTestView, ReplacedVmView, ReplicaPointKind, ReplicaPointView, ReplicaStage, ReplicaState,
-    ReplicaTargetView, ReplicaView, SettingOrigin,
+    FailoverPlanView, FailoverTestView, ReplacedVmView, ReplicaPointKind, ReplicaPointView, ReplicaStage,
+    ReplicaState, ReplicaTargetView, ReplicaView, SettingOrigin,
 };
 
 use super::{Identified, Page, Row, Times, duration, or_dash, table};

@@ -38,7 +38,11 @@ fn a_runbook_runs_with_its_parameters_and_sets_variables() {
     let who = "who=a 'quoted' $(name)\nand more";
     let test: RunbookTestView = site.ask(&["runbook", "test", "greet", "--parameter", who]);
     assert_eq!((test.failure.as_deref(), test.exit_code), (None, Some(0)));
-    assert!(test.output.contains("to a 'quoted' $(name)\nand more: a 'quoted' $(name)\nand more"), "{}", test.output);
+    assert!(
+        test.output.contains("to a 'quoted' $(name)\nand more: a 'quoted' $(name)\nand more"),
+        "{}",
+        test.output
+    );
     assert_eq!(test.variables["said"], "hello");
     let context: serde_json::Value = serde_json::from_str(test.output.lines().next().unwrap()).unwrap();
     assert_eq!(context["RecoveryPlanName"], "sample");
@@ -48,7 +52,8 @@ fn a_runbook_runs_with_its_parameters_and_sets_variables() {
 
 #[test]
 fn one_that_fails_says_how_and_keeps_what_it_printed() {
-    let site = with("version = 1\nscript = { command = [\"/bin/sh\", \"-c\", \"echo no room >&2; exit 3\"] }");
+    let site =
+        with("version = 1\nscript = { command = [\"/bin/sh\", \"-c\", \"echo no room >&2; exit 3\"] }");
     let failed = site.run(&["runbook", "test", "greet"]);
     assert_eq!(failed.exit, Some(1), "{}", failed.stderr);
     assert!(failed.stderr.contains("the runbook greet failed: it ended with code 3"), "{}", failed.stderr);
@@ -72,7 +77,11 @@ fn what_is_wrong_is_said_before_anything_runs() {
     assert!(unknown.stderr.contains("it has who, word"), "{}", unknown.stderr);
     fs::write(site.path("wrong.toml"), "version = 1\nskript = { command = [\"x\"] }").unwrap();
     let wrong = site.run(&["runbook", "edit", "greet", &site.path("wrong.toml")]);
-    assert!(wrong.stderr.contains("unknown field") && wrong.stderr.contains("did you mean script?"), "{}", wrong.stderr);
+    assert!(
+        wrong.stderr.contains("unknown field") && wrong.stderr.contains("did you mean script?"),
+        "{}",
+        wrong.stderr
+    );
     let again = site.run(&["runbook", "create", "greet", &site.path("runbook.toml")]);
     assert_eq!(again.exit, Some(6), "{}", again.stderr);
     let deleted = site.run(&["--yes", "runbook", "delete", "greet"]);

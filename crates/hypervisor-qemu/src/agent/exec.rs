@@ -29,11 +29,7 @@ impl Agent {
     /// [`ErrorKind::Silent`] when it has not ended within `timeout`; it goes on running. [`ErrorKind::Refused`] while the
     /// file systems are frozen, and where the agent's administrator forbids it; [`ErrorKind::Protocol`] when it wrote more
     /// than a line of the agent's may hold, 1 MiB in base 64.
-    pub(crate) async fn exec(
-        &mut self,
-        program: &GuestProgram,
-        timeout: Duration,
-    ) -> Result<ExecOutput> {
+    pub(crate) async fn exec(&mut self, program: &GuestProgram, timeout: Duration) -> Result<ExecOutput> {
         let deadline = Instant::now() + timeout;
         let (program, order) = order(program);
         let started = self.execute("guest-exec", order, timeout).await?;

@@ -1,6 +1,8 @@
 //! What takes a program in the guest: its shell, with scripts that get all they work on as arguments.
 
-use hypervisor::{Error, ErrorKind, GuestContent, GuestItem, GuestItemKind, GuestItemOutcome, GuestProgram, Result};
+use hypervisor::{
+    Error, ErrorKind, GuestContent, GuestItem, GuestItemKind, GuestItemOutcome, GuestProgram, Result,
+};
 
 use super::{Guest, WRITE_TIMEOUT, failure};
 

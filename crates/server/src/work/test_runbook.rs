@@ -82,7 +82,8 @@ async fn work(
 
 /// What an action is told that belongs to no plan. The VMs of the site are its guests.
 async fn sample(site: &Site, action: &Action, is_dry_run: bool, time_limit: Duration) -> Result<Told> {
-    let group = Group { name: SAMPLE.to_owned(), pre: vec![action.clone()], vms: Vec::new(), post: Vec::new() };
+    let group =
+        Group { name: SAMPLE.to_owned(), pre: vec![action.clone()], vms: Vec::new(), post: Vec::new() };
     let plan = Plan {
         version: 1,
         description: None,

@@ -12,9 +12,10 @@ use std::{
 
 use async_trait::async_trait;
 use hypervisor::{
-    Baseline, Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, Chain, DiskAtRest, Error, ErrorKind,
-    FakeDisk, FakeHypervisor, FakeTapTargets, FakeVm, GuestExit, GuestFiles, GuestProgram, Hydration, HydrationListener,
-    Hypervisor, Inspection, Power, Quiet, Result, Tap, TapRequest, VmAccess, VmOrigin,
+    Baseline, Capture, CaptureFacts, CaptureOutcome, CaptureRequest, CapturedDisk, Chain, DiskAtRest, Error,
+    ErrorKind, FakeDisk, FakeHypervisor, FakeTapTargets, FakeVm, GuestExit, GuestFiles, GuestProgram,
+    Hydration, HydrationListener, Hypervisor, Inspection, Power, Quiet, Result, Tap, TapRequest, VmAccess,
+    VmOrigin,
 };
 use image::{ByteRange, DiskImage, DiskTarget, Extent};
 use model::{CaptureCost, Consistency, DiskFormat, JournalId, VmDefinition, VmId};
@@ -281,7 +282,12 @@ impl Hypervisor for Handle {
         self.0.fake.hydrate(vm, order, listener).await
     }
 
-    async fn run_in_guest(&self, vm: &VmAccess, program: &GuestProgram, limit: Duration) -> Result<GuestExit> {
+    async fn run_in_guest(
+        &self,
+        vm: &VmAccess,
+        program: &GuestProgram,
+        limit: Duration,
+    ) -> Result<GuestExit> {
         self.0.fake.run_in_guest(vm, program, limit).await
     }
 

@@ -227,13 +227,13 @@ impl Keeper {
                 keeping.tell(Event::Kept(epoch));
             }),
             Action::Copy(attachment) => {
-                self.with(attachment, |server, keeping, attached| copy(server, keeping, attached));
+                self.with(attachment, copy);
             }
             Action::BeginEpoch(attachment) => {
-                self.with(attachment, |server, keeping, attached| begin_epoch(server, keeping, attached));
+                self.with(attachment, begin_epoch);
             }
             Action::Declare(attachment) => {
-                self.with(attachment, |server, keeping, attached| declare(server, keeping, attached));
+                self.with(attachment, declare);
             }
             Action::Trust(attachment, epoch) => self.with(attachment, move |server, _, _| async move {
                 server.step().await;

@@ -361,12 +361,12 @@ async fn all_members_are_shut_down_before_any_is_handed_over() {
         west.hypervisor.write_through(&west.path(vm), 0, &7_u64.to_le_bytes().repeat(64)).await;
     }
     west.hypervisor.is_stubborn.store(true, Ordering::Relaxed);
-    let refused = west.failure(&west.client.hand_over_group("shop").await.unwrap()).await;
+    let refused = west.failure(&west.client.hand_over_group("shop", false).await.unwrap()).await;
     assert!(refused.detail.contains("nothing was handed over"), "{refused:?}");
     west.hypervisor.is_stubborn.store(false, Ordering::Relaxed);
 
     east.hypervisor.hydrations.close();
-    let given = west.end(&west.client.hand_over_group("shop").await.unwrap()).await;
+    let given = west.end(&west.client.hand_over_group("shop", false).await.unwrap()).await;
     let Some(JobResult::HandedOverGroup(given)) = given.result else { panic!("{given:?}") };
     for vm in &given.vms {
         let job = east.client.job(vm.job_there.as_ref().unwrap()).await.unwrap();
@@ -376,7 +376,7 @@ async fn all_members_are_shut_down_before_any_is_handed_over() {
     }
     assert_eq!(given.vms.len(), 3);
     // Whoever has not heard the answer asks again.
-    let again = west.end(&west.client.hand_over_group("shop").await.unwrap()).await;
+    let again = west.end(&west.client.hand_over_group("shop", false).await.unwrap()).await;
     assert_eq!(again.state, JobState::Succeeded, "{again:?}");
 }
 
