@@ -64,6 +64,7 @@ fn fences_that_are_lost_are_noticed() {
 #[test]
 fn writes_of_an_older_generation_that_are_taken_are_noticed() {
     is_found(Broken::LookBeforeTurn);
+    is_found(Broken::OtherReplicaUnfenced);
     is_found(Broken::BuildBeforeStanding);
 }
 

@@ -140,6 +140,7 @@ pub(crate) async fn take(
     // It may have been failed over while this waited.
     let known = site.catalog.replica(journal).await?.unwrap_or(known);
     step(&known.standing, Event::PartsCame)?;
+    check_newest(site, &known).await?;
     let taking = Arc::clone(&kept);
     site.replicas.work(move || receive(taking.replica()?, &parts)).await?;
     tell(site, &kept, known).await
@@ -167,8 +168,15 @@ pub(crate) async fn progress(site: &Site, peer: &KnownPeer, journal: JournalId) 
     {
         return Err(refusal.into());
     }
+    check_newest(site, &known).await?;
     let kept = site.replicas.get(journal)?;
     tell(site, &kept, known).await
+}
+
+/// Refuses the source of a VM that was failed over to this site by another journal.
+async fn check_newest(site: &Site, known: &KnownReplica) -> Result<()> {
+    let fence = site.catalog.fence(known.vm_id).await?.map(|fence| fence.generation);
+    Ok(known.standing.check_newest(fence)?)
 }
 
 /// The source ends the replication.

@@ -37,6 +37,8 @@ pub enum Broken {
     BeginLate,
     /// A replica whose VM has long run here by another one is failed over once more.
     OldReplicaFailsOver,
+    /// Parts of one replica are taken although the VM was failed over by another.
+    OtherReplicaUnfenced,
     /// Whether the VM was failed over is looked at before the parts' turn, and not in it.
     LookBeforeTurn,
     /// The VM is made before it is durable that it was failed over.

@@ -155,6 +155,8 @@ impl Server {
             false => self.known(journal)?,
         };
         step(&known.standing, Event::PartsCame)?;
+        self.check_newest(&known)?;
+        self.check_own_vm(journal, known.standing.generation);
         self.step().await;
         let before = kept.replica.durable_through();
         receive(&kept.replica, &parts).map_err(|error| {
@@ -168,16 +170,24 @@ impl Server {
         {
             self.world.violated(format!("{through} of {journal} was taken after the VM was failed over"));
         }
-        self.check_own_vm(journal, known.standing.generation, through > before);
         tell(&kept)
     }
 
-    /// What the VM here was made from must not go on.
-    fn check_own_vm(&self, journal: JournalId, generation: u64, has_come: bool) {
+    /// Refuses the source of a VM that was failed over to this site by another journal.
+    fn check_newest(&self, known: &KnownReplica) -> Result<()> {
+        let fence = self.site.catalog().fence;
+        match self.is_broken(Broken::OtherReplicaUnfenced) {
+            true => Ok(()),
+            false => Ok(known.standing.check_newest(fence)?),
+        }
+    }
+
+    /// Nothing older is taken where a newer generation of the VM is.
+    fn check_own_vm(&self, journal: JournalId, generation: u64) {
         let own = self.site.catalog().vm.as_ref().map(|vm| vm.generation);
-        if has_come && own.is_some_and(|own| own > generation) {
+        if own.is_some_and(|own| own > generation) {
             self.world
-                .violated(format!("parts of {journal} were taken where a newer generation of the VM is"));
+                .violated(format!("parts of {journal} are taken where a newer generation of the VM is"));
         }
     }
 
@@ -188,6 +198,7 @@ impl Server {
         {
             return Err(refusal.into());
         }
+        self.check_newest(&known)?;
         let kept = self.replica(journal)?;
         self.step().await;
         tell(&kept)

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How long it may take until a VM is protected once nothing fails any more.
-const CALM_LIMIT: Duration = Duration::from_secs(3600);
+const CALM_LIMIT: Duration = Duration::from_secs(1200);
 
 pub(crate) struct World {
     pub(crate) dice: Dice,
@@ -308,7 +308,7 @@ async fn calm(world: &Arc<World>) {
     }
     let begun = Instant::now();
     while world.violation().is_none() && begun.elapsed() < CALM_LIMIT {
-        sleep(Duration::from_millis(500)).await;
+        sleep(Duration::from_secs(2)).await;
         for site in world.sites() {
             write(world, site);
         }
