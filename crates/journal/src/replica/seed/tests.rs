@@ -103,6 +103,9 @@ const SECTORS: usize = 64;
 const REGIONS: usize = 8;
 const REGION: usize = SECTORS / REGIONS * SECTOR;
 
+/// After a record: what is acknowledged, and the write that is under way.
+type Moment = (Sequence, Vec<u8>, Option<(usize, Vec<u8>)>);
+
 /// A guest, its disk, and who copies it.
 struct Run {
     pair: Pair,
@@ -121,7 +124,7 @@ struct Run {
     asked: Option<(usize, Vec<u8>)>,
     whole: bool,
     /// While the disk is whole: what is acknowledged after each record, and what is under way.
-    moments: Vec<(Sequence, Vec<u8>, Option<(usize, Vec<u8>)>)>,
+    moments: Vec<Moment>,
 }
 
 impl Run {
