@@ -180,7 +180,7 @@ async fn begin(site: Site, _turn: Turn<JournalId>, kept: Arc<Kept>, known: Known
         tracing::info!(vm = %known.vm_name, disks = outcome.disks.len(), problem = outcome.problem, "a replica was seeded");
         Ok::<_, Failure>(site.catalog.settle_replica_seed(known.journal_id, &outcome).await?)
     };
-    if let Some(Err(failure)) = stopping.run_until_cancelled(seeding).await {
+    if let Some(Err(failure)) = stopping.run_until_cancelled(Box::pin(seeding)).await {
         tracing::warn!(vm = %known.vm_name, reason = failure.detail(), "a replica could not be seeded yet");
     }
 }
