@@ -126,9 +126,12 @@ async fn clean_up_restore(site: &Site, job: &Job) -> Result<()> {
         discard_partial(&path);
     }
     let Some((directory, vm_id)) = work::own_directory(job).zip(job.vm_id) else { return Ok(()) };
-    if site.catalog.vm(vm_id.as_str()).await?.is_none()
-        && directory.file_name() == Some(vm_id.as_str().as_ref())
-    {
+    // With the generation after it, of a VM that is failed over to here.
+    let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let is_its_own = name.strip_prefix(vm_id.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    let known = site.catalog.vms().await?;
+    let is_used = known.iter().flat_map(vms::disk_paths).any(|path| path.starts_with(&directory));
+    if is_its_own && !is_used {
         match std::fs::remove_dir_all(&directory) {
             Ok(()) => tracing::info!(path = %directory.display(), "removed what a dead restore had written"),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

@@ -102,7 +102,7 @@ fn is_passing(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Unreachable | ErrorKind::Busy)
 }
 
-/// Reads a disk once, and copies what differs.
+/// Reads a disk once, and copies what differs, which is read again for that.
 pub(super) async fn copy_what_differs(
     shared: &Shared,
     attached: &Attached,
