@@ -128,7 +128,8 @@ async fn clean_up_restore(site: &Site, job: &Job) -> Result<()> {
     let Some((directory, vm_id)) = work::own_directory(job).zip(job.vm_id) else { return Ok(()) };
     // With the generation after it, of a VM that is failed over to here.
     let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let is_its_own = name.strip_prefix(vm_id.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    let is_its_own =
+        name.strip_prefix(vm_id.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
     let known = site.catalog.vms().await?;
     let is_used = known.iter().flat_map(vms::disk_paths).any(|path| path.starts_with(&directory));
     if is_its_own && !is_used {

@@ -382,8 +382,9 @@ impl OfStep {
 }
 
 /// What a command that brings a run on looks like.
-fn way_on(context: &Context, way: &str, plan: &str) -> String {
-    context.command(&format!("plan {way} {}", shell_word(plan)))
+fn way_on(context: &Context, way: &str, plan: &str, step: Option<u32>) -> String {
+    let step = step.map(|step| format!(" {step}")).unwrap_or_default();
+    context.command(&format!("plan {way} {}{step}", shell_word(plan)))
 }
 
 fn text_of(file: &PathBuf) -> Result<String, Failure> {

@@ -157,6 +157,16 @@ impl FakeHypervisor {
         }
     }
 
+    /// The same, and with it all change tracking is lost, as in a power cut: no epoch begins in between.
+    pub fn break_tap_untracked(&self, vm_id: VmId, reason: &str) {
+        self.edit(vm_id, |vm| {
+            vm.disks.values_mut().for_each(crate::FakeDisk::lose_tracking);
+            if let Some(tap) = tap_of(vm) {
+                tap.finish(TapEnd::Broken(reason.to_owned()));
+            }
+        });
+    }
+
     fn live_tap(&self, vm_id: VmId) -> Option<LiveTap> {
         self.lock().get(&vm_id).and_then(tap_of)
     }

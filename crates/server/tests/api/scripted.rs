@@ -126,6 +126,12 @@ impl Scripted {
         self.fake.break_tap(id, reason);
     }
 
+    /// The same, and with it all change tracking is lost, as in a power cut.
+    pub fn break_tap_untracked(&self, qmp: &Path, reason: &str) {
+        let id = self.ids.lock().unwrap()[qmp];
+        self.fake.break_tap_untracked(id, reason);
+    }
+
     /// Ends all taps, as if their processes were killed.
     pub fn kill_taps(&self) {
         self.taps.lock().unwrap().clear();

@@ -55,10 +55,13 @@ impl Server {
             pinned.map_err(|error| Failure::Refused(error.to_string()))?;
         }
         self.step().await;
-        // It may have been removed since.
+        // It may have been removed since, and another one of the journal begun.
         let _admission = self.admission.lock().await;
         let _gate = kept.gate.lock().await;
         step(&self.known(journal)?.standing, Event::Test)?;
+        if !Arc::ptr_eq(&kept, &self.replica(journal)?) {
+            return refused("the replica was deleted meanwhile");
+        }
         let sequence = moment.sequence();
         self.site.catalog().tests.push(KnownTest { number, journal, sequence });
         self.say(format!("tests {journal} at {sequence}"));

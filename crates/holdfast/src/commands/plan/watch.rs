@@ -109,13 +109,16 @@ fn tell(context: &Context, run: &PlanRunView, step: &PlanStepView) {
         .flat_map(|text| text.lines())
         .for_each(|line| context.note(&format!("     {line}")));
     for way in ways {
-        context.note(&format!("     {} {}", way_on(context, way, &run.plan), step.id));
+        context.note(&format!("     {}", way_on(context, way, &run.plan, Some(step.id))));
     }
 }
 
 /// Fails where the run did not come to what was wanted.
 fn conclude(context: &Context, run: &PlanRunView) -> Result<(), Failure> {
-    let ways: Vec<_> = run.ways_on.iter().map(|way| way_on(context, way, &run.plan)).collect();
+    let asked =
+        |way: &str| matches!(way, "retry" | "skip" | "confirm").then(|| run.questions.first().copied());
+    let ways: Vec<_> =
+        run.ways_on.iter().map(|way| way_on(context, way, &run.plan, asked(way).flatten())).collect();
     let what_now = ways.join(", or ");
     match run.standing.as_str() {
         "failed" => {

@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use api::{Code, CreatePlan, PlanCommand, PlanRunView, ReplicationState, RunPlan, TellPlanRun};
 use hypervisor::Power;
 
-use super::replicating::{replicated, until_protected};
+use super::replicating::{replicated, until, until_protected};
 use crate::site::{TestSite, code};
 
 /// What a busy machine may take until something is as it must become.
@@ -50,6 +50,8 @@ async fn until_standing(site: &TestSite, standing: &str) -> PlanRunView {
 async fn a_planned_failover_is_asked_for_where_the_vms_come_up_and_goes_back_the_same_way() {
     let (east, west) = replicated().await;
     until_protected(&west).await;
+    // What the other site lacks would be found by the check before anything is shut down.
+    until(&west, "in sync", |view| view.lag_bytes == 0).await;
     run(&east).await;
     let done = until_standing(&east, "recovered").await;
     assert_eq!((done.direction.as_str(), done.vms[0].vm_name.as_deref()), ("failover", Some("db")));
@@ -67,6 +69,7 @@ async fn a_planned_failover_is_asked_for_where_the_vms_come_up_and_goes_back_the
 async fn a_guest_that_does_not_shut_down_holds_it_up_and_a_cancelled_run_starts_what_it_stopped() {
     let (east, west) = replicated().await;
     until_protected(&west).await;
+    until(&west, "in sync", |view| view.lag_bytes == 0).await;
     west.hypervisor.is_stubborn.store(true, Ordering::SeqCst);
     run(&east).await;
     let failed = until_standing(&east, "failed").await;

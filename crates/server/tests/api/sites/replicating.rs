@@ -303,8 +303,7 @@ async fn a_disk_of_which_nothing_was_tracked_is_compared_and_not_sent_again() {
     until_protected(&west).await;
     let before = until(&west, "in sync", |view| view.lag_bytes == 0).await;
     // As after a power cut, under a raw disk.
-    west.hypervisor.edit(&qmp, |vm| vm.disks.values_mut().for_each(hypervisor::FakeDisk::lose_tracking));
-    west.hypervisor.break_tap(&qmp, "the test broke it");
+    west.hypervisor.break_tap_untracked(&qmp, "the test broke it");
     west.hypervisor.write(&qmp, 1 << 20, &[9; 4096]);
     let view = until(&west, "broken and protected again", |view| {
         view.breaks == 1 && view.state == ReplicationState::Protected
