@@ -39,9 +39,10 @@ pub(super) async fn run(shared: Arc<Shared>, attached: Arc<Attached>) {
     progress.done_bytes.store(0, Ordering::Relaxed);
     progress.had_bytes.store(0, Ordering::Relaxed);
     let attachment = attached.attachment;
-    let there = match attached.is_partial {
-        true => There::unknown(),
-        false => match compare::there(&shared, &attached).await {
+    let lacks_all = |disk: &AttachedDisk| matches!(disk.missed, Missed::All(_));
+    let there = match attached.disks.iter().any(lacks_all) {
+        false => There::unknown(),
+        true => match compare::there(&shared, &attached).await {
             Ok(there) => there,
             Err(failure) => {
                 let why = format!("the other site does not say what it has: {}", failure.detail());
@@ -50,8 +51,7 @@ pub(super) async fn run(shared: Arc<Shared>, attached: Arc<Attached>) {
         },
     };
     for disk in &attached.disks {
-        let lacks_all = matches!(disk.missed, Missed::All(_));
-        let copied = match there.has_something_of(disk) && lacks_all {
+        let copied = match there.has_something_of(disk) && lacks_all(disk) {
             true => compare::copy_what_differs(&shared, &attached, disk, &progress).await,
             false => copy_disk(&attached, disk, &there, &progress).await,
         };
