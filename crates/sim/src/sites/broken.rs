@@ -17,20 +17,12 @@ pub enum Broken {
     AskBeforeFence,
     /// When no answer comes, the VM may run again.
     SilenceIsRefusal,
-    /// A refusal takes back whatever fence there is.
-    RefusalLiftsAnyFence,
     /// A VM is handed over before everything has come.
     HandOverEarly,
     /// A stopped VM is taken to lack nothing, whatever the tap missed.
     StoppedIsWhole,
-    /// A VM that was started again counts as ended until that is looked at.
-    RunsAgainUnseen,
     /// A replication that is ended forgets that the VM was handed over meanwhile.
     StopForgetsFence,
-    /// An offer writes over how the replica stands with what it read before its turn.
-    OfferFromBefore,
-    /// Another journal of a VM is taken while its failover has begun and is not through.
-    OtherJournalUnfenced,
     /// A VM is replicated although its own failover may still be changed to another moment.
     ReplicateUncommitted,
     /// A replica begins with what the source still has of a journal.

@@ -47,7 +47,7 @@ pub(crate) async fn hand_over(server: &Arc<Server>) -> Result<()> {
     server.step().await;
     check(&keeping)?;
     if server.site.host().runs() {
-        if !server.is_broken(Broken::RunsAgainUnseen) && look(&keeping).standing == Standing::VmStopped {
+        if look(&keeping).standing == Standing::VmStopped {
             return refused("it runs again, and nobody has taken what it writes");
         }
         // The guest writes until it has ended.
@@ -124,10 +124,9 @@ async fn give(server: &Arc<Server>, keeping: &Keeping, through: Option<Sequence>
         }
         Err(Failure::Refused(refusal)) => {
             if !was_fenced {
-                let lifts_any = server.is_broken(Broken::RefusalLiftsAnyFence);
                 let mut catalog = server.site.catalog();
                 if let Some(known) = &mut catalog.replication
-                    && (lifts_any || known.fenced.as_deref() == Some(&why))
+                    && known.fenced.as_deref() == Some(&why)
                 {
                     known.fenced = None;
                     server.site.truth().handed = None;

@@ -89,12 +89,11 @@ impl Server {
         self.check_fence(generation)?;
         let _admission = self.admission.lock().await;
         self.step().await;
-        if let Ok(early) = self.known(journal) {
+        if self.known(journal).is_ok() {
             let kept = self.replica(journal)?;
             self.step().await;
             let _gate = kept.gate.lock().await;
-            let mut known =
-                if self.is_broken(Broken::OfferFromBefore) { early } else { self.known(journal)? };
+            let mut known = self.known(journal)?;
             known.standing = step(&known.standing, Event::Offered { generation })?.standing;
             self.step().await;
             self.put_replica(journal, known);
@@ -122,9 +121,7 @@ impl Server {
     ) -> Result<Progress> {
         let others: Vec<_> = self.site.catalog().replicas.clone().into_iter().collect();
         let of_failover = others.iter().find_map(|(_, other)| other.standing.failover());
-        if let Some(failover) = of_failover.filter(|failover| generation <= failover.generation)
-            && !self.is_broken(Broken::OtherJournalUnfenced)
-        {
+        if let Some(failover) = of_failover.filter(|failover| generation <= failover.generation) {
             return Err(Failure::Fenced(format!("generation {} has begun", failover.generation)));
         }
         if start > SegmentNumber(1) && !self.is_broken(Broken::BeginLate) {
