@@ -220,6 +220,13 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_the_page_is_one() {
+        let page = include_str!("../../../docs/plans.md");
+        let text = page.split("```toml\n").nth(2).and_then(|rest| rest.split("```").next()).unwrap();
+        assert_eq!(read_runbook(text).unwrap().validate(), []);
+    }
+
+    #[test]
     fn what_is_missing_and_what_is_not_known_is_said() {
         let runbook = read_runbook(SWITCH).unwrap();
         let missing = runbook.values(&given(&[])).unwrap_err();

@@ -13,7 +13,7 @@ pub(super) async fn perform(site: &Site, ansible: &Ansible, told: &Told, log: &L
     let inventory = ansible.inventory.clone().or_else(|| addresses(&told.context));
     let mut values: Map<String, Value> =
         ansible.variables.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
-    values.insert("holdfast".to_owned(), told.context.clone());
+    values.insert("RecoveryPlanContext".to_owned(), told.context.clone());
     let values = Value::Object(values).to_string();
     let made = Playbook::new(Path::new(&ansible.playbook), inventory.as_deref(), &values, told.time_limit);
     let mut playbook = match made {

@@ -10,9 +10,11 @@ use recovery::{Event, Stage, step};
 
 use crate::{
     failure::{Failure, Result},
-    peers, replicas,
+    peers,
+    replicas::{self, Purpose, Target},
+    runbooks,
     site::Site,
-    vms, work,
+    work,
 };
 
 /// A VM that is to come up, and where in a plan it is named.
@@ -53,8 +55,9 @@ pub(super) async fn of_plan(site: &Site, plan: &Plan) -> Result<Vec<Finding>> {
                 findings.push(Finding::warning(format!("{path}.ansible.playbook"), why));
             }
             Some(ActionWork::Runbook(call)) => {
-                let why = format!("this site has no runbook {}", call.name);
-                findings.push(Finding::error(format!("{path}.runbook.name"), why));
+                if let Err(failure) = runbooks::filled(site, &call.name, &call.parameters).await {
+                    findings.push(finding_of(format!("{path}.runbook"), &failure));
+                }
             }
             _ => {}
         }
@@ -96,14 +99,12 @@ async fn of_vms(site: &Site, wanted: &[Wanted], kind: Option<Kind>, point: &str)
             }
         };
         if let Err(failure) = of_replica(site, &replica, kind, point).await {
-            let finding = Finding::error(vm.path.clone(), failure.detail());
-            findings.push(match failure.hint() {
-                Some(hint) => finding.with_hint(hint),
-                None => finding,
-            });
+            findings.push(finding_of(vm.path.clone(), &failure));
         }
         if kind == Some(Kind::Test) || replica.standing.failover().is_none() {
-            memory_bytes += replica.definition.memory.0;
+            let mut definition = replica.definition.clone();
+            Target::of(site, &replica).await?.shape(&mut definition, Purpose::Failover);
+            memory_bytes += definition.memory.0;
         }
     }
     if let Some(free_bytes) = memory_available_bytes().filter(|free_bytes| *free_bytes < memory_bytes) {
@@ -126,7 +127,7 @@ async fn of_replica(site: &Site, replica: &KnownReplica, kind: Option<Kind>, poi
     let found = replicas::moment_of(site, replica.clone(), &work::moment_selector(point)?).await?;
     found.definition(site)?;
     if kind != Some(Kind::Test) && replica.standing.failover().is_none() {
-        vms::check_name_free(site, &replica.vm_name, replica.vm_id).await?;
+        work::could_take_over(site, replica.clone()).await?;
     }
     if kind == Some(Kind::Planned) {
         of_source(site, replica).await?;
@@ -145,6 +146,14 @@ async fn of_source(site: &Site, replica: &KnownReplica) -> Result<()> {
     match state.lacking {
         Some(why) => Err(Failure::conflict(format!("{} cannot be handed over: {why}", state.vm_name))),
         None => Ok(()),
+    }
+}
+
+fn finding_of(path: String, failure: &Failure) -> Finding {
+    let finding = Finding::error(path, failure.detail());
+    match failure.hint() {
+        Some(hint) => finding.with_hint(hint),
+        None => finding,
     }
 }
 
