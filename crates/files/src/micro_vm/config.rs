@@ -5,8 +5,9 @@ use std::{ffi::OsString, fmt, path::PathBuf};
 use super::{kernel, programs};
 use crate::appliance::TOOLS;
 
-/// Memory of the machine: a kernel, the helper, and what a file system needs to be mounted.
-const MEMORY_BYTES: u64 = 384 << 20;
+/// Memory of the machine: a kernel, the helper twice (as the initial RAM disk, and unpacked into the half that Linux gives to files), and
+/// what a file system needs to be mounted.
+const MEMORY_BYTES: u64 = 512 << 20;
 
 /// Memory where a passphrase is tried: LUKS2's key derivation takes up to 1 GiB (`cryptsetup-luksFormat(8)`, `--pbkdf-memory`).
 const MEMORY_WITH_PASSPHRASE_BYTES: u64 = 1536 << 20;
