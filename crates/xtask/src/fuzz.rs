@@ -14,6 +14,9 @@ struct FileSystems {
     /// How many mutations of each file system.
     #[arg(long, default_value_t = 1000)]
     mutations: u64,
+    /// The first of them: what failed as number 101 is looked at again by --from 101 --mutations 1.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
     /// What they follow from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -43,6 +46,7 @@ fn file_systems(arguments: &FileSystems) -> Result<()> {
     command.args(["test", "--quiet", "--package", "files", "--test", "file_systems", "--"]);
     command.args(["--exact", FILE_SYSTEMS_TEST, "--nocapture"]);
     command.env("HOLDFAST_MUTATIONS", arguments.mutations.to_string());
+    command.env("HOLDFAST_MUTATIONS_FROM", arguments.from.to_string());
     command.env("HOLDFAST_SEED", arguments.seed.to_string());
     ensure!(command.status()?.success(), "a file system did what it may not");
     Ok(())

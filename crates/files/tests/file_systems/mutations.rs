@@ -85,20 +85,21 @@ async fn mutated_file_systems_give_errors_or_data() -> Result<()> {
         Err(_) => Ok(default),
     };
     let count = number("HOLDFAST_MUTATIONS", MUTATIONS_DEFAULT)?;
-    let seed = number("HOLDFAST_SEED", 1)?;
+    let (seed, from) = (number("HOLDFAST_SEED", 1)?, number("HOLDFAST_MUTATIONS_FROM", 0)?);
     let tools = FileSystemTools::obtain()?;
     let directory = tempfile::tempdir()?;
     let originals = originals::all(&tools, directory.path()).await?;
     let mut outcomes: BTreeMap<&str, Outcomes> = BTreeMap::new();
     let start = Instant::now();
-    for first in (0..count).step_by(MUTATIONS_TOGETHER as usize) {
-        let numbers: Vec<_> = (first..count.min(first + MUTATIONS_TOGETHER)).collect();
+    let end = from.checked_add(count).context("there are not so many mutations")?;
+    for first in (from..end).step_by(MUTATIONS_TOGETHER as usize) {
+        let numbers: Vec<_> = (first..end.min(first + MUTATIONS_TOGETHER)).collect();
         let left =
             explore_together(&tools, directory.path(), &originals, seed, &numbers, &mut outcomes).await?;
         ensure!(left == 0, "{left} file systems were not looked at");
         println!(
-            "{} of {count} each, seed {seed}, after {:?}",
-            numbers.len() as u64 + first,
+            "{} of {count} each from {from} on, seed {seed}, after {:?}",
+            numbers.len() as u64 + first - from,
             start.elapsed()
         );
         for (name, outcome) in &outcomes {
