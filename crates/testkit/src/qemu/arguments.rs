@@ -76,18 +76,17 @@ pub(super) fn for_guest(
     arguments
 }
 
-/// Disks are virtio devices of these names; the last of each says whether others may write to it too.
-pub(super) fn without_guest(disks: &[(&str, DiskFormat, PathBuf, bool)], sockets: &Path) -> Vec<String> {
+/// Disks are virtio devices of these names.
+pub(super) fn without_guest(disks: &[(&str, DiskFormat, PathBuf)], sockets: &Path) -> Vec<String> {
     let mut arguments = Vec::new();
     let mut add = |name: &str, value: String| arguments.extend([format!("-{name}"), value]);
     add("accel", "tcg".to_owned());
     add("machine", "q35".to_owned());
     add("m", "32M".to_owned());
     add("display", "none".to_owned());
-    for (name, format, path, is_shared) in disks {
+    for (name, format, path) in disks {
         add("blockdev", node(name, *format, path));
-        let share = if *is_shared { ",share-rw=on" } else { "" };
-        add("device", format!("virtio-blk-pci,id={name},drive={name}-format{share}"));
+        add("device", format!("virtio-blk-pci,id={name},drive={name}-format"));
     }
     add_monitors(&mut add, sockets);
     arguments.push("-nodefaults".to_owned());

@@ -25,7 +25,6 @@ pub struct BlankDisk {
     format: DiskFormat,
     content: Vec<u8>,
     size: ByteCount,
-    is_shared: bool,
 }
 
 impl BlankDisk {
@@ -33,19 +32,13 @@ impl BlankDisk {
     #[must_use]
     pub fn new(name: &str, format: DiskFormat, content: Vec<u8>) -> Self {
         let size = ByteCount(content.len() as u64);
-        Self { name: name.to_owned(), format, content, size, is_shared: false }
+        Self { name: name.to_owned(), format, content, size }
     }
 
     /// The same disk with nothing behind its content, up to this size.
     #[must_use]
     pub fn grown_to(self, size: ByteCount) -> Self {
         Self { size, ..self }
-    }
-
-    /// The same, which others may write to beside the VM: an export of QEMU's, in the guest's place.
-    #[must_use]
-    pub fn shared(self) -> Self {
-        Self { is_shared: true, ..self }
     }
 
     /// Creates the image file.
@@ -198,7 +191,7 @@ fn image_path(directory: &Path, disk: &str) -> PathBuf {
 async fn start(directory: &Path, disks: &[BlankDisk]) -> Result<Child> {
     let disks: Vec<_> = disks
         .iter()
-        .map(|disk| (disk.name.as_str(), disk.format, image_path(directory, &disk.name), disk.is_shared))
+        .map(|disk| (disk.name.as_str(), disk.format, image_path(directory, &disk.name)))
         .collect();
     let mut process = spawn(&arguments::without_guest(&disks, directory))?;
     let socket = directory.join(arguments::TEST_QMP);

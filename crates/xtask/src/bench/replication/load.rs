@@ -38,8 +38,7 @@ pub struct Writable {
 impl Writable {
     /// Starts it and makes it known to a site.
     pub async fn start(site: &Site) -> Result<Self> {
-        let disk =
-            BlankDisk::new(DISK, DiskFormat::Qcow2, vec![0; 1 << 20]).grown_to(ByteCount(GIB)).shared();
+        let disk = BlankDisk::new(DISK, DiskFormat::Qcow2, vec![0; 1 << 20]).grown_to(ByteCount(GIB));
         let vm = BlankVm::start(&[disk]).await?;
         let directory = tempfile::tempdir()?;
         let file = directory.path().join("disk");
