@@ -1,23 +1,14 @@
 //! VM definitions that people write as TOML.
 
-use std::{
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use model::{ByteCount, Firmware, NetworkDefinition, NetworkKind, VmDefinition, VmName};
 
-use crate::{failure::Failure, location};
-
-/// The largest file that is taken for a definition, in bytes.
-const FILE_LIMIT_BYTES: u64 = 1 << 20;
+use crate::{document, failure::Failure, location};
 
 /// Reads a definition. Relative paths in it are relative to the file, and come back absolute.
 pub fn read(path: &Path) -> Result<VmDefinition, Failure> {
-    let mut text = String::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(FILE_LIMIT_BYTES).read_to_string(&mut text))
-        .map_err(|error| Failure::file(path, &error))?;
+    let text = document::read(path)?;
     let mut definition = parse(&path.display().to_string(), &text)?;
     let directory = PathBuf::from(location::absolute(path)?);
     anchor(&mut definition, directory.parent().unwrap_or(Path::new("/")));

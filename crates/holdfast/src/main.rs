@@ -4,6 +4,7 @@ mod arguments;
 mod commands;
 mod context;
 mod definition_file;
+mod document;
 mod exit;
 mod failure;
 mod location;

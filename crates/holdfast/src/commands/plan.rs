@@ -2,21 +2,14 @@
 
 mod watch;
 
-use std::{
-    fs::File,
-    io::{Read as _, stdin},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
 use api::{CreatePlan, EditPlan, PlanCommand as Told, RunPlan, TellPlanRun, ValidatePlan, shell_word};
 use clap::{Args, Subcommand};
 use model::PlanName;
 
 use self::watch::Watch;
-use crate::{context::Context, exit::Exit, failure::Failure};
-
-/// The longest document, in bytes.
-const TEXT_MAX_BYTES: u64 = 1 << 20;
+use crate::{context::Context, document, exit::Exit, failure::Failure};
 
 /// What can be done with recovery plans.
 #[derive(Debug, Subcommand)]
@@ -237,11 +230,13 @@ impl PlanCommand {
         let (client, output) = (&context.client, &context.output);
         match self {
             Self::Create(Create { name, file, primary_site }) => {
-                let request = CreatePlan { name: name.to_string(), text: text_of(&file)?, primary_site };
+                let request =
+                    CreatePlan { name: name.to_string(), text: document::read(&file)?, primary_site };
                 output.one(&client.create_plan(&request).await?)
             }
             Self::Edit(Edit { plan, file, drop }) => {
-                let edited = client.edit_plan(&plan, &EditPlan { text: text_of(&file)?, drop }).await?;
+                let edited =
+                    client.edit_plan(&plan, &EditPlan { text: document::read(&file)?, drop }).await?;
                 edited.dropped.iter().for_each(|part| context.note(&format!("taken out: {part}")));
                 output.one(&edited.plan)
             }
@@ -282,7 +277,7 @@ impl PlanCommand {
 
 impl Validate {
     async fn run(self, context: &Context) -> Result<(), Failure> {
-        let text = self.file.as_ref().map(text_of).transpose()?;
+        let text = self.file.as_ref().map(|file| document::read(file)).transpose()?;
         let findings = context.client.validate_plan(&ValidatePlan { text, plan: self.plan }).await?;
         context.output.list(&findings, "nothing is wrong with it")?;
         let errors = findings.iter().filter(|finding| finding.is_error).count();
@@ -385,18 +380,4 @@ impl OfStep {
 fn way_on(context: &Context, way: &str, plan: &str, step: Option<u32>) -> String {
     let step = step.map(|step| format!(" {step}")).unwrap_or_default();
     context.command(&format!("plan {way} {}{step}", shell_word(plan)))
-}
-
-fn text_of(file: &PathBuf) -> Result<String, Failure> {
-    let mut text = String::new();
-    let read = if file.as_os_str() == "-" {
-        stdin().take(TEXT_MAX_BYTES + 1).read_to_string(&mut text)
-    } else {
-        File::open(file).and_then(|file| file.take(TEXT_MAX_BYTES + 1).read_to_string(&mut text))
-    };
-    read.map_err(|error| Failure::file(file, &error))?;
-    if text.len() as u64 > TEXT_MAX_BYTES {
-        return Err(Failure::usage(format!("{} has more than {TEXT_MAX_BYTES} bytes", file.display())));
-    }
-    Ok(text)
 }

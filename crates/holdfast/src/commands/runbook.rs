@@ -1,18 +1,11 @@
 //! Runbooks.
 
-use std::{
-    collections::BTreeMap,
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use api::{CreateRunbook, EditRunbook, TestRunbook};
 use clap::{Args, Subcommand};
 
-use crate::{context::Context, failure::Failure, wait::WaitArguments};
-
-/// The longest document that is read, in bytes.
-const DOCUMENT_BYTES_MAX: u64 = 1 << 20;
+use crate::{context::Context, document, failure::Failure, wait::WaitArguments};
 
 /// What can be done with runbooks.
 #[derive(Debug, Subcommand)]
@@ -107,7 +100,7 @@ impl RunbookCommand {
         let client = &context.client;
         match self {
             Self::Create(Create { name, document }) => {
-                let request = CreateRunbook { name, document: read(&document)? };
+                let request = CreateRunbook { name, document: document::read(&document)? };
                 context.output.one(&client.create_runbook(&request).await?)
             }
             Self::List => {
@@ -118,7 +111,7 @@ impl RunbookCommand {
             }
             Self::Show(Show { name }) => context.output.one(&client.runbook(&name).await?),
             Self::Edit(Edit { name, document }) => {
-                let request = EditRunbook { document: read(&document)? };
+                let request = EditRunbook { document: document::read(&document)? };
                 context.output.one(&client.edit_runbook(&name, &request).await?)
             }
             Self::Test(test) => test.run(context).await,
@@ -140,21 +133,6 @@ impl Test {
         let request = TestRunbook { parameters, dry_run: self.dry_run };
         let job = context.client.test_runbook(&self.name, &request).await?;
         self.wait.finish(context, &job).await
-    }
-}
-
-/// Reads a document, from a file or from standard input.
-fn read(path: &Path) -> Result<String, Failure> {
-    let mut text = String::new();
-    let opened: std::io::Result<Box<dyn std::io::Read>> = match path.to_str() {
-        Some("-") => Ok(Box::new(std::io::stdin())),
-        _ => std::fs::File::open(path).map(|file| Box::new(file) as _),
-    };
-    let read = opened.and_then(|file| file.take(DOCUMENT_BYTES_MAX + 1).read_to_string(&mut text));
-    match read {
-        Ok(_) if text.len() as u64 <= DOCUMENT_BYTES_MAX => Ok(text),
-        Ok(_) => Err(Failure::usage(format!("{} has more than 1 MiB: it is no document", path.display()))),
-        Err(error) => Err(Failure::usage(format!("{} cannot be read: {error}", path.display()))),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Requests.
 
 use plan::{HttpCall, Outcome};
-use runbook::Log;
+use runbook::{HttpAnswer, Log};
 
 use super::{Told, not_done, output, succeeded};
 
@@ -19,7 +19,7 @@ pub(super) async fn perform(call: &HttpCall, told: &Told, log: &Log) -> Outcome 
         time_limit: told.time_limit,
     };
     match request.make(log).await {
-        Ok(answer) if is_success(call, answer.status) => succeeded(None, &answer.last_line, log),
+        Ok(answer) if is_success(call, &answer) => succeeded(None, &answer.last_line, log),
         Ok(answer) => Outcome::Failed {
             why: format!("{} answered with status {}", call.url, answer.status),
             output: output(None, log),
@@ -28,6 +28,6 @@ pub(super) async fn perform(call: &HttpCall, told: &Told, log: &Log) -> Outcome 
     }
 }
 
-fn is_success(call: &HttpCall, status: u16) -> bool {
-    if call.statuses.is_empty() { status < 400 } else { call.statuses.contains(&status) }
+fn is_success(call: &HttpCall, answer: &HttpAnswer) -> bool {
+    if call.statuses.is_empty() { answer.is_success() } else { call.statuses.contains(&answer.status) }
 }

@@ -80,7 +80,7 @@ async fn of_vms(site: &Site, wanted: &[Wanted], kind: Option<Kind>, point: &str)
     let mut findings = Vec::new();
     let mut memory_bytes = 0;
     for vm in wanted {
-        for bridge in vm.bridges.iter().filter(|bridge| !is_bridge(bridge)) {
+        for bridge in vm.bridges.iter().filter(|bridge| !site.hypervisor.has_bridge(bridge)) {
             findings.push(Finding::error(vm.path.clone(), format!("this host has no bridge {bridge}")));
         }
         let replica = match replicas::find(site, vm.name.as_str()).await {
@@ -155,10 +155,6 @@ fn finding_of(path: String, failure: &Failure) -> Finding {
         Some(hint) => finding.with_hint(hint),
         None => finding,
     }
-}
-
-fn is_bridge(name: &str) -> bool {
-    !name.contains('/') && Path::new("/sys/class/net").join(name).join("bridge").is_dir()
 }
 
 /// What the host can still give to programs; none where it does not say.

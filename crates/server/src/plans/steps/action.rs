@@ -7,9 +7,6 @@ use plan::{Action, Outcome};
 use super::Order;
 use crate::actions::{self, Told};
 
-/// How long an action may take that says nothing else.
-const LIMIT_DEFAULT: Duration = Duration::from_secs(300);
-
 /// Does what an action says.
 pub(super) async fn carry_out(order: &Order, action: &Action) -> Outcome {
     let mut guests = BTreeMap::new();
@@ -22,7 +19,7 @@ pub(super) async fn carry_out(order: &Order, action: &Action) -> Outcome {
     let told = Told {
         context: plan::context(&order.run, &order.step, &order.sites, false),
         environment: plan::environment(&order.run, &order.step, &order.sites, false),
-        time_limit: action.limit_seconds().map_or(LIMIT_DEFAULT, Duration::from_secs),
+        time_limit: Duration::from_secs(action.limit_seconds().unwrap_or_default()),
         guests,
     };
     actions::perform(&order.site, action, &told, &order.log).await
