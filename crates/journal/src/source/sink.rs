@@ -2,6 +2,8 @@
 
 use std::sync::{MutexGuard, PoisonError};
 
+use model::Timestamp;
+
 use super::Shared;
 use crate::{
     Error, Flaw, Result, SegmentNumber, Sequence,
@@ -14,11 +16,13 @@ use crate::{
 pub(super) struct Sink {
     builder: SegmentBuilder,
     encoder: Encoder,
+    /// Since when the segment ages; a clock that is set back has it age anew.
+    ages_since: Option<Timestamp>,
 }
 
 impl Sink {
     pub(super) fn new(builder: SegmentBuilder) -> Result<Self> {
-        Ok(Self { builder, encoder: Encoder::new()? })
+        Ok(Self { builder, encoder: Encoder::new()?, ages_since: None })
     }
 
     /// Writes a block; returns the bytes that it takes.
@@ -69,15 +73,19 @@ impl Shared {
             published.active_end_bytes = sink.builder.end_bytes();
             published.durable = sink.builder.next().previous();
         }
-        if self.is_old(&sink.builder) {
+        if self.is_old(sink) {
             self.roll(sink)?;
         }
         Ok(self.published().durable)
     }
 
-    fn is_old(&self, builder: &SegmentBuilder) -> bool {
-        let Some((first_time, _)) = builder.times() else { return false };
-        let age_us = self.clock.now().microseconds_since(first_time);
+    /// Whether the segment has grown for long enough. By a clock that was set back it would not for as long as that was.
+    fn is_old(&self, sink: &mut Sink) -> bool {
+        let Some((first_time, _)) = sink.builder.times() else { return false };
+        let now = self.clock.now();
+        let since = sink.ages_since.unwrap_or(first_time).min(now);
+        sink.ages_since = Some(since);
+        let age_us = now.microseconds_since(since);
         u128::try_from(age_us).is_ok_and(|age_us| age_us >= self.options.segment_age.as_micros())
     }
 
@@ -94,6 +102,7 @@ impl Shared {
             disks: sink.builder.disks().clone(),
         };
         sink.builder = SegmentBuilder::create(&*self.folder, &header.encode())?;
+        sink.ages_since = None;
         self.publish(sealed, &sink.builder);
         Ok(())
     }

@@ -1,12 +1,20 @@
 //! What a journal promises, with real files.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
+use env::Clock;
 use image::ByteRange;
+use model::{Timestamp, VmId};
 
 use super::JournalOptions;
 use crate::{
-    Change, Copied, ErrorKind, Full, Generation, Journal, Mark, PartContent, Sequence, Taken,
+    Change, Copied, Directory, ErrorKind, Full, Generation, Journal, Mark, PartContent, Sequence, Taken,
     block::MAGIC,
     fixture::{MIB, Pair, journal_id, noise, options, taken},
 };
@@ -93,6 +101,39 @@ fn damage_before_what_was_durable_is_no_torn_tail() {
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.to_string().contains(first_segment()), "{error}");
     assert_eq!(file.length_bytes().unwrap(), bytes.len() as u64, "nothing was cut");
+}
+
+/// A clock that stands still until it is set.
+#[derive(Default)]
+struct HandClock(AtomicI64);
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_microseconds(self.0.load(Ordering::Relaxed))
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_keeps_no_segment_open() {
+    const SECOND_US: i64 = 1_000_000;
+    let (directory, clock) = (tempfile::tempdir().unwrap(), Arc::new(HandClock::default()));
+    let folder = Arc::new(Directory::open(directory.path()).unwrap());
+    let set = |seconds: i64| clock.0.store(seconds * SECOND_US, Ordering::Relaxed);
+    set(7200);
+    let journal = Journal::create(folder, journal_id(), Generation(1), options(), clock.clone()).unwrap();
+    let disk = journal.add_disk(VmId::from_random([1; 10]), "root".parse().unwrap(), MIB).unwrap();
+    let is_sealed = || {
+        let parts = journal.parts(journal.start(), MIB).unwrap();
+        parts.iter().any(|part| matches!(part.content, PartContent::Seal(_)))
+    };
+    taken(journal.write(disk, 0, &noise(1, 4096)).unwrap());
+    journal.flush().unwrap();
+    set(3600);
+    journal.flush().unwrap();
+    assert!(!is_sealed(), "it has not grown for long");
+    set(3602);
+    journal.flush().unwrap();
+    assert!(is_sealed());
 }
 
 #[test]
