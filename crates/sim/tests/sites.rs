@@ -3,10 +3,10 @@
 use sim::sites::{Broken, first_failure, run_seed};
 
 /// Seeds that every change has to survive.
-const SEEDS: u64 = 800;
+const SEEDS: u64 = 1500;
 
 /// Seeds within which every mistake has to be found.
-const SEEDS_TO_FIND: u64 = 1500;
+const SEEDS_TO_FIND: u64 = 2500;
 
 fn is_found(broken: Broken) {
     let (failure, count) = first_failure(0..SEEDS_TO_FIND, Some(broken));

@@ -331,12 +331,20 @@ async fn calm(world: &Arc<World>) {
     }
 }
 
+/// Whether a replica that was deleted was begun again by an offer that came late, and wants what is no longer in the journal.
+fn lacks_beginning(world: &World, site: &Site, journal: JournalId) -> bool {
+    let start = site.host().taps.get(&journal).map(|tap| tap.journal.start());
+    let kept = world.site(1 - site.place).server().and_then(|server| server.replica(journal).ok());
+    let wanted = kept.and_then(|kept| kept.replica.wanted().ok());
+    wanted.zip(start).is_some_and(|(wanted, start)| wanted < start)
+}
+
 /// Whether a VM that runs and is replicated is protected.
 fn is_settled(world: &World, site: &Site) -> bool {
     let journal = site.catalog().replication.as_ref().map(|known| known.journal);
     let is_kept = |journal| world.site(1 - site.place).catalog().replicas.contains_key(&journal);
     // Where the other site has deleted the replica, somebody has to begin anew.
-    if journal.is_some_and(|journal| !is_kept(journal)) {
+    if journal.is_some_and(|journal| !is_kept(journal) || lacks_beginning(world, site, journal)) {
         return true;
     }
     if !site.host().runs() || !site.catalog().may_run() {
