@@ -5,6 +5,7 @@ mod blank;
 mod monitor;
 #[cfg(test)]
 mod tests;
+mod virtio;
 
 use std::{path::PathBuf, process::Stdio, time::Duration};
 
@@ -27,6 +28,7 @@ use crate::{
 
 pub use arguments::acceleration;
 pub use blank::{BlankDisk, BlankVm};
+pub use virtio::VirtioDisk;
 
 /// What a guest under emulation on a busy machine may take to boot or to shut down.
 const PATIENCE: Duration = Duration::from_secs(180);

@@ -8,7 +8,7 @@ use std::{
 use model::DiskFormat;
 use serde_json::json;
 
-use super::{Boot, VmOptions};
+use super::{Boot, VmOptions, virtio};
 use crate::guest::{GuestDisks, GuestImage, KERNEL_ARGUMENTS};
 
 pub(super) const QMP: &str = "qmp.sock";
@@ -16,6 +16,9 @@ pub(super) const QMP_OUT_OF_BAND: &str = "qmp-oob.sock";
 pub(super) const TEST_QMP: &str = "qmp-test.sock";
 pub(super) const AGENT: &str = "agent.sock";
 pub(super) const TEST_AGENT: &str = "agent-test.sock";
+pub(super) const QTEST: &str = "qtest.sock";
+/// A firmware whose every instruction halts the processor.
+pub(super) const HALT: &str = "halt.bin";
 
 /// The accelerator that really works here, and the CPU model that goes with it.
 ///
@@ -88,6 +91,34 @@ pub(super) fn without_guest(disks: &[(&str, DiskFormat, PathBuf)], sockets: &Pat
         add("blockdev", node(name, *format, path));
         add("device", format!("virtio-blk-pci,id={name},drive={name}-format"));
     }
+    add_monitors(&mut add, sockets);
+    arguments.push("-nodefaults".to_owned());
+    arguments
+}
+
+/// One disk, a virtio device that is driven from outside: the firmware halts at once, and the memory is a file.
+pub(super) fn driven(
+    name: &str,
+    format: DiskFormat,
+    path: &Path,
+    memory: &Path,
+    sockets: &Path,
+) -> Vec<String> {
+    let mut arguments = Vec::new();
+    let mut add = |name: &str, value: String| arguments.extend([format!("-{name}"), value]);
+    add("accel", "tcg".to_owned());
+    // Timers of the machine would interrupt for ever, and QEMU tells of each interrupt.
+    add("machine", "pc,memory-backend=ram,pit=off,hpet=off".to_owned());
+    let memory = memory.display();
+    add("object", format!("memory-backend-file,id=ram,size=32M,share=on,mem-path={memory}"));
+    add("m", "32M".to_owned());
+    add("bios", sockets.join(HALT).display().to_string());
+    add("display", "none".to_owned());
+    add("blockdev", node(name, format, path));
+    let slot = virtio::SLOT;
+    add("device", format!("virtio-blk-pci,id={name},drive={name}-format,addr={slot},disable-modern=on"));
+    add("qtest", format!("unix:{},server=on,wait=off", sockets.join(QTEST).display()));
+    add("qtest-log", "none".to_owned());
     add_monitors(&mut add, sockets);
     arguments.push("-nodefaults".to_owned());
     arguments

@@ -9,10 +9,10 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use model::{ByteCount, DiskFormat};
 use serde_json::{Value, json};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 use tokio::{io::AsyncReadExt, process::Child, time::sleep};
 
-use super::{PATIENCE, arguments, monitor, sockets_directory, spawn};
+use super::{PATIENCE, VirtioDisk, arguments, monitor, sockets_directory, spawn};
 use crate::command::run;
 
 /// How often to look whether QEMU has opened its monitor; nothing announces it.
@@ -79,6 +79,28 @@ impl BlankVm {
         }
         let process = start(directory.path(), disks).await?;
         Ok(Self { disks: disks.to_vec(), directory, process })
+    }
+
+    /// Starts a QEMU on a new disk that a [`VirtioDisk`] writes to, as a guest without any cost of its own would.
+    ///
+    /// # Errors
+    /// As [`BlankVm::start`].
+    pub async fn start_driven(disk: BlankDisk) -> Result<(Self, VirtioDisk)> {
+        /// What a PC's firmware has at least, in bytes.
+        const FIRMWARE_BYTES: usize = 64 << 10;
+        /// The instruction `hlt` of x86.
+        const HLT: u8 = 0xf4;
+
+        let directory = sockets_directory()?;
+        let path = image_path(directory.path(), &disk.name);
+        disk.create(&path)?;
+        fs::write(directory.path().join(arguments::HALT), vec![HLT; FIRMWARE_BYTES])?;
+        let memory = NamedTempFile::new_in("/dev/shm").context("making a file for the VM's memory")?;
+        let arguments =
+            arguments::driven(&disk.name, disk.format, &path, memory.path(), directory.path());
+        let process = start_with(directory.path(), &arguments).await?;
+        let driver = VirtioDisk::attach(&directory.path().join(arguments::QTEST), memory.path())?;
+        Ok((Self { disks: vec![disk], directory, process }, driver))
     }
 
     /// Ends the VM as a power cut would.
@@ -193,7 +215,11 @@ async fn start(directory: &Path, disks: &[BlankDisk]) -> Result<Child> {
         .iter()
         .map(|disk| (disk.name.as_str(), disk.format, image_path(directory, &disk.name)))
         .collect();
-    let mut process = spawn(&arguments::without_guest(&disks, directory))?;
+    start_with(directory, &arguments::without_guest(&disks, directory)).await
+}
+
+async fn start_with(directory: &Path, arguments: &[String]) -> Result<Child> {
+    let mut process = spawn(arguments)?;
     let socket = directory.join(arguments::TEST_QMP);
     let begun = Instant::now();
     while monitor::execute(&socket, "query-status", &json!({})).await.is_err() {
