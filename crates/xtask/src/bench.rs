@@ -17,6 +17,7 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
+use replication::Part;
 use testkit::{binary, packages, target::target_directory};
 use tokio::{
     runtime::Runtime,
@@ -42,6 +43,9 @@ pub struct Arguments {
     /// Chunks in that vault.
     #[arg(long, requires = "scale", default_value_t = 10_000_000)]
     chunks: u64,
+    /// Of the replication: only this part; may be given more than once.
+    #[arg(long = "part", value_name = "PART")]
+    parts: Vec<Part>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -66,6 +70,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         !arguments.scale || matches!(arguments.name, Name::Vault),
         "only the bench of vaults has a scale"
     );
+    ensure!(
+        arguments.parts.is_empty() || matches!(arguments.name, Name::Replication),
+        "only the bench of replication has parts"
+    );
     let binary = if arguments.scale {
         progress("building an optimised vault");
         let build = ["build", "--release", "--package", "vault", "--features", "scale", "--bin", "scale"];
@@ -87,7 +95,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             match arguments.name {
                 Name::Capture => capture::measure(&binary, arguments.quick, &results).await,
                 Name::Images => images::measure(&binary, arguments.quick, &results).await,
-                Name::Replication => replication::measure(&binary, arguments.quick, &results).await,
+                Name::Replication => {
+                    replication::measure(&binary, arguments.quick, &arguments.parts, &results).await
+                }
                 Name::Snapshots => snapshots::measure(&binary, arguments.quick, &results).await,
                 Name::Vault if arguments.scale => {
                     vault_scale::measure(&binary, arguments.chunks, &results).await

@@ -96,8 +96,7 @@ impl BlankVm {
         disk.create(&path)?;
         fs::write(directory.path().join(arguments::HALT), vec![HLT; FIRMWARE_BYTES])?;
         let memory = NamedTempFile::new_in("/dev/shm").context("making a file for the VM's memory")?;
-        let arguments =
-            arguments::driven(&disk.name, disk.format, &path, memory.path(), directory.path());
+        let arguments = arguments::driven(&disk.name, disk.format, &path, memory.path(), directory.path());
         let process = start_with(directory.path(), &arguments).await?;
         let driver = VirtioDisk::attach(&directory.path().join(arguments::QTEST), memory.path())?;
         Ok((Self { disks: vec![disk], directory, process }, driver))

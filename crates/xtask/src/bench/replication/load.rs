@@ -50,8 +50,14 @@ impl Writable {
 
     /// Writes 4 KiB at random places.
     pub async fn load(&self, depth: u32, window: Duration) -> Result<Load> {
-        self.run(Writes { write_bytes: 4096, order: Order::Random, depth, pace: None, end: End::After(window) })
-            .await
+        self.run(Writes {
+            write_bytes: 4096,
+            order: Order::Random,
+            depth,
+            pace: None,
+            end: End::After(window),
+        })
+        .await
     }
 
     /// The same at a rate that every link can carry, in bytes a second.

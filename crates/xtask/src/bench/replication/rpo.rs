@@ -46,7 +46,7 @@ pub async fn measure(binary: &Path, scale: &Scale) -> Result<Vec<Measurement>> {
         measurements.extend(percentiles(&format!("under load, {name}"), looks?, limit));
     }
     pair.link.set_quality(Quality::default());
-    pair.until_in_sync(VM).await?;
+    pair.until(VM, "at rest", |view| view.write_bytes_per_second == 0 && view.lag_bytes < MIB).await?;
     progress("looking at the RPO of a guest that writes nothing");
     let (carried, journal) = (pair.link.carried_bytes(), pair.status(VM).await?.replica_bytes);
     let begun = Instant::now();
