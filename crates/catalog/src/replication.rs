@@ -42,8 +42,8 @@ impl Catalog {
     pub async fn add_replication(&self, replication: &KnownReplication) -> Result<()> {
         let sql = "INSERT INTO replications (vm_id, journal_id, peer_id, peer_name, generation, retention_hours, \
                    application_every_seconds, rate_limit_bytes, rate_windows, journal_size_bytes, is_paused, \
-                   trusted_epoch, fenced, durable_at, rpo_history, created_at) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+                   trusted_epoch, fenced, durable_at, rpo_history, created_at, interval_seconds) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
         let settings = &replication.settings;
         let query = sqlx::query(sql)
             .bind(replication.vm_id.to_string())
@@ -61,7 +61,8 @@ impl Catalog {
             .bind(replication.fenced.clone())
             .bind(replication.durable_at.map(Timestamp::as_microseconds))
             .bind(replication.rpo_history.clone())
-            .bind(replication.created_at.as_microseconds());
+            .bind(replication.created_at.as_microseconds())
+            .bind(settings.interval_seconds.map(i64::from));
         self.execute(&format!("adding the replication of the VM {}", replication.vm_id), query)
             .await
             .map(|_| ())
@@ -93,7 +94,7 @@ impl Catalog {
         is_paused: bool,
     ) -> Result<()> {
         let sql = "UPDATE replications SET retention_hours = $2, application_every_seconds = $3, rate_limit_bytes = $4, \
-                   rate_windows = $5, journal_size_bytes = $6, is_paused = $7 WHERE vm_id = $1";
+                   rate_windows = $5, journal_size_bytes = $6, is_paused = $7, interval_seconds = $8 WHERE vm_id = $1";
         let query = sqlx::query(sql)
             .bind(vm_id.to_string())
             .bind(i64::from(settings.retention_hours))
@@ -101,7 +102,8 @@ impl Catalog {
             .bind(settings.rate_limit_bytes_per_second.map(|rate| row::size_column(rate.0)))
             .bind(row::json_column(&settings.rate_windows)?)
             .bind(row::size_column(settings.journal_size_bytes.0))
-            .bind(i64::from(is_paused));
+            .bind(i64::from(is_paused))
+            .bind(settings.interval_seconds.map(i64::from));
         self.change(&format!("changing the replication of the VM {vm_id}"), query).await
     }
 
@@ -166,9 +168,8 @@ fn read(row: &AnyRow) -> Result<KnownReplication> {
     let rate_windows: Vec<RateWindow> = row::json(row, "rate_windows")?;
     let settings = ReplicationSettings {
         retention_hours: small(row, "retention_hours")?,
-        application_every_seconds: optional_size("application_every_seconds")?
-            .map(|seconds| as_small("application_every_seconds", seconds))
-            .transpose()?,
+        interval_seconds: optional_small(row, "interval_seconds")?,
+        application_every_seconds: optional_small(row, "application_every_seconds")?,
         rate_limit_bytes_per_second: optional_size("rate_limit_bytes")?.map(ByteCount),
         rate_windows,
         journal_size_bytes: ByteCount(row::size(
@@ -194,6 +195,11 @@ fn read(row: &AnyRow) -> Result<KnownReplication> {
 
 fn small(row: &AnyRow, column: &str) -> Result<u32> {
     as_small(column, row::size(column, row::number(row, column)?)?)
+}
+
+fn optional_small(row: &AnyRow, column: &str) -> Result<Option<u32>> {
+    let number = row::optional_number(row, column)?;
+    number.map(|number| as_small(column, row::size(column, number)?)).transpose()
 }
 
 fn as_small(column: &str, number: u64) -> Result<u32> {

@@ -606,6 +606,7 @@ async fn a_replication_keeps_what_is_wanted_and_how_it_went() {
         peer_name: "west".parse().unwrap(),
         generation: 1,
         settings: ReplicationSettings {
+            interval_seconds: Some(30),
             application_every_seconds: Some(3600),
             rate_windows: vec!["08:00-18:00=10MiB".parse().unwrap()],
             ..ReplicationSettings::default()

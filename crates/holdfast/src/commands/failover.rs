@@ -308,6 +308,7 @@ impl Reprotect {
         let request = StartReplication {
             to: replica.site.clone(),
             retention_hours: u32::try_from(hours).ok(),
+            interval_seconds: None,
             application_every_seconds: None,
             rate_limit_bytes_per_second: None,
             rate_windows: Vec::new(),

@@ -3,8 +3,8 @@
 mod group;
 
 use api::{EditReplication, MakeCheckpoint, StartReplication, StopReplication};
-use clap::{Args, Subcommand};
-use model::{ByteCount, RateWindow};
+use clap::{Args, Subcommand, ValueEnum};
+use model::{ByteCount, RateWindow, ReplicationSettings};
 
 pub use self::group::GroupCommand;
 use crate::{arguments, context::Context, failure::Failure};
@@ -17,6 +17,9 @@ pub enum ReplicationCommand {
     /// What the disks hold is copied while the guest goes on; from then on every second is a moment that the other site can go
     /// back to. The guest always wins: where the journal cannot take a write in time, writes are tracked instead, and what was
     /// missed is read again by itself. It goes on after restarts of the VM, the server and the host, until it is stopped.
+    ///
+    /// With --mode interval no write is taken: a moment of all disks is held every so often, and what was written since the last one
+    /// is copied from it. The other site can go back to those moments, and to none between them.
     #[command(after_long_help = START_EXAMPLES)]
     Start(Start),
     /// Shows how replications stand; of one VM, all that is known.
@@ -27,7 +30,7 @@ pub enum ReplicationCommand {
     /// Takes and sends nothing for now. What the guest writes is tracked, and read when it goes on.
     #[command(after_long_help = "Example:\n  holdfast replication pause web-1")]
     Pause(Vm),
-    /// Goes on, at once also where it waits to try again.
+    /// Goes on, at once also where it waits to try again; at intervals the next one begins at once.
     #[command(after_long_help = "Example:\n  holdfast replication resume web-1")]
     Resume(Vm),
     /// Changes how a VM is replicated; what is not given stays.
@@ -50,6 +53,7 @@ const START_EXAMPLES: &str = "\
 Examples:
   holdfast replication start web-1 --to west
   holdfast replication start db --to west --retention 72h --application-every 4h
+  holdfast replication start db --to west --mode interval --every 1m
   holdfast replication start db --to west --seed snapshot:db-monday
   holdfast replication start db --to west --rate-limit 50MiB --rate-window 08:00-18:00=10MiB --journal-size 100GiB";
 
@@ -70,6 +74,18 @@ Examples:
   holdfast replication checkpoint db --name before-upgrade --application
   holdfast replication checkpoint --group shop --name before-upgrade";
 
+/// How the journal gets what the guest writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// Every write, before the guest is told that it is done: any moment can be gone back to.
+    Tap,
+    /// What was written since, so often: the guest never waits for the journal, and the moments are those alone.
+    Interval,
+}
+
+/// How often where nobody says how often, in seconds.
+const EVERY_DEFAULT_SECONDS: u32 = 30;
+
 /// Begins a replication.
 #[derive(Debug, Args)]
 pub struct Start {
@@ -81,6 +97,12 @@ pub struct Start {
     /// How far back the other site can go, as in 24h or 7d: an hour to 30 days.
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = arguments::hours)]
     retention: u32,
+    /// How the journal gets what the guest writes: every write of it, or at intervals what was written since.
+    #[arg(long, value_enum, default_value_t = Mode::Tap)]
+    mode: Mode,
+    /// With --mode interval: how often, as in 30s, which is the default: 5s to 24h.
+    #[arg(long, value_name = "DURATION", value_parser = interval)]
+    every: Option<u32>,
     /// How often the guest's applications are made to hold still for a checkpoint, as in 1h; never by default.
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     application_every: Option<u32>,
@@ -122,6 +144,9 @@ pub struct Edit {
     /// How far back the other site can go.
     #[arg(long, value_name = "DURATION", value_parser = arguments::hours)]
     retention: Option<u32>,
+    /// How often what was written since is copied, of a VM that is replicated at intervals.
+    #[arg(long, value_name = "DURATION", value_parser = interval)]
+    every: Option<u32>,
     /// How often the guest's applications are made to hold still for a checkpoint; never takes that away.
     #[arg(long, value_name = "DURATION", value_parser = seconds_or_never)]
     application_every: Option<u32>,
@@ -211,9 +236,18 @@ impl ReplicationCommand {
 
 impl Start {
     async fn run(self, context: &Context) -> Result<(), Failure> {
+        let interval_seconds = match (self.mode, self.every) {
+            (Mode::Tap, None) => None,
+            (Mode::Tap, Some(_)) => {
+                return Err(Failure::usage("--every is for --mode interval")
+                    .with_hint("without it every write is taken, and every second is a checkpoint"));
+            }
+            (Mode::Interval, every) => Some(every.unwrap_or(EVERY_DEFAULT_SECONDS)),
+        };
         let request = StartReplication {
             to: self.to,
             retention_hours: Some(self.retention),
+            interval_seconds,
             application_every_seconds: self.application_every,
             rate_limit_bytes_per_second: self.rate_limit,
             rate_windows: self.rate_window,
@@ -231,6 +265,7 @@ impl Edit {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let request = EditReplication {
             retention_hours: self.retention,
+            interval_seconds: self.every,
             application_every_seconds: self.application_every,
             rate_limit_bytes_per_second: self.rate_limit,
             rate_windows: if self.no_rate_windows { Some(Vec::new()) } else { self.rate_window },
@@ -238,7 +273,7 @@ impl Edit {
         };
         if request == EditReplication::default() {
             return Err(Failure::usage("nothing to change").with_hint(
-                "give --retention, --application-every, --rate-limit, --rate-window or --journal-size",
+                "give --retention, --every, --application-every, --rate-limit, --rate-window or --journal-size",
             ));
         }
         context.output.one(&context.client.edit_replication(&self.vm, &request).await?)
@@ -271,6 +306,15 @@ fn seconds(text: &str) -> Result<u32, String> {
         Ok(seconds @ 60..) => Ok(seconds),
         _ => Err("write a minute or more, as in 1h".to_owned()),
     }
+}
+
+fn interval(text: &str) -> Result<u32, String> {
+    const RANGE: std::ops::RangeInclusive<u32> =
+        ReplicationSettings::INTERVAL_MIN_SECONDS..=ReplicationSettings::INTERVAL_MAX_SECONDS;
+    let seconds = u32::try_from(arguments::duration(text)?.as_secs()).ok();
+    seconds
+        .filter(|seconds| RANGE.contains(seconds))
+        .ok_or_else(|| "write 5 seconds at least and a day at most, as in 30s".to_owned())
 }
 
 fn seconds_or_never(text: &str) -> Result<u32, String> {

@@ -6,10 +6,10 @@ use api::{EditReplication, StartReplication, StopReplication, StoppedReplication
 use catalog::{KnownReplication, KnownVm};
 use model::{ByteCount, ImageReference, JournalId, ReplicationSettings};
 use peer::Patience;
-use replication::{Event, Standing, Wish};
+use replication::{Event, Mode, Standing, Wish};
 use tokio::time::timeout;
 
-use super::{Told, begin, end, find};
+use super::{Told, begin, end, find, interval};
 use crate::{
     failure::{Failure, Result},
     groups, peers,
@@ -36,6 +36,7 @@ pub(crate) async fn start(site: &Site, vm: &KnownVm, request: StartReplication) 
     let default = ReplicationSettings::default();
     let settings = ReplicationSettings {
         retention_hours: request.retention_hours.unwrap_or(default.retention_hours),
+        interval_seconds: request.interval_seconds,
         application_every_seconds: request.application_every_seconds,
         rate_limit_bytes_per_second: request.rate_limit_bytes_per_second,
         rate_windows: request.rate_windows,
@@ -98,11 +99,20 @@ pub(crate) async fn edit(site: &Site, vm: &KnownVm, request: EditReplication) ->
     let _admission = site.admission.lock().await;
     let known = find(site, vm).await?;
     let earlier = known.settings.clone();
+    if request.interval_seconds.is_some() && earlier.interval_seconds.is_none() {
+        let detail = format!("every write of the VM {} is taken: there is no interval to change", vm.name);
+        let stop = format!(
+            "to change that, stop it and start it anew with --mode interval: holdfast replication stop {}",
+            shell_word(vm.name.as_str())
+        );
+        return Err(Failure::conflict(detail).with_hint(stop));
+    }
     let optional = |asked: Option<ByteCount>, earlier| {
         asked.map_or(earlier, |rate| Some(rate).filter(|rate| rate.0 > 0))
     };
     let settings = ReplicationSettings {
         retention_hours: request.retention_hours.unwrap_or(earlier.retention_hours),
+        interval_seconds: request.interval_seconds.or(earlier.interval_seconds),
         application_every_seconds: request
             .application_every_seconds
             .map_or(earlier.application_every_seconds, |every| Some(every).filter(|every| *every > 0)),
@@ -117,6 +127,9 @@ pub(crate) async fn edit(site: &Site, vm: &KnownVm, request: EditReplication) ->
     site.catalog.set_replication(vm.id, &settings, known.is_paused).await?;
     let is_resized = settings.journal_size_bytes != known.settings.journal_size_bytes;
     let tap = site.replications.with(vm.id, |handle| {
+        if let Mode::Interval(interval) = interval::mode(&settings) {
+            handle.told.send(Told::Event(Event::Every(interval))).ok();
+        }
         handle.settings.send_replace(settings);
         handle.tap.borrow().clone()
     });
@@ -189,6 +202,11 @@ pub(crate) async fn stop(
         Ok(Ok(())) => {}
         Ok(Err(error)) => problems.push(format!("something of it is left in the VM: {error}")),
         Err(_) => problems.push("something of it is left in the VM, which did not answer".to_owned()),
+    }
+    if known.settings.interval_seconds.is_some()
+        && let Err(failure) = interval::forget(site, vm).await
+    {
+        problems.push(format!("what was tracked stays until the VM is forgotten: {}", failure.detail()));
     }
     if let Some(tap) = tap
         && let Err(error) = tap.shut_down().await
@@ -283,6 +301,10 @@ async fn tell(site: &Site, known: &KnownReplication, delete: bool) -> Result<()>
 fn check(settings: &ReplicationSettings) -> Result<()> {
     if !(1..=ReplicationSettings::RETENTION_MAX_HOURS).contains(&settings.retention_hours) {
         return Err(Failure::invalid("the other site keeps an hour at least and 30 days at most"));
+    }
+    let intervals = ReplicationSettings::INTERVAL_MIN_SECONDS..=ReplicationSettings::INTERVAL_MAX_SECONDS;
+    if settings.interval_seconds.is_some_and(|interval| !intervals.contains(&interval)) {
+        return Err(Failure::invalid("an interval is 5 seconds at least and 24 hours at most"));
     }
     let every = settings.application_every_seconds;
     if every.is_some_and(|every| every < ReplicationSettings::APPLICATION_EVERY_MIN_SECONDS) {

@@ -3,7 +3,13 @@
 //! Before the other site is asked, it is durable here that the VM must not run any more. Only a refusal takes that back: of
 //! an answer that does not come nobody knows what it was.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use api::{Code, HandedOverView, ProofView, shell_word};
 use catalog::KnownVm;
@@ -88,6 +94,7 @@ fn lacking(vm: &KnownVm, standing: &Standing) -> Failure {
 /// was handed over before or taken over, which had come to that then.
 pub(crate) async fn drain(site: &Site, vm: &KnownVm, monitor: &JobMonitor) -> Result<Option<Sequence>> {
     monitor.phase("sending what is left");
+    let _lent = lend_turn(site, vm).await?;
     let (mut drain, mut before, mut moved_at) = (Drain::default(), None, Instant::now());
     loop {
         let look = look(site, vm).await?;
@@ -120,6 +127,32 @@ pub(crate) async fn drain(site: &Site, vm: &KnownVm, monitor: &JobMonitor) -> Re
         }
         sleep(LOOK_INTERVAL).await;
     }
+}
+
+/// The VM's turn is lent to its epochs, as long as this lives.
+struct LentTurn(Arc<AtomicBool>);
+
+impl Drop for LentTurn {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// At intervals the VM has written something that only one more epoch brings, and whoever hands it over has its turn.
+async fn lend_turn(site: &Site, vm: &KnownVm) -> Result<Option<LentTurn>> {
+    if find(site, vm).await?.settings.interval_seconds.is_none() {
+        return Ok(None);
+    }
+    let lent = site.replications.with(vm.id, |handle| {
+        handle.lends_turn.store(true, Ordering::Relaxed);
+        let figures = handle.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        if figures.standing == Standing::Protected {
+            // A keeper that has ended needs not be told.
+            handle.told.send(Told::Event(Event::VmChanged)).ok();
+        }
+        LentTurn(Arc::clone(&handle.lends_turn))
+    });
+    Ok(lent)
 }
 
 /// Has the other site run a VM of which it has everything.

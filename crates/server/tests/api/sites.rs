@@ -4,6 +4,7 @@ mod copying;
 mod grouping;
 mod hostile;
 mod hotplug;
+mod intervals;
 mod pairing;
 mod planned;
 mod replicating;

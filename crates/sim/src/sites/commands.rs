@@ -129,8 +129,14 @@ impl Server {
             }
             // A VM that was failed over to this site is written by right of that.
             let generation = catalog.fence.unwrap_or(1);
-            catalog.replication =
-                Some(KnownReplication { journal, generation, is_paused: false, trusted: None, fenced: None });
+            catalog.replication = Some(KnownReplication {
+                journal,
+                generation,
+                is_paused: false,
+                is_at_intervals: self.world.is_at_intervals(journal),
+                trusted: None,
+                fenced: None,
+            });
             generation
         };
         self.say(format!("replicates by {journal}, generation {generation}"));

@@ -1,6 +1,9 @@
 //! A planned failover at the source: the VM is shut down, all of it goes to the other site, and that runs it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use journal::Sequence;
 use replication::{Drain, Drained, Event, Record, Standing};
@@ -62,6 +65,19 @@ pub(crate) async fn hand_over(server: &Arc<Server>) -> Result<()> {
 }
 
 async fn drain(server: &Server, keeping: &Keeping) -> Result<Option<Sequence>> {
+    if !keeping.known.is_at_intervals {
+        return wait_for_all(server, keeping).await;
+    }
+    keeping.lends_turn.store(true, Ordering::Relaxed);
+    if look(keeping).standing == Standing::Protected {
+        keeping.tell(Event::VmChanged);
+    }
+    let drained = wait_for_all(server, keeping).await;
+    keeping.lends_turn.store(false, Ordering::Relaxed);
+    drained
+}
+
+async fn wait_for_all(server: &Server, keeping: &Keeping) -> Result<Option<Sequence>> {
     let (mut drain, mut before, mut moved_at) = (Drain::default(), None, Instant::now());
     loop {
         let look = look(keeping);

@@ -29,6 +29,8 @@ pub(crate) struct KnownReplication {
     pub(crate) journal: JournalId,
     pub(crate) generation: u64,
     pub(crate) is_paused: bool,
+    /// What was written is copied now and then, and not taken.
+    pub(crate) is_at_intervals: bool,
     pub(crate) trusted: Option<u64>,
     pub(crate) fenced: Option<String>,
 }
