@@ -26,6 +26,10 @@ pub struct KnownReplication {
     pub trusted_epoch: Option<u64>,
     /// Why it must not go on.
     pub fenced: Option<String>,
+    /// Whether the other site may have been asked to take the VM over.
+    pub is_handed_over: bool,
+    /// It is being ended, and whether the replica goes as well.
+    pub ends_with_replica: Option<bool>,
     /// The moment of the newest checkpoint that the other site durably has.
     pub durable_at: Option<Timestamp>,
     /// What the server keeps of the RPO as it was.
@@ -119,6 +123,29 @@ impl Catalog {
         self.change(&format!("keeping what the journal of the VM {vm_id} has"), query).await
     }
 
+    /// Keeps that a replication is being ended, so that nothing is taken and nobody has it go on; with the replica, or without.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub async fn begin_to_end_replication(&self, vm_id: VmId, with_replica: bool) -> Result<()> {
+        let query =
+            sqlx::query("UPDATE replications SET is_paused = 1, ends_with_replica = $2 WHERE vm_id = $1")
+                .bind(vm_id.to_string())
+                .bind(i64::from(with_replica));
+        self.change(&format!("ending the replication of the VM {vm_id}"), query).await
+    }
+
+    /// Keeps that a VM is handed over, so that it must not run here, and why.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub async fn set_handed_over(&self, vm_id: VmId, why: &str) -> Result<()> {
+        let query = sqlx::query("UPDATE replications SET fenced = $2, is_handed_over = 1 WHERE vm_id = $1")
+            .bind(vm_id.to_string())
+            .bind(why.to_owned());
+        self.change(&format!("handing the VM {vm_id} over"), query).await
+    }
+
     /// Keeps that a replication must not go on, and why.
     ///
     /// # Errors
@@ -130,9 +157,11 @@ impl Catalog {
         self.change(&format!("fencing the replication of the VM {vm_id}"), query).await
     }
 
-    /// Takes back that a replication must not go on for this reason. One that stands still for another stays so.
+    /// Takes back that a VM was handed over for this reason. One that stands still for another stays so.
     pub async fn lift_fence(&self, vm_id: VmId, why: &str) -> Result<()> {
-        let query = sqlx::query("UPDATE replications SET fenced = NULL WHERE vm_id = $1 AND fenced = $2")
+        let sql =
+            "UPDATE replications SET fenced = NULL, is_handed_over = 0 WHERE vm_id = $1 AND fenced = $2";
+        let query = sqlx::query(sql)
             .bind(vm_id.to_string())
             .bind(why.to_owned());
         self.execute(&format!("taking back the fence of the VM {vm_id}"), query).await.map(|_| ())
@@ -187,6 +216,8 @@ fn read(row: &AnyRow) -> Result<KnownReplication> {
         is_paused: row::number(row, "is_paused")? != 0,
         trusted_epoch: optional_size("trusted_epoch")?,
         fenced: row::optional_text(row, "fenced")?,
+        is_handed_over: row::number(row, "is_handed_over")? != 0,
+        ends_with_replica: row::optional_number(row, "ends_with_replica")?.map(|number| number != 0),
         durable_at: row::optional_time(row, "durable_at")?,
         rpo_history: row::optional_text(row, "rpo_history")?,
         created_at: row::time(row, "created_at")?,

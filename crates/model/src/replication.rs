@@ -8,8 +8,9 @@ use crate::{ByteCount, ParseByteCountError};
 
 const MINUTES_A_DAY: u16 = 24 * 60;
 
-/// How a VM is replicated.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How a VM is replicated. As a document, what is left out is as by default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ReplicationSettings {
     /// How far back the other site can go, in hours.
     pub retention_hours: u32,

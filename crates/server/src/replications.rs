@@ -132,7 +132,17 @@ impl Replications {
 /// Keeps all replications until the server stops.
 pub(crate) async fn run(site: Site) {
     match site.catalog.replications().await {
-        Ok(known) => known.into_iter().for_each(|known| begin(&site, known)),
+        Ok(known) => known.into_iter().for_each(|known| match known.ends_with_replica {
+            None => begin(&site, known),
+            Some(with_replica) => {
+                let site = site.clone();
+                tokio::spawn(async move {
+                    let stopping = site.stopping.clone();
+                    let ending = command::go_on_stopping(&site, &known, with_replica);
+                    stopping.run_until_cancelled(ending).await;
+                });
+            }
+        }),
         Err(error) => tracing::error!(%error, "what is replicated cannot be found out"),
     }
     site.stopping.cancelled().await;

@@ -36,6 +36,10 @@ pub struct StartReplication {
     /// default what it finds by itself: what the VM had there before it was failed over, or an earlier replica.
     #[serde(default)]
     pub seed: Option<String>,
+    /// What is left out is as it was when the VM was replicated to here, before it was failed over; 0 is for none, as when it is
+    /// changed.
+    #[serde(default)]
+    pub as_before: bool,
 }
 
 /// Changes how a VM is replicated. What is left out stays as it is; 0 takes a limit or a schedule away.

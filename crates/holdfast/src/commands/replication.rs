@@ -1,12 +1,14 @@
 //! Replication of VMs to other sites.
 
 mod group;
+mod settings;
 
 use api::{EditReplication, MakeCheckpoint, StartReplication, StopReplication};
-use clap::{Args, Subcommand, ValueEnum};
-use model::{ByteCount, RateWindow, ReplicationSettings};
+use clap::{Args, Subcommand};
+use model::{ByteCount, RateWindow};
 
-pub use self::group::GroupCommand;
+pub use self::{group::GroupCommand, settings::Settings};
+use self::settings::{interval, seconds};
 use crate::{arguments, context::Context, failure::Failure};
 
 /// What can be done with replications.
@@ -74,18 +76,6 @@ Examples:
   holdfast replication checkpoint db --name before-upgrade --application
   holdfast replication checkpoint --group shop --name before-upgrade";
 
-/// How the journal gets what the guest writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Mode {
-    /// Every write, before the guest is told that it is done: any moment can be gone back to.
-    Tap,
-    /// What was written since, so often: the guest never waits for the journal, and the moments are those alone.
-    Interval,
-}
-
-/// How often where nobody says how often, in seconds.
-const EVERY_DEFAULT_SECONDS: u32 = 30;
-
 /// Begins a replication.
 #[derive(Debug, Args)]
 pub struct Start {
@@ -94,28 +84,8 @@ pub struct Start {
     /// The other site, by name or id.
     #[arg(long, value_name = "SITE")]
     to: String,
-    /// How far back the other site can go, as in 24h or 7d: an hour to 30 days.
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = arguments::hours)]
-    retention: u32,
-    /// How the journal gets what the guest writes: every write of it, or at intervals what was written since.
-    #[arg(long, value_enum, default_value_t = Mode::Tap)]
-    mode: Mode,
-    /// With --mode interval: how often, as in 30s, which is the default: 5s to 24h.
-    #[arg(long, value_name = "DURATION", value_parser = interval)]
-    every: Option<u32>,
-    /// How often the guest's applications are made to hold still for a checkpoint, as in 1h; never by default.
-    #[arg(long, value_name = "DURATION", value_parser = seconds)]
-    application_every: Option<u32>,
-    /// The most that is sent in a second, as in 50MiB; as much as goes by default.
-    #[arg(long, value_name = "SIZE", value_parser = arguments::rate)]
-    rate_limit: Option<ByteCount>,
-    /// Another limit for a part of the day, by the server's clock: 08:00-18:00=10MiB, or 22:00-06:00=full. May be given again;
-    /// the first that holds the time counts.
-    #[arg(long, value_name = "FROM-UNTIL=SIZE")]
-    rate_window: Vec<RateWindow>,
-    /// How much of the local disk the journal may take while the other site is not reached; 32GiB by default.
-    #[arg(long, value_name = "SIZE")]
-    journal_size: Option<ByteCount>,
+    #[command(flatten)]
+    settings: Settings,
     /// What the disks begin with at the other site, so that only what differs is sent: a point or a snapshot of the VM there, or
     /// a replica of it, as in snapshot:db-monday. What the VM had there before it was failed over is found without it.
     #[arg(long, value_name = "REF")]
@@ -236,24 +206,7 @@ impl ReplicationCommand {
 
 impl Start {
     async fn run(self, context: &Context) -> Result<(), Failure> {
-        let interval_seconds = match (self.mode, self.every) {
-            (Mode::Tap, None) => None,
-            (Mode::Tap, Some(_)) => {
-                return Err(Failure::usage("--every is for --mode interval")
-                    .with_hint("without it every write is taken, and every second is a checkpoint"));
-            }
-            (Mode::Interval, every) => Some(every.unwrap_or(EVERY_DEFAULT_SECONDS)),
-        };
-        let request = StartReplication {
-            to: self.to,
-            retention_hours: Some(self.retention),
-            interval_seconds,
-            application_every_seconds: self.application_every,
-            rate_limit_bytes_per_second: self.rate_limit,
-            rate_windows: self.rate_window,
-            journal_size_bytes: self.journal_size,
-            seed: self.seed,
-        };
+        let request = StartReplication { seed: self.seed, ..self.settings.request(self.to)? };
         let begun = context.client.start_replication(&self.vm, &request).await?;
         let status = context.command(&format!("replication status {}", api::shell_word(&begun.vm)));
         context.note(&format!("it goes on by itself; see how far it is: {status}"));
@@ -297,24 +250,6 @@ impl Stop {
         let stopped = context.client.stop_replication(&self.vm, &request).await?;
         context.output.one(&stopped)
     }
-}
-
-/// Reads a duration of whole seconds.
-fn seconds(text: &str) -> Result<u32, String> {
-    let duration = arguments::duration(text)?;
-    match u32::try_from(duration.as_secs()) {
-        Ok(seconds @ 60..) => Ok(seconds),
-        _ => Err("write a minute or more, as in 1h".to_owned()),
-    }
-}
-
-fn interval(text: &str) -> Result<u32, String> {
-    const RANGE: std::ops::RangeInclusive<u32> =
-        ReplicationSettings::INTERVAL_MIN_SECONDS..=ReplicationSettings::INTERVAL_MAX_SECONDS;
-    let seconds = u32::try_from(arguments::duration(text)?.as_secs()).ok();
-    seconds
-        .filter(|seconds| RANGE.contains(seconds))
-        .ok_or_else(|| "write 5 seconds at least and a day at most, as in 30s".to_owned())
 }
 
 fn seconds_or_never(text: &str) -> Result<u32, String> {

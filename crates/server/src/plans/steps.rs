@@ -210,6 +210,7 @@ async fn reprotect(order: &Order, vm: &VmName) -> Result<Output> {
         rate_windows: Vec::new(),
         journal_size_bytes: None,
         seed: None,
+        as_before: true,
     };
     replications::start(site, &up, request).await?;
     Ok(output(format!("to {}", peer.name)))

@@ -54,7 +54,7 @@ async fn copy_all(shared: &Shared, attached: &Attached) -> std::result::Result<(
     let lacks_all = |disk: &AttachedDisk| matches!(disk.missed, Missed::All(_));
     let there = match attached.disks.iter().any(lacks_all) {
         false => There::unknown(),
-        true => match compare::there(shared, attached).await.map_err(|failure| {
+        true => compare::there(shared, attached).await.map_err(|failure| {
             format!("the other site does not say what it has: {}", failure.detail())
         })?,
     };

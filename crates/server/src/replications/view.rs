@@ -67,7 +67,10 @@ fn show_figures(site: &Site, vm: &KnownVm, known: &KnownReplication, figures: &F
         reasons.push(Reason { health: Health::Warning, what, guidance });
         health = health.max(Health::Warning);
     }
-    let (state, why) = state(figures, now);
+    let (state, why) = match known.ends_with_replica {
+        None => state(figures, now),
+        Some(_) => (ReplicationState::Paused, Some("it is being ended".to_owned())),
+    };
     let copies = matches!(state, ReplicationState::Copying | ReplicationState::Resyncing);
     let total_bytes = figures.copy.total_bytes.load(std::sync::atomic::Ordering::Relaxed);
     let (written, sent) = (figures.written.per_second(), figures.sent.per_second());

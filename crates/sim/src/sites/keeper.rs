@@ -94,6 +94,14 @@ impl Keeping {
 /// Takes up the replication that the catalog knows.
 pub(crate) fn begin(server: &Arc<Server>) {
     let Some(known) = server.site.catalog().replication.clone() else { return };
+    if let Some(delete) = known.ends {
+        let ending = Arc::clone(server);
+        server.spawn(async move {
+            let ended = ending.end_replication(delete).await;
+            ending.say(format!("goes on ending a replication: {ended:?}"));
+        });
+        return;
+    }
     let trusted = known.trusted.map(Epoch);
     let machine = match (&known.fenced, known.is_paused) {
         (Some(why), _) => Machine::fenced(why.clone(), trusted),

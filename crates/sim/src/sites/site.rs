@@ -33,6 +33,10 @@ pub(crate) struct KnownReplication {
     pub(crate) is_at_intervals: bool,
     pub(crate) trusted: Option<u64>,
     pub(crate) fenced: Option<String>,
+    /// The other site may have been asked to take the VM over.
+    pub(crate) is_handed_over: bool,
+    /// It is being ended, and whether the replica goes as well.
+    pub(crate) ends: Option<bool>,
 }
 
 /// A replica that is kept here.

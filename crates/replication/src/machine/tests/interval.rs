@@ -31,7 +31,7 @@ type Disk = [u64; BLOCKS as usize];
 enum Entry {
     Block(u64, u64),
     /// The disks are whole, as they were at a moment.
-    Whole(Disk),
+    Whole,
 }
 
 /// What was written since a moment.
@@ -139,7 +139,7 @@ impl World {
 
     /// What the newest moment shows that is whole.
     fn shown(&self) -> Option<Disk> {
-        let last = self.entries.iter().rposition(|entry| matches!(entry, Entry::Whole(_)))?;
+        let last = self.entries.iter().rposition(|entry| matches!(entry, Entry::Whole))?;
         let mut shown = Disk::default();
         for entry in &self.entries[..last] {
             if let Entry::Block(block, version) = entry {
@@ -179,7 +179,7 @@ impl World {
             self.versions += 1;
             self.disk[block as usize] = self.versions;
             let recording = self.bitmaps.values_mut().filter(|bitmap| bitmap.records);
-            recording.for_each(|bitmap| drop(bitmap.blocks.insert(block)));
+            recording.for_each(|bitmap| bitmap.blocks.extend([block]));
         }
     }
 
@@ -320,7 +320,7 @@ impl World {
             let end = if self.vm_runs { End::Broken("it was lost".to_owned()) } else { End::VmStopped };
             return self.events.push(Event::Ended(attachment, end));
         };
-        self.entries.push(Entry::Whole(moment.disk));
+        self.entries.push(Entry::Whole);
         if self.shown() != Some(moment.disk) {
             self.lie = Some(format!("closed: {:?}, and it was {:?}", self.shown(), moment.disk));
         }
