@@ -71,6 +71,8 @@ pub(super) async fn try_attach(
     trusted: Option<Epoch>,
     is_at_rest: bool,
 ) -> Result<Attached, replication::Obstacle> {
+    // The sender is this replication's own.
+    shared.letting_go.subscribe().wait_for(|count| *count == 0).await.ok();
     let vm = shared.vm().await.map_err(broken)?;
     let inspection = vms::refresh(&shared.site, &vm).await.map_err(replication::Obstacle::Broken)?;
     let rests = inspection.power == Power::Stopped;

@@ -230,13 +230,16 @@ impl Keeper {
         Some(attached)
     }
 
-    /// Lets go of the moment that was held, if one was. The next waits for its turn.
+    /// Lets go of the moment that was held, if one was. From here on the next one waits for that.
     fn let_go(&mut self, attached: Arc<Attached>, outcome: CaptureOutcome) {
         while self.endings.try_join_next().is_some() {}
+        let shared = self.shared.clone();
+        shared.letting_go.send_modify(|count| *count += 1);
         self.endings.spawn(async move {
             if let Source::Moment(moment) = &attached.source {
                 moment.let_go(outcome).await;
             }
+            shared.letting_go.send_modify(|count| *count -= 1);
         });
     }
 

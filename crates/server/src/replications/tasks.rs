@@ -36,6 +36,8 @@ pub(super) struct Shared {
     pub(super) stop: CancellationToken,
     /// Whoever hands the VM over has its turn, and lends it to the epochs that this needs.
     pub(super) lends_turn: Arc<AtomicBool>,
+    /// How many moments are being let go of: until none is, no other is held.
+    pub(super) letting_go: watch::Sender<usize>,
     /// Whether an epoch has the VM's turn.
     pub(super) holds_turn: watch::Sender<bool>,
     /// One begins to take writes at a time.
@@ -63,6 +65,7 @@ impl Shared {
             there: watch::Sender::new(Sequence(0)),
             stop: site.stopping.child_token(),
             lends_turn: Arc::default(),
+            letting_go: watch::Sender::new(0),
             holds_turn: watch::Sender::new(false),
             attaching: Turn::new(()),
             launching: Turn::new(()),

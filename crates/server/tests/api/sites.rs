@@ -1,6 +1,7 @@
 //! Sites that are paired: two servers and more in one process, on loopback.
 
 mod copying;
+mod ending;
 mod grouping;
 mod hostile;
 mod hotplug;

@@ -263,12 +263,10 @@ impl Keeper {
                 if self.attached.get(&attachment).is_some_and(ends) {
                     let Some(attached) = self.attached.remove(&attachment) else { return };
                     attached.ended.cancel();
-                    keep_at(&self.server, &self.keeping, async move {
-                        server.step().await;
-                        if let Source::Moment(moment) = &attached.source {
-                            moment.let_go(&server, true);
-                        }
-                    });
+                    server.step().await;
+                    if let Source::Moment(moment) = &attached.source {
+                        moment.let_go(&server, true);
+                    }
                     return;
                 }
                 self.with(attachment, move |server, _, _| async move {

@@ -378,7 +378,7 @@ fn closing() -> Machine {
     assert_eq!(machine.handle(Event::Tick, Duration::ZERO), [attach]);
     let attached = Event::Attached { attachment: first, is_partial: false };
     assert_eq!(machine.handle(attached, Duration::ZERO), [Action::Copy(first)]);
-    assert_eq!(machine.standing(), Standing::Starting);
+    assert_eq!(machine.standing(), Standing::Copying);
     assert_eq!(machine.handle(Event::Copied(first), Duration::ZERO), [Action::Declare(first)]);
     let closed =
         Event::Closed { attachment: first, epoch: Epoch(7), through: Record(50), is_at_rest: false };
