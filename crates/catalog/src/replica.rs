@@ -1,6 +1,6 @@
 //! The journals of other sites that this one keeps, and the tests that were made of them.
 
-use model::{JournalId, SiteId, Timestamp, VmDefinition, VmId, VmName};
+use model::{JournalId, ReplicationSettings, SiteId, Timestamp, VmDefinition, VmId, VmName};
 use recovery::Standing;
 use sqlx::any::AnyRow;
 
@@ -31,6 +31,8 @@ pub struct KnownReplica {
     pub failed_over_to: Option<u64>,
     /// When it was offered last.
     pub offered_at: Timestamp,
+    /// How its source has it replicated; none of one that does not say.
+    pub source_settings: Option<ReplicationSettings>,
 }
 
 /// A test of a replica: a VM made from one of its moments.
@@ -90,10 +92,11 @@ impl Catalog {
     /// Keeps a replica; one of this journal is replaced.
     pub async fn put_replica(&self, replica: &KnownReplica) -> Result<()> {
         let sql = "INSERT INTO replicas (journal_id, peer_id, vm_id, vm_name, definition, retention_seconds, \
-                   retention_is_set, first_segment, standing, failed_over_to, offered_at) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (journal_id) DO UPDATE SET \
+                   retention_is_set, first_segment, standing, failed_over_to, offered_at, source_settings) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (journal_id) DO UPDATE SET \
                    peer_id = $2, vm_id = $3, vm_name = $4, definition = $5, retention_seconds = $6, \
-                   retention_is_set = $7, first_segment = $8, standing = $9, failed_over_to = $10, offered_at = $11";
+                   retention_is_set = $7, first_segment = $8, standing = $9, failed_over_to = $10, offered_at = $11, \
+                   source_settings = $12";
         let query = sqlx::query(sql)
             .bind(replica.journal_id.to_string())
             .bind(replica.peer_id.to_string())
@@ -105,7 +108,8 @@ impl Catalog {
             .bind(row::size_column(replica.first_segment))
             .bind(row::json_column(&replica.standing)?)
             .bind(replica.failed_over_to.map(row::size_column))
-            .bind(replica.offered_at.as_microseconds());
+            .bind(replica.offered_at.as_microseconds())
+            .bind(replica.source_settings.as_ref().map(row::json_column).transpose()?);
         self.execute(&format!("keeping the replica of the VM {}", replica.vm_name), query).await.map(|_| ())
     }
 
@@ -190,6 +194,7 @@ fn read(row: &AnyRow) -> Result<KnownReplica> {
         standing: row::json(row, "standing")?,
         failed_over_to: failed_over_to.map(|it| row::size("failed_over_to", it)).transpose()?,
         offered_at: row::time(row, "offered_at")?,
+        source_settings: row::optional_json(row, "source_settings")?,
     })
 }
 

@@ -26,6 +26,10 @@ pub struct KnownReplication {
     pub trusted_epoch: Option<u64>,
     /// Why it must not go on.
     pub fenced: Option<String>,
+    /// Whether the other site may have been asked to take the VM over.
+    pub is_handed_over: bool,
+    /// It is being ended, and whether the replica goes as well.
+    pub ends_with_replica: Option<bool>,
     /// The moment of the newest checkpoint that the other site durably has.
     pub durable_at: Option<Timestamp>,
     /// What the server keeps of the RPO as it was.
@@ -42,8 +46,8 @@ impl Catalog {
     pub async fn add_replication(&self, replication: &KnownReplication) -> Result<()> {
         let sql = "INSERT INTO replications (vm_id, journal_id, peer_id, peer_name, generation, retention_hours, \
                    application_every_seconds, rate_limit_bytes, rate_windows, journal_size_bytes, is_paused, \
-                   trusted_epoch, fenced, durable_at, rpo_history, created_at) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+                   trusted_epoch, fenced, durable_at, rpo_history, created_at, interval_seconds) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
         let settings = &replication.settings;
         let query = sqlx::query(sql)
             .bind(replication.vm_id.to_string())
@@ -61,7 +65,8 @@ impl Catalog {
             .bind(replication.fenced.clone())
             .bind(replication.durable_at.map(Timestamp::as_microseconds))
             .bind(replication.rpo_history.clone())
-            .bind(replication.created_at.as_microseconds());
+            .bind(replication.created_at.as_microseconds())
+            .bind(settings.interval_seconds.map(i64::from));
         self.execute(&format!("adding the replication of the VM {}", replication.vm_id), query)
             .await
             .map(|_| ())
@@ -93,7 +98,7 @@ impl Catalog {
         is_paused: bool,
     ) -> Result<()> {
         let sql = "UPDATE replications SET retention_hours = $2, application_every_seconds = $3, rate_limit_bytes = $4, \
-                   rate_windows = $5, journal_size_bytes = $6, is_paused = $7 WHERE vm_id = $1";
+                   rate_windows = $5, journal_size_bytes = $6, is_paused = $7, interval_seconds = $8 WHERE vm_id = $1";
         let query = sqlx::query(sql)
             .bind(vm_id.to_string())
             .bind(i64::from(settings.retention_hours))
@@ -101,7 +106,8 @@ impl Catalog {
             .bind(settings.rate_limit_bytes_per_second.map(|rate| row::size_column(rate.0)))
             .bind(row::json_column(&settings.rate_windows)?)
             .bind(row::size_column(settings.journal_size_bytes.0))
-            .bind(i64::from(is_paused));
+            .bind(i64::from(is_paused))
+            .bind(settings.interval_seconds.map(i64::from));
         self.change(&format!("changing the replication of the VM {vm_id}"), query).await
     }
 
@@ -117,6 +123,29 @@ impl Catalog {
         self.change(&format!("keeping what the journal of the VM {vm_id} has"), query).await
     }
 
+    /// Keeps that a replication is being ended, so that nothing is taken and nobody has it go on; with the replica, or without.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub async fn begin_to_end_replication(&self, vm_id: VmId, with_replica: bool) -> Result<()> {
+        let query =
+            sqlx::query("UPDATE replications SET is_paused = 1, ends_with_replica = $2 WHERE vm_id = $1")
+                .bind(vm_id.to_string())
+                .bind(i64::from(with_replica));
+        self.change(&format!("ending the replication of the VM {vm_id}"), query).await
+    }
+
+    /// Keeps that a VM is handed over, so that it must not run here, and why.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub async fn set_handed_over(&self, vm_id: VmId, why: &str) -> Result<()> {
+        let query = sqlx::query("UPDATE replications SET fenced = $2, is_handed_over = 1 WHERE vm_id = $1")
+            .bind(vm_id.to_string())
+            .bind(why.to_owned());
+        self.change(&format!("handing the VM {vm_id} over"), query).await
+    }
+
     /// Keeps that a replication must not go on, and why.
     ///
     /// # Errors
@@ -128,9 +157,11 @@ impl Catalog {
         self.change(&format!("fencing the replication of the VM {vm_id}"), query).await
     }
 
-    /// Takes back that a replication must not go on for this reason. One that stands still for another stays so.
+    /// Takes back that a VM was handed over for this reason. One that stands still for another stays so.
     pub async fn lift_fence(&self, vm_id: VmId, why: &str) -> Result<()> {
-        let query = sqlx::query("UPDATE replications SET fenced = NULL WHERE vm_id = $1 AND fenced = $2")
+        let sql =
+            "UPDATE replications SET fenced = NULL, is_handed_over = 0 WHERE vm_id = $1 AND fenced = $2";
+        let query = sqlx::query(sql)
             .bind(vm_id.to_string())
             .bind(why.to_owned());
         self.execute(&format!("taking back the fence of the VM {vm_id}"), query).await.map(|_| ())
@@ -166,9 +197,8 @@ fn read(row: &AnyRow) -> Result<KnownReplication> {
     let rate_windows: Vec<RateWindow> = row::json(row, "rate_windows")?;
     let settings = ReplicationSettings {
         retention_hours: small(row, "retention_hours")?,
-        application_every_seconds: optional_size("application_every_seconds")?
-            .map(|seconds| as_small("application_every_seconds", seconds))
-            .transpose()?,
+        interval_seconds: optional_small(row, "interval_seconds")?,
+        application_every_seconds: optional_small(row, "application_every_seconds")?,
         rate_limit_bytes_per_second: optional_size("rate_limit_bytes")?.map(ByteCount),
         rate_windows,
         journal_size_bytes: ByteCount(row::size(
@@ -186,6 +216,8 @@ fn read(row: &AnyRow) -> Result<KnownReplication> {
         is_paused: row::number(row, "is_paused")? != 0,
         trusted_epoch: optional_size("trusted_epoch")?,
         fenced: row::optional_text(row, "fenced")?,
+        is_handed_over: row::number(row, "is_handed_over")? != 0,
+        ends_with_replica: row::optional_number(row, "ends_with_replica")?.map(|number| number != 0),
         durable_at: row::optional_time(row, "durable_at")?,
         rpo_history: row::optional_text(row, "rpo_history")?,
         created_at: row::time(row, "created_at")?,
@@ -194,6 +226,11 @@ fn read(row: &AnyRow) -> Result<KnownReplication> {
 
 fn small(row: &AnyRow, column: &str) -> Result<u32> {
     as_small(column, row::size(column, row::number(row, column)?)?)
+}
+
+fn optional_small(row: &AnyRow, column: &str) -> Result<Option<u32>> {
+    let number = row::optional_number(row, column)?;
+    number.map(|number| as_small(column, row::size(column, number)?)).transpose()
 }
 
 fn as_small(column: &str, number: u64) -> Result<u32> {

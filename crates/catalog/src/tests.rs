@@ -606,6 +606,7 @@ async fn a_replication_keeps_what_is_wanted_and_how_it_went() {
         peer_name: "west".parse().unwrap(),
         generation: 1,
         settings: ReplicationSettings {
+            interval_seconds: Some(30),
             application_every_seconds: Some(3600),
             rate_windows: vec!["08:00-18:00=10MiB".parse().unwrap()],
             ..ReplicationSettings::default()
@@ -613,6 +614,8 @@ async fn a_replication_keeps_what_is_wanted_and_how_it_went() {
         is_paused: false,
         trusted_epoch: None,
         fenced: None,
+        is_handed_over: false,
+        ends_with_replica: None,
         durable_at: None,
         rpo_history: None,
         created_at: env.clock.now(),
@@ -628,9 +631,15 @@ async fn a_replication_keeps_what_is_wanted_and_how_it_went() {
     (replication.durable_at, replication.rpo_history) = (Some(env.clock.now()), Some("{}".to_owned()));
     catalog.set_replication(known.id, &replication.settings, true).await.unwrap();
     catalog.set_trusted_epoch(known.id, Some(9)).await.unwrap();
-    catalog.set_fenced(known.id, "handed over").await.unwrap();
+    catalog.set_handed_over(known.id, "it is refused").await.unwrap();
+    catalog.lift_fence(known.id, "it is refused").await.unwrap();
+    let lifted = catalog.replication(known.id).await.unwrap().unwrap();
+    assert_eq!((lifted.fenced, lifted.is_handed_over), (None, false));
+    catalog.set_handed_over(known.id, "handed over").await.unwrap();
     catalog.set_fenced(known.id, "taken over").await.unwrap();
     catalog.lift_fence(known.id, "handed over").await.unwrap();
+    catalog.begin_to_end_replication(known.id, true).await.unwrap();
+    (replication.is_handed_over, replication.ends_with_replica) = (true, Some(true));
     catalog.set_replication_figures(known.id, replication.durable_at, "{}").await.unwrap();
     catalog.close().await;
     let catalog = open(&directory).await;

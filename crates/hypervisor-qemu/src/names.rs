@@ -67,6 +67,7 @@ fn bitmap_prefix(chain: Chain) -> &'static str {
     match chain {
         Chain::Backup => PREFIX,
         Chain::Snapshot => "holdfast-snapshot-",
+        Chain::Replication => "holdfast-replication-",
     }
 }
 

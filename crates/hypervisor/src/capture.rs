@@ -53,11 +53,13 @@ pub enum Chain {
     Backup,
     /// From managed snapshot to managed snapshot.
     Snapshot,
+    /// From epoch to epoch of a VM that is replicated at intervals.
+    Replication,
 }
 
 impl Chain {
     /// All chains.
-    pub const ALL: [Self; 2] = [Self::Backup, Self::Snapshot];
+    pub const ALL: [Self; 3] = [Self::Backup, Self::Snapshot, Self::Replication];
 
     /// What one link of the chain is called.
     #[must_use]
@@ -65,6 +67,7 @@ impl Chain {
         match self {
             Self::Backup => "backup",
             Self::Snapshot => "snapshot",
+            Self::Replication => "epoch",
         }
     }
 }

@@ -91,7 +91,7 @@ pub trait Hypervisor: Send + Sync {
     async fn free(&self, vm: &VmAccess) -> Result<Vec<String>>;
 
     /// Frees a guest as [`Hypervisor::free`] does, and makes the dirty bitmaps of a chain's `committed` captures whole again
-    /// by merging those of captures that came to nothing; the other chain's stay as they are. Returns what was done, a
+    /// by merging those of captures that came to nothing; the other chains' stay as they are. Returns what was done, a
     /// sentence each; nothing when all was clean.
     async fn recover(&self, vm: &VmAccess, chain: Chain, committed: &Baseline) -> Result<Vec<String>>;
 

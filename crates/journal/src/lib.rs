@@ -19,7 +19,8 @@
 //!
 //! **Order.** 1. One sequence counts the records of all disks of a journal. A record has its number before whoever asked for
 //! it has its answer, so every prefix of the records is a state that a crash of the host could have left.
-//! 2. Times in a journal never go back, whatever the clock does.
+//! 2. Times in a journal never go back, whatever the clock does. In an epoch of a moment they stand at it: its records are copies
+//! of that moment, and nothing in it can be shown before all of them are there (7).
 //!
 //! **Durability.** 3. A segment is whole and durable before the next one is there. Only the last can have a torn tail; it is
 //! cut, and the cut is durable before anything is written behind it. Anything else that is not as it was written is

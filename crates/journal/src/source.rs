@@ -13,7 +13,7 @@ use std::{
 
 use env::Clock;
 use image::ByteRange;
-use model::{DiskName, JournalId, VmId};
+use model::{DiskName, JournalId, Timestamp, VmId};
 
 use crate::{
     Checkpoint, DiskNumber, DiskTable, Error, ErrorKind, Generation, Mark, Result, Sequence,
@@ -310,7 +310,35 @@ impl Journal {
     /// # Errors
     /// [`ErrorKind::Broken`].
     pub fn begin_epoch(&self, vm: VmId) -> Result<Sequence> {
-        self.mark(Mark::EpochBegun { vm })
+        self.begin(vm, None)
+    }
+
+    /// As [`Journal::begin_epoch`], and everything that is taken in until the next one begins is of that moment: the journal's
+    /// time stands at it, or at its newest record where that is later.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Broken`].
+    pub fn begin_epoch_at(&self, vm: VmId, moment: Timestamp) -> Result<Sequence> {
+        self.begin(vm, Some(moment))
+    }
+
+    fn begin(&self, vm: VmId, stands_at: Option<Timestamp>) -> Result<Sequence> {
+        let mut intake = self.shared.intake();
+        intake.check_sound()?;
+        intake.stands_at = stands_at;
+        intake.mark(&Mark::EpochBegun { vm }, &self.shared)
+    }
+
+    /// Whether the epoch that has begun last is one of a moment, at which the journal's time stands.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        self.shared.intake().stands_at.is_some()
+    }
+
+    /// When the newest record was taken in.
+    #[must_use]
+    pub fn newest_time(&self) -> Timestamp {
+        self.shared.intake().newest_time()
     }
 
     /// Everything that the journal lacked of the disk was copied since its epoch began.

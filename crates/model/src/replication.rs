@@ -8,11 +8,14 @@ use crate::{ByteCount, ParseByteCountError};
 
 const MINUTES_A_DAY: u16 = 24 * 60;
 
-/// How a VM is replicated.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How a VM is replicated. As a document, what is left out is as by default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ReplicationSettings {
     /// How far back the other site can go, in hours.
     pub retention_hours: u32,
+    /// How often what was written since is copied, in seconds; none where every write is taken.
+    pub interval_seconds: Option<u32>,
     /// How often there is a checkpoint that is consistent for applications, in seconds; none without.
     pub application_every_seconds: Option<u32>,
     /// The fastest rate at which is sent, in bytes a second; none sends as fast as it can.
@@ -28,6 +31,10 @@ impl ReplicationSettings {
     pub const RETENTION_MAX_HOURS: u32 = 30 * 24;
     /// Freezing a guest more often costs it more than the checkpoint is worth.
     pub const APPLICATION_EVERY_MIN_SECONDS: u32 = 60;
+    /// More often the guest would stand still for moments all the time.
+    pub const INTERVAL_MIN_SECONDS: u32 = 5;
+    /// Whoever wants less makes backups.
+    pub const INTERVAL_MAX_SECONDS: u32 = 24 * 3600;
     /// A smaller journal breaks at the first breath of the link.
     pub const JOURNAL_SIZE_MIN: ByteCount = ByteCount(64 << 20);
 }
@@ -36,6 +43,7 @@ impl Default for ReplicationSettings {
     fn default() -> Self {
         Self {
             retention_hours: 24,
+            interval_seconds: None,
             application_every_seconds: None,
             rate_limit_bytes_per_second: None,
             rate_windows: Vec::new(),

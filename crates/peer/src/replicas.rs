@@ -10,7 +10,7 @@ mod parts;
 mod tests;
 
 use journal::{Generation, Position, SegmentNumber, Sequence};
-use model::{GroupId, GroupName, JournalId, Timestamp, VmDefinition, VmId, VmName};
+use model::{GroupId, GroupName, JournalId, ReplicationSettings, Timestamp, VmDefinition, VmId, VmName};
 use serde::{Deserialize, Serialize};
 
 pub use self::compare::{
@@ -30,6 +30,9 @@ const DISKS_MAX: usize = 64;
 
 /// The longest reference to a seed.
 const SEED_MAX_BYTES: usize = 1024;
+
+/// The most rates for parts of the day.
+const RATE_WINDOWS_MAX: usize = 64;
 
 /// The most VMs in a consistency group.
 pub const GROUP_MEMBERS_MAX: usize = 64;
@@ -67,6 +70,9 @@ pub struct ReplicaOffer {
     /// The consistency group that the VM is in, if it is in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<GroupOffer>,
+    /// How the VM is replicated. A failover makes the other side the source, which goes on so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<ReplicationSettings>,
 }
 
 /// A consistency group: VMs whose journals mark common moments.
@@ -103,6 +109,9 @@ impl ReplicaOffer {
         }
         if self.group.as_ref().is_some_and(|group| group.members.len() > GROUP_MEMBERS_MAX) {
             return Err(Error::invalid(format!("a consistency group has at most {GROUP_MEMBERS_MAX} VMs")));
+        }
+        if self.settings.as_ref().is_some_and(|settings| settings.rate_windows.len() > RATE_WINDOWS_MAX) {
+            return Err(Error::invalid(format!("a day has at most {RATE_WINDOWS_MAX} parts")));
         }
         if self.start.0 == 0 {
             return Err(Error::invalid("the first segment of a journal has the number 1"));

@@ -1,10 +1,10 @@
 //! What comes to pass, and the words for it.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// A stretch of time in which the journal was handed all writes of a VM, or was to be. Counted from 1.
+/// A stretch of time in which the journal was handed all writes of a VM, or was to be; at intervals an epoch. Counted from 1.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Attachment(pub u64);
 
@@ -63,7 +63,7 @@ pub enum Event {
     Tick,
     /// Somebody wants this.
     Want(Wish),
-    /// From here on the journal is handed every write. `is_partial` when the disks were whole in it before.
+    /// From here on the journal is handed every write, or a moment is held. `is_partial` when the disks were whole in it before.
     Attached {
         /// Which.
         attachment: Attachment,
@@ -91,6 +91,19 @@ pub enum Event {
     Declared(Attachment),
     /// It does not.
     NotDeclared(Attachment, String),
+    /// At intervals: the journal has closed the epoch.
+    Closed {
+        /// Which attachment.
+        attachment: Attachment,
+        /// What is tracked since its moment.
+        epoch: Epoch,
+        /// The record that closes it.
+        through: Record,
+        /// The VM did not run at that moment.
+        is_at_rest: bool,
+    },
+    /// At intervals: how often, from now on.
+    Every(Duration),
     /// The journal is durable through this record.
     Durable(Record),
     /// The catalog has this trusted epoch.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Standing;
+use crate::{Mode, Standing};
 
 /// A link that is down for less is not worth a word.
 const LINK_PATIENCE: Duration = Duration::from_secs(30);
@@ -75,8 +75,10 @@ pub struct Facts {
     pub rpo_seconds: Option<f64>,
     /// How full the journal is, in per cent of its share.
     pub journal_percent: u64,
-    /// How often the tap broke within the last hour.
+    /// How often the tap broke within the last hour, or an epoch came to nothing.
     pub breaks_in_hour: u64,
+    /// How the journal gets what the VM writes.
+    pub mode: Mode,
 }
 
 /// How a replication is, and why: the worst reason first.
@@ -138,8 +140,14 @@ fn rpo(facts: &Facts) -> Option<Reason> {
     // While it is copied for the first time there is none, and while it is paused or fenced that is what has to be said.
     let is_expected =
         matches!(facts.standing, Standing::Protected | Standing::Degraded(_) | Standing::Resyncing);
-    let rpo = facts.rpo_seconds.filter(|rpo| is_expected && *rpo > RPO_WARNING_SECONDS)?;
-    let health = if rpo > RPO_CRITICAL_SECONDS { Health::Critical } else { Health::Warning };
+    // At intervals the newest checkpoint grows as old as one interval and what the next epoch takes.
+    let spared_seconds = match facts.mode {
+        Mode::Tap => 0.0,
+        Mode::Interval(interval) => 2.0 * interval.as_secs_f64(),
+    };
+    let rpo = facts.rpo_seconds.filter(|rpo| is_expected && *rpo > RPO_WARNING_SECONDS + spared_seconds)?;
+    let is_critical = rpo > RPO_CRITICAL_SECONDS + 2.0 * spared_seconds;
+    let health = if is_critical { Health::Critical } else { Health::Warning };
     let what = format!("the newest checkpoint at the other site is {} s old", rpo.round());
     reason(
         health,
@@ -158,7 +166,10 @@ fn journal(facts: &Facts) -> Option<Reason> {
 fn breaks(facts: &Facts) -> Option<Reason> {
     let breaks = facts.breaks_in_hour;
     (breaks >= BREAKS_WARNING).then_some(())?;
-    let what = format!("the tap broke {breaks} times within an hour");
+    let what = match facts.mode {
+        Mode::Tap => format!("the tap broke {breaks} times within an hour"),
+        Mode::Interval(_) => format!("{breaks} epochs came to nothing within an hour"),
+    };
     reason(
         Health::Warning,
         what,
@@ -169,7 +180,7 @@ fn breaks(facts: &Facts) -> Option<Reason> {
 #[cfg(test)]
 mod tests {
     use super::{Facts, Health, LinkState, health};
-    use crate::Standing;
+    use crate::{Mode, Standing};
     use std::time::Duration;
 
     fn facts(standing: Standing) -> Facts {
@@ -180,7 +191,15 @@ mod tests {
             rpo_seconds: Some(1.0),
             journal_percent: 1,
             breaks_in_hour: 0,
+            mode: Mode::Tap,
         }
+    }
+
+    #[test]
+    fn the_newest_checkpoint_may_be_as_old_as_the_interval_asks() {
+        let mode = Mode::Interval(Duration::from_secs(600));
+        let of = |rpo| health(&Facts { mode, rpo_seconds: Some(rpo), ..facts(Standing::Protected) }).0;
+        assert_eq!([of(1259.0), of(1261.0), of(3301.0)], [Health::Ok, Health::Warning, Health::Critical]);
     }
 
     #[test]

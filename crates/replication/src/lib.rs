@@ -17,6 +17,14 @@
 //!    whole, and neither it nor the process that holds the journal was seen to live otherwise since.
 //! 5. **The guest first.** After a break the tap is tried again later and later; while the journal is full it is not tried at
 //!    all.
+//!
+//! At intervals ([`Mode::Interval`]) an [`Attachment`] is one epoch: a moment of all disks is held, what was written since the
+//! trusted one is copied from it, and the journal closes it with a mark. Then:
+//!
+//! 6. **One epoch, one moment.** The disks are whole in the journal from the mark that closes an epoch until the next one begins,
+//!    and nothing is recorded in between. So nothing can be shown but what the disks held at one of the moments.
+//! 7. **What failed is in the next.** The trusted epoch moves on only when the journal durably has the closed one; whatever ends
+//!    before has changed nothing, and the next one copies all since the trusted one.
 
 mod action;
 mod backoff;
@@ -25,6 +33,7 @@ mod event;
 mod health;
 mod machine;
 mod meter;
+mod mode;
 mod rpo;
 mod standing;
 
@@ -35,5 +44,6 @@ pub use event::{Attachment, End, Epoch, Event, Obstacle, Record, Wish};
 pub use health::{Facts, Health, LinkState, Reason, health};
 pub use machine::Machine;
 pub use meter::{Meter, seconds_to_in_sync};
+pub use mode::Mode;
 pub use rpo::RpoHistory;
 pub use standing::Standing;

@@ -1,8 +1,10 @@
 //! The machine that decides.
 
+mod interval;
+
 use std::time::Duration;
 
-use crate::{Action, Attachment, End, Epoch, Event, Obstacle, Record, Standing, Wish, backoff::pause};
+use crate::{Action, Attachment, End, Epoch, Event, Mode, Obstacle, Record, Standing, Wish, backoff::pause};
 
 /// How often tracking begins anew, once the disks are whole.
 const EPOCH_INTERVAL: Duration = Duration::from_secs(10);
@@ -53,6 +55,14 @@ enum Phase {
         since: Duration,
         ask: Ask,
     },
+    /// At intervals: an epoch is closed, and not known to be trusted.
+    Closing {
+        is_at_rest: bool,
+    },
+    /// At intervals: the last epoch is trusted, and the next one is not due.
+    Between {
+        until: Duration,
+    },
 }
 
 /// Whether an epoch was asked for, or when one is.
@@ -75,6 +85,7 @@ struct Pending {
 /// Moments are handed in as the time since some fixed moment, by a clock that never goes back.
 #[derive(Debug, Clone)]
 pub struct Machine {
+    mode: Mode,
     phase: Phase,
     attachment: Attachment,
     trusted: Option<Epoch>,
@@ -87,6 +98,7 @@ pub struct Machine {
     /// The journal had everything when the VM ended, and the VM has not run since, as far as is known.
     ended_whole: bool,
     breaks: u64,
+    pace: interval::Pace,
 }
 
 impl Machine {
@@ -100,6 +112,7 @@ impl Machine {
             }
         };
         Self {
+            mode: Mode::Tap,
             phase,
             attachment: Attachment(0),
             trusted,
@@ -109,7 +122,14 @@ impl Machine {
             trouble: None,
             ended_whole: false,
             breaks: 0,
+            pace: interval::Pace::default(),
         }
+    }
+
+    /// The same in another mode, from the beginning on.
+    #[must_use]
+    pub fn with_mode(self, mode: Mode) -> Self {
+        Self { mode, ..self }
     }
 
     /// A machine of a replication that was fenced.
@@ -121,6 +141,9 @@ impl Machine {
     /// How it stands.
     #[must_use]
     pub fn standing(&self) -> Standing {
+        if self.mode != Mode::Tap {
+            return self.standing_at_intervals();
+        }
         let copying = |is_partial| if is_partial { Standing::Resyncing } else { Standing::Copying };
         match (&self.phase, &self.trouble) {
             (Phase::Idle, _) => Standing::Paused,
@@ -140,7 +163,7 @@ impl Machine {
                 | Phase::Declaring { is_partial },
                 _,
             ) => copying(*is_partial),
-            (Phase::Whole { .. }, _) => Standing::Protected,
+            (Phase::Whole { .. } | Phase::Closing { .. } | Phase::Between { .. }, _) => Standing::Protected,
         }
     }
 
@@ -161,7 +184,7 @@ impl Machine {
     pub fn due(&self) -> Option<Duration> {
         match &self.phase {
             Phase::Resting { why: Obstacle::JournalFull, .. } => None,
-            Phase::Resting { until, .. } => Some(*until),
+            Phase::Resting { until, .. } | Phase::Between { until } => Some(*until),
             Phase::Proving { ask: Ask::At(at), .. } | Phase::Whole { ask: Ask::At(at), .. } => Some(*at),
             _ => None,
         }
@@ -173,7 +196,7 @@ impl Machine {
         match event {
             Event::Tick => self.tick(now),
             Event::Want(wish) => self.want(wish),
-            Event::Attached { attachment, is_partial } => self.attached(attachment, is_partial),
+            Event::Attached { attachment, is_partial } => self.attached(attachment, is_partial, now),
             Event::NotAttached(attachment, why) => self.not_attached(attachment, why, now),
             Event::Copied(attachment) => self.copied(attachment),
             Event::EpochBegun { attachment, epoch, through } => {
@@ -185,7 +208,11 @@ impl Machine {
                 self.durable = self.durable.max(record);
                 self.keep_pending()
             }
-            Event::Kept(epoch) => self.kept(epoch),
+            Event::Closed { attachment, epoch, through, is_at_rest } => {
+                self.closed(attachment, Pending { epoch, through, is_being_kept: false }, is_at_rest)
+            }
+            Event::Every(interval) => self.every(interval, now),
+            Event::Kept(epoch) => self.kept(epoch, now),
             Event::NotCopied(attachment, why) | Event::NotDeclared(attachment, why) => {
                 self.ended(attachment, End::Broken(why), now)
             }
@@ -199,10 +226,11 @@ impl Machine {
                     self.ended_whole = false;
                     self.attach()
                 }
-                _ => Vec::new(),
+                _ => self.hurry(),
             },
             Event::JournalEmpty => {
                 self.ended_whole = false;
+                self.pace = interval::Pace::default();
                 (self.trusted, self.pending, self.durable) = (None, None, Record(0));
                 Vec::new()
             }
@@ -219,7 +247,7 @@ impl Machine {
             return Vec::new();
         }
         match &mut self.phase {
-            Phase::Resting { .. } => self.attach(),
+            Phase::Resting { .. } | Phase::Between { .. } => self.attach(),
             Phase::Proving { ask, .. } | Phase::Whole { ask, .. } => {
                 *ask = Ask::Asked;
                 vec![Action::BeginEpoch(self.attachment)]
@@ -234,6 +262,7 @@ impl Machine {
             (Wish::Pause, _) => {
                 let was_attached = self.is_attached();
                 (self.phase, self.trouble) = (Phase::Idle, None);
+                self.forget_unclosed();
                 self.detach(was_attached)
             }
             (Wish::Replicate, Phase::Idle) => {
@@ -242,6 +271,7 @@ impl Machine {
             }
             // Whoever asks again does not want to wait for the end of a pause.
             (Wish::Replicate, Phase::Resting { why, .. }) if *why != Obstacle::JournalFull => self.attach(),
+            (Wish::Replicate, Phase::Between { .. }) => self.attach(),
             (Wish::Replicate, _) => Vec::new(),
         }
     }
@@ -252,13 +282,16 @@ impl Machine {
         }
         let was_attached = self.is_attached();
         self.phase = Phase::Fenced(why);
+        self.forget_unclosed();
         self.detach(was_attached)
     }
 
     fn attach(&mut self) -> Vec<Action> {
         self.attachment = Attachment(self.attachment.0 + 1);
         self.phase = Phase::Attaching;
-        vec![Action::Attach { attachment: self.attachment, trusted: self.trusted }]
+        self.pace.set_out();
+        let is_at_rest = self.mode != Mode::Tap && !self.ended_whole;
+        vec![Action::Attach { attachment: self.attachment, trusted: self.trusted, is_at_rest }]
     }
 
     /// What was on its way when the attachment ended is let go of when it comes.
@@ -267,15 +300,22 @@ impl Machine {
     }
 
     fn is_attached(&self) -> bool {
-        !matches!(self.phase, Phase::Idle | Phase::Fenced(_) | Phase::Resting { .. })
+        !matches!(
+            self.phase,
+            Phase::Idle | Phase::Fenced(_) | Phase::Resting { .. } | Phase::Between { .. }
+        )
     }
 
-    fn attached(&mut self, attachment: Attachment, is_partial: bool) -> Vec<Action> {
+    fn attached(&mut self, attachment: Attachment, is_partial: bool, now: Duration) -> Vec<Action> {
         if attachment != self.attachment || self.phase != Phase::Attaching {
             return vec![Action::Detach(attachment)];
         }
         self.phase = Phase::Copying { is_partial };
-        (self.trouble, self.ended_whole) = (None, false);
+        self.ended_whole = false;
+        match self.mode {
+            Mode::Tap => self.trouble = None,
+            Mode::Interval(interval) => self.pace.begin(now + interval),
+        }
         vec![Action::Copy(attachment)]
     }
 
@@ -289,10 +329,17 @@ impl Machine {
 
     fn copied(&mut self, attachment: Attachment) -> Vec<Action> {
         match self.phase {
-            Phase::Copying { is_partial } if attachment == self.attachment => {
-                self.phase = Phase::Proving { is_partial, ask: Ask::Asked };
-                vec![Action::BeginEpoch(attachment)]
-            }
+            Phase::Copying { is_partial } if attachment == self.attachment => match self.mode {
+                Mode::Tap => {
+                    self.phase = Phase::Proving { is_partial, ask: Ask::Asked };
+                    vec![Action::BeginEpoch(attachment)]
+                }
+                // A moment that is held needs no proof: it is the same from its beginning to its end.
+                Mode::Interval(_) => {
+                    self.phase = Phase::Declaring { is_partial };
+                    vec![Action::Declare(attachment)]
+                }
+            },
             _ => Vec::new(),
         }
     }
@@ -353,7 +400,7 @@ impl Machine {
         }
     }
 
-    fn kept(&mut self, epoch: Epoch) -> Vec<Action> {
+    fn kept(&mut self, epoch: Epoch, now: Duration) -> Vec<Action> {
         if self.pending.is_none_or(|pending| pending.epoch != epoch) {
             return Vec::new();
         }
@@ -362,6 +409,7 @@ impl Machine {
         // Without an attachment what was tracked earlier stays until there is one again.
         match self.phase {
             Phase::Declaring { .. } | Phase::Whole { .. } => vec![Action::Trust(self.attachment, epoch)],
+            Phase::Closing { is_at_rest } => self.trust_closed(epoch, is_at_rest, now),
             _ => Vec::new(),
         }
     }
@@ -370,6 +418,9 @@ impl Machine {
         // One may end before it is known that it began.
         if attachment != self.attachment || !self.is_attached() {
             return Vec::new();
+        }
+        if self.mode != Mode::Tap {
+            return self.failed(end, now);
         }
         if matches!(end, End::TapLost(_)) {
             // What was taken in and not durable is lost; its numbers will be those of other records.

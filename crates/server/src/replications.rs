@@ -16,6 +16,7 @@ mod copying;
 mod figures;
 mod foresight;
 mod hand_over;
+mod interval;
 mod keeper;
 mod link;
 mod proof;
@@ -27,7 +28,8 @@ mod watch;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    time::Duration,
 };
 
 use catalog::KnownReplication;
@@ -35,6 +37,7 @@ use model::{ReplicationSettings, VmId};
 use tokio::{
     sync::{mpsc, watch as signal},
     task::JoinHandle,
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +58,9 @@ use crate::{
     site::Site,
 };
 
+/// How long something short waits for the end of an epoch.
+const TURN_PATIENCE: Duration = Duration::from_secs(30);
+
 /// The replications that are kept now.
 #[derive(Default)]
 pub(crate) struct Replications {
@@ -70,6 +76,8 @@ struct Handle {
     figures: Arc<Mutex<Figures>>,
     stop: CancellationToken,
     task: JoinHandle<()>,
+    lends_turn: Arc<AtomicBool>,
+    holds_turn: signal::Receiver<bool>,
 }
 
 impl Replications {
@@ -87,7 +95,7 @@ impl Replications {
         self.with(vm_id, |handle| {
             let figures = handle.figures.lock().unwrap_or_else(PoisonError::into_inner);
             let is_protected = figures.standing == replication::Standing::Protected;
-            handle.attached.borrow().clone().filter(|_| is_protected)
+            handle.attached.borrow().clone().filter(|attached| is_protected && attached.tap().is_some())
         })?
     }
 
@@ -97,6 +105,16 @@ impl Replications {
             let figures = handle.figures.lock().unwrap_or_else(PoisonError::into_inner);
             figures.progress.map(|progress| progress.durable_through)
         })?
+    }
+
+    /// Waits a while for the end of an epoch that has the VM's turn, before something short is done to it.
+    pub(crate) async fn wait_for_turn(&self, vm_id: VmId) {
+        let holds_turn = self.with(vm_id, |handle| handle.holds_turn.clone());
+        if let Some(mut holds_turn) = holds_turn {
+            let free = holds_turn.wait_for(|holds| !holds);
+            // Whoever comes too early is told who has it.
+            timeout(TURN_PATIENCE, free).await.ok();
+        }
     }
 
     /// Something that the other site is told of the VM has changed.
@@ -114,7 +132,17 @@ impl Replications {
 /// Keeps all replications until the server stops.
 pub(crate) async fn run(site: Site) {
     match site.catalog.replications().await {
-        Ok(known) => known.into_iter().for_each(|known| begin(&site, known)),
+        Ok(known) => known.into_iter().for_each(|known| match known.ends_with_replica {
+            None => begin(&site, known),
+            Some(with_replica) => {
+                let site = site.clone();
+                tokio::spawn(async move {
+                    let stopping = site.stopping.clone();
+                    let ending = command::go_on_stopping(&site, &known, with_replica);
+                    stopping.run_until_cancelled(ending).await;
+                });
+            }
+        }),
         Err(error) => tracing::error!(%error, "what is replicated cannot be found out"),
     }
     site.stopping.cancelled().await;

@@ -12,6 +12,8 @@
 //!    over, does not let it run, and nothing that it writes is taken.
 //! 4. A VM that was handed over runs from all that it had written.
 //! 5. What somebody needs of a replica stays: a test reads what it began with.
+//!
+//! Where a VM is replicated at intervals, a record of an epoch is taken to have been taken at the moment that the epoch is of.
 
 mod broken;
 mod commands;
@@ -19,8 +21,10 @@ mod fail_over;
 mod guest;
 mod hand_over;
 mod host;
+mod interval;
 mod keeper;
 mod look;
+mod moments;
 mod network;
 mod receive;
 mod server;
@@ -35,6 +39,9 @@ use std::{ops::Range, sync::Arc};
 pub use broken::Broken;
 
 use crate::run::{Outcome, first_failure_of, live};
+
+/// From this seed on, VMs are replicated at intervals, most of the time.
+pub const AT_INTERVALS_FROM: u64 = 1_000_000;
 
 /// Lives through the world of a seed, in which something may be `broken` on purpose.
 #[must_use]

@@ -1,6 +1,6 @@
 //! The worlds of two sites that every change has to survive, and the mistakes that they have to find.
 
-use sim::sites::{Broken, first_failure, run_seed};
+use sim::sites::{AT_INTERVALS_FROM, Broken, first_failure, run_seed};
 
 /// Seeds that every change has to survive.
 const SEEDS: u64 = 1500;
@@ -9,7 +9,11 @@ const SEEDS: u64 = 1500;
 const SEEDS_TO_FIND: u64 = 2500;
 
 fn is_found(broken: Broken) {
-    let (failure, count) = first_failure(0..SEEDS_TO_FIND, Some(broken));
+    is_found_from(0, broken);
+}
+
+fn is_found_from(seed: u64, broken: Broken) {
+    let (failure, count) = first_failure(seed..seed + SEEDS_TO_FIND, Some(broken));
     assert!(failure.is_some(), "{broken} was not noticed in {count} worlds");
 }
 
@@ -20,6 +24,27 @@ fn sound_worlds_break_no_rule() {
         let violation = outcome.violation.unwrap_or_default();
         panic!("{violation}\nreplay: cargo xtask sim sites --seed {}", outcome.seed);
     }
+}
+
+#[test]
+fn sound_worlds_at_intervals_break_no_rule() {
+    let (failure, _) = first_failure(AT_INTERVALS_FROM..AT_INTERVALS_FROM + SEEDS, None);
+    if let Some(outcome) = failure {
+        let violation = outcome.violation.unwrap_or_default();
+        panic!("{violation}\nreplay: cargo xtask sim sites --seed {}", outcome.seed);
+    }
+}
+
+#[test]
+fn moments_between_those_that_were_held_are_noticed() {
+    is_found_from(AT_INTERVALS_FROM, Broken::WholeTooSoon);
+}
+
+#[test]
+fn writes_that_are_in_no_epoch_are_noticed() {
+    is_found_from(AT_INTERVALS_FROM, Broken::FailedEpochForgotten);
+    is_found_from(AT_INTERVALS_FROM, Broken::TrustUndurable);
+    is_found_from(AT_INTERVALS_FROM, Broken::RestUnread);
 }
 
 #[test]

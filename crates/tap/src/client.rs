@@ -11,7 +11,7 @@ use std::{
 
 use image::ByteRange;
 use journal::{Checkpoint, Copied, DiskNumber, Part, Position, SegmentNumber, Sequence};
-use model::{DiskName, VmId};
+use model::{DiskName, Timestamp, VmId};
 
 use crate::{
     AddedDisk, Epoch, Error, ErrorKind, Result, TapStatus,
@@ -140,6 +140,18 @@ impl Client {
     /// [`ErrorKind::Broken`] when the journal takes nothing more: shut the tap down and launch it again.
     pub async fn begin_epoch(&self, vm: VmId) -> Result<Epoch> {
         match self.ask(&Ask::BeginEpoch { vm }).await? {
+            Answer::Epoch(epoch) => Ok(epoch),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// As [`Client::begin_epoch`], for copies of one moment of the VM: until another epoch begins, everything that is taken, the
+    /// checkpoints too, counts as of that moment, and the tap marks none by itself.
+    ///
+    /// # Errors
+    /// As [`Client::begin_epoch`].
+    pub async fn begin_epoch_at(&self, vm: VmId, moment: Timestamp) -> Result<Epoch> {
+        match self.ask(&Ask::BeginEpochAt { vm, moment }).await? {
             Answer::Epoch(epoch) => Ok(epoch),
             _ => Err(unexpected()),
         }

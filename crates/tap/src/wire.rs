@@ -7,7 +7,7 @@ pub(crate) mod numbers;
 mod parts;
 
 use journal::{Checkpoint, CheckpointKind, Copied, DiskNumber, Position, SegmentNumber, Sequence};
-use model::{DiskName, VmId};
+use model::{DiskName, Timestamp, VmId};
 use serde::{Deserialize, Serialize};
 
 use crate::{Epoch, Error, ErrorKind, TapStatus, error::told};
@@ -54,6 +54,10 @@ pub(crate) enum Ask {
     },
     BeginEpoch {
         vm: VmId,
+    },
+    BeginEpochAt {
+        vm: VmId,
+        moment: Timestamp,
     },
     DiskIsWhole {
         #[serde(with = "DiskNumberNumber")]

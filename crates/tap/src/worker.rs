@@ -106,7 +106,8 @@ async fn mark_time(tap: Arc<Tap>) {
     loop {
         ticks.tick().await;
         idle = if tap.journal.usage().taken_through == marked { idle + 1 } else { IDLE_INTERVALS };
-        if idle < IDLE_INTERVALS || !tap.has_whole_vm() {
+        // A moment that is held is marked by who holds it, once.
+        if idle < IDLE_INTERVALS || tap.journal.stands() || !tap.has_whole_vm() {
             continue;
         }
         let checkpoint = Checkpoint { kind: CheckpointKind::Crash, vm: None, name: String::new() };

@@ -13,6 +13,9 @@ pub struct StartReplication {
     /// How far back the other site can go, in hours; by default 24, at most 30 days.
     #[serde(default)]
     pub retention_hours: Option<u32>,
+    /// How often what was written since is copied, in seconds: 5 at least, 24 hours at most. By default every write is taken.
+    #[serde(default)]
+    pub interval_seconds: Option<u32>,
     /// How often there is a checkpoint that is consistent for applications, in seconds: 60 at least; by default never.
     #[serde(default)]
     pub application_every_seconds: Option<u32>,
@@ -33,6 +36,10 @@ pub struct StartReplication {
     /// default what it finds by itself: what the VM had there before it was failed over, or an earlier replica.
     #[serde(default)]
     pub seed: Option<String>,
+    /// What is left out is as it was when the VM was replicated to here, before it was failed over; 0 is for none, as when it is
+    /// changed.
+    #[serde(default)]
+    pub as_before: bool,
 }
 
 /// Changes how a VM is replicated. What is left out stays as it is; 0 takes a limit or a schedule away.
@@ -42,6 +49,9 @@ pub struct EditReplication {
     /// How far back the other site can go, in hours.
     #[serde(default)]
     pub retention_hours: Option<u32>,
+    /// How often what was written since is copied, in seconds. Refused where every write is taken.
+    #[serde(default)]
+    pub interval_seconds: Option<u32>,
     /// How often there is a checkpoint that is consistent for applications, in seconds; 0 for never.
     #[serde(default)]
     pub application_every_seconds: Option<u32>,
@@ -260,10 +270,13 @@ pub struct ReplicationView {
     pub link_bytes_per_second: u64,
     /// When the other site has everything, in seconds, at these rates; null when it never comes so far.
     pub in_sync_in_seconds: Option<u64>,
-    /// How often writes were missed since the server started, because the tap broke.
+    /// How often writes were missed since the server started, because the tap broke, or an epoch came to nothing.
     pub breaks: u64,
     /// How far back the other site can go, in hours.
     pub retention_hours: u32,
+    /// How often what was written since is copied, in seconds; null where every write is taken.
+    #[serde(default)]
+    pub interval_seconds: Option<u32>,
     /// How often there is a checkpoint that is consistent for applications, in seconds.
     pub application_every_seconds: Option<u32>,
     /// The last checkpoint that was consistent for applications.

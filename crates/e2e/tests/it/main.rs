@@ -13,6 +13,7 @@ mod files;
 mod fixture;
 mod groups;
 mod in_place;
+mod intervals;
 mod killed;
 mod moments;
 mod mount;

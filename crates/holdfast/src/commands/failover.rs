@@ -3,13 +3,13 @@
 mod group;
 
 use api::{
-    CleanUpTests, FailOver, ReplicaStage, ReplicationView, StartReplication, TestFailover, TestGroupFailover,
+    CleanUpTests, FailOver, ReplicaStage, ReplicationView, TestFailover, TestGroupFailover,
     shell_word,
 };
 use clap::{Args, Subcommand};
-use model::{ByteCount, ReplicationSettings, VmName};
+use model::{ByteCount, VmName};
 
-use super::{replica::ReplicaOrGroup, replication::VmOrGroup};
+use super::{replica::ReplicaOrGroup, replication::{Settings, VmOrGroup}};
 use crate::{arguments, context::Context, exit::Exit, failure::Failure, wait::WaitArguments};
 
 /// What can be done to have replicated VMs run here.
@@ -56,8 +56,9 @@ pub enum FailoverCommand {
     Commit(Commit),
     /// Replicates a VM that was failed over to here back to the site that it came from.
     ///
-    /// The disks that it had there are its seed: only what has changed since is sent. The failover has to be committed before.
-    #[command(after_long_help = "Example:\n  holdfast failover reprotect web-1")]
+    /// The disks that it had there are its seed: only what has changed since is sent. The failover has to be committed before. It is
+    /// replicated as it was when it came here, but for what is said otherwise.
+    #[command(after_long_help = "Examples:\n  holdfast failover reprotect web-1\n  holdfast failover reprotect web-1 --rate-limit 20MiB")]
     Reprotect(Reprotect),
     /// Hands a VM that was re-protected back to the site that it came from.
     ///
@@ -139,6 +140,8 @@ pub struct Planned {
 pub struct Reprotect {
     /// The VM, by name or id.
     vm: String,
+    #[command(flatten)]
+    settings: Settings,
     /// Say what would be begun, and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -301,19 +304,7 @@ impl Reprotect {
                 return refused(detail, format!("see how it stands: {show}"));
             }
         }
-        let hours = replica
-            .retention_seconds
-            .div_ceil(3600)
-            .clamp(1, u64::from(ReplicationSettings::RETENTION_MAX_HOURS));
-        let request = StartReplication {
-            to: replica.site.clone(),
-            retention_hours: u32::try_from(hours).ok(),
-            application_every_seconds: None,
-            rate_limit_bytes_per_second: None,
-            rate_windows: Vec::new(),
-            journal_size_bytes: None,
-            seed: None,
-        };
+        let request = self.settings.request_as_before(replica.site.clone())?;
         if self.dry_run {
             context.note(&format!(
                 "{} would be replicated to {}; nothing was changed",

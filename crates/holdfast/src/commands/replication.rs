@@ -1,12 +1,14 @@
 //! Replication of VMs to other sites.
 
 mod group;
+mod settings;
 
 use api::{EditReplication, MakeCheckpoint, StartReplication, StopReplication};
 use clap::{Args, Subcommand};
 use model::{ByteCount, RateWindow};
 
-pub use self::group::GroupCommand;
+pub use self::{group::GroupCommand, settings::Settings};
+use self::settings::{interval, seconds};
 use crate::{arguments, context::Context, failure::Failure};
 
 /// What can be done with replications.
@@ -17,6 +19,9 @@ pub enum ReplicationCommand {
     /// What the disks hold is copied while the guest goes on; from then on every second is a moment that the other site can go
     /// back to. The guest always wins: where the journal cannot take a write in time, writes are tracked instead, and what was
     /// missed is read again by itself. It goes on after restarts of the VM, the server and the host, until it is stopped.
+    ///
+    /// With --mode interval no write is taken: a moment of all disks is held every so often, and what was written since the last one
+    /// is copied from it. The other site can go back to those moments, and to none between them.
     #[command(after_long_help = START_EXAMPLES)]
     Start(Start),
     /// Shows how replications stand; of one VM, all that is known.
@@ -27,7 +32,7 @@ pub enum ReplicationCommand {
     /// Takes and sends nothing for now. What the guest writes is tracked, and read when it goes on.
     #[command(after_long_help = "Example:\n  holdfast replication pause web-1")]
     Pause(Vm),
-    /// Goes on, at once also where it waits to try again.
+    /// Goes on, at once also where it waits to try again; at intervals the next one begins at once.
     #[command(after_long_help = "Example:\n  holdfast replication resume web-1")]
     Resume(Vm),
     /// Changes how a VM is replicated; what is not given stays.
@@ -50,6 +55,7 @@ const START_EXAMPLES: &str = "\
 Examples:
   holdfast replication start web-1 --to west
   holdfast replication start db --to west --retention 72h --application-every 4h
+  holdfast replication start db --to west --mode interval --every 1m
   holdfast replication start db --to west --seed snapshot:db-monday
   holdfast replication start db --to west --rate-limit 50MiB --rate-window 08:00-18:00=10MiB --journal-size 100GiB";
 
@@ -78,22 +84,8 @@ pub struct Start {
     /// The other site, by name or id.
     #[arg(long, value_name = "SITE")]
     to: String,
-    /// How far back the other site can go, as in 24h or 7d: an hour to 30 days.
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = arguments::hours)]
-    retention: u32,
-    /// How often the guest's applications are made to hold still for a checkpoint, as in 1h; never by default.
-    #[arg(long, value_name = "DURATION", value_parser = seconds)]
-    application_every: Option<u32>,
-    /// The most that is sent in a second, as in 50MiB; as much as goes by default.
-    #[arg(long, value_name = "SIZE", value_parser = arguments::rate)]
-    rate_limit: Option<ByteCount>,
-    /// Another limit for a part of the day, by the server's clock: 08:00-18:00=10MiB, or 22:00-06:00=full. May be given again;
-    /// the first that holds the time counts.
-    #[arg(long, value_name = "FROM-UNTIL=SIZE")]
-    rate_window: Vec<RateWindow>,
-    /// How much of the local disk the journal may take while the other site is not reached; 32GiB by default.
-    #[arg(long, value_name = "SIZE")]
-    journal_size: Option<ByteCount>,
+    #[command(flatten)]
+    settings: Settings,
     /// What the disks begin with at the other site, so that only what differs is sent: a point or a snapshot of the VM there, or
     /// a replica of it, as in snapshot:db-monday. What the VM had there before it was failed over is found without it.
     #[arg(long, value_name = "REF")]
@@ -122,6 +114,9 @@ pub struct Edit {
     /// How far back the other site can go.
     #[arg(long, value_name = "DURATION", value_parser = arguments::hours)]
     retention: Option<u32>,
+    /// How often what was written since is copied, of a VM that is replicated at intervals.
+    #[arg(long, value_name = "DURATION", value_parser = interval)]
+    every: Option<u32>,
     /// How often the guest's applications are made to hold still for a checkpoint; never takes that away.
     #[arg(long, value_name = "DURATION", value_parser = seconds_or_never)]
     application_every: Option<u32>,
@@ -211,15 +206,7 @@ impl ReplicationCommand {
 
 impl Start {
     async fn run(self, context: &Context) -> Result<(), Failure> {
-        let request = StartReplication {
-            to: self.to,
-            retention_hours: Some(self.retention),
-            application_every_seconds: self.application_every,
-            rate_limit_bytes_per_second: self.rate_limit,
-            rate_windows: self.rate_window,
-            journal_size_bytes: self.journal_size,
-            seed: self.seed,
-        };
+        let request = StartReplication { seed: self.seed, ..self.settings.request(self.to)? };
         let begun = context.client.start_replication(&self.vm, &request).await?;
         let status = context.command(&format!("replication status {}", api::shell_word(&begun.vm)));
         context.note(&format!("it goes on by itself; see how far it is: {status}"));
@@ -231,6 +218,7 @@ impl Edit {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let request = EditReplication {
             retention_hours: self.retention,
+            interval_seconds: self.every,
             application_every_seconds: self.application_every,
             rate_limit_bytes_per_second: self.rate_limit,
             rate_windows: if self.no_rate_windows { Some(Vec::new()) } else { self.rate_window },
@@ -238,7 +226,7 @@ impl Edit {
         };
         if request == EditReplication::default() {
             return Err(Failure::usage("nothing to change").with_hint(
-                "give --retention, --application-every, --rate-limit, --rate-window or --journal-size",
+                "give --retention, --every, --application-every, --rate-limit, --rate-window or --journal-size",
             ));
         }
         context.output.one(&context.client.edit_replication(&self.vm, &request).await?)
@@ -261,15 +249,6 @@ impl Stop {
         let request = StopReplication { delete_replica: self.delete_replica };
         let stopped = context.client.stop_replication(&self.vm, &request).await?;
         context.output.one(&stopped)
-    }
-}
-
-/// Reads a duration of whole seconds.
-fn seconds(text: &str) -> Result<u32, String> {
-    let duration = arguments::duration(text)?;
-    match u32::try_from(duration.as_secs()) {
-        Ok(seconds @ 60..) => Ok(seconds),
-        _ => Err("write a minute or more, as in 1h".to_owned()),
     }
 }
 

@@ -60,6 +60,7 @@ impl Page for ReplicationView {
             ("Journal here", journal(self)),
             ("Replica there", ByteCount(self.replica_bytes).to_string()),
             ("Taps broken", self.breaks.to_string()),
+            ("Mode", mode(self)),
             ("Retention", format!("{} h", self.retention_hours)),
             ("For applications", applications(self, times)),
             ("Rate limit", self.rate_limit_bytes_per_second.map_or("none".to_owned(), rate)),
@@ -114,6 +115,13 @@ fn behind(view: &ReplicationView) -> String {
 
 fn journal(view: &ReplicationView) -> String {
     format!("{} of {}", ByteCount(view.journal_bytes), ByteCount(view.journal_size_bytes))
+}
+
+fn mode(view: &ReplicationView) -> String {
+    view.interval_seconds.map_or_else(
+        || "every write is taken".to_owned(),
+        |every| format!("what was written is copied every {}", seconds(f64::from(every))),
+    )
 }
 
 fn applications(view: &ReplicationView, times: &Times) -> String {

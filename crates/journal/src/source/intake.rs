@@ -16,6 +16,8 @@ use crate::{
 pub(super) struct Intake {
     pub(super) next: Sequence,
     last_time: Timestamp,
+    /// The moment of which everything is that is taken in.
+    pub(super) stands_at: Option<Timestamp>,
     pub(super) disks: DiskTable,
     open: RawBlock,
     closed: VecDeque<RawBlock>,
@@ -34,6 +36,7 @@ impl Intake {
         Self {
             next,
             last_time,
+            stands_at: None,
             disks,
             open: RawBlock::new(next, last_time),
             closed: VecDeque::new(),
@@ -148,9 +151,15 @@ impl Intake {
         Ok((sector, sectors))
     }
 
-    /// The time now, which does not go back.
+    /// The time now, which does not go back, or the moment at which it stands.
     fn time(&mut self, shared: &Shared) -> Timestamp {
-        self.last_time = self.last_time.max(shared.clock.now());
+        let now = self.stands_at.unwrap_or_else(|| shared.clock.now());
+        self.last_time = self.last_time.max(now);
+        self.last_time
+    }
+
+    /// When the newest record was taken in.
+    pub(super) fn newest_time(&self) -> Timestamp {
         self.last_time
     }
 

@@ -83,7 +83,9 @@ impl Shared {
     fn is_old(&self, sink: &mut Sink) -> bool {
         let Some((first_time, _)) = sink.builder.times() else { return false };
         let now = self.clock.now();
-        let since = sink.ages_since.unwrap_or(first_time).min(now);
+        // Records of a moment that is held are as old as that: a segment of them ages since it was begun.
+        let begun = if self.intake().stands_at.is_some() { now } else { first_time };
+        let since = sink.ages_since.unwrap_or(begun).min(now);
         sink.ages_since = Some(since);
         let age_us = now.microseconds_since(since);
         u128::try_from(age_us).is_ok_and(|age_us| age_us >= self.options.segment_age.as_micros())

@@ -1,10 +1,11 @@
 //! The machine in a world in which everything may happen at any moment.
 
+mod interval;
 mod world;
 
 use std::time::Duration;
 
-use super::{Action, Attachment, End, Epoch, Event, Machine, Obstacle, Record, Standing, Wish};
+use super::{Action, Attachment, End, Epoch, Event, Machine, Mode, Obstacle, Record, Standing, Wish};
 use world::{Flaw, World};
 
 const SEEDS: u64 = 2000;
@@ -53,7 +54,7 @@ const NOW: Duration = Duration::from_secs(1000);
 fn whole() -> Machine {
     let mut machine = Machine::new(Wish::Replicate, None, NOW);
     let first = Attachment(1);
-    let attach = Action::Attach { attachment: first, trusted: None };
+    let attach = Action::Attach { attachment: first, trusted: None, is_at_rest: false };
     assert_eq!(machine.handle(Event::Tick, NOW), [attach]);
     let attached = Event::Attached { attachment: first, is_partial: false };
     assert_eq!(machine.handle(attached, NOW), [Action::Copy(first)]);
@@ -105,7 +106,7 @@ fn a_full_journal_is_not_tried_until_there_is_room() {
     let _ = machine.handle(Event::Ended(Attachment(1), End::JournalFull), NOW);
     assert_eq!(machine.due(), None);
     assert_eq!(machine.handle(Event::Want(Wish::Replicate), NOW), []);
-    let attach = Action::Attach { attachment: Attachment(2), trusted: None };
+    let attach = Action::Attach { attachment: Attachment(2), trusted: None, is_at_rest: false };
     assert_eq!(machine.handle(Event::Room, NOW), [attach]);
 }
 
@@ -115,7 +116,7 @@ fn a_vm_that_stops_and_starts_is_taken_up_at_once() {
     let _ = machine.handle(Event::Ended(Attachment(1), End::VmStopped), NOW);
     assert_eq!((machine.standing(), machine.breaks()), (Standing::VmStopped, 0));
     let due = machine.due().unwrap();
-    let attach = Action::Attach { attachment: Attachment(2), trusted: None };
+    let attach = Action::Attach { attachment: Attachment(2), trusted: None, is_at_rest: false };
     assert_eq!(machine.handle(Event::Tick, due), [attach]);
     assert_eq!(machine.standing(), Standing::VmStopped);
     let _ = machine.handle(Event::NotAttached(Attachment(2), Obstacle::VmStopped), due);

@@ -109,12 +109,14 @@ async fn checkpoint(member: &Member, name: &str) -> Result<Sequence, String> {
 
 /// Fails unless no write of a member has passed its tap by until now.
 async fn insist(member: &Member) -> Result<(), String> {
-    let Attached { client, epoch, tap, .. } = &*member.attached;
+    let Attached { client, epoch, .. } = &*member.attached;
     let status = client.status().await.map_err(|error| of_tap(member, &error))?;
     let mut disks = status.disks.iter().filter(|disk| disk.vm_id == member.vm_id);
     if !disks.all(|disk| disk.is_whole && disk.accepts && disk.epoch == *epoch) {
         return Err(format!("{} went on without its tap", member.vm_name));
     }
+    let tap = member.attached.tap();
+    let tap = tap.ok_or_else(|| format!("not every write of {} is taken", member.vm_name))?;
     tap.insist().await.map_err(|error| format!("{}: {error}", member.vm_name))
 }
 

@@ -203,6 +203,14 @@ async fn admissible(site: &Site, vm: &KnownVm) -> Result<KnownReplication> {
     if let Some(why) = &known.fenced {
         return Err(Failure::new(api::Code::Fenced, format!("the VM {} is fenced: {why}", vm.name)));
     }
+    if known.settings.interval_seconds.is_some() {
+        let detail = format!(
+            "the VM {} is replicated at intervals: nobody can hold its writes for a moment that others share",
+            vm.name
+        );
+        let anew = format!("stop its replication, and start it anew without --mode interval: holdfast replication stop {name}");
+        return Err(Failure::conflict(detail).with_hint(anew));
+    }
     if let Some(group) = of_vm(site, vm.id).await? {
         let group = group.name;
         return Err(Failure::conflict(format!("the VM {} is in the group {group} already", vm.name))

@@ -204,11 +204,13 @@ async fn reprotect(order: &Order, vm: &VmName) -> Result<Output> {
     let request = StartReplication {
         to: peer.id.to_string(),
         retention_hours: None,
+        interval_seconds: None,
         application_every_seconds: None,
         rate_limit_bytes_per_second: None,
         rate_windows: Vec::new(),
         journal_size_bytes: None,
         seed: None,
+        as_before: true,
     };
     replications::start(site, &up, request).await?;
     Ok(output(format!("to {}", peer.name)))

@@ -46,7 +46,7 @@ pub(crate) async fn offer(
         known.retention_seconds = offer.retention_seconds.unwrap_or(RETENTION_DEFAULT_SECONDS);
     }
     (known.vm_name, known.definition) = (offer.vm_name, offer.definition);
-    known.offered_at = site.env.clock.now();
+    (known.offered_at, known.source_settings) = (site.env.clock.now(), offer.settings);
     site.catalog.put_replica(&known).await?;
     groups::note_offer(site, peer, journal, offer.group.as_ref()).await?;
     tell(site, &kept, known).await
@@ -108,6 +108,7 @@ async fn begin(
         standing: Standing::new(offer.generation.0),
         failed_over_to: None,
         offered_at: now,
+        source_settings: offer.settings,
     };
     let kept = site.replicas.begin(&known).await?;
     site.catalog.put_replica(&known).await?;

@@ -58,6 +58,9 @@ fn look(kept: &Kept, known: &KnownReplica) -> Result<Found> {
     let Some(status) = replica.status() else { return Ok(Found::default()) };
     let newest_whole = replica.newest_whole(known.vm_id);
     let missing = newest_whole.filter(|whole| *whole < status.durable_through);
+    let whole_at = missing.map(|whole| replica.time_of(whole)).transpose()?;
+    // At intervals that is how it is while an epoch comes: what counts is the last one that is there as a whole.
+    let is_expected = interval_seconds(known).is_some();
     let disks = status.disks.iter().filter(|(_, disk)| disk.vm == known.vm_id);
     let disks = disks.map(|(_, disk)| ReplicaDiskView {
         name: disk.name.to_string(),
@@ -66,9 +69,9 @@ fn look(kept: &Kept, known: &KnownReplica) -> Result<Found> {
     });
     Ok(Found {
         damage: None,
-        newest_at: status.newest_time,
+        newest_at: whole_at.filter(|_| is_expected).or(status.newest_time),
         reaches_back_to: kept.reaches_back_to(known.vm_id),
-        not_whole_since: missing.map(|whole| replica.time_of(whole)).transpose()?,
+        not_whole_since: whole_at.filter(|_| !is_expected),
         disks: disks.collect(),
         size_bytes: kept.size_bytes(),
     })
@@ -119,6 +122,11 @@ async fn view_of(
     })
 }
 
+/// How often its source makes an epoch, if it does not send every write.
+fn interval_seconds(known: &KnownReplica) -> Option<u64> {
+    known.source_settings.as_ref()?.interval_seconds.map(u64::from)
+}
+
 fn state(known: &KnownReplica, found: &Found, rpo_seconds: Option<u64>) -> (ReplicaState, Option<String>) {
     if let Stage::Committed { committed_at, .. } = &known.standing.stage {
         return (ReplicaState::Fenced, Some(format!("the failover was committed at {committed_at}")));
@@ -138,7 +146,7 @@ fn state(known: &KnownReplica, found: &Found, rpo_seconds: Option<u64>) -> (Repl
         (_, _, Some(since), _) => {
             (ReplicaState::NotWhole, Some(format!("writes since {since} have not been copied yet")))
         }
-        (Some(newest), _, _, Some(age)) if age > BEHIND_SECONDS => {
+        (Some(newest), _, _, Some(age)) if age > BEHIND_SECONDS + 2 * interval_seconds(known).unwrap_or(0) => {
             (ReplicaState::Behind, Some(format!("nothing has come since {newest}")))
         }
         _ => (ReplicaState::Receiving, None),

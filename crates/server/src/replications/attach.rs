@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use hypervisor::{Inspection, Missed, Power, Tap, TapRequest, TappedDisk, TrackingEpoch};
+use hypervisor::{Missed, Power, Tap, TapRequest, TappedDisk, TrackingEpoch};
 use image::DiskImage;
 use journal::{DiskNumber, Sequence};
 use model::DiskName;
@@ -11,17 +11,18 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    interval::{self, Moment},
     keeper::{Told, end_of},
     tasks::Shared,
 };
 use crate::{failure::Failure, vms};
 
 /// How long the hypervisor may take.
-const ATTACH_LIMIT: Duration = Duration::from_secs(120);
+pub(super) const ATTACH_LIMIT: Duration = Duration::from_secs(120);
 
 const SECTOR_BYTES: u64 = 512;
 
-/// All writes of a VM are taken.
+/// All writes of a VM are taken, or a moment of it is held.
 pub(crate) struct Attached {
     pub(super) attachment: Attachment,
     pub(super) is_partial: bool,
@@ -31,10 +32,28 @@ pub(crate) struct Attached {
     pub(crate) epoch: tap::Epoch,
     /// A record of that epoch.
     pub(super) begun: Sequence,
-    pub(crate) tap: Box<dyn Tap>,
+    pub(super) source: Source,
     pub(super) disks: Vec<AttachedDisk>,
     /// Cancelled when it has ended.
     pub(super) ended: CancellationToken,
+}
+
+/// Where the journal gets what the VM writes.
+pub(super) enum Source {
+    /// The hypervisor hands it every write.
+    Tap(Box<dyn Tap>),
+    /// What changed until a moment is copied from that.
+    Moment(Moment),
+}
+
+impl Attached {
+    /// What hands over every write, if something does.
+    pub(crate) fn tap(&self) -> Option<&dyn Tap> {
+        match &self.source {
+            Source::Tap(tap) => Some(tap.as_ref()),
+            Source::Moment(_) => None,
+        }
+    }
 }
 
 /// A disk whose writes are taken.
@@ -46,20 +65,30 @@ pub(super) struct AttachedDisk {
     pub(super) missed: Missed,
     /// In the journal it is all zeros yet.
     pub(super) is_new: bool,
+    /// As it is now, or as it was at the moment.
     pub(super) live: Arc<dyn DiskImage>,
 }
 
 /// A disk as the journal has it.
-struct Journaled {
-    number: DiskNumber,
+pub(super) struct Journaled {
+    pub(super) number: DiskNumber,
     export: String,
-    is_new: bool,
+    pub(super) is_new: bool,
 }
 
 /// Tries it, and tells what came of it.
-pub(super) async fn attach(shared: Arc<Shared>, attachment: Attachment, trusted: Option<Epoch>) {
+pub(super) async fn attach(
+    shared: Arc<Shared>,
+    attachment: Attachment,
+    trusted: Option<Epoch>,
+    is_at_rest: bool,
+) {
     let turn = shared.attaching.lock().await;
-    match try_attach(&shared, attachment, trusted).await {
+    let tried = match shared.known.settings.interval_seconds {
+        None => try_attach(&shared, attachment, trusted).await,
+        Some(_) => interval::try_attach(&shared, attachment, trusted, is_at_rest).await,
+    };
+    match tried {
         Ok(attached) => {
             let attached = Arc::new(attached);
             drop(turn);
@@ -81,8 +110,15 @@ async fn end(shared: &Shared, attached: &Attached) -> End {
     let is_another =
         |tap: &Option<tap::Client>| tap.as_ref().is_none_or(|tap| tap.process_id() != process_id);
     let gone = async { drop(taps.wait_for(is_another).await) };
+    let ended = async {
+        match attached.tap() {
+            Some(tap) => tap.ended().await,
+            // Whoever reads a moment notices its end.
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
-        end = attached.tap.ended() => end_of(attached, end).await,
+        end = ended => end_of(attached, end).await,
         // The hypervisor of a guest that writes nothing does not notice.
         () = gone => End::TapLost("its process has ended".to_owned()),
     }
@@ -104,7 +140,9 @@ async fn try_attach(
         .map_err(|holder| Obstacle::Busy(format!("the VM is busy with {holder}")))?;
     let trusted = check_journal(shared, trusted).await?;
     let client = shared.tap().await.map_err(|error| of_tap(shared, &error))?;
-    let (journaled, socket) = journal_disks(shared, &client, &inspection).await?;
+    let sizes: Vec<_> =
+        inspection.disks.iter().map(|disk| (disk.name.clone(), disk.size_bytes.0)).collect();
+    let (journaled, socket) = journal_disks(shared, &client, &sizes).await?;
     client.begin_epoch(vm.id).await.map_err(|error| of_tap(shared, &error))?;
     let disks =
         journaled.iter().map(|(name, disk)| TappedDisk { disk: name.clone(), export: disk.export.clone() });
@@ -128,7 +166,8 @@ async fn try_attach(
         tracing::info!(vm = %vm.name, disk = %disk.name, missed = %in_words(&disk.missed), "all writes are taken");
     }
     let ended = shared.stop.child_token();
-    Ok(Attached { attachment, is_partial, client, epoch, begun, tap, disks, ended })
+    let source = Source::Tap(tap);
+    Ok(Attached { attachment, is_partial, client, epoch, begun, source, disks, ended })
 }
 
 fn attached_disk(
@@ -152,7 +191,7 @@ fn attached_disk(
 }
 
 /// What is trusted of a journal that is there. One that is new has nothing.
-async fn check_journal(shared: &Shared, trusted: Option<Epoch>) -> Result<Option<Epoch>, Obstacle> {
+pub(super) async fn check_journal(shared: &Shared, trusted: Option<Epoch>) -> Result<Option<Epoch>, Obstacle> {
     if shared.has_journal() {
         return Ok(trusted);
     }
@@ -164,22 +203,22 @@ async fn check_journal(shared: &Shared, trusted: Option<Epoch>) -> Result<Option
 }
 
 /// Has the journal know the disks as they are now.
-async fn journal_disks(
+pub(super) async fn journal_disks(
     shared: &Shared,
     client: &tap::Client,
-    inspection: &Inspection,
+    disks: &[(DiskName, u64)],
 ) -> Result<(BTreeMap<DiskName, Journaled>, PathBuf), Obstacle> {
     let failed = |error| of_tap(shared, &error);
     let status = client.status().await.map_err(failed)?;
     let vm_id = shared.vm_id();
     let known = status.disks.iter().filter(|disk| disk.vm_id == vm_id);
-    for gone in known.clone().filter(|known| inspection.disks.iter().all(|disk| disk.name != known.name)) {
+    for gone in known.clone().filter(|known| disks.iter().all(|(name, _)| *name != known.name)) {
         client.remove_disk(gone.number).await.map_err(failed)?;
     }
     let mut journaled = BTreeMap::new();
-    for disk in &inspection.disks {
-        let size_bytes = disk.size_bytes.0.next_multiple_of(SECTOR_BYTES);
-        let entry = match known.clone().find(|known| known.name == disk.name) {
+    for (name, size_bytes) in disks {
+        let size_bytes = size_bytes.next_multiple_of(SECTOR_BYTES);
+        let entry = match known.clone().find(|known| known.name == *name) {
             Some(known) => {
                 if known.size_bytes != size_bytes {
                     client.resize_disk(known.number, size_bytes).await.map_err(failed)?;
@@ -187,20 +226,20 @@ async fn journal_disks(
                 Journaled { number: known.number, export: known.export.clone(), is_new: false }
             }
             None => {
-                let added = client.add_disk(vm_id, &disk.name, size_bytes).await.map_err(failed)?;
+                let added = client.add_disk(vm_id, name, size_bytes).await.map_err(failed)?;
                 Journaled { number: added.number, export: added.export, is_new: true }
             }
         };
-        journaled.insert(disk.name.clone(), entry);
+        journaled.insert(name.clone(), entry);
     }
     Ok((journaled, status.nbd_socket))
 }
 
-fn broken(failure: Failure) -> Obstacle {
+pub(super) fn broken(failure: Failure) -> Obstacle {
     Obstacle::Broken(failure.detail().to_owned())
 }
 
-fn of_tap(shared: &Shared, error: &tap::Error) -> Obstacle {
+pub(super) fn of_tap(shared: &Shared, error: &tap::Error) -> Obstacle {
     let told = Failure::of(api::Code::Failed, error, None);
     match error.kind() {
         tap::ErrorKind::Fenced => {
@@ -215,7 +254,7 @@ fn of_tap(shared: &Shared, error: &tap::Error) -> Obstacle {
     }
 }
 
-fn of_hypervisor(error: hypervisor::Error) -> Obstacle {
+pub(super) fn of_hypervisor(error: hypervisor::Error) -> Obstacle {
     let (kind, failure) = (error.kind(), Failure::from(error));
     let told = failure.detail().to_owned();
     match kind {

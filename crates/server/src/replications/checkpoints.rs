@@ -24,7 +24,12 @@ const RETRY_PAUSE: Duration = Duration::from_secs(60);
 
 /// Names this moment of a VM.
 pub(crate) async fn checkpoint(site: &Site, vm: &KnownVm, request: MakeCheckpoint) -> Result<CheckpointView> {
-    super::find(site, vm).await?;
+    if super::find(site, vm).await?.settings.interval_seconds.is_some() {
+        let detail =
+            format!("the VM {} is replicated at intervals: its moments are those, and have no names", vm.name);
+        let now = format!("to have one now: holdfast replication resume {}", api::shell_word(vm.name.as_str()));
+        return Err(Failure::conflict(detail).with_hint(now));
+    }
     if request.name.len() > CHECKPOINT_NAME_BYTES_MAX {
         let detail = format!("a checkpoint's name has at most {CHECKPOINT_NAME_BYTES_MAX} bytes");
         return Err(Failure::invalid(detail));
@@ -105,6 +110,10 @@ impl Schedule {
 
     /// Makes one if it is due.
     pub(super) async fn look(&mut self, shared: &Shared) {
+        // At intervals the moments themselves are so, when it is time.
+        if shared.known.settings.interval_seconds.is_some() {
+            return;
+        }
         let every = shared.settings.borrow().application_every_seconds;
         let now = shared.now();
         if every != self.every {

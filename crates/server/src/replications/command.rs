@@ -6,10 +6,10 @@ use api::{EditReplication, StartReplication, StopReplication, StoppedReplication
 use catalog::{KnownReplication, KnownVm};
 use model::{ByteCount, ImageReference, JournalId, ReplicationSettings};
 use peer::Patience;
-use replication::{Event, Standing, Wish};
+use replication::{Event, Mode, Standing, Wish};
 use tokio::time::timeout;
 
-use super::{Told, begin, end, find};
+use super::{Told, begin, end, find, interval};
 use crate::{
     failure::{Failure, Result},
     groups, peers,
@@ -33,13 +33,9 @@ pub(crate) async fn start(site: &Site, vm: &KnownVm, request: StartReplication) 
             Failure::conflict(detail).with_hint("have it listen: holdfast serve --peer-listen ADDRESS")
         );
     }
-    let default = ReplicationSettings::default();
-    let settings = ReplicationSettings {
-        retention_hours: request.retention_hours.unwrap_or(default.retention_hours),
-        application_every_seconds: request.application_every_seconds,
-        rate_limit_bytes_per_second: request.rate_limit_bytes_per_second,
-        rate_windows: request.rate_windows,
-        journal_size_bytes: request.journal_size_bytes.unwrap_or(default.journal_size_bytes),
+    let settings = match request.as_before {
+        true => changed(settings_before(site, vm).await?, asked(&request)),
+        false => as_asked(&request),
     };
     check(&settings)?;
     if let Some(seed) = &request.seed {
@@ -69,6 +65,8 @@ pub(crate) async fn start(site: &Site, vm: &KnownVm, request: StartReplication) 
         is_paused: false,
         trusted_epoch: None,
         fenced: None,
+        is_handed_over: false,
+        ends_with_replica: None,
         durable_at: None,
         rpo_history: None,
         created_at: site.env.clock.now(),
@@ -80,6 +78,61 @@ pub(crate) async fn start(site: &Site, vm: &KnownVm, request: StartReplication) 
     tracing::info!(vm = %vm.name, site = %peer.name, journal = %known.journal_id, "a replication begins");
     begin(site, known);
     Ok(())
+}
+
+fn as_asked(request: &StartReplication) -> ReplicationSettings {
+    let default = ReplicationSettings::default();
+    ReplicationSettings {
+        retention_hours: request.retention_hours.unwrap_or(default.retention_hours),
+        interval_seconds: request.interval_seconds,
+        application_every_seconds: request.application_every_seconds,
+        rate_limit_bytes_per_second: request.rate_limit_bytes_per_second,
+        rate_windows: request.rate_windows.clone(),
+        journal_size_bytes: request.journal_size_bytes.unwrap_or(default.journal_size_bytes),
+    }
+}
+
+fn asked(request: &StartReplication) -> EditReplication {
+    EditReplication {
+        retention_hours: request.retention_hours,
+        interval_seconds: request.interval_seconds,
+        application_every_seconds: request.application_every_seconds,
+        rate_limit_bytes_per_second: request.rate_limit_bytes_per_second,
+        rate_windows: Some(request.rate_windows.clone()).filter(|windows| !windows.is_empty()),
+        journal_size_bytes: request.journal_size_bytes,
+    }
+}
+
+/// How a VM was replicated to here that was failed over to here last; the default where its site did not say.
+async fn settings_before(site: &Site, vm: &KnownVm) -> Result<ReplicationSettings> {
+    let replicas = site.catalog.replicas().await?;
+    let of_vm = |replica: &&catalog::KnownReplica| {
+        replica.standing.failover().is_some_and(|failover| failover.vm_id == vm.id)
+    };
+    let newest = replicas.iter().filter(of_vm).max_by_key(|replica| replica.standing.generation);
+    let Some(newest) = newest else { return Ok(ReplicationSettings::default()) };
+    let hours = newest.retention_seconds.div_ceil(3600).max(1).min(ReplicationSettings::RETENTION_MAX_HOURS.into());
+    let settings = newest.source_settings.clone().unwrap_or_default();
+    // What this site has kept counts, whoever has wished for it.
+    Ok(ReplicationSettings { retention_hours: hours as u32, ..settings })
+}
+
+/// Settings of which something is wanted otherwise; 0 takes a limit or a schedule away.
+fn changed(earlier: ReplicationSettings, request: EditReplication) -> ReplicationSettings {
+    let number = |asked: Option<u32>, earlier| asked.map_or(earlier, |it| Some(it).filter(|it| *it > 0));
+    let rate = request.rate_limit_bytes_per_second;
+    ReplicationSettings {
+        retention_hours: request.retention_hours.unwrap_or(earlier.retention_hours),
+        interval_seconds: number(request.interval_seconds, earlier.interval_seconds),
+        application_every_seconds: number(
+            request.application_every_seconds,
+            earlier.application_every_seconds,
+        ),
+        rate_limit_bytes_per_second: rate
+            .map_or(earlier.rate_limit_bytes_per_second, |rate| Some(rate).filter(|rate| rate.0 > 0)),
+        rate_windows: request.rate_windows.unwrap_or(earlier.rate_windows),
+        journal_size_bytes: request.journal_size_bytes.unwrap_or(earlier.journal_size_bytes),
+    }
 }
 
 /// Fails for a VM whose failover to this site may still be changed: another moment would be made of it behind its replica.
@@ -97,26 +150,26 @@ async fn check_committed(site: &Site, vm: &KnownVm) -> Result<()> {
 pub(crate) async fn edit(site: &Site, vm: &KnownVm, request: EditReplication) -> Result<()> {
     let _admission = site.admission.lock().await;
     let known = find(site, vm).await?;
-    let earlier = known.settings.clone();
-    let optional = |asked: Option<ByteCount>, earlier| {
-        asked.map_or(earlier, |rate| Some(rate).filter(|rate| rate.0 > 0))
-    };
-    let settings = ReplicationSettings {
-        retention_hours: request.retention_hours.unwrap_or(earlier.retention_hours),
-        application_every_seconds: request
-            .application_every_seconds
-            .map_or(earlier.application_every_seconds, |every| Some(every).filter(|every| *every > 0)),
-        rate_limit_bytes_per_second: optional(
-            request.rate_limit_bytes_per_second,
-            earlier.rate_limit_bytes_per_second,
-        ),
-        rate_windows: request.rate_windows.unwrap_or(earlier.rate_windows),
-        journal_size_bytes: request.journal_size_bytes.unwrap_or(earlier.journal_size_bytes),
-    };
+    check_goes_on(vm, &known)?;
+    if request.interval_seconds.is_some() && known.settings.interval_seconds.is_none() {
+        let detail = format!("every write of the VM {} is taken: there is no interval to change", vm.name);
+        let stop = format!(
+            "to change that, stop it and start it anew with --mode interval: holdfast replication stop {}",
+            shell_word(vm.name.as_str())
+        );
+        return Err(Failure::conflict(detail).with_hint(stop));
+    }
+    if request.interval_seconds == Some(0) {
+        return Err(Failure::invalid("an interval is 5 seconds at least"));
+    }
+    let settings = changed(known.settings.clone(), request);
     check(&settings)?;
     site.catalog.set_replication(vm.id, &settings, known.is_paused).await?;
     let is_resized = settings.journal_size_bytes != known.settings.journal_size_bytes;
     let tap = site.replications.with(vm.id, |handle| {
+        if let Mode::Interval(interval) = interval::mode(&settings) {
+            handle.told.send(Told::Event(Event::Every(interval))).ok();
+        }
         handle.settings.send_replace(settings);
         handle.tap.borrow().clone()
     });
@@ -143,6 +196,7 @@ pub(crate) async fn resume(site: &Site, vm: &KnownVm) -> Result<()> {
 async fn want(site: &Site, vm: &KnownVm, wish: Wish) -> Result<()> {
     let _admission = site.admission.lock().await;
     let known = find(site, vm).await?;
+    check_goes_on(vm, &known)?;
     if let Some(why) = known.fenced.filter(|_| wish == Wish::Replicate) {
         let stop = format!("end it here: holdfast replication stop {}", shell_word(vm.name.as_str()));
         return Err(Failure::new(
@@ -168,6 +222,29 @@ async fn want(site: &Site, vm: &KnownVm, wish: Wish) -> Result<()> {
     Ok(())
 }
 
+/// Fails for a replication that is being ended: its journal may be gone, and another would not continue it.
+fn check_goes_on(vm: &KnownVm, known: &KnownReplication) -> Result<()> {
+    if known.ends_with_replica.is_none() {
+        return Ok(());
+    }
+    let stop = format!("have it end: holdfast replication stop {}", shell_word(vm.name.as_str()));
+    Err(Failure::conflict(format!("the replication of the VM {} is being ended", vm.name)).with_hint(stop))
+}
+
+/// Goes on ending a replication of which a server that is dead had begun to.
+pub(super) async fn go_on_stopping(site: &Site, known: &KnownReplication, delete_replica: bool) {
+    let stopped = async {
+        let vm = crate::vms::find(site, known.vm_id.as_str()).await?;
+        stop(site, &vm, StopReplication { delete_replica }).await
+    };
+    match stopped.await {
+        Ok(stopped) => tracing::info!(vm = stopped.vm, problems = ?stopped.problems, "a replication has ended at last"),
+        Err(failure) => {
+            tracing::warn!(vm = %known.vm_id, reason = failure.detail(), "a replication is still to be ended");
+        }
+    }
+}
+
 /// Ends a replication: nothing of it is left here, and what the other site has stays there unless it is to go.
 pub(crate) async fn stop(
     site: &Site,
@@ -177,18 +254,27 @@ pub(crate) async fn stop(
     let known = {
         let _admission = site.admission.lock().await;
         let known = find(site, vm).await?;
-        // A server that dies on the way finds it paused, and it can be stopped again.
-        site.catalog.set_replication(vm.id, &known.settings, true).await?;
+        // A server that dies on the way leaves it to the next one.
+        site.catalog.begin_to_end_replication(vm.id, request.delete_replica).await?;
         groups::leave(site, vm.id).await?;
         known
     };
-    let tap = end(site, vm.id).await;
+    let tap = match end(site, vm.id).await {
+        Some(tap) => Some(tap),
+        // One that a server has launched which is dead.
+        None => tap::Client::connect(&control_socket(site, &known)).await.ok(),
+    };
     let mut problems = Vec::new();
     let ended = timeout(END_TAP_LIMIT, site.hypervisor.end_tap(&vms::access(vm), known.journal_id)).await;
     match ended {
         Ok(Ok(())) => {}
         Ok(Err(error)) => problems.push(format!("something of it is left in the VM: {error}")),
         Err(_) => problems.push("something of it is left in the VM, which did not answer".to_owned()),
+    }
+    if known.settings.interval_seconds.is_some()
+        && let Err(failure) = interval::forget(site, vm).await
+    {
+        problems.push(format!("what was tracked stays until the VM is forgotten: {}", failure.detail()));
     }
     if let Some(tap) = tap
         && let Err(error) = tap.shut_down().await
@@ -257,6 +343,12 @@ pub(crate) async fn check_may_run(site: &Site, vm: &KnownVm) -> Result<()> {
         .with_hint(format!("where it is to run here all the same: holdfast replication stop {name}")))
 }
 
+fn control_socket(site: &Site, known: &KnownReplication) -> std::path::PathBuf {
+    let (journal_id, generation) = (known.journal_id, journal::Generation(known.generation));
+    let (folder, sockets) = (site.directory.journal(journal_id), site.directory.tap_sockets(journal_id));
+    tap::TapOptions::new(folder, sockets, journal_id, generation).control_socket()
+}
+
 fn remove_journal(site: &Site, known: &KnownReplication, problems: &mut Vec<String>) {
     for path in [site.directory.journal(known.journal_id), site.directory.tap_sockets(known.journal_id)] {
         match std::fs::remove_dir_all(&path) {
@@ -283,6 +375,10 @@ async fn tell(site: &Site, known: &KnownReplication, delete: bool) -> Result<()>
 fn check(settings: &ReplicationSettings) -> Result<()> {
     if !(1..=ReplicationSettings::RETENTION_MAX_HOURS).contains(&settings.retention_hours) {
         return Err(Failure::invalid("the other site keeps an hour at least and 30 days at most"));
+    }
+    let intervals = ReplicationSettings::INTERVAL_MIN_SECONDS..=ReplicationSettings::INTERVAL_MAX_SECONDS;
+    if settings.interval_seconds.is_some_and(|interval| !intervals.contains(&interval)) {
+        return Err(Failure::invalid("an interval is 5 seconds at least and 24 hours at most"));
     }
     let every = settings.application_every_seconds;
     if every.is_some_and(|every| every < ReplicationSettings::APPLICATION_EVERY_MIN_SECONDS) {

@@ -1,4 +1,4 @@
-//! What the journal lacks is read from the live disks, while their guest goes on.
+//! What the journal lacks is read from the live disks, while their guest goes on, or from a moment of them that is held.
 //!
 //! Of a disk of which it lacks everything, only that is copied which is not there: see [`super::compare`].
 
@@ -11,9 +11,10 @@ use replication::Event;
 use tap::Copied;
 
 use super::{
-    attach::{Attached, AttachedDisk},
+    attach::{Attached, AttachedDisk, Source},
     compare::{self, There},
     figures::CopyProgress,
+    interval,
     tasks::Shared,
 };
 use crate::failure::{Failure, Result};
@@ -32,35 +33,41 @@ pub(super) const READS_AT_ONCE: usize = 4;
 
 /// Copies everything, and tells that it has, or has not.
 pub(super) async fn run(shared: Arc<Shared>, attached: Arc<Attached>) {
+    let copied = copy_all(&shared, &attached);
+    let event = match &attached.source {
+        Source::Tap(_) => match copied.await {
+            Ok(()) => Event::Copied(attached.attachment),
+            Err(why) => Event::NotCopied(attached.attachment, why),
+        },
+        Source::Moment(moment) => interval::watch_over(&shared, &attached, moment, copied).await,
+    };
+    shared.tell(event);
+}
+
+async fn copy_all(shared: &Shared, attached: &Attached) -> std::result::Result<(), String> {
     let progress = shared.figures().copy.clone();
     let sum =
         attached.disks.iter().map(|disk| missed_of(disk).iter().map(|range| range.length_bytes).sum::<u64>());
     progress.total_bytes.store(sum.sum(), Ordering::Relaxed);
     progress.done_bytes.store(0, Ordering::Relaxed);
     progress.had_bytes.store(0, Ordering::Relaxed);
-    let attachment = attached.attachment;
     let lacks_all = |disk: &AttachedDisk| matches!(disk.missed, Missed::All(_));
     let there = match attached.disks.iter().any(lacks_all) {
         false => There::unknown(),
-        true => match compare::there(&shared, &attached).await {
-            Ok(there) => there,
-            Err(failure) => {
-                let why = format!("the other site does not say what it has: {}", failure.detail());
-                return shared.tell(Event::NotCopied(attachment, why));
-            }
-        },
+        true => compare::there(shared, attached).await.map_err(|failure| {
+            format!("the other site does not say what it has: {}", failure.detail())
+        })?,
     };
     for disk in &attached.disks {
         let copied = match there.has_something_of(disk) && lacks_all(disk) {
-            true => compare::copy_what_differs(&shared, &attached, disk, &progress).await,
-            false => copy_disk(&attached, disk, &there, &progress).await,
+            true => compare::copy_what_differs(shared, attached, disk, &progress).await,
+            false => copy_disk(attached, disk, &there, &progress).await,
         };
-        if let Err(failure) = copied {
-            let why = format!("the disk {} could not be copied: {}", disk.name, failure.detail());
-            return shared.tell(Event::NotCopied(attachment, why));
-        }
+        copied.map_err(|failure| {
+            format!("the disk {} could not be copied: {}", disk.name, failure.detail())
+        })?;
     }
-    shared.tell(Event::Copied(attachment));
+    Ok(())
 }
 
 /// Ranges of whole sectors within the disk.

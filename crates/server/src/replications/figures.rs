@@ -12,7 +12,7 @@ use std::{
 use catalog::KnownReplication;
 use model::Timestamp;
 use peer::replicas::ReplicaProgress;
-use replication::{Facts, LinkState, Meter, RpoHistory, Standing};
+use replication::{Facts, LinkState, Meter, Mode, RpoHistory, Standing};
 use tap::{DurableCheckpoint, TapStatus};
 
 /// Checkpoints on their way that are remembered: a quarter of an hour of them at least. Where more are, every other one is
@@ -67,6 +67,8 @@ pub(super) struct Figures {
     pub(super) rpo: RpoHistory,
     pub(super) application_at: Option<Timestamp>,
     pub(super) application_problem: Option<String>,
+    /// At intervals: when applications are made to hold still for a moment next.
+    pub(super) freeze_at: Option<Timestamp>,
 }
 
 impl Figures {
@@ -94,6 +96,7 @@ impl Figures {
             rpo: rpo.unwrap_or_default(),
             application_at: None,
             application_problem: None,
+            freeze_at: None,
         }
     }
 
@@ -236,7 +239,7 @@ impl Figures {
     }
 
     /// What its health follows from.
-    pub(super) fn facts(&self, now: Timestamp) -> Facts {
+    pub(super) fn facts(&self, mode: Mode, now: Timestamp) -> Facts {
         let lasting_us = u64::try_from(now.microseconds_since(self.since)).unwrap_or(0);
         let is_recent = |at: &&Timestamp| now.microseconds_since(**at) < HOUR_US;
         Facts {
@@ -246,6 +249,7 @@ impl Figures {
             rpo_seconds: self.rpo_seconds(now),
             journal_percent: self.journal_percent(),
             breaks_in_hour: self.recent_breaks.iter().filter(is_recent).count() as u64,
+            mode,
         }
     }
 }

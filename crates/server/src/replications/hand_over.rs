@@ -3,10 +3,16 @@
 //! Before the other site is asked, it is durable here that the VM must not run any more. Only a refusal takes that back: of
 //! an answer that does not come nobody knows what it was.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use api::{Code, HandedOverView, ProofView, shell_word};
-use catalog::KnownVm;
+use catalog::{KnownReplication, KnownVm};
 use journal::Sequence;
 use peer::{ErrorKind, Patience, replicas::HandOver};
 use replication::{Drain, Drained, Event, Record, Standing};
@@ -57,10 +63,22 @@ pub(super) fn tap_of(site: &Site, vm: &KnownVm) -> Option<tap::Client> {
 
 /// Fails unless everything that the VM writes is taken, or it has ended.
 pub(crate) async fn check(site: &Site, vm: &KnownVm) -> Result<()> {
+    check_not_taken(vm, &find(site, vm).await?)?;
     match look(site, vm).await?.standing {
         Standing::Protected | Standing::VmStopped | Standing::Fenced(_) => Ok(()),
         standing => Err(lacking(vm, &standing)),
     }
+}
+
+/// Fails for a VM that the other site has taken over by itself: nobody hands it over any more.
+fn check_not_taken(vm: &KnownVm, known: &KnownReplication) -> Result<()> {
+    let Some(why) = known.fenced.as_ref().filter(|_| !known.is_handed_over) else { return Ok(()) };
+    let detail = format!("the VM {} was not handed over: {} has taken it over ({why})", vm.name, known.peer_name);
+    let bring_back = format!(
+        "it runs there; to have it back, ask there: holdfast failover reprotect {0}, and holdfast failover failback {0}",
+        shell_word(vm.name.as_str())
+    );
+    Err(Failure::new(Code::Fenced, detail).with_hint(bring_back))
 }
 
 /// Fails unless everything is taken that a VM writes which runs. One that has ended and runs again may have written meanwhile.
@@ -88,6 +106,7 @@ fn lacking(vm: &KnownVm, standing: &Standing) -> Failure {
 /// was handed over before or taken over, which had come to that then.
 pub(crate) async fn drain(site: &Site, vm: &KnownVm, monitor: &JobMonitor) -> Result<Option<Sequence>> {
     monitor.phase("sending what is left");
+    let _lent = lend_turn(site, vm).await?;
     let (mut drain, mut before, mut moved_at) = (Drain::default(), None, Instant::now());
     loop {
         let look = look(site, vm).await?;
@@ -122,6 +141,32 @@ pub(crate) async fn drain(site: &Site, vm: &KnownVm, monitor: &JobMonitor) -> Re
     }
 }
 
+/// The VM's turn is lent to its epochs, as long as this lives.
+struct LentTurn(Arc<AtomicBool>);
+
+impl Drop for LentTurn {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// At intervals the VM has written something that only one more epoch brings, and whoever hands it over has its turn.
+async fn lend_turn(site: &Site, vm: &KnownVm) -> Result<Option<LentTurn>> {
+    if find(site, vm).await?.settings.interval_seconds.is_none() {
+        return Ok(None);
+    }
+    let lent = site.replications.with(vm.id, |handle| {
+        handle.lends_turn.store(true, Ordering::Relaxed);
+        let figures = handle.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        if figures.standing == Standing::Protected {
+            // A keeper that has ended needs not be told.
+            handle.told.send(Told::Event(Event::VmChanged)).ok();
+        }
+        LentTurn(Arc::clone(&handle.lends_turn))
+    });
+    Ok(lent)
+}
+
 /// Has the other site run a VM of which it has everything.
 pub(crate) async fn give(
     site: &Site,
@@ -135,10 +180,12 @@ pub(crate) async fn give(
     let client = client.ok_or_else(|| Failure::conflict(format!("the site {} has no address", peer.name)))?;
     let why = format!("it was handed over to {}", peer.name);
     let was_fenced = known.fenced.is_some();
-    if !was_fenced {
+    if was_fenced {
+        check_not_taken(vm, &known)?;
+    } else {
         // Nobody is just about to forget it.
         let _admission = site.admission.lock().await;
-        site.catalog.set_fenced(vm.id, &why).await?;
+        site.catalog.set_handed_over(vm.id, &why).await?;
     }
     let request = HandOver { through: through.unwrap_or(Sequence(0)) };
     let asked = timeout(ANSWER_LIMIT, client.hand_over(known.journal_id, request)).await;
@@ -158,7 +205,9 @@ pub(crate) async fn give(
             )));
         }
     };
-    site.replications.with(vm.id, |handle| handle.told.send(Told::Event(Event::Fenced(why))).is_ok());
+    if !was_fenced {
+        site.replications.with(vm.id, |handle| handle.told.send(Told::Event(Event::Fenced(why))).is_ok());
+    }
     tracing::warn!(vm = %vm.name, site = %peer.name, "a VM was handed over");
     Ok(HandedOverView {
         vm: vm.name.to_string(),

@@ -7,16 +7,16 @@ use std::{
 };
 
 use catalog::KnownReplication;
-use hypervisor::TapEnd;
+use hypervisor::{CaptureOutcome, TapEnd};
 use replication::{Action, Attachment, End, Epoch, Event, Machine, Record, Standing, Wish};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
 use super::{
     Handle,
-    attach::{Attached, attach},
+    attach::{Attached, Source, attach},
     copying,
     figures::Figures,
-    ship,
+    interval, ship,
     tasks::Shared,
     watch,
 };
@@ -41,7 +41,7 @@ const KEEP_PAUSE: Duration = Duration::from_secs(5);
 pub(super) enum Told {
     /// Something has come to pass.
     Event(Event),
-    /// The hypervisor hands over all writes.
+    /// The hypervisor hands over all writes, or holds a moment.
     Attached(Arc<Attached>),
 }
 
@@ -50,6 +50,8 @@ struct Keeper {
     machine: Machine,
     attached: BTreeMap<Attachment, Arc<Attached>>,
     tasks: JoinSet<()>,
+    /// Moments that are being let go of.
+    endings: JoinSet<()>,
 }
 
 /// Begins to keep a replication.
@@ -60,7 +62,7 @@ pub(super) fn spawn(site: &Site, known: KnownReplication) -> Handle {
         (Some(why), _) => Machine::fenced(why.clone(), trusted),
         (None, is_paused) => {
             let wish = if is_paused { Wish::Pause } else { Wish::Replicate };
-            Machine::new(wish, trusted, Duration::ZERO)
+            Machine::new(wish, trusted, Duration::ZERO).with_mode(interval::mode(&known.settings))
         }
     };
     let figures = Figures::new(&known, machine.standing(), site.env.clock.now());
@@ -68,9 +70,16 @@ pub(super) fn spawn(site: &Site, known: KnownReplication) -> Handle {
     let shared = Arc::new(Shared::new(site, known, told.clone(), figures.clone()));
     let (settings, stop) = (shared.settings.clone(), shared.stop.clone());
     let (tap, attached) = (shared.tap.subscribe(), shared.attached.subscribe());
-    let keeper = Keeper { shared, machine, attached: BTreeMap::new(), tasks: JoinSet::new() };
+    let (lends_turn, holds_turn) = (shared.lends_turn.clone(), shared.holds_turn.subscribe());
+    let keeper = Keeper {
+        shared,
+        machine,
+        attached: BTreeMap::new(),
+        tasks: JoinSet::new(),
+        endings: JoinSet::new(),
+    };
     let task = tokio::spawn(keeper.run(incoming));
-    Handle { told, settings, tap, attached, figures, stop, task }
+    Handle { told, settings, tap, attached, figures, stop, task, lends_turn, holds_turn }
 }
 
 impl Keeper {
@@ -110,8 +119,14 @@ impl Keeper {
                 self.publish();
             }
         }
-        // The guest's writes go on being taken.
+        // The guest's writes go on being taken. A moment that is held would cost it something until the next server.
         self.tasks.shutdown().await;
+        for attached in std::mem::take(&mut self.attached).into_values() {
+            self.let_go(attached, CaptureOutcome::Abandoned);
+        }
+        if timeout(RELEASE_LIMIT, async { while self.endings.join_next().await.is_some() {} }).await.is_err() {
+            tracing::warn!(vm = %self.shared.vm_id(), "a moment is held until the next server lets go of it");
+        }
         watch::keep_figures(&self.shared).await;
     }
 
@@ -158,8 +173,8 @@ impl Keeper {
     async fn perform(&mut self, action: Action) {
         let shared = self.shared.clone();
         match action {
-            Action::Attach { attachment, trusted } => {
-                self.tasks.spawn(attach(shared, attachment, trusted));
+            Action::Attach { attachment, trusted, is_at_rest } => {
+                self.tasks.spawn(attach(shared, attachment, trusted, is_at_rest));
             }
             Action::Detach(attachment) => self.detach(attachment).await,
             Action::Keep(epoch) => {
@@ -168,9 +183,13 @@ impl Keeper {
             Action::Copy(attachment) => self.with(attachment, copying::run),
             Action::BeginEpoch(attachment) => self.with(attachment, begin_epoch),
             Action::Declare(attachment) => self.with(attachment, declare),
-            Action::Trust(attachment, epoch) => {
-                self.with(attachment, move |shared, attached| trust(shared, attached, epoch));
-            }
+            Action::Trust(attachment, epoch) => match self.attached.get(&attachment) {
+                Some(attached) if attached.tap().is_none() => {
+                    let attached = self.end(attachment);
+                    attached.into_iter().for_each(|attached| self.let_go(attached, CaptureOutcome::Kept));
+                }
+                _ => self.with(attachment, move |shared, attached| trust(shared, attached, epoch)),
+            },
         }
     }
 
@@ -188,16 +207,40 @@ impl Keeper {
 
     /// Cuts a tap off. The journal notes first that writes are missed: no record comes after one that was.
     async fn detach(&mut self, attachment: Attachment) {
-        let Some(attached) = self.attached.remove(&attachment) else { return };
+        let Some(attached) = self.end(attachment) else { return };
+        let marked = timeout(MARK_LIMIT, attached.client.begin_epoch(self.shared.vm_id())).await;
+        match attached.tap() {
+            Some(tap) => {
+                if timeout(CUT_LIMIT, tap.cut()).await.is_err() {
+                    tracing::error!(vm = %self.shared.vm_id(), "a tap could not be cut off in time");
+                }
+            }
+            None => self.let_go(attached, CaptureOutcome::Abandoned),
+        }
+        tracing::debug!(vm = %self.shared.vm_id(), marked = ?marked.map(|mark| mark.is_ok()), "a tap was let go");
+    }
+
+    /// Nothing is done for an attachment any more.
+    fn end(&mut self, attachment: Attachment) -> Option<Arc<Attached>> {
+        let attached = self.attached.remove(&attachment)?;
         attached.ended.cancel();
         self.shared.attached.send_modify(|known| {
             known.take_if(|known| known.attachment == attachment);
         });
-        let marked = timeout(MARK_LIMIT, attached.client.begin_epoch(self.shared.vm_id())).await;
-        if timeout(CUT_LIMIT, attached.tap.cut()).await.is_err() {
-            tracing::error!(vm = %self.shared.vm_id(), "a tap could not be cut off in time");
-        }
-        tracing::debug!(vm = %self.shared.vm_id(), marked = ?marked.map(|mark| mark.is_ok()), "a tap was let go");
+        Some(attached)
+    }
+
+    /// Lets go of the moment that was held, if one was. From here on the next one waits for that.
+    fn let_go(&mut self, attached: Arc<Attached>, outcome: CaptureOutcome) {
+        while self.endings.try_join_next().is_some() {}
+        let shared = self.shared.clone();
+        shared.letting_go.send_modify(|count| *count += 1);
+        self.endings.spawn(async move {
+            if let Source::Moment(moment) = &attached.source {
+                moment.let_go(outcome).await;
+            }
+            shared.letting_go.send_modify(|count| *count -= 1);
+        });
     }
 
     async fn keep_fenced(&self, why: &str) {
@@ -235,7 +278,8 @@ async fn keep(shared: Arc<Shared>, epoch: Epoch) {
 /// Begins an epoch, and tells when the journal durably has what came before it.
 async fn begin_epoch(shared: Arc<Shared>, attached: Arc<Attached>) {
     let attachment = attached.attachment;
-    let begun = timeout(EPOCH_LIMIT, attached.tap.begin_epoch()).await;
+    let Some(tap) = attached.tap() else { return };
+    let begun = timeout(EPOCH_LIMIT, tap.begin_epoch()).await;
     let begun = begun.map_err(|_| Failure::conflict("the hypervisor did not answer"));
     let epoch = match begun.and_then(|begun| begun.map_err(Failure::from)) {
         Ok(epoch) => Epoch(epoch.0),
@@ -261,13 +305,17 @@ async fn begin_epoch(shared: Arc<Shared>, attached: Arc<Attached>) {
 
 /// Has the journal say that the disks are whole.
 async fn declare(shared: Arc<Shared>, attached: Arc<Attached>) {
+    let tap = match &attached.source {
+        Source::Tap(tap) => tap,
+        Source::Moment(moment) => return interval::close(&shared, &attached, moment).await,
+    };
     for disk in &attached.disks {
         if let Err(error) = attached.client.disk_is_whole(disk.number, attached.epoch).await {
             let why = format!("the disk {} is not whole: {error}", disk.name);
             return shared.tell(Event::NotDeclared(attached.attachment, why));
         }
     }
-    if let Err(error) = attached.tap.end_reading().await {
+    if let Err(error) = tap.end_reading().await {
         tracing::warn!(vm = %shared.vm_id(), %error, "live disks stay readable for longer than needed");
     }
     tracing::info!(vm = %shared.vm_id(), "the journal has everything");
@@ -275,7 +323,8 @@ async fn declare(shared: Arc<Shared>, attached: Arc<Attached>) {
 }
 
 async fn trust(shared: Arc<Shared>, attached: Arc<Attached>, epoch: Epoch) {
-    let trusted = timeout(EPOCH_LIMIT, attached.tap.trust(hypervisor::TrackingEpoch(epoch.0))).await;
+    let Some(tap) = attached.tap() else { return };
+    let trusted = timeout(EPOCH_LIMIT, tap.trust(hypervisor::TrackingEpoch(epoch.0))).await;
     if !matches!(trusted, Ok(Ok(()))) {
         tracing::debug!(vm = %shared.vm_id(), "what was tracked earlier stays for a while");
     }

@@ -216,6 +216,7 @@ async fn offer(shared: &Shared, start: SegmentNumber) -> Result<ReplicaOffer> {
         compares: true,
         seed,
         group,
+        settings: Some(shared.settings.borrow().clone()),
     })
 }
 

@@ -1,7 +1,7 @@
 //! What the tasks of one replication share.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -34,6 +34,12 @@ pub(super) struct Shared {
     /// The last record that is known to be durable at the other site.
     pub(super) there: watch::Sender<Sequence>,
     pub(super) stop: CancellationToken,
+    /// Whoever hands the VM over has its turn, and lends it to the epochs that this needs.
+    pub(super) lends_turn: Arc<AtomicBool>,
+    /// How many moments are being let go of: until none is, no other is held.
+    pub(super) letting_go: watch::Sender<usize>,
+    /// Whether an epoch has the VM's turn.
+    pub(super) holds_turn: watch::Sender<bool>,
     /// One begins to take writes at a time.
     pub(super) attaching: Turn<()>,
     launching: Turn<()>,
@@ -58,6 +64,9 @@ impl Shared {
             figures,
             there: watch::Sender::new(Sequence(0)),
             stop: site.stopping.child_token(),
+            lends_turn: Arc::default(),
+            letting_go: watch::Sender::new(0),
+            holds_turn: watch::Sender::new(false),
             attaching: Turn::new(()),
             launching: Turn::new(()),
             started: Instant::now(),

@@ -11,7 +11,7 @@ use replication::{Health, LinkState, Reason, Standing, health, seconds_to_in_syn
 
 use super::{
     figures::{Figures, Seeding},
-    find,
+    find, interval,
 };
 use crate::{failure::Result, groups, site::Site};
 
@@ -59,7 +59,7 @@ pub(super) fn standing_unkept(known: &KnownReplication) -> Standing {
 
 fn show_figures(site: &Site, vm: &KnownVm, known: &KnownReplication, figures: &Figures) -> ReplicationView {
     let now = site.env.clock.now();
-    let (health, mut reasons) = health(&figures.facts(now));
+    let (health, mut reasons) = health(&figures.facts(interval::mode(&known.settings), now));
     let mut health = health;
     if let Some(problem) = &figures.application_problem {
         let guidance = "look at the guest's agent, and at its hooks".to_owned();
@@ -67,7 +67,10 @@ fn show_figures(site: &Site, vm: &KnownVm, known: &KnownReplication, figures: &F
         reasons.push(Reason { health: Health::Warning, what, guidance });
         health = health.max(Health::Warning);
     }
-    let (state, why) = state(figures, now);
+    let (state, why) = match known.ends_with_replica {
+        None => state(figures, now),
+        Some(_) => (ReplicationState::Paused, Some("it is being ended".to_owned())),
+    };
     let copies = matches!(state, ReplicationState::Copying | ReplicationState::Resyncing);
     let total_bytes = figures.copy.total_bytes.load(std::sync::atomic::Ordering::Relaxed);
     let (written, sent) = (figures.written.per_second(), figures.sent.per_second());
@@ -103,6 +106,7 @@ fn show_figures(site: &Site, vm: &KnownVm, known: &KnownReplication, figures: &F
         in_sync_in_seconds: seconds_to_in_sync(figures.lag_bytes() + to_copy_bytes, sent, written),
         breaks: figures.breaks,
         retention_hours: settings.retention_hours,
+        interval_seconds: settings.interval_seconds,
         application_every_seconds: settings.application_every_seconds,
         application_checkpoint_at: figures.application_at,
         rate_limit_bytes_per_second: settings.rate_limit_bytes_per_second.map(|rate| rate.0),

@@ -15,6 +15,7 @@ use crate::{
 /// Starts a managed VM.
 pub(crate) async fn start(site: &Site, vm: &KnownVm) -> Result<()> {
     check_whole(vm)?;
+    site.replications.wait_for_turn(vm.id).await;
     let _turn = claim(site, vm, "starting it")?;
     // A restore may have ended in between.
     check_whole(&super::find(site, vm.id.as_str()).await?)?;
@@ -36,6 +37,7 @@ pub(crate) async fn run(site: &Site, vm: &KnownVm) -> Result<()> {
 
 /// Stops a VM. With `force`, as a power cut would.
 pub(crate) async fn stop(site: &Site, vm: &KnownVm, force: bool) -> Result<()> {
+    site.replications.wait_for_turn(vm.id).await;
     let _turn = claim(site, vm, "stopping it")?;
     end(site, vm, force).await
 }

@@ -86,6 +86,7 @@ impl Source {
             compares: false,
             seed: None,
             group: None,
+            settings: None,
         }
     }
 

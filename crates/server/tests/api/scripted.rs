@@ -232,6 +232,10 @@ impl Hypervisor for Handle {
             return Err(Error::new(ErrorKind::Failed, "the test asked for a failure"));
         }
         self.0.meet(&request.vm);
+        if request.chain == Chain::Replication {
+            // How old such a moment is is what counts.
+            self.0.fake.set_time(env::Clock::now(&env::SystemClock).as_microseconds());
+        }
         let inner = self.0.fake.capture(request).await?;
         let held = |disk: &CapturedDisk| CapturedDisk {
             name: disk.name.clone(),
@@ -253,7 +257,7 @@ impl Hypervisor for Handle {
         self.0.fake.recover(vm, chain, committed).await?;
         match chain {
             Chain::Backup => Ok(self.0.recovered.lock().unwrap().clone()),
-            Chain::Snapshot => Ok(Vec::new()),
+            Chain::Snapshot | Chain::Replication => Ok(Vec::new()),
         }
     }
 

@@ -1,9 +1,11 @@
 //! Sites that are paired: two servers and more in one process, on loopback.
 
 mod copying;
+mod ending;
 mod grouping;
 mod hostile;
 mod hotplug;
+mod intervals;
 mod pairing;
 mod planned;
 mod replicating;

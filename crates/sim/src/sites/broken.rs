@@ -39,6 +39,12 @@ pub enum Broken {
     SameGeneration,
     /// A test does not pin its moment.
     TestUnpinned,
+    /// At intervals, the disks are called whole when an epoch begins, and not when all of it was copied.
+    WholeTooSoon,
+    /// At intervals, what was written since an epoch that came to nothing is in no other one.
+    FailedEpochForgotten,
+    /// At intervals, a VM that has ended is taken to lack nothing after an epoch of a moment at which it ran.
+    RestUnread,
 }
 
 impl fmt::Display for Broken {

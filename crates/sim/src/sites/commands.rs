@@ -129,8 +129,16 @@ impl Server {
             }
             // A VM that was failed over to this site is written by right of that.
             let generation = catalog.fence.unwrap_or(1);
-            catalog.replication =
-                Some(KnownReplication { journal, generation, is_paused: false, trusted: None, fenced: None });
+            catalog.replication = Some(KnownReplication {
+                journal,
+                generation,
+                is_paused: false,
+                is_at_intervals: self.world.is_at_intervals(journal),
+                trusted: None,
+                fenced: None,
+                is_handed_over: false,
+                ends: None,
+            });
             generation
         };
         self.say(format!("replicates by {journal}, generation {generation}"));
@@ -145,6 +153,9 @@ impl Server {
         {
             let mut catalog = self.site.catalog();
             let Some(known) = &mut catalog.replication else { return refused("it is not replicated") };
+            if known.ends.is_some() {
+                return refused("it is being ended");
+            }
             if known.fenced.is_some() && wish == Wish::Replicate {
                 return refused("it must not be replicated");
             }
@@ -163,13 +174,13 @@ impl Server {
         Ok(())
     }
 
-    async fn end_replication(self: &Arc<Self>, delete: bool) -> Result<()> {
+    pub(crate) async fn end_replication(self: &Arc<Self>, delete: bool) -> Result<()> {
         let known = {
             let _admission = self.admission.lock().await;
             self.step().await;
             let mut catalog = self.site.catalog();
             let Some(known) = &mut catalog.replication else { return refused("it is not replicated") };
-            known.is_paused = true;
+            (known.is_paused, known.ends) = (true, Some(delete));
             known.clone()
         };
         self.step().await;

@@ -1,6 +1,9 @@
 //! A planned failover at the source: the VM is shut down, all of it goes to the other site, and that runs it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use journal::Sequence;
 use replication::{Drain, Drained, Event, Record, Standing};
@@ -32,7 +35,18 @@ fn keeping(server: &Server) -> Result<Arc<Keeping>> {
     server.keeping().clone().ok_or_else(|| Failure::Refused("the VM is not replicated".to_owned()))
 }
 
-fn check(keeping: &Keeping) -> Result<()> {
+/// Fails for a VM that the other site has taken over by itself.
+fn check_not_taken(server: &Server) -> Result<()> {
+    let catalog = server.site.catalog();
+    let known = catalog.replication.as_ref();
+    match known.filter(|known| known.fenced.is_some() && !known.is_handed_over) {
+        Some(_) => refused("the other site has taken it over"),
+        None => Ok(()),
+    }
+}
+
+fn check(server: &Server, keeping: &Keeping) -> Result<()> {
+    check_not_taken(server)?;
     match look(keeping).standing {
         Standing::Protected | Standing::VmStopped | Standing::Fenced(_) => Ok(()),
         standing => refused(format!("the other site lacks something: {standing:?}")),
@@ -42,10 +56,10 @@ fn check(keeping: &Keeping) -> Result<()> {
 /// Hands the VM over.
 pub(crate) async fn hand_over(server: &Arc<Server>) -> Result<()> {
     let keeping = keeping(server)?;
-    check(&keeping)?;
+    check(server, &keeping)?;
     let _claim = server.claim()?;
     server.step().await;
-    check(&keeping)?;
+    check(server, &keeping)?;
     if server.site.host().runs() {
         if look(&keeping).standing == Standing::VmStopped {
             return refused("it runs again, and nobody has taken what it writes");
@@ -62,6 +76,19 @@ pub(crate) async fn hand_over(server: &Arc<Server>) -> Result<()> {
 }
 
 async fn drain(server: &Server, keeping: &Keeping) -> Result<Option<Sequence>> {
+    if !keeping.known.is_at_intervals {
+        return wait_for_all(server, keeping).await;
+    }
+    keeping.lends_turn.store(true, Ordering::Relaxed);
+    if look(keeping).standing == Standing::Protected {
+        keeping.tell(Event::VmChanged);
+    }
+    let drained = wait_for_all(server, keeping).await;
+    keeping.lends_turn.store(false, Ordering::Relaxed);
+    drained
+}
+
+async fn wait_for_all(server: &Server, keeping: &Keeping) -> Result<Option<Sequence>> {
     let (mut drain, mut before, mut moved_at) = (Drain::default(), None, Instant::now());
     loop {
         let look = look(keeping);
@@ -103,7 +130,9 @@ async fn give(server: &Arc<Server>, keeping: &Keeping, through: Option<Sequence>
     server.step().await;
     let fences_late = server.is_broken(Broken::AskBeforeFence);
     let was_fenced = known.fenced.is_some();
-    if !was_fenced && !fences_late {
+    if was_fenced {
+        check_not_taken(server)?;
+    } else if !fences_late {
         set_fenced(server, Some(&why));
     }
     server.step().await;
@@ -119,7 +148,9 @@ async fn give(server: &Arc<Server>, keeping: &Keeping, through: Option<Sequence>
                 set_fenced(server, Some(&why));
             }
             server.site.truth().over = Some(keeping.known.generation);
-            keeping.tell(Event::Fenced(why));
+            if !was_fenced {
+                keeping.tell(Event::Fenced(why));
+            }
             Ok(())
         }
         Err(Failure::Refused(refusal)) => {
@@ -128,7 +159,7 @@ async fn give(server: &Arc<Server>, keeping: &Keeping, through: Option<Sequence>
                 if let Some(known) = &mut catalog.replication
                     && known.fenced.as_deref() == Some(&why)
                 {
-                    known.fenced = None;
+                    (known.fenced, known.is_handed_over) = (None, false);
                     server.site.truth().handed = None;
                 }
             }
@@ -145,6 +176,6 @@ async fn give(server: &Arc<Server>, keeping: &Keeping, through: Option<Sequence>
 
 fn set_fenced(server: &Server, why: Option<&str>) {
     if let Some(known) = &mut server.site.catalog().replication {
-        known.fenced = why.map(str::to_owned);
+        (known.fenced, known.is_handed_over) = (why.map(str::to_owned), why.is_some());
     }
 }

@@ -10,6 +10,7 @@ use model::{JournalId, VmId};
 
 use super::{
     guest::{Disks, History, Sector, Span},
+    moments::Moments,
     tap::{Launch, Result, Tap},
 };
 use crate::{dice::Dice, journal::folder::SimDisk};
@@ -22,6 +23,7 @@ pub(crate) struct Qemu {
     epoch: u64,
     tracked: BTreeMap<u64, BTreeSet<Sector>>,
     mirror: Option<Mirror>,
+    pub(super) moments: Moments,
 }
 
 /// All writes go to a tap as well.
@@ -78,13 +80,20 @@ impl Host {
         }
     }
 
-    fn number(&mut self) -> u64 {
+    pub(super) fn number(&mut self) -> u64 {
         self.given += 1;
         self.given
     }
 
     pub(crate) fn create_vm(&mut self, disks: Arc<Disks>) {
-        self.vm = Some(Qemu { disks, runs: false, epoch: 0, tracked: BTreeMap::new(), mirror: None });
+        self.vm = Some(Qemu {
+            disks,
+            runs: false,
+            epoch: 0,
+            tracked: BTreeMap::new(),
+            mirror: None,
+            moments: Moments::default(),
+        });
     }
 
     /// The guest writes: to its disk first, then to the journal, then it goes on.
@@ -93,6 +102,7 @@ impl Host {
         let vm = self.vm.as_mut().filter(|vm| vm.runs)?;
         span.fill(Arc::make_mut(&mut vm.disks), fill);
         vm.tracked.entry(vm.epoch).or_default().extend(span.sectors());
+        vm.moments.track(span);
         let (mirror, disks) = (vm.mirror?, Arc::clone(&vm.disks));
         let Some(tap) = self.taps.get_mut(&mirror.journal).filter(|tap| tap.life == mirror.tap) else {
             self.end_mirror(MirrorEnd::Broken("the tap is gone".to_owned()));
@@ -139,8 +149,9 @@ impl Host {
         }
     }
 
-    /// The mirror breaks by itself.
+    /// The mirror breaks by itself, or the moment that is held.
     pub(crate) fn break_mirror(&mut self) {
+        self.lose_moment();
         self.end_mirror(MirrorEnd::Broken("its connection has ended".to_owned()));
     }
 
@@ -153,6 +164,7 @@ impl Host {
     pub(crate) fn stop_vm(&mut self) {
         if let Some(vm) = &mut self.vm {
             vm.runs = false;
+            vm.moments.end_running();
         }
         self.end_mirror(MirrorEnd::VmStopped);
     }
@@ -168,6 +180,7 @@ impl Host {
             (vm.runs, vm.epoch) = (false, vm.epoch + 1);
             // What was tracked was in memory.
             vm.tracked.clear();
+            vm.moments = Moments::default();
             if let Some(mirror) = vm.mirror.take() {
                 self.ends.insert(mirror.number, MirrorEnd::VmStopped);
             }
@@ -257,7 +270,7 @@ impl Host {
         for id in ids {
             let Some(tap) = self.taps.get(&id) else { continue };
             let disks = tap.journal.disks();
-            if disks.is_whole(self.vm_id) && self.dice.chance(300) {
+            if disks.is_whole(self.vm_id) && !tap.journal.stands() && self.dice.chance(300) {
                 let checkpoint = Checkpoint { kind: CheckpointKind::Crash, vm: None, name: String::new() };
                 let _ = tap.journal.checkpoint(checkpoint); // one that has no room is made later
             }

@@ -21,6 +21,7 @@ use super::{
     Broken,
     guest::{DISK_NAMES, Span, all_sectors},
     host::MirrorEnd,
+    interval::{self, Moment},
     server::Server,
     ship,
     site::KnownReplication,
@@ -43,15 +44,21 @@ pub(crate) enum Told {
     Attached(Arc<Attached>),
 }
 
-/// All writes of the VM are taken.
+/// All writes of the VM are taken, or a moment of it is held.
 pub(crate) struct Attached {
-    attachment: Attachment,
-    is_partial: bool,
-    tap: u64,
-    epoch: Sequence,
-    mirror: u64,
-    missed: Vec<Span>,
-    ended: CancellationToken,
+    pub(super) attachment: Attachment,
+    pub(super) is_partial: bool,
+    pub(super) tap: u64,
+    pub(super) epoch: Sequence,
+    pub(super) source: Source,
+    pub(super) missed: Vec<Span>,
+    pub(super) ended: CancellationToken,
+}
+
+/// Where the journal gets what the VM writes.
+pub(super) enum Source {
+    Mirror(u64),
+    Moment(Moment),
 }
 
 pub(crate) struct Keeping {
@@ -63,6 +70,8 @@ pub(crate) struct Keeping {
     /// Which tap is known to live.
     pub(crate) tap: watch::Sender<Option<u64>>,
     attaching: tokio::sync::Mutex<()>,
+    /// Whoever hands the VM over has it, and lends it to the epochs that this needs.
+    pub(crate) lends_turn: AtomicBool,
     has_ended: AtomicBool,
 }
 
@@ -85,11 +94,20 @@ impl Keeping {
 /// Takes up the replication that the catalog knows.
 pub(crate) fn begin(server: &Arc<Server>) {
     let Some(known) = server.site.catalog().replication.clone() else { return };
+    if let Some(delete) = known.ends {
+        let ending = Arc::clone(server);
+        server.spawn(async move {
+            let ended = ending.end_replication(delete).await;
+            ending.say(format!("goes on ending a replication: {ended:?}"));
+        });
+        return;
+    }
     let trusted = known.trusted.map(Epoch);
     let machine = match (&known.fenced, known.is_paused) {
         (Some(why), _) => Machine::fenced(why.clone(), trusted),
         (None, is_paused) => {
-            Machine::new(if is_paused { Wish::Pause } else { Wish::Replicate }, trusted, Duration::ZERO)
+            let wish = if is_paused { Wish::Pause } else { Wish::Replicate };
+            Machine::new(wish, trusted, Duration::ZERO).with_mode(interval::mode(&known))
         }
     };
     let (told, incoming) = mpsc::unbounded_channel();
@@ -101,6 +119,7 @@ pub(crate) fn begin(server: &Arc<Server>) {
         stop: CancellationToken::new(),
         tap: watch::Sender::new(None),
         attaching: tokio::sync::Mutex::default(),
+        lends_turn: AtomicBool::new(false),
         has_ended: AtomicBool::new(false),
     });
     *server.keeping() = Some(Arc::clone(&keeping));
@@ -206,8 +225,9 @@ impl Keeper {
     async fn perform(&mut self, action: Action) {
         let (server, keeping) = (Arc::clone(&self.server), Arc::clone(&self.keeping));
         match action {
-            Action::Attach { attachment, trusted } => {
-                keep_at(&self.server, &self.keeping, attach(server, keeping, attachment, trusted));
+            Action::Attach { attachment, trusted, is_at_rest } => {
+                let attach = attach(server, keeping, attachment, (trusted, is_at_rest));
+                keep_at(&self.server, &self.keeping, attach);
             }
             Action::Detach(attachment) => {
                 let Some(attached) = self.attached.remove(&attachment) else { return };
@@ -216,7 +236,10 @@ impl Keeper {
                 let id = keeping.known.journal;
                 let _ = server.site.host().with_tap(id, attached.tap, super::tap::Tap::begin_epoch);
                 server.step().await;
-                server.site.host().cut_mirror(attached.mirror);
+                match &attached.source {
+                    Source::Mirror(mirror) => server.site.host().cut_mirror(*mirror),
+                    Source::Moment(moment) => moment.let_go(&server, false),
+                }
                 server.site.changed();
             }
             Action::Keep(epoch) => keep_at(&self.server, &self.keeping, async move {
@@ -235,10 +258,22 @@ impl Keeper {
             Action::Declare(attachment) => {
                 self.with(attachment, declare);
             }
-            Action::Trust(attachment, epoch) => self.with(attachment, move |server, _, _| async move {
-                server.step().await;
-                server.site.host().trust(epoch.0);
-            }),
+            Action::Trust(attachment, epoch) => {
+                let ends = |attached: &Arc<Attached>| matches!(attached.source, Source::Moment(_));
+                if self.attached.get(&attachment).is_some_and(ends) {
+                    let Some(attached) = self.attached.remove(&attachment) else { return };
+                    attached.ended.cancel();
+                    server.step().await;
+                    if let Source::Moment(moment) = &attached.source {
+                        moment.let_go(&server, true);
+                    }
+                    return;
+                }
+                self.with(attachment, move |server, _, _| async move {
+                    server.step().await;
+                    server.site.host().trust(epoch.0);
+                });
+            }
         }
     }
 
@@ -290,9 +325,18 @@ pub(crate) fn tap(server: &Server, keeping: &Keeping) -> super::tap::Result<u64>
     Ok(tap)
 }
 
-async fn attach(server: Arc<Server>, keeping: Arc<Keeping>, attachment: Attachment, trusted: Option<Epoch>) {
+async fn attach(
+    server: Arc<Server>,
+    keeping: Arc<Keeping>,
+    attachment: Attachment,
+    (trusted, is_at_rest): (Option<Epoch>, bool),
+) {
     let turn = keeping.attaching.lock().await;
-    let attached = match try_attach(&server, &keeping, attachment, trusted).await {
+    let tried = match keeping.known.is_at_intervals {
+        false => try_attach(&server, &keeping, attachment, trusted).await,
+        true => interval::try_attach(&server, &keeping, attachment, (trusted, is_at_rest)).await,
+    };
+    let attached = match tried {
         Ok(attached) => Arc::new(attached),
         Err(why) => return keeping.tell(Event::NotAttached(attachment, why)),
     };
@@ -337,15 +381,18 @@ async fn try_attach(
     let epoch = server.site.host().with_tap(id, tap, super::tap::Tap::begin_epoch).map_err(broken)?;
     let is_partial = begun.missed.is_some();
     let missed = Span::of_sectors(&begun.missed.unwrap_or_else(all_sectors));
-    let (mirror, ended) = (begun.mirror, CancellationToken::new());
-    Ok(Attached { attachment, is_partial, tap, epoch, mirror, missed, ended })
+    let (source, ended) = (Source::Mirror(begun.mirror), CancellationToken::new());
+    Ok(Attached { attachment, is_partial, tap, epoch, source, missed, ended })
 }
 
 /// Waits until writes may be missed.
 async fn end_of(server: &Server, keeping: &Keeping, attached: &Attached) -> End {
     let (mut changes, mut taps) = (server.site.watch(), keeping.tap.subscribe());
     loop {
-        let ended = server.site.host().mirror_end(attached.mirror);
+        let ended = match &attached.source {
+            Source::Mirror(mirror) => server.site.host().mirror_end(*mirror),
+            Source::Moment(_) => None,
+        };
         if let Some(end) = ended {
             server.step().await;
             let lives = server.site.host().tap_of(keeping.known.journal, attached.tap).is_ok();
@@ -370,7 +417,11 @@ async fn end_of(server: &Server, keeping: &Keeping, attached: &Attached) -> End 
 async fn copy(server: Arc<Server>, keeping: Arc<Keeping>, attached: Arc<Attached>) {
     for span in &attached.missed {
         if let Err(why) = copy_span(&server, &keeping, &attached, *span).await {
-            return keeping.tell(Event::NotCopied(attached.attachment, why));
+            let event = match &attached.source {
+                Source::Mirror(_) => Event::NotCopied(attached.attachment, why),
+                Source::Moment(moment) => interval::failed(&server, attached.attachment, moment, why),
+            };
+            return keeping.tell(event);
         }
     }
     keeping.tell(Event::Copied(attached.attachment));
@@ -386,12 +437,19 @@ async fn copy_span(
     server.step().await;
     let mut ticket = server.site.host().begin_copy(id, tap, span)?;
     server.step().await;
-    let bytes = server.site.host().read(span)?;
+    let bytes = match &attached.source {
+        Source::Mirror(_) => server.site.host().read(span)?,
+        Source::Moment(moment) => server.site.host().read_moment(moment.epoch, span)?,
+    };
+    let begun = Instant::now();
     loop {
         server.step().await;
         match server.site.host().finish_copy(id, tap, ticket, &bytes)? {
             None => return Ok(()),
             Some(again) => ticket = again,
+        }
+        if matches!(attached.source, Source::Moment(_)) && begun.elapsed() > interval::STALL_LIMIT {
+            return Err(interval::FULL.to_owned());
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -399,8 +457,9 @@ async fn copy_span(
 
 async fn begin_epoch(server: Arc<Server>, keeping: Arc<Keeping>, attached: Arc<Attached>) {
     let (id, attachment) = (keeping.known.journal, attached.attachment);
+    let Source::Mirror(mirror) = attached.source else { return };
     server.step().await;
-    let begun = server.site.host().begin_tracking(attached.mirror);
+    let begun = server.site.host().begin_tracking(mirror);
     server.site.changed();
     let Ok(epoch) = begun else { return keeping.tell(Event::NoEpoch(attachment)) };
     server.step().await;
@@ -414,12 +473,22 @@ async fn begin_epoch(server: Arc<Server>, keeping: Arc<Keeping>, attached: Arc<A
         Ok((through, _)) => through,
     };
     keeping.tell(Event::EpochBegun { attachment, epoch: Epoch(epoch), through: Record(through.0) });
+    tell_when_durable(&server, &keeping, &attached, through).await;
+}
+
+/// Tells when everything through a record is durable here.
+pub(super) async fn tell_when_durable(
+    server: &Server,
+    keeping: &Keeping,
+    attached: &Attached,
+    through: Sequence,
+) {
     if server.is_broken(Broken::TrustUndurable) {
         return keeping.tell(Event::Durable(Record(through.0)));
     }
     let mut changes = server.site.watch();
     loop {
-        let durable = match server.site.host().tap_of(id, attached.tap) {
+        let durable = match server.site.host().tap_of(keeping.known.journal, attached.tap) {
             Ok(tap) => tap.journal.durable_through(),
             Err(_) => return,
         };
@@ -433,6 +502,9 @@ async fn begin_epoch(server: Arc<Server>, keeping: Arc<Keeping>, attached: Arc<A
 }
 
 async fn declare(server: Arc<Server>, keeping: Arc<Keeping>, attached: Arc<Attached>) {
+    if let Source::Moment(moment) = &attached.source {
+        return interval::close(&server, &keeping, &attached, moment).await;
+    }
     for place in 0..DISK_NAMES.len() {
         server.step().await;
         let declared = server

@@ -29,8 +29,14 @@ pub(crate) struct KnownReplication {
     pub(crate) journal: JournalId,
     pub(crate) generation: u64,
     pub(crate) is_paused: bool,
+    /// What was written is copied now and then, and not taken.
+    pub(crate) is_at_intervals: bool,
     pub(crate) trusted: Option<u64>,
     pub(crate) fenced: Option<String>,
+    /// The other site may have been asked to take the VM over.
+    pub(crate) is_handed_over: bool,
+    /// It is being ended, and whether the replica goes as well.
+    pub(crate) ends: Option<bool>,
 }
 
 /// A replica that is kept here.

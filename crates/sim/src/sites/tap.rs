@@ -3,8 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use env::Clock;
-use journal::{DiskNumber, ErrorKind, Flaw, Folder, Generation, Journal, JournalOptions, Sequence};
-use model::{JournalId, VmId};
+use journal::{
+    Checkpoint, CheckpointKind, DiskNumber, ErrorKind, Flaw, Folder, Generation, Journal, JournalOptions, Sequence,
+    Taken,
+};
+use model::{JournalId, Timestamp, VmId};
 
 use super::guest::{DISK_NAMES, Disks, History, SECTOR_BYTES, SECTORS};
 
@@ -21,6 +24,8 @@ pub(crate) struct Tap {
     pub(crate) epoch: Sequence,
     /// It takes nothing before an epoch is begun.
     pub(crate) is_shut: bool,
+    /// What the disks held at the moment that the epoch is of.
+    moment: Option<Arc<Disks>>,
 }
 
 pub(crate) struct Launch {
@@ -51,7 +56,7 @@ impl Tap {
             opened => opened?,
         };
         let epoch = journal.usage().taken_through;
-        Ok(Self { life, journal, vm, epoch, is_shut: false })
+        Ok(Self { life, journal, vm, epoch, is_shut: false, moment: None })
     }
 
     /// The disks as the journal numbers them, by their place; those that it does not have are added. Whether any was.
@@ -77,14 +82,30 @@ impl Tap {
 
     pub(crate) fn begin_epoch(&mut self) -> Result<Sequence> {
         self.epoch = self.journal.begin_epoch(self.vm).map_err(|error| error.to_string())?;
-        self.is_shut = false;
+        (self.is_shut, self.moment) = (false, None);
         Ok(self.epoch)
+    }
+
+    /// Begins the epoch of a moment at which the disks held this.
+    pub(crate) fn begin_epoch_at(&mut self, time: Timestamp, disks: Arc<Disks>) -> Result<Sequence> {
+        self.epoch = self.journal.begin_epoch_at(self.vm, time).map_err(|error| error.to_string())?;
+        (self.is_shut, self.moment) = (false, Some(disks));
+        Ok(self.epoch)
+    }
+
+    /// Marks the moment that closes an epoch.
+    pub(crate) fn mark(&self) -> Result<Sequence> {
+        let checkpoint = Checkpoint { kind: CheckpointKind::Crash, vm: Some(self.vm), name: String::new() };
+        match self.journal.checkpoint(checkpoint).map_err(|error| error.to_string())? {
+            Taken::Through(record) => Ok(record),
+            Taken::Full(full) => Err(format!("there is no room for a mark: {full:?}")),
+        }
     }
 
     /// Lets the guest go on without it.
     pub(crate) fn give_up(&mut self) {
         if let Ok(epoch) = self.journal.begin_epoch(self.vm) {
-            self.epoch = epoch;
+            (self.epoch, self.moment) = (epoch, None);
         }
         self.is_shut = true;
     }
@@ -94,7 +115,7 @@ impl Tap {
         if !self.is_shut
             && let Ok(epoch) = self.journal.begin_epoch(self.vm)
         {
-            self.epoch = epoch;
+            (self.epoch, self.moment) = (epoch, None);
         }
     }
 
@@ -108,6 +129,6 @@ impl Tap {
     }
 
     pub(crate) fn note(&self, history: &mut History, disks: &Arc<Disks>) {
-        history.note(&self.journal, disks);
+        history.note(&self.journal, self.moment.as_ref().unwrap_or(disks));
     }
 }

@@ -39,6 +39,7 @@ pub(crate) struct World {
     state: Mutex<State>,
     /// How often a server, a tap, a mirror or a host dies, in a thousand.
     dies: u32,
+    has_intervals: bool,
 }
 
 struct State {
@@ -62,7 +63,14 @@ impl World {
         };
         let state = State { weather: Weather::default(), fate, forgotten: BTreeSet::new(), violation: None };
         let dies = dice.number(0..25) as u32;
-        Self { trace, broken, vm_id, start: Instant::now(), sites, state: Mutex::new(state), dies, dice }
+        let has_intervals = seed >= super::AT_INTERVALS_FROM;
+        let state = Mutex::new(state);
+        Self { trace, broken, vm_id, start: Instant::now(), sites, state, dies, has_intervals, dice }
+    }
+
+    /// Whether what this journal takes is copied at intervals: of most of them, in some worlds.
+    pub(crate) fn is_at_intervals(&self, journal: JournalId) -> bool {
+        self.has_intervals && !journal.as_str().starts_with(['0', '1', '2', '3', '4', '5'])
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

@@ -54,7 +54,12 @@ impl Session {
             Ask::ResizeDisk { disk, size_bytes } => Answer::Sequence(tap.resize_disk(disk, size_bytes)?),
             Ask::RemoveDisk { disk } => Answer::Sequence(tap.remove_disk(disk)?),
             Ask::BeginEpoch { vm } => {
-                let epoch = tap.begin_epoch(vm)?;
+                let epoch = tap.begin_epoch(vm, None)?;
+                tap.doors_are_open().await?;
+                Answer::Epoch(epoch)
+            }
+            Ask::BeginEpochAt { vm, moment } => {
+                let epoch = tap.begin_epoch(vm, Some(moment))?;
                 tap.doors_are_open().await?;
                 Answer::Epoch(epoch)
             }

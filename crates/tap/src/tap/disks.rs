@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use image::ByteRange;
 use journal::{CopyTicket, Disk, DiskNumber, Sequence};
-use model::{DiskName, VmId};
+use model::{DiskName, Timestamp, VmId};
 
 use super::Tap;
 use crate::{AddedDisk, Epoch, Error, ErrorKind, Result, target::Export};
@@ -67,10 +67,13 @@ impl Tap {
         Ok(sequence)
     }
 
-    /// Begins an epoch for a VM, and lets its clients in again.
-    pub(crate) fn begin_epoch(self: &Arc<Self>, vm: VmId) -> Result<Epoch> {
+    /// Begins an epoch for a VM, of a moment or of what comes, and lets its clients in again.
+    pub(crate) fn begin_epoch(self: &Arc<Self>, vm: VmId, moment: Option<Timestamp>) -> Result<Epoch> {
         let mut state = self.state();
-        let epoch = Epoch(self.journal.begin_epoch(vm)?);
+        let epoch = Epoch(match moment {
+            Some(moment) => self.journal.begin_epoch_at(vm, moment)?,
+            None => self.journal.begin_epoch(vm)?,
+        });
         state.epochs.insert(vm, epoch);
         if state.is_shut_out(vm)
             && let Some(broken) = &mut state.broken

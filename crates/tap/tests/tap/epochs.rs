@@ -110,3 +110,41 @@ async fn disks_come_change_and_go() {
     let next = client.add_disk(vm(1), &name, MIB).await.unwrap();
     assert!(next.number > disk.number, "a number is given once");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_epoch_of_a_moment_has_one_moment_and_its_time() {
+    let running = Running::start_with(|options| options.checkpoint_interval_ms = 5).await;
+    let client = running.client();
+    // A moment of which this tap hears late.
+    let held_at = client.status().await.unwrap().started_at;
+    let epoch = client.begin_epoch_at(vm(1), held_at).await.unwrap();
+    let disk = client.add_disk(vm(1), &"root".parse().unwrap(), MIB).await.unwrap();
+    for part in 0..2 {
+        let range = image::ByteRange::new(part * 4096, 4096);
+        let ticket = client.begin_copy(disk.number, range).await.unwrap();
+        client.finish_copy(ticket, tap::Copied::Data(&[7; 4096])).await.unwrap();
+    }
+    let copied = client.status().await.unwrap().usage.taken_through;
+    client.disk_is_whole(disk.number, epoch).await.unwrap();
+    let checkpoint =
+        tap::Checkpoint { kind: tap::CheckpointKind::Crash, vm: Some(vm(1)), name: String::new() };
+    let closed = client.checkpoint(checkpoint).await.unwrap();
+    let mut target = Target::new();
+    target.ship(client, closed).await;
+    assert_eq!(client.status().await.unwrap().checkpoint.map(|it| it.time), Some(held_at));
+    for inside in 1..=copied.0 {
+        let shown = target.replica.moment(vm(1), At::Sequence(journal::Sequence(inside))).map(drop);
+        assert!(shown.is_err(), "record {inside}");
+    }
+    let shown = target.read(vm(1), disk.number, At::Latest).await;
+    assert!(shown[..8192].iter().all(|byte| *byte == 7) && shown[8192..].iter().all(|byte| *byte == 0));
+    let later = model::Timestamp::from_microseconds(held_at.as_microseconds() + 3_600_000_000);
+    let points = target.replica.checkpoints(vm(1), held_at..=later).unwrap();
+    assert_eq!(points.iter().map(|point| (point.sequence, point.time)).collect::<Vec<_>>(), [(closed, held_at)]);
+    assert_eq!(target.replica.sequence_at(later).unwrap(), closed, "the tap has marked nothing meanwhile");
+    // The next one begins: nothing of it is shown until it is closed.
+    client.begin_epoch_at(vm(1), later).await.unwrap();
+    let through = client.status().await.unwrap().usage.taken_through;
+    target.ship(client, through).await;
+    assert_eq!((target.replica.newest_whole(vm(1)), through), (Some(closed), closed.next()));
+}

@@ -219,7 +219,7 @@ impl World {
         }
         let place = self.below(self.actions.len() as u64) as usize;
         match self.actions.remove(place) {
-            Action::Attach { attachment, trusted } => self.attach(attachment, trusted),
+            Action::Attach { attachment, trusted, .. } => self.attach(attachment, trusted),
             Action::Copy(_) => self.copy_one(),
             Action::BeginEpoch(attachment) => self.begin_epoch(attachment),
             Action::Declare(attachment) => self.declare(attachment),
