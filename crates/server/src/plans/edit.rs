@@ -3,7 +3,7 @@
 use api::{CreatePlan, EditPlan, EditedPlanView, PlanFindingView, ValidatePlan};
 use catalog::KnownPlan;
 use model::{PlanName, SiteId};
-use plan::{Finding, Format, Plan, Severity};
+use plan::{Direction, Finding, Format, Plan, Severity};
 
 use super::{check, view};
 use crate::{
@@ -95,6 +95,14 @@ async fn home(site: &Site, document: &Plan) -> Result<SiteId> {
     Ok(replica.map_or_else(|| site.peers.identity().id(), |replica| replica.peer_id))
 }
 
+/// Which way an application goes that comes up here: at its own site that is the way back.
+pub(super) fn direction_to(site: &Site, primary_site: SiteId) -> Direction {
+    match primary_site == site.peers.identity().id() {
+        true => Direction::Failback,
+        false => Direction::Failover,
+    }
+}
+
 /// Keeps another version of a plan. Runs of earlier ones go on with theirs.
 pub(crate) async fn edit(site: &Site, name: &str, request: EditPlan) -> Result<EditedPlanView> {
     let after = read(&request.text)?;
@@ -139,9 +147,12 @@ pub(crate) async fn remove(site: &Site, name: &str) -> Result<()> {
 
 /// All that is wrong with a document, or with a plan that is kept, as this site is now.
 pub(crate) async fn validate(site: &Site, request: ValidatePlan) -> Result<Vec<PlanFindingView>> {
-    let text = match (request.text, request.plan) {
-        (Some(text), None) => text,
-        (None, Some(name)) => history(site, &name).await?.swap_remove(0).text,
+    let (text, primary_site) = match (request.text, request.plan) {
+        (Some(text), None) => (text, None),
+        (None, Some(name)) => {
+            let known = history(site, &name).await?.swap_remove(0);
+            (known.text, Some(known.primary_site))
+        }
         _ => return Err(Failure::invalid("either a document is looked at, or a plan")),
     };
     let document = match plan::read(&text, Format::Toml) {
@@ -150,7 +161,11 @@ pub(crate) async fn validate(site: &Site, request: ValidatePlan) -> Result<Vec<P
     };
     let mut findings = plan::validate(&document);
     if !findings.iter().any(|finding| finding.severity == Severity::Error) {
-        findings.extend(check::of_plan(site, &document).await?);
+        let primary_site = match primary_site {
+            Some(known) => known,
+            None => home(site, &document).await?,
+        };
+        findings.extend(check::of_plan(site, &document, direction_to(site, primary_site)).await?);
     }
     Ok(findings.into_iter().map(view::finding_view).collect())
 }

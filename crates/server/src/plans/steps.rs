@@ -68,7 +68,7 @@ async fn work_of(order: &Order) -> Outcome {
         Work::SetAddresses(vm, attachments) => {
             let up = up_vm(order, vm).await;
             match up {
-                Ok(up) => addresses::set(site, &up, attachments).await,
+                Ok(up) => addresses::set(site, &up, attachments, &order.log).await,
                 Err(failure) => Err(failure),
             }
         }
