@@ -3,6 +3,7 @@
 mod connection;
 mod pair;
 mod patience;
+mod plans;
 mod replicas;
 mod sources;
 mod transfers;

@@ -8,7 +8,10 @@ use axum::{
     http::Uri,
     routing::{delete, get, post, put},
 };
-use peer::{PairAnswer, PairRequest, Statement};
+use peer::{
+    PairAnswer, PairRequest, Statement,
+    plans::{KeptPlan, SharedPlan},
+};
 
 use super::{
     caller::{Peer, Session},
@@ -16,6 +19,7 @@ use super::{
 };
 use crate::{
     failure::{Failure, Result},
+    plans,
     routes::extract::Body,
     site::Site,
 };
@@ -40,6 +44,7 @@ pub(super) fn router(site: Site) -> Router {
         .merge(transfer_routes())
         .merge(replica_routes())
         .merge(source_routes())
+        .merge(plan_routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .with_state(site)
@@ -73,6 +78,20 @@ fn replica_routes() -> Router<Site> {
 fn source_routes() -> Router<Site> {
     let source = get(sources::state).post(sources::tell);
     Router::new().route("/peer/v1/sources/{journal}", source).layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+}
+
+fn plan_routes() -> Router<Site> {
+    let shared = post(share_plan).layer(DefaultBodyLimit::max(peer::plans::PLAN_BODY_MAX_BYTES));
+    Router::new().route("/peer/v1/plans", shared)
+}
+
+/// A plan of the other site is kept here too.
+async fn share_plan(
+    State(site): State<Site>,
+    Peer(known): Peer,
+    Body(plan): Body<SharedPlan>,
+) -> Result<Json<KeptPlan>> {
+    plans::receive(&site, &known, plan).await.map(Json)
 }
 
 /// The one route that is there for strangers.

@@ -212,7 +212,7 @@ async fn of_source(site: &Site, replica: &KnownReplica) -> Result<()> {
     }
 }
 
-fn finding_of(path: String, failure: &Failure) -> Finding {
+pub(super) fn finding_of(path: String, failure: &Failure) -> Finding {
     let finding = Finding::error(path, failure.detail());
     match failure.hint() {
         Some(hint) => finding.with_hint(hint),

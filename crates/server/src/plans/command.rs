@@ -6,7 +6,7 @@ use model::{MomentSelector, PlanRunId};
 use plan::{Begin, Command, Event, Kind, Run, Severity, Standing, StepId, Told};
 use tokio::sync::oneshot;
 
-use super::{check, edit::{direction_to, find}, runner, view};
+use super::{check, edit::{direction_to, find}, runner, share::check_accepted, view};
 use crate::{
     failure::{Failure, Result},
     replicas::groups,
@@ -23,6 +23,7 @@ const NOTE_MAX_BYTES: usize = 4096;
 /// Lays a run out.
 async fn lay_out(site: &Site, name: &str, request: &RunPlan) -> Result<Run> {
     let (known, document) = find(site, name).await?;
+    check_accepted(&known)?;
     let kind = match request.kind.as_str() {
         "test" => Kind::Test,
         "planned" => Kind::Planned,

@@ -6,6 +6,7 @@ mod hostile;
 mod hotplug;
 mod pairing;
 mod planned;
+mod plans;
 mod replicating;
 mod sending;
 mod standing;
