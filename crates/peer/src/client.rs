@@ -5,6 +5,7 @@ mod pair;
 mod patience;
 mod plans;
 mod replicas;
+mod runbooks;
 mod sources;
 mod transfers;
 

@@ -22,6 +22,7 @@ use model::{PlanRunId, VmId};
 use tokio::sync::{Notify, mpsc::UnboundedSender};
 
 use self::runner::Asked;
+use crate::runbooks::for_others::RunsForOthers;
 pub(crate) use self::{
     command::{begin, command, go_on, preview, runs, show_run},
     edit::{create, edit, history, list, remove, validate},
@@ -36,6 +37,8 @@ pub(crate) struct Plans {
     pub(crate) supervisor: Vec<OsString>,
     /// Plans or runbooks were written or forgotten: other sites may lack them.
     pub(crate) changed: Notify,
+    /// Runbooks that are run for plans of other sites.
+    pub(crate) for_others: RunsForOthers,
     running: Mutex<BTreeMap<PlanRunId, UnboundedSender<Asked>>>,
     /// Held while a run comes to be carried out, so that no VM is in two.
     gate: tokio::sync::Mutex<()>,
@@ -56,6 +59,7 @@ impl Plans {
         Self {
             supervisor,
             changed: Notify::new(),
+            for_others: RunsForOthers::default(),
             running: Mutex::default(),
             gate: tokio::sync::Mutex::default(),
             shut_downs: Mutex::default(),

@@ -1,5 +1,8 @@
 //! Runbooks: actions with names and parameters, kept by the site.
 
+pub(crate) mod elsewhere;
+pub(crate) mod for_others;
+
 use std::collections::BTreeMap;
 
 use api::{ParameterView, RunbookView};

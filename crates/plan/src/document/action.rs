@@ -150,12 +150,15 @@ pub struct Manual {
     pub instructions: String,
 }
 
-/// A runbook of the site.
+/// A runbook of a site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunbookCall {
     /// Its name.
     pub name: String,
+    /// Which site's: it is run where it is kept.
+    #[serde(default)]
+    pub site: Where,
     /// What it is told.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, String>,

@@ -62,8 +62,9 @@ pub(super) async fn of_plan(site: &Site, plan: &Plan, direction: Direction) -> R
     for (path, action) in plan.actions() {
         match action.work() {
             Some(ActionWork::Script(script)) if script.site == Where::Source => {
-                let why = "programs are run on the hosts of the site that runs the plan";
-                findings.push(Finding::error(format!("{path}.script.site"), why));
+                let why = "no program is run at another site that this one names";
+                let hint = "keep a runbook there that says other_sites = true, and name it with site = \"source\"";
+                findings.push(Finding::error(format!("{path}.script.site"), why).with_hint(hint));
             }
             Some(ActionWork::Script(script)) => {
                 let program = script.command.first().map(Path::new);
@@ -76,7 +77,7 @@ pub(super) async fn of_plan(site: &Site, plan: &Plan, direction: Direction) -> R
                 let why = format!("there is no {} on this host", ansible.playbook);
                 findings.push(Finding::warning(format!("{path}.ansible.playbook"), why));
             }
-            Some(ActionWork::Runbook(call)) => {
+            Some(ActionWork::Runbook(call)) if call.site == Where::Target => {
                 if let Err(failure) = runbooks::filled(site, &call.name, &call.parameters).await {
                     findings.push(finding_of(format!("{path}.runbook"), &failure));
                 }

@@ -12,7 +12,7 @@ use peer::{
     ErrorKind, Patience,
     plans::{KeptPlan, RUNBOOKS_MAX, SharedPlan, SharedRunbook},
 };
-use plan::{ActionWork, Format, Plan};
+use plan::{ActionWork, Format, Plan, Where};
 
 use super::edit::{history, read};
 use crate::{
@@ -158,7 +158,8 @@ async fn shared(site: &Site, plan: &KnownPlan) -> Result<SharedPlan> {
 
 fn runbook_names(document: &Plan) -> BTreeSet<&str> {
     let named = document.actions().filter_map(|(_, action)| match action.work() {
-        Some(ActionWork::Runbook(call)) => Some(call.name.as_str()),
+        // What is run at the other site is what that one keeps itself.
+        Some(ActionWork::Runbook(call)) if call.site == Where::Target => Some(call.name.as_str()),
         _ => None,
     });
     named.collect()

@@ -12,7 +12,7 @@ use api::{Code, Problem, StartReplication};
 use catalog::{Job, KnownVm};
 use futures::StreamExt as _;
 use model::{JobState, PlanRunId, VmName};
-use plan::{Outcome, Output, Run, Sites, Step, VmFacts, Work};
+use plan::{ActionWork, Outcome, Output, Run, Sites, Step, VmFacts, Where, Work};
 use runbook::Log;
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +44,11 @@ pub(super) async fn carry_out(order: Order, stop: CancellationToken) -> Outcome 
     let outcome = stop.run_until_cancelled(work_of(&order)).await;
     if let Some(outcome) = outcome {
         return outcome;
+    }
+    if let Work::Act(action) = &order.step.work
+        && matches!(action.work(), Some(ActionWork::Runbook(call)) if call.site == Where::Source)
+    {
+        return Outcome::Unknown { why: "the other site was told to end it, and has not said so yet".to_owned() };
     }
     if matches!(order.step.work, Work::Act(_)) {
         // A program that was given up has so long to end before it is killed.

@@ -77,7 +77,7 @@ fn step<'run>(run: &'run PlanRunView, title: &str) -> &'run PlanStepView {
 }
 
 /// Answers every request, and keeps what was sent.
-async fn listener() -> (u16, Arc<Mutex<Vec<String>>>) {
+pub async fn listener() -> (u16, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let heard = Arc::<Mutex<Vec<String>>>::default();

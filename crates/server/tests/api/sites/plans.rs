@@ -2,14 +2,21 @@
 
 use std::time::Duration;
 
-use api::{Code, CreatePlan, CreateRunbook, EditPlan, PlanView, RunPlan};
+use api::{
+    Code, CreatePlan, CreateRunbook, EditPlan, EditRunbook, PlanCommand, PlanRunView, PlanStepView, PlanView, RunPlan,
+    TellPlanRun, ValidatePlan,
+};
+use tokio::io::AsyncReadExt as _;
 
 use super::{
     pair,
-    replicating::{replicated, until_protected},
+    replicating::{replicated, until as until_replicated, until_protected},
     site,
 };
-use crate::site::{TestSite, code, problem};
+use crate::{
+    replicas::plans::listener,
+    site::{TestSite, code, problem},
+};
 
 /// What a busy machine may take until something is as it must become.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,6 +35,11 @@ async fn create(site: &TestSite, text: &str) -> PlanView {
 
 async fn edit(site: &TestSite, text: &str) -> PlanView {
     site.client.edit_plan("shop", &EditPlan { text: text.to_owned(), drop: true }).await.unwrap().plan
+}
+
+/// Waits until the other site has everything.
+async fn until_in_sync(west: &TestSite) {
+    until_replicated(west, "in sync", |view| view.lag_bytes == 0).await;
 }
 
 fn test() -> RunPlan {
@@ -132,4 +144,112 @@ async fn another_plan_of_that_name_is_not_overwritten() {
     };
     until(&west, "east has said why not", is_refused).await;
     assert_eq!(until_version(&east, 1).await.written_at, "east");
+}
+
+/// A runbook that tells a port what it is told.
+async fn keep_runbook(site: &TestSite, port: u16, is_for_others: bool) {
+    let document = format!(
+        "version = 1\nother_sites = {is_for_others}\nhttp = {{ url = \"http://127.0.0.1:{port}/\" }}\n\
+         [parameters.name]\ndefault = \"shop\"\n"
+    );
+    let request = CreateRunbook { name: "dns".to_owned(), document };
+    site.client.create_runbook(&request).await.unwrap();
+}
+
+const AT_SOURCE: &str = "version = 1\n[[groups]]\nname = \"all\"\nvms = [{ name = \"db\" }]\n\
+    post = [{ name = \"tell\", runbook = { name = \"dns\", site = \"source\" }, on_failure = \"ask\" }]\n";
+
+async fn run(site: &TestSite, kind: &str) {
+    site.client.run_plan("shop", &RunPlan { kind: kind.to_owned(), ..test() }).await.unwrap();
+}
+
+async fn until_standing(site: &TestSite, standing: &str) -> PlanRunView {
+    let waiting = async {
+        loop {
+            let run = site.client.plan_run("shop").await.unwrap();
+            if run.standing == standing {
+                return run;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    match tokio::time::timeout(PATIENCE, waiting).await {
+        Ok(run) => run,
+        Err(_) => panic!("it is never {standing}: {:#?}", site.client.plan_run("shop").await),
+    }
+}
+
+async fn tell(site: &TestSite, command: PlanCommand, step: Option<u32>) {
+    let request = TellPlanRun { command, step, note: None, operator: None };
+    site.client.tell_plan_run("shop", &request).await.unwrap();
+}
+
+fn last_step(run: &PlanRunView) -> &PlanStepView {
+    &run.waves.last().unwrap().lanes[0].steps[0]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runbook_runs_at_the_other_site_where_that_allows_it_and_is_not_said_to_where_that_is_gone() {
+    let (east, west) = replicated().await;
+    until_protected(&west).await;
+    until_in_sync(&west).await;
+    let (port, heard) = listener().await;
+    keep_runbook(&west, port, false).await;
+    create(&east, AT_SOURCE).await;
+    run(&east, "test").await;
+    let asks = until_standing(&east, "needs-answer").await;
+    let why = last_step(&asks).why.clone().unwrap();
+    assert!(why.contains("other sites may not"), "{why}");
+    assert!(heard.lock().await.is_empty());
+
+    let document = west.client.runbook("dns").await.unwrap().document.replace("= false", "= true");
+    west.client.edit_runbook("dns", &EditRunbook { document }).await.unwrap();
+    tell(&east, PlanCommand::Retry, Some(last_step(&asks).id)).await;
+    until_standing(&east, "recovered").await;
+    let told: serde_json::Value = serde_json::from_str(&heard.lock().await[0]).unwrap();
+    assert_eq!((&told["FailoverType"], &told["Parameters"]["name"]), (&"Test".into(), &"shop".into()));
+    tell(&east, PlanCommand::Cleanup, None).await;
+    until_standing(&east, "cleaned-up").await;
+
+    let left = west.stop().await;
+    run(&east, "unplanned").await;
+    let asks = until_standing(&east, "needs-answer").await;
+    let why = last_step(&asks).why.clone().unwrap();
+    assert!(why.contains("was not run"), "{why}");
+    assert_eq!(heard.lock().await.len(), 1);
+    tell(&east, PlanCommand::Skip, Some(last_step(&asks).id)).await;
+    until_standing(&east, "recovered").await;
+    drop(left);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runbook_that_is_given_up_is_ended_at_the_other_site() {
+    let (east, west) = replicated().await;
+    until_protected(&west).await;
+    until_in_sync(&west).await;
+    // It takes requests and never answers.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    keep_runbook(&west, silent.local_addr().unwrap().port(), true).await;
+    create(&east, AT_SOURCE).await;
+    run(&east, "test").await;
+    let (mut asked, _) = tokio::time::timeout(PATIENCE, silent.accept()).await.unwrap().unwrap();
+    let running = east.client.plan_run("shop").await.unwrap();
+    assert_eq!(last_step(&running).state, "running");
+    tell(&east, PlanCommand::Skip, Some(last_step(&running).id)).await;
+    until_standing(&east, "recovered").await;
+    // Who asked has gone away.
+    let mut request = Vec::new();
+    tokio::time::timeout(PATIENCE, asked.read_to_end(&mut request)).await.unwrap().unwrap();
+    tell(&east, PlanCommand::Cleanup, None).await;
+    until_standing(&east, "cleaned-up").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_at_the_other_site_that_no_runbook_there_names_is_refused() {
+    let (east, _west) = replicated().await;
+    let text = with_action("script = { command = [\"reboot\"], site = \"source\" }");
+    let request = ValidatePlan { text: Some(text), plan: None };
+    let findings = east.client.validate_plan(&request).await.unwrap();
+    let refused = findings.iter().find(|finding| finding.path == "groups[0].post[0].script.site").unwrap();
+    assert!(refused.is_error && refused.hint.as_ref().unwrap().contains("other_sites"), "{refused:?}");
 }
