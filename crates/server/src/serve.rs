@@ -7,7 +7,7 @@ use tokio::net::UnixListener;
 
 use crate::{
     failure::{Failure, Result},
-    groups, object_locks, peers, policies, replicas, replications, routes,
+    groups, object_locks, peers, plans, policies, replicas, replications, routes,
     site::Site,
     snapshots,
 };

@@ -18,7 +18,7 @@ pub(crate) async fn plan_view(site: &Site, known: &KnownPlan) -> Result<PlanView
         peer.map_or_else(|| id.to_string(), |peer| peer.name.to_string())
     };
     let mut copies = site.catalog.plan_deliveries().await?;
-    copies.retain(|copy| copy.plan == known.name);
+    copies.retain(|copy| copy.plan == known.name && peers.iter().any(|peer| peer.id == copy.peer_id));
     let copies = copies.into_iter().map(|copy| PlanCopyView {
         site: name_of(copy.peer_id),
         version: copy.version,

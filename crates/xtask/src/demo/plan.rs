@@ -11,10 +11,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use api::{PlanFindingView, PlanRunView, ReplicationGroupView, ReplicationState};
+use api::{PlanFindingView, PlanRunView, PlanView, ReplicationGroupView, ReplicationState};
 use model::Timestamp;
 use serde_json::Value;
 use testkit::{guest::GuestImage, site::Site};
+use tokio::time::sleep;
 
 use self::{
     orders::Orders,
@@ -22,7 +23,7 @@ use self::{
 };
 use super::{
     report::Report,
-    sites::{self, progress, until, until_protected},
+    sites::{self, PATIENCE, progress, until, until_protected},
 };
 
 /// The bridges that the guests are on, and the addresses that the host has there: at either site, and in tests.
@@ -37,7 +38,7 @@ pub async fn tell(image: &GuestImage) -> Result<Report> {
     let (mut west, east) = sites::pair().await?;
     open_shop(&west, image, &mut report).await?;
     protect(&west, &mut report).await?;
-    let plan = write_plan(&east).await?;
+    let notes = write_plan(&west, &east, &mut report).await?;
     drill(&west, &east, &mut report).await?;
 
     let orders = Orders::watch("10.1.0.5");
@@ -45,8 +46,8 @@ pub async fn tell(image: &GuestImage) -> Result<Report> {
     let lost = lose(&mut west, &mut report).await?;
     let orders = orders.stop().await;
     let run = recover(&east, &orders, lost, &mut report).await?;
-    ensure!(plan.join("east.json").exists(), "the action on the host of {} left nothing", run.plan);
-    come_back(&mut west, &east, &plan, &mut report).await?;
+    ensure!(notes.join("east.json").exists(), "the action on the host of {} left nothing", run.plan);
+    come_back(&mut west, &east, &notes, &mut report).await?;
     Ok(report)
 }
 
@@ -82,9 +83,10 @@ async fn protect(west: &Site, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Writes the plan at the site where it is run. Returns where its action on the host leaves notes.
-async fn write_plan(east: &Site) -> Result<PathBuf> {
+/// Writes the plan at the site where it is run first; it comes to the other one by itself. Returns where its action on the host leaves notes.
+async fn write_plan(west: &Site, east: &Site, report: &mut Report) -> Result<PathBuf> {
     progress("writing the plan");
+    let started = Instant::now();
     let notes = east.directory().join("notes");
     fs::create_dir(&notes)?;
     let file = east.directory().join("shop.toml");
@@ -92,6 +94,13 @@ async fn write_plan(east: &Site) -> Result<PathBuf> {
     east.json::<Value>(["plan", "create", "shop", path(&file)?]).await?;
     let findings: Vec<PlanFindingView> = east.json(["plan", "validate", "--plan", "shop"]).await?;
     ensure!(findings.is_empty(), "the plan is not ready: {findings:?}");
+    while west.json::<Vec<PlanView>>(["plan", "list"]).await?.is_empty() {
+        ensure!(started.elapsed() < PATIENCE, "the plan does not come to west: {:?}", east.run(["plan", "list"]).await);
+        sleep(Duration::from_millis(200)).await;
+    }
+    // It runs a program on the host.
+    west.json::<PlanView>(["plan", "accept", "shop"]).await?;
+    report.event("the plan is at both sites", started.elapsed(), "written at east, accepted at west");
     Ok(notes)
 }
 
