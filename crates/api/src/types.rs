@@ -48,7 +48,7 @@ pub use peer::{
     MakePairingToken, PairSite, PairingTokenView, PeerState, PeerView, PeerWays, RemovedPeerView,
 };
 pub use plan::{
-    CreatePlan, EditPlan, EditedPlanView, PlanAttemptView, PlanCommand, PlanFindingView, PlanLaneView,
+    CreatePlan, EditPlan, EditedPlanView, PlanAttemptView, PlanCommand, PlanCopyView, PlanFindingView, PlanLaneView,
     PlanPreviewView, PlanRunView, PlanStepView, PlanVersionView, PlanView, PlanVmView, PlanWaveView, RunPlan,
     TellPlanRun, ValidatePlan,
 };

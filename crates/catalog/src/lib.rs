@@ -39,7 +39,7 @@ pub use group::{KnownGroup, KnownReplicaGroup};
 pub use job::Job;
 pub use pack_check::PackCheck;
 pub use peer::{KnownPeer, OpenToken, PeerStanding};
-pub use plan::{KnownPlan, KnownPlanRun};
+pub use plan::{KnownPlan, KnownPlanRun, PlanDelivery};
 pub use point_test::PointTest;
 pub use policy::{FailedRun, KnownPolicy, PolicyFollower, PolicyRun, RunOutcome};
 pub use replaced_vm::ReplacedVm;

@@ -12,6 +12,8 @@ pub struct KnownPlan {
     pub name: PlanName,
     /// Which version of it, from 1.
     pub version: u64,
+    /// The site that wrote it; none where it was this one.
+    pub origin: Option<SiteId>,
     /// What somebody wrote.
     pub text: String,
     /// How that is written.
@@ -20,6 +22,25 @@ pub struct KnownPlan {
     pub primary_site: SiteId,
     /// When it was written.
     pub created_at: Timestamp,
+    /// Whether the plan was forgotten; then there is no text.
+    pub is_deleted: bool,
+    /// Whether somebody here has agreed to what it runs on this host.
+    pub is_accepted: bool,
+}
+
+/// What another site has of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanDelivery {
+    /// The plan's name.
+    pub plan: PlanName,
+    /// The other site.
+    pub peer_id: SiteId,
+    /// The version that it has kept last; 0 where it has kept none.
+    pub version: u64,
+    /// The digest of what it has kept last.
+    pub content: String,
+    /// Why it does not keep what this site has.
+    pub problem: Option<String>,
 }
 
 /// A run of a plan.
@@ -47,45 +68,92 @@ impl Catalog {
     /// Adds a version of a plan.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Exists`] when there is this version of it.
+    /// [`crate::ErrorKind::Exists`] when there is this version of it from this site.
     pub async fn add_plan(&self, plan: &KnownPlan) -> Result<()> {
-        let sql = "INSERT INTO plans (name, version, text, format, primary_site, created_at) \
-                   VALUES ($1, $2, $3, $4, $5, $6)";
+        let sql = "INSERT INTO plans (name, version, origin, text, format, primary_site, created_at, is_deleted, \
+                   is_accepted) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
         let query = sqlx::query(sql)
             .bind(plan.name.to_string())
             .bind(row::size_column(plan.version))
+            .bind(plan.origin.map(|origin| origin.to_string()).unwrap_or_default())
             .bind(plan.text.clone())
             .bind(plan.format.clone())
             .bind(plan.primary_site.to_string())
-            .bind(plan.created_at.as_microseconds());
+            .bind(plan.created_at.as_microseconds())
+            .bind(i64::from(plan.is_deleted))
+            .bind(i64::from(plan.is_accepted));
         self.execute(&format!("adding the plan {}", plan.name), query).await.map(|_| ())
     }
 
-    /// The newest version of each plan, by name.
+    /// The newest version of each plan, by name; also of those that were forgotten.
     pub async fn plans(&self) -> Result<Vec<KnownPlan>> {
-        let sql = "SELECT * FROM plans AS plan WHERE version = (SELECT MAX(version) FROM plans \
-                   WHERE name = plan.name) ORDER BY name";
+        let sql = "SELECT * FROM plans AS plan WHERE NOT EXISTS (SELECT 1 FROM plans AS other \
+                   WHERE other.name = plan.name AND (other.version > plan.version \
+                   OR (other.version = plan.version AND other.created_at > plan.created_at))) ORDER BY name, origin";
         let rows = sqlx::query(sql).fetch_all(&self.pool).await;
-        rows.map_err(|error| Error::from_database("listing plans", error))?.iter().map(read).collect()
+        let rows = rows.map_err(|error| Error::from_database("listing plans", error))?;
+        let mut plans: Vec<_> = rows.iter().map(read).collect::<Result<_>>()?;
+        plans.dedup_by(|later, first| later.name == first.name);
+        Ok(plans)
     }
 
-    /// All versions of a plan, newest first.
+    /// All versions of a plan, newest first. Of two with one number that is newer which was written later.
     pub async fn plan_versions(&self, name: &str) -> Result<Vec<KnownPlan>> {
-        let query = sqlx::query("SELECT * FROM plans WHERE name = $1 ORDER BY version DESC");
-        let rows = query.bind(name.to_owned()).fetch_all(&self.pool).await;
+        let sql = "SELECT * FROM plans WHERE name = $1 ORDER BY version DESC, created_at DESC, origin";
+        let rows = sqlx::query(sql).bind(name.to_owned()).fetch_all(&self.pool).await;
         rows.map_err(|error| Error::from_database("listing the versions of a plan", error))?
             .iter()
             .map(read)
             .collect()
     }
 
-    /// Forgets a plan. Its runs stay.
+    /// Keeps that somebody has agreed to what a version of a plan runs on this host.
     ///
     /// # Errors
     /// [`crate::ErrorKind::NotFound`].
-    pub async fn remove_plan(&self, name: &PlanName) -> Result<()> {
-        let query = sqlx::query("DELETE FROM plans WHERE name = $1").bind(name.to_string());
-        self.change(&format!("removing the plan {name}"), query).await
+    pub async fn accept_plan(&self, plan: &KnownPlan) -> Result<()> {
+        let sql = "UPDATE plans SET is_accepted = 1 WHERE name = $1 AND version = $2 AND origin = $3";
+        let query = sqlx::query(sql)
+            .bind(plan.name.to_string())
+            .bind(row::size_column(plan.version))
+            .bind(plan.origin.map(|origin| origin.to_string()).unwrap_or_default());
+        self.change(&format!("accepting the plan {}", plan.name), query).await
+    }
+
+    /// Forgets what a plan was before this version. Its runs stay.
+    pub async fn remove_plan_before(&self, name: &PlanName, version: u64) -> Result<()> {
+        let query = sqlx::query("DELETE FROM plans WHERE name = $1 AND version < $2");
+        let query = query.bind(name.to_string()).bind(row::size_column(version));
+        self.execute(&format!("removing the plan {name}"), query).await.map(|_| ())
+    }
+
+    /// Keeps what another site has of a plan.
+    pub async fn put_plan_delivery(&self, delivery: &PlanDelivery) -> Result<()> {
+        let sql = "INSERT INTO plan_deliveries (plan, peer_id, version, content, problem) \
+                   VALUES ($1, $2, $3, $4, $5) ON CONFLICT (plan, peer_id) DO UPDATE SET \
+                   version = excluded.version, content = excluded.content, problem = excluded.problem";
+        let query = sqlx::query(sql)
+            .bind(delivery.plan.to_string())
+            .bind(delivery.peer_id.to_string())
+            .bind(row::size_column(delivery.version))
+            .bind(delivery.content.clone())
+            .bind(delivery.problem.clone());
+        self.execute(&format!("keeping who has the plan {}", delivery.plan), query).await.map(|_| ())
+    }
+
+    /// What other sites have of all plans.
+    pub async fn plan_deliveries(&self) -> Result<Vec<PlanDelivery>> {
+        let rows = sqlx::query("SELECT * FROM plan_deliveries ORDER BY plan, peer_id").fetch_all(&self.pool).await;
+        let read = |row: &AnyRow| {
+            Ok(PlanDelivery {
+                plan: row::parsed(row, "plan")?,
+                peer_id: row::parsed(row, "peer_id")?,
+                version: row::size("version", row::number(row, "version")?)?,
+                content: row::text(row, "content")?,
+                problem: row::optional_text(row, "problem")?,
+            })
+        };
+        rows.map_err(|error| Error::from_database("listing who has plans", error))?.iter().map(read).collect()
     }
 
     /// Keeps a run.
@@ -127,7 +195,12 @@ impl Catalog {
 }
 
 fn read(row: &AnyRow) -> Result<KnownPlan> {
+    let origin = row::text(row, "origin")?;
+    let origin = if origin.is_empty() { None } else { Some(row::parsed(row, "origin")?) };
     Ok(KnownPlan {
+        origin,
+        is_deleted: row::number(row, "is_deleted")? != 0,
+        is_accepted: row::number(row, "is_accepted")? != 0,
         name: row::parsed(row, "name")?,
         version: row::size("version", row::number(row, "version")?)?,
         text: row::text(row, "text")?,

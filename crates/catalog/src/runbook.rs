@@ -1,6 +1,6 @@
 //! Runbooks.
 
-use model::Timestamp;
+use model::{SiteId, Timestamp};
 use sqlx::any::AnyRow;
 
 use crate::{Catalog, Error, Result, row};
@@ -16,6 +16,10 @@ pub struct KnownRunbook {
     pub created_at: Timestamp,
     /// Since when it is this.
     pub changed_at: Timestamp,
+    /// The site that it came from, with a plan that names it; none where it was written here.
+    pub origin: Option<SiteId>,
+    /// Whether somebody here has agreed to what it runs on this host.
+    pub is_accepted: bool,
 }
 
 impl Catalog {
@@ -24,12 +28,15 @@ impl Catalog {
     /// # Errors
     /// [`crate::ErrorKind::Exists`] when another has its name.
     pub async fn add_runbook(&self, runbook: &KnownRunbook) -> Result<()> {
-        let sql = "INSERT INTO runbooks (name, document, created_at, changed_at) VALUES ($1, $2, $3, $4)";
+        let sql = "INSERT INTO runbooks (name, document, created_at, changed_at, origin, is_accepted) \
+                   VALUES ($1, $2, $3, $4, $5, $6)";
         let query = sqlx::query(sql)
             .bind(runbook.name.clone())
             .bind(runbook.document.clone())
             .bind(runbook.created_at.as_microseconds())
-            .bind(runbook.changed_at.as_microseconds());
+            .bind(runbook.changed_at.as_microseconds())
+            .bind(runbook.origin.map(|origin| origin.to_string()))
+            .bind(i64::from(runbook.is_accepted));
         self.execute(&format!("adding the runbook {}", runbook.name), query).await.map(|_| ())
     }
 
@@ -38,10 +45,13 @@ impl Catalog {
     /// # Errors
     /// [`crate::ErrorKind::NotFound`].
     pub async fn set_runbook(&self, runbook: &KnownRunbook) -> Result<()> {
-        let query = sqlx::query("UPDATE runbooks SET document = $2, changed_at = $3 WHERE name = $1")
+        let sql = "UPDATE runbooks SET document = $2, changed_at = $3, origin = $4, is_accepted = $5 WHERE name = $1";
+        let query = sqlx::query(sql)
             .bind(runbook.name.clone())
             .bind(runbook.document.clone())
-            .bind(runbook.changed_at.as_microseconds());
+            .bind(runbook.changed_at.as_microseconds())
+            .bind(runbook.origin.map(|origin| origin.to_string()))
+            .bind(i64::from(runbook.is_accepted));
         self.change(&format!("changing the runbook {}", runbook.name), query).await
     }
 
@@ -75,5 +85,7 @@ fn read(row: &AnyRow) -> Result<KnownRunbook> {
         document: row::text(row, "document")?,
         created_at: row::time(row, "created_at")?,
         changed_at: row::time(row, "changed_at")?,
+        origin: row::optional_parsed(row, "origin")?,
+        is_accepted: row::number(row, "is_accepted")? != 0,
     })
 }

@@ -1,4 +1,5 @@
-//! What is fuzzed: the decoders of the vault's and the journal's formats, of NBD's messages, and of what peers send that is no JSON.
+//! What is fuzzed: the decoders of the vault's and the journal's formats, of NBD's messages, of what
+//! peers send that is no JSON, and of plans.
 
 use std::{fs, path::Path};
 
@@ -43,6 +44,7 @@ pub fn targets() -> Result<Vec<Target>> {
     targets.extend(journal::fuzz::DECODERS.iter().map(of_journal).collect::<Result<Vec<_>>>()?);
     targets.extend(of_nbd());
     targets.extend(of_peer()?);
+    targets.extend(of_plans());
     Ok(targets)
 }
 
@@ -136,6 +138,51 @@ fn of_peer() -> Result<Vec<Target>> {
         vec![certificate.unwrap_or_default()],
     );
     Ok(vec![regions, parts, tokens, authorities])
+}
+
+/// Documents of people and of paired sites, and runs as they are kept.
+fn of_plans() -> Vec<Target> {
+    const TOML: &str = "version = 1\nrto_seconds = 900\n[[groups]]\nname = \"a\"\n[[groups.vms]]\nname = \"db\"\n\
+                        health = [{ agent = true }, { tcp = { port = 5432 } }, { command = [\"pg_isready\"] }]\n\
+                        networks = [{ device = 0, production = { bridge = \"br0\", address = \"10.2.0.5/24\" } }]\n\
+                        [[groups.post]]\nname = \"b\"\nscript = { command = [\"x\", \"y z\"] }\non_failure = \"ask\"\n";
+    const YAML: &str = "version: 1\ngroups:\n  - name: a\n    vms:\n      - name: db\n        health: &h\n          - agent: true\n\
+                        \x20     - { name: app, health: *h }\n    post:\n      - name: b\n        guest: { vm: db, command: [x, \"y z\"] }\n";
+    const RUNBOOK: &str = "version = 1\nscript = { command = [\"x\", \"{{a}}\"] }\n[parameters.a]\ndefault = \"30\"\n";
+    let document = |name: &str, example: &str, decode: fn(&str) -> Result<(), String>| {
+        let decode = move |bytes: &[u8]| decode(std::str::from_utf8(bytes).map_err(|error| error.to_string())?);
+        // Trees of words take more than their text.
+        Target { fixed_bytes: 4 << 20, ..Target::new(name, decode, vec![example.as_bytes().to_vec()]) }
+    };
+    let plan: fn(&str) -> Result<(), String> = |text| {
+        let plan = plan::read(text, plan::Format::of(text)).map_err(|finding| finding.to_string())?;
+        drop(plan::validate(&plan));
+        Ok(())
+    };
+    let runbook: fn(&str) -> Result<(), String> = |text| {
+        let runbook = plan::read_runbook(text).map_err(|finding| finding.to_string())?;
+        drop(runbook.validate());
+        Ok(())
+    };
+    let run: fn(&str) -> Result<(), String> =
+        |text| plan::Run::decode(text).map(drop).map_err(|error| error.to_string());
+    let begun = plan::read(TOML, plan::Format::Toml).map(|plan| {
+        let begin = plan::Begin {
+            plan: "shop".to_owned(),
+            plan_version: 1,
+            kind: plan::Kind::Test,
+            direction: plan::Direction::Failover,
+            point: "latest".to_owned(),
+            operator: "ada".to_owned(),
+        };
+        plan::Run::begin(&plan, begin, model::Timestamp::from_microseconds(1_790_000_000_000_000)).encode()
+    });
+    vec![
+        document("plan-toml", TOML, plan),
+        document("plan-yaml", YAML, plan),
+        document("plan-runbook", RUNBOOK, runbook),
+        document("plan-run", &begun.unwrap_or_default(), run),
+    ]
 }
 
 fn of_nbd() -> Vec<Target> {

@@ -9,6 +9,7 @@ mod error;
 mod exec;
 mod file;
 mod freeze;
+mod networks;
 
 pub(crate) use connection::Agent;
 pub(crate) use error::{Error, ErrorKind, Result};

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use hypervisor::{Error, ErrorKind, GuestExit, GuestProgram, Result, VmAccess};
+use hypervisor::{Error, ErrorKind, GuestExit, GuestNetwork, GuestProgram, Result, VmAccess};
 use serde_json::json;
 
 use crate::{
@@ -32,24 +32,37 @@ pub(crate) async fn run(
     program: &GuestProgram,
     limit: Duration,
 ) -> Result<GuestExit> {
-    let failed = |kind, reason: String| Error::new(kind, format!("in the guest of {}: {reason}", vm.name));
     if program.command.is_empty() {
-        return Err(failed(ErrorKind::Unsupported, "there is no command".to_owned()));
+        return Err(failed(vm, ErrorKind::Unsupported, "there is no command"));
     }
-    let channel = Sockets::of(config, vm)?.agent;
-    let channel =
-        channel.ok_or_else(|| failed(ErrorKind::Unsupported, "the VM has no guest agent".to_owned()))?;
-    let told = |error: crate::agent::Error| {
-        let kind = match error.kind() {
-            AgentErrorKind::NoChannel | AgentErrorKind::Silent => ErrorKind::Unreachable,
-            _ => ErrorKind::Failed,
-        };
-        failed(kind, error.to_string()).with_source(error)
-    };
-    let mut agent = Agent::connect(&channel, AGENT_TIMEOUT).await.map_err(told)?;
-    let ended = agent.exec(program, limit).await.map_err(told)?;
+    let mut agent = connect(config, vm).await?;
+    let ended = agent.exec(program, limit).await.map_err(|error| told(vm, error))?;
     let output = [ended.stdout, ended.stderr].concat();
     Ok(GuestExit { code: ended.exit_code, output })
+}
+
+/// Asks a guest for its network interfaces; see [`hypervisor::Hypervisor::guest_networks`].
+pub(crate) async fn networks(config: &QemuConfig, vm: &VmAccess) -> Result<Vec<GuestNetwork>> {
+    let mut agent = connect(config, vm).await?;
+    agent.networks(AGENT_TIMEOUT).await.map_err(|error| told(vm, error))
+}
+
+async fn connect(config: &QemuConfig, vm: &VmAccess) -> Result<Agent> {
+    let channel = Sockets::of(config, vm)?.agent;
+    let channel = channel.ok_or_else(|| failed(vm, ErrorKind::Unsupported, "the VM has no guest agent"))?;
+    Agent::connect(&channel, AGENT_TIMEOUT).await.map_err(|error| told(vm, error))
+}
+
+fn failed(vm: &VmAccess, kind: ErrorKind, reason: &str) -> Error {
+    Error::new(kind, format!("in the guest of {}: {reason}", vm.name))
+}
+
+fn told(vm: &VmAccess, error: crate::agent::Error) -> Error {
+    let kind = match error.kind() {
+        AgentErrorKind::NoChannel | AgentErrorKind::Silent => ErrorKind::Unreachable,
+        _ => ErrorKind::Failed,
+    };
+    failed(vm, kind, &error.to_string()).with_source(error)
 }
 
 /// Takes a picture of a guest's screen; see [`hypervisor::Hypervisor::screenshot`].

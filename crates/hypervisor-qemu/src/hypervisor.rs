@@ -4,8 +4,8 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use hypervisor::{
-    Baseline, Capture, CaptureRequest, Chain, DiskAtRest, GuestExit, GuestFiles, GuestProgram, Hydration,
-    HydrationListener, Hypervisor, Inspection, Quiet, Result, Tap, TapRequest, VmAccess,
+    Baseline, Capture, CaptureRequest, Chain, DiskAtRest, GuestExit, GuestFiles, GuestNetwork, GuestProgram,
+    Hydration, HydrationListener, Hypervisor, Inspection, Quiet, Result, Tap, TapRequest, VmAccess,
 };
 use model::JournalId;
 
@@ -83,6 +83,10 @@ impl Hypervisor for QemuHypervisor {
         limit: Duration,
     ) -> Result<GuestExit> {
         guest::run(&self.config, vm, program, limit).await
+    }
+
+    async fn guest_networks(&self, vm: &VmAccess) -> Result<Vec<GuestNetwork>> {
+        guest::networks(&self.config, vm).await
     }
 
     async fn guest_files(&self, vm: &VmAccess) -> Result<Box<dyn GuestFiles>> {

@@ -1,4 +1,6 @@
-//! Programs inside a guest.
+//! Programs inside a guest, and what it tells of itself.
+
+use std::net::IpAddr;
 
 /// A program to run inside a guest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,4 +28,15 @@ pub struct GuestExit {
     pub code: Option<i64>,
     /// What it wrote to standard output, then what it wrote to standard error.
     pub output: Vec<u8>,
+}
+
+/// A network interface as the guest sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GuestNetwork {
+    /// What the guest calls it.
+    pub name: String,
+    /// Its MAC address, where it has one.
+    pub mac: Option<String>,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
 }

@@ -22,7 +22,7 @@ pub use capture::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use fake::{FakeDisk, FakeGuest, FakeGuestNode, FakeHypervisor, FakeTapTargets, FakeVm};
-pub use guest::{GuestExit, GuestProgram};
+pub use guest::{GuestExit, GuestNetwork, GuestProgram};
 pub use guest_files::{GuestAbilities, GuestContent, GuestFiles, GuestItem, GuestItemKind, GuestItemOutcome};
 pub use hydration::{Hydration, HydrationListener};
 pub use inspection::{AgentState, DiskInspection, Inspection, Power, Tracking};
@@ -124,6 +124,15 @@ pub trait Hypervisor: Send + Sync {
     /// the agent refuses.
     async fn run_in_guest(&self, vm: &VmAccess, program: &GuestProgram, limit: Duration)
     -> Result<GuestExit>;
+
+    /// The network interfaces that a guest has, as its agent tells them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unreachable`] when the agent does not answer, [`ErrorKind::Failed`] when it refuses.
+    async fn guest_networks(&self, vm: &VmAccess) -> Result<Vec<GuestNetwork>> {
+        let context = format!("this hypervisor cannot ask the guest of {} for its networks", vm.name);
+        Err(Error::new(ErrorKind::Unsupported, context))
+    }
 
     /// Opens a running guest for files that are put into it, through its agent, which nobody else can talk to meanwhile.
     ///

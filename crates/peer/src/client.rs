@@ -3,7 +3,9 @@
 mod connection;
 mod pair;
 mod patience;
+mod plans;
 mod replicas;
+mod runbooks;
 mod sources;
 mod transfers;
 

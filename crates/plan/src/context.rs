@@ -94,6 +94,19 @@ pub fn context(run: &Run, step: &Step, sites: &Sites, is_dry_run: bool) -> Value
     })
 }
 
+/// The names of all that [`environment`] tells.
+pub const ENVIRONMENT: [&str; 9] = [
+    "HOLDFAST_PLAN",
+    "HOLDFAST_FAILOVER_TYPE",
+    "HOLDFAST_FAILOVER_DIRECTION",
+    "HOLDFAST_JOB_ID",
+    "HOLDFAST_OPERATOR",
+    "HOLDFAST_DRY_RUN",
+    "HOLDFAST_TARGET_SITE",
+    "HOLDFAST_STEP",
+    "HOLDFAST_ATTEMPT",
+];
+
 /// The plain parts of the context as environment variables, by their names.
 #[must_use]
 pub fn environment(run: &Run, step: &Step, sites: &Sites, is_dry_run: bool) -> Vec<(&'static str, String)> {

@@ -27,7 +27,7 @@ mod run;
 mod runbook;
 mod validate;
 
-pub use context::{Site, Sites, context, environment};
+pub use context::{ENVIRONMENT, Site, Sites, context, environment};
 pub use difference::dropped;
 pub use document::{
     Action, Ansible, Attachment, FailbackOrder, Gate, Group, GuestCommand, HostScript, HttpCall, HttpGate,

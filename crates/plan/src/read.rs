@@ -7,6 +7,12 @@ use crate::{Finding, Plan, Runbook};
 /// The longest document, in bytes.
 pub(crate) const TEXT_MAX_BYTES: usize = 1 << 20;
 
+/// How deep a document may go, in YAML.
+const DEPTH_MAX: usize = 32;
+
+/// How many anchors, and uses of them, it may have.
+const ALIASES_MAX: usize = 100;
+
 /// How a document is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -14,6 +20,31 @@ pub enum Format {
     /// TOML.
     #[default]
     Toml,
+    /// YAML.
+    Yaml,
+}
+
+impl Format {
+    /// How a document is written, as its first line shows that says anything: in TOML `=` comes before any `:`, or a table begins.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        let is_said = |line: &&str| !line.is_empty() && !line.starts_with('#') && *line != "---";
+        let first = text.trim_start_matches('\u{feff}').lines().map(str::trim).find(is_said).unwrap_or_default();
+        let sign = first.chars().find(|character| matches!(character, '=' | ':'));
+        match first.starts_with('[') || sign != Some(':') && !first.starts_with(['{', '%']) {
+            true => Self::Toml,
+            false => Self::Yaml,
+        }
+    }
+
+    /// The format in a word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Toml => "toml",
+            Self::Yaml => "yaml",
+        }
+    }
 }
 
 /// Reads a document. What it says may still make no sense: see [`crate::validate`].
@@ -24,12 +55,10 @@ pub fn read(text: &str, format: Format) -> Result<Plan, Finding> {
     if text.len() > TEXT_MAX_BYTES {
         return Err(Finding::error("", format!("a plan has at most {TEXT_MAX_BYTES} bytes")));
     }
-    match format {
-        Format::Toml => from_toml(text),
-    }
+    from(text, format)
 }
 
-/// Reads the document of a runbook, which is TOML. What it says may still make no sense: see [`Runbook::validate`].
+/// Reads the document of a runbook, in TOML or YAML. What it says may still make no sense: see [`Runbook::validate`].
 ///
 /// # Errors
 /// What cannot be read, and where.
@@ -37,7 +66,38 @@ pub fn read_runbook(text: &str) -> Result<Runbook, Finding> {
     if text.len() > TEXT_MAX_BYTES {
         return Err(Finding::error("", format!("a runbook has at most {TEXT_MAX_BYTES} bytes")));
     }
-    from_toml(text)
+    from(text, Format::of(text))
+}
+
+fn from<T: DeserializeOwned>(text: &str, format: Format) -> Result<T, Finding> {
+    match format {
+        Format::Toml => from_toml(text),
+        Format::Yaml => from_yaml(text),
+    }
+}
+
+/// Aliases and depth are bounded: a short text never becomes a large document.
+fn from_yaml<T: DeserializeOwned>(text: &str) -> Result<T, Finding> {
+    let options = serde_saphyr::options! {
+        with_snippet: false,
+        budget: serde_saphyr::budget! {
+            max_depth: DEPTH_MAX,
+            max_aliases: ALIASES_MAX,
+            max_anchors: ALIASES_MAX,
+        },
+    };
+    let mut path = String::new();
+    let read = serde_saphyr::with_deserializer_from_str_with_options(text, options, |document| {
+        serde_path_to_error::deserialize(document).map_err(|error| {
+            path = error.path().to_string();
+            error.into_inner()
+        })
+    });
+    read.map_err(|error| {
+        let path = if path == "." { String::new() } else { std::mem::take(&mut path) };
+        let place = error.location().map(|at| format!("line {}, column {}: ", at.line(), at.column()));
+        explained(path, &error.to_string(), &place.unwrap_or_default())
+    })
 }
 
 fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, Finding> {
@@ -67,7 +127,7 @@ fn place(text: &str, at: usize) -> String {
 fn explained(path: String, message: &str, place: &str) -> Finding {
     let finding = Finding::error(path, format!("{place}{message}"));
     let mut words = message.split('`').skip(1).step_by(2);
-    let is_unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
+    let is_unknown = message.contains("unknown field") || message.contains("unknown variant");
     let Some(wrong) = words.next().filter(|_| is_unknown) else { return finding };
     let nearest = words.min_by_key(|word| distance(wrong, word));
     match nearest.filter(|word| distance(wrong, word) <= wrong.len().div_ceil(2)) {

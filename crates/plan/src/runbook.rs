@@ -34,6 +34,9 @@ pub struct Runbook {
     /// An Ansible playbook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ansible: Option<Ansible>,
+    /// Whether sites that this one is paired with may have it run, for plans of theirs.
+    #[serde(default)]
+    pub other_sites: bool,
     /// How long it may take, in seconds; where the plan's action says less, that counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u64>,

@@ -71,6 +71,52 @@ fn a_word_that_is_not_known_is_found_with_its_place_and_what_was_meant() {
 }
 
 #[test]
+fn yaml_says_the_same_and_is_judged_the_same() {
+    let text = "# a plan\nversion: 1\ngroups:\n  - name: a\n    vms:\n      - name: x\n        health:\n          - tcp: { port: 80 }\n";
+    let toml =
+        "version = 1\n[[groups]]\nname = \"a\"\nvms = [{ name = \"x\", health = [{ tcp = { port = 80 } }] }]\n";
+    assert_eq!((Format::of(text), Format::of(toml)), (Format::Yaml, Format::Toml));
+    assert_eq!(read(text, Format::Yaml).unwrap(), read(toml, Format::Toml).unwrap());
+    let finding = read(&text.replace("health", "helth"), Format::Yaml).unwrap_err();
+    assert!(finding.path.starts_with("groups[0].vms[0]"), "{finding:?}");
+    assert!(finding.message.contains("line 7"), "{finding:?}");
+    assert_eq!(finding.hint.as_deref(), Some("did you mean health?"));
+    let runbook = crate::read_runbook("version: 1\nscript: { command: [\"x\", \"{{a}}\"] }\nparameters: { a: { default: \"1\" } }");
+    assert_eq!(runbook.unwrap().validate(), []);
+}
+
+#[test]
+fn yaml_that_repeats_itself_or_goes_deep_is_refused() {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let mut bomb = "version: 1\nz: &z [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for (before, name) in ["z"].iter().chain(&names).zip(&names) {
+        let uses = vec![format!("*{before}"); 9].join(", ");
+        bomb.push_str(&format!("{name}: &{name} [{uses}]\n"));
+    }
+    assert!(read(&bomb, Format::Yaml).is_err());
+    let deep = format!("version: 1\ngroups: {}{}\n", "[".repeat(5000), "]".repeat(5000));
+    assert!(read(&deep, Format::Yaml).is_err());
+}
+
+#[test]
+fn a_vm_has_other_networks_on_the_way_back() {
+    let text = "version = 1\n[[groups]]\nname = \"a\"\n[[groups.vms]]\nname = \"x\"\n[[groups.vms.networks]]\ndevice = 0\n\
+                production = { bridge = \"br-b\" }\nhome = { bridge = \"br-a\" }\n";
+    let plan = read(text, Format::Toml).unwrap();
+    for (kind, direction, bridge) in [
+        (Kind::Unplanned, Direction::Failover, Some("br-b")),
+        (Kind::Planned, Direction::Failback, Some("br-a")),
+        (Kind::Test, Direction::Failback, None),
+    ] {
+        let run = Run::begin(&plan, Begin { direction, ..begin(kind) }, at(0));
+        let facts = run.vms().values().next().unwrap();
+        assert_eq!(facts.networks.get(&0).and_then(|attachment| attachment.bridge.as_deref()), bridge);
+    }
+    let finding = only_error(&text.replace("br-a", "no/bridge"));
+    assert_eq!(finding.path, "groups[0].vms[0].networks[0].home.bridge");
+}
+
+#[test]
 fn what_makes_no_sense_is_found_where_it_is() {
     let with = |more: &str| only_error(&format!("version = 1\n[[groups]]\nname = \"a\"\n{more}"));
     let vm = "vms = [{ name = \"x\" }]\n";
@@ -242,6 +288,7 @@ proptest::proptest! {
     #[test]
     fn no_text_makes_reading_panic(text in ".{0,200}") {
         let _ = read(&text, Format::Toml).map(|plan| validate(&plan));
+        let _ = read(&text, Format::Yaml).map(|plan| validate(&plan));
         let _ = Run::decode(&text);
     }
 

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
+use model::NetworkConnection;
+
 use crate::{Action, ActionWork, Attachment, Finding, Gate, Plan, Vm, document::VERSION};
 
 /// The most of each in a plan.
@@ -151,7 +153,8 @@ fn vm(path: &str, vm: &Vm, findings: &mut Findings) {
         if !devices.insert(network.device) {
             findings.error(&path, format!("network device {} is in the list already", network.device));
         }
-        for (name, attachment) in [("production", &network.production), ("test", &network.test)] {
+        let all = [("production", &network.production), ("home", &network.home), ("test", &network.test)];
+        for (name, attachment) in all {
             if let Some(found) = attachment {
                 self::attachment(&format!("{path}.{name}"), found, findings);
             }
@@ -177,6 +180,9 @@ fn gate(path: &str, gate: &Gate, findings: &mut Findings) {
 
 fn attachment(path: &str, attachment: &Attachment, findings: &mut Findings) {
     let is_address = |text: &str| text.parse::<IpAddr>().is_ok();
+    if let Some(Err(error)) = attachment.bridge.as_ref().map(|bridge| bridge.parse::<NetworkConnection>()) {
+        findings.error(&format!("{path}.bridge"), error.to_string());
+    }
     if let Some(address) = &attachment.address {
         let parts = address.split_once('/').and_then(|(address, length)| {
             Some((address.parse::<IpAddr>().ok()?, length.parse::<u8>().ok()?))

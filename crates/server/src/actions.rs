@@ -61,7 +61,7 @@ impl Told {
 /// Carries an action out, once. What it prints goes to the log as it comes.
 pub(crate) async fn perform(site: &Site, action: &Action, told: &Told, log: &Log) -> Outcome {
     match action.work() {
-        Some(ActionWork::Runbook(call)) => {
+        Some(ActionWork::Runbook(call)) if call.site == Where::Target => {
             let found = runbooks::filled(site, &call.name, &call.parameters).await;
             match found {
                 Ok((action, values)) => {
@@ -86,7 +86,7 @@ pub(crate) async fn perform(site: &Site, action: &Action, told: &Told, log: &Log
 async fn by_itself(site: &Site, action: &Action, told: &Told, log: &Log) -> Outcome {
     match action.work() {
         Some(ActionWork::Script(script)) if script.site == Where::Source => {
-            failed("programs at the site that the VMs come from are not run by this one".to_owned(), log)
+            failed("programs are not run at other sites; runbooks are, which these allow".to_owned(), log)
         }
         Some(ActionWork::Script(script)) => script::perform(site, script, told, log).await,
         Some(ActionWork::Guest(command)) => guest::perform(site, command, told, log).await,

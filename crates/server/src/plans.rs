@@ -7,6 +7,7 @@ mod check;
 mod command;
 mod edit;
 mod runner;
+mod share;
 mod source;
 mod steps;
 mod view;
@@ -18,12 +19,14 @@ use std::{
 };
 
 use model::{PlanRunId, VmId};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Notify, mpsc::UnboundedSender};
 
 use self::runner::Asked;
+use crate::runbooks::for_others::RunsForOthers;
 pub(crate) use self::{
     command::{begin, command, go_on, preview, runs, show_run},
     edit::{create, edit, history, list, remove, validate},
+    share::{accept, receive, watch},
     source::{state as source_state, tell as tell_source},
     view::{plan_view, version_view},
 };
@@ -32,6 +35,10 @@ pub(crate) use self::{
 pub(crate) struct Plans {
     /// The command that runs the supervisor of programs.
     pub(crate) supervisor: Vec<OsString>,
+    /// Plans or runbooks were written or forgotten: other sites may lack them.
+    pub(crate) changed: Notify,
+    /// Runbooks that are run for plans of other sites.
+    pub(crate) for_others: RunsForOthers,
     running: Mutex<BTreeMap<PlanRunId, UnboundedSender<Asked>>>,
     /// Held while a run comes to be carried out, so that no VM is in two.
     gate: tokio::sync::Mutex<()>,
@@ -51,6 +58,8 @@ impl Plans {
     pub(crate) fn new(supervisor: Vec<OsString>) -> Self {
         Self {
             supervisor,
+            changed: Notify::new(),
+            for_others: RunsForOthers::default(),
             running: Mutex::default(),
             gate: tokio::sync::Mutex::default(),
             shut_downs: Mutex::default(),

@@ -40,7 +40,7 @@ pub(crate) use self::{
     receive::{end, of_peer, offer, progress, take},
     replaced::{replaced_by, would_replace},
     seeds::{old_self, prepare},
-    settings::{connection, edit},
+    settings::{connect_as_planned, connection, edit},
     target::{Purpose, Target, directory_in},
     upkeep::watch,
     view::{list, moment_view, points, test_view, view},

@@ -1,5 +1,8 @@
 //! Runbooks: actions with names and parameters, kept by the site.
 
+pub(crate) mod elsewhere;
+pub(crate) mod for_others;
+
 use std::collections::BTreeMap;
 
 use api::{ParameterView, RunbookView};
@@ -24,24 +27,39 @@ pub(crate) async fn find(site: &Site, name: &str) -> Result<KnownRunbook> {
 
 /// Keeps a new runbook.
 pub(crate) async fn create(site: &Site, name: &str, document: String) -> Result<KnownRunbook> {
+    check(name, &document)?;
+    let now = site.env.clock.now();
+    let runbook = KnownRunbook {
+        name: name.to_owned(),
+        document,
+        created_at: now,
+        changed_at: now,
+        origin: None,
+        is_accepted: true,
+    };
+    site.catalog.add_runbook(&runbook).await?;
+    site.plans.changed.notify_one();
+    Ok(runbook)
+}
+
+/// Fails for what is no runbook.
+pub(crate) fn check(name: &str, document: &str) -> Result<()> {
     if name.trim().is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
         return Err(Failure::invalid(format!(
             "a runbook's name has 1 to {NAME_BYTES_MAX} bytes and no control character"
         )));
     }
-    read(&document)?;
-    let now = site.env.clock.now();
-    let runbook = KnownRunbook { name: name.to_owned(), document, created_at: now, changed_at: now };
-    site.catalog.add_runbook(&runbook).await?;
-    Ok(runbook)
+    read(document).map(drop)
 }
 
 /// Puts another document in the place of a runbook's. Runs that have begun its action go on with the one before.
 pub(crate) async fn edit(site: &Site, name: &str, document: String) -> Result<KnownRunbook> {
     let known = find(site, name).await?;
     read(&document)?;
-    let runbook = KnownRunbook { document, changed_at: site.env.clock.now(), ..known };
+    let changed_at = site.env.clock.now();
+    let runbook = KnownRunbook { document, changed_at, origin: None, is_accepted: true, ..known };
     site.catalog.set_runbook(&runbook).await?;
+    site.plans.changed.notify_one();
     Ok(runbook)
 }
 
@@ -51,7 +69,14 @@ pub(crate) async fn filled(
     name: &str,
     given: &BTreeMap<String, String>,
 ) -> Result<(Action, BTreeMap<String, String>)> {
-    let runbook = read(&find(site, name).await?.document)?;
+    let known = find(site, name).await?;
+    if !known.is_accepted {
+        let detail = format!("the runbook {name} came from another site, and nobody here has agreed to it");
+        return Err(Failure::conflict(detail).with_hint(
+            "look at it: holdfast runbook show; then accept the plan that it came with: holdfast plan accept",
+        ));
+    }
+    let runbook = read(&known.document)?;
     let values =
         runbook.values(given).map_err(|finding| refused(&format!("the runbook {name}"), &[finding]))?;
     Ok((runbook.with(name, &values), values))
@@ -78,6 +103,8 @@ pub(crate) fn view(known: KnownRunbook) -> Result<RunbookView> {
         description: runbook.description,
         name: known.name,
         document: known.document,
+        origin: known.origin,
+        is_accepted: known.is_accepted,
         created_at: known.created_at,
         changed_at: known.changed_at,
     })

@@ -7,7 +7,7 @@ use tokio::net::UnixListener;
 
 use crate::{
     failure::{Failure, Result},
-    groups, object_locks, peers, policies, replicas, replications, routes,
+    groups, object_locks, peers, plans, policies, replicas, replications, routes,
     site::Site,
     snapshots,
 };
@@ -50,6 +50,7 @@ pub async fn serve(
     let replicas = tokio::spawn(replicas::watch(site.clone()));
     let replications = tokio::spawn(replications::run(site.clone()));
     let groups = tokio::spawn(groups::run(site.clone()));
+    let plans = tokio::spawn(plans::watch(site.clone()));
     shutdown.await;
     tracing::info!("stopping");
     site.stopping.cancel();
@@ -64,6 +65,7 @@ pub async fn serve(
         ("watch over replicas", replicas),
         ("keeper of consistency groups", groups),
         ("keeper of replications", replications),
+        ("keeper of plans", plans),
     ] {
         if let Err(error) = task.await {
             tracing::error!(%error, "the {what} ended by a defect");

@@ -47,8 +47,8 @@ pub(crate) use self::{
     create_vm::submit as create_vm,
     export::submit as export,
     failover::{
-        change_point, commit, could_take_over, plan as plan_failover, plan_change, submit as fail_over,
-        take_over,
+        change_point, commit, could_take_over, could_take_over_as, plan as plan_failover, plan_change,
+        submit as fail_over, take_over,
     },
     failover_test::{
         clean_up as clean_up_tests, clean_up_dead as clean_up_failover_test, selector as moment_selector,

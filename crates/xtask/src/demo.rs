@@ -1,8 +1,12 @@
-//! `cargo xtask demo`: the main job on a real guest, from protection to a restored VM, in one go; or site recovery, on two sites.
+//! `cargo xtask demo`: the main job on a real guest, from protection to a restored VM, in one go; or site recovery on two sites, of one VM, or
+//! of an application by a recovery plan.
 
 mod guest;
+mod network;
+mod plan;
 mod report;
 mod site_recovery;
+mod sites;
 mod story;
 
 use anyhow::{Context, Result, bail};
@@ -13,19 +17,33 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
+/// What is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Story {
+    /// A VM is protected, backed up, lost and brought back.
+    Backup,
+    /// A VM is replicated, lost with its site, and comes back.
+    SiteRecovery,
+    /// So does an application of three VMs, by a recovery plan.
+    Plan,
+}
+
 /// Prepares what a fresh machine lacks, and tells the story. Progress goes to standard error, the result to standard output.
-pub fn run(site_recovery: bool) -> Result<()> {
+pub fn run(story: Story) -> Result<()> {
     packages::install_missing()?;
     binary::holdfast()?;
     eprintln!("building a Linux guest from Debian packages, where that is not done yet");
     let image = GuestImage::obtain()?;
+    if story == Story::Plan {
+        network::enter(&plan::BRIDGES)?;
+    }
     let runtime = Runtime::new().context("starting the runtime")?;
     let report = runtime.block_on(async {
         // Whatever ends the story, its values are dropped: VMs and server die, and the directory is removed.
         let (mut interrupt, mut terminate) =
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         tokio::select! {
-            report = tell(&image, site_recovery) => report,
+            report = tell(&image, story) => report,
             _ = interrupt.recv() => bail!("interrupted"),
             _ = terminate.recv() => bail!("terminated"),
         }
@@ -34,9 +52,10 @@ pub fn run(site_recovery: bool) -> Result<()> {
     Ok(())
 }
 
-async fn tell(image: &GuestImage, site_recovery: bool) -> Result<Report> {
-    match site_recovery {
-        true => site_recovery::tell(image).await,
-        false => story::tell(image).await,
+async fn tell(image: &GuestImage, story: Story) -> Result<Report> {
+    match story {
+        Story::Backup => story::tell(image).await,
+        Story::SiteRecovery => site_recovery::tell(image).await,
+        Story::Plan => plan::tell(image).await,
     }
 }

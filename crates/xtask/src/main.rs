@@ -29,8 +29,13 @@ enum Command {
     /// Installs the system packages that it needs, and leaves nothing else behind. Takes about two minutes without KVM.
     Demo {
         /// Show site recovery: two sites, a drill, the loss of one of them, and the way back.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "plan")]
         site_recovery: bool,
+        /// Show a recovery plan: an application of three VMs is tried out, lost with its site, recovered, and brought back.
+        ///
+        /// Its guests talk to one another, in a network namespace of their own: that needs root, or user namespaces.
+        #[arg(long)]
+        plan: bool,
     },
     /// Runs all tests, those on real QEMU guests included; installs the system packages that they need.
     Test {
@@ -71,7 +76,9 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Demo { site_recovery } => demo::run(site_recovery),
+        Command::Demo { plan: true, .. } => demo::run(demo::Story::Plan),
+        Command::Demo { site_recovery: true, .. } => demo::run(demo::Story::SiteRecovery),
+        Command::Demo { .. } => demo::run(demo::Story::Backup),
         Command::Test { filter } => test::run(filter.as_deref()),
         Command::Sim { arguments } => sim::run(&arguments),
         Command::Fuzz { arguments } => fuzz::run(&arguments),

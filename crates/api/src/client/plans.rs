@@ -35,6 +35,11 @@ impl Client {
         self.call(Method::DELETE, &of(plan), Bytes::new()).await
     }
 
+    /// Agrees to what a plan that came from another site does on this host, and to its runbooks.
+    pub async fn accept_plan(&self, plan: &str) -> Result<PlanView> {
+        self.call(Method::POST, &format!("{}/acceptance", of(plan)), Bytes::new()).await
+    }
+
     /// All versions of a plan, newest first.
     pub async fn plan_versions(&self, plan: &str) -> Result<Vec<PlanVersionView>> {
         self.get(&format!("{}/versions", of(plan))).await

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 pub struct CreatePlan {
     /// Its name.
     pub name: String,
-    /// The document, in TOML.
+    /// The document, in TOML or YAML.
     pub text: String,
     /// The site where its VMs are at home, by name or id; by default where their replicas here come from, or this one.
     #[serde(default)]
@@ -23,7 +23,7 @@ pub struct CreatePlan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EditPlan {
-    /// The document, in TOML.
+    /// The document, in TOML or YAML.
     pub text: String,
     /// What is not in it any more may go.
     #[serde(default)]
@@ -34,7 +34,7 @@ pub struct EditPlan {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ValidatePlan {
-    /// The document, in TOML.
+    /// The document, in TOML or YAML.
     #[serde(default)]
     pub text: Option<String>,
     /// The plan, by name.
@@ -49,6 +49,12 @@ pub struct PlanView {
     pub name: String,
     /// Which version of it, from 1.
     pub version: u64,
+    /// The site that wrote this version, by name.
+    pub written_at: String,
+    /// Whether somebody here has agreed to what it does on this host; always true of what was written here.
+    pub is_accepted: bool,
+    /// The other sites that have to do with its VMs, and what they have of it.
+    pub copies: Vec<PlanCopyView>,
     /// What it is for.
     pub description: Option<String>,
     /// Its groups, in their order.
@@ -64,6 +70,17 @@ pub struct PlanView {
     pub changed_at: Timestamp,
     /// The document.
     pub text: String,
+}
+
+/// What another site has of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlanCopyView {
+    /// The site.
+    pub site: String,
+    /// The version that counts there; 0 where it has none.
+    pub version: u64,
+    /// Why it does not have the newest.
+    pub problem: Option<String>,
 }
 
 /// A plan that was changed.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::Timestamp;
+use model::{SiteId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 pub struct CreateRunbook {
     /// Its name.
     pub name: String,
-    /// What it is, in TOML.
+    /// What it is, in TOML or YAML.
     pub document: String,
 }
 
@@ -20,7 +20,7 @@ pub struct CreateRunbook {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EditRunbook {
-    /// What it is from now on, in TOML.
+    /// What it is from now on, in TOML or YAML.
     pub document: String,
 }
 
@@ -49,6 +49,11 @@ pub struct RunbookView {
     pub parameters: Vec<ParameterView>,
     /// The document, as it was written.
     pub document: String,
+    /// The id of the site that it came from, with a plan; none where it was written here.
+    #[schema(value_type = Option<String>)]
+    pub origin: Option<SiteId>,
+    /// Whether somebody here has agreed to what it does on this host; always true of what was written here.
+    pub is_accepted: bool,
     /// Since when it is known.
     #[schema(value_type = String)]
     pub created_at: Timestamp,

@@ -19,6 +19,7 @@ mod moments;
 mod mount;
 mod names;
 mod new_disks;
+mod plans;
 mod point_test;
 mod replication;
 mod restore;

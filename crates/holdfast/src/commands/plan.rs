@@ -16,7 +16,8 @@ use crate::{context::Context, document, exit::Exit, failure::Failure};
 pub enum PlanCommand {
     /// Keeps a plan: how an application of several VMs comes up at this site.
     ///
-    /// Nothing of it is run. It is kept at the site that keeps the VMs' replicas, and at their own for the way back.
+    /// Nothing of it is run. It is also sent to the sites that its VMs come from or go to, with the runbooks that it names: there it is the
+    /// way back.
     #[command(after_long_help = "Example:\n  holdfast plan create shop shop.toml")]
     Create(Create),
     /// Keeps another version of a plan. Runs go on with theirs.
@@ -33,7 +34,12 @@ pub enum PlanCommand {
     /// Says all that is wrong with a document or a plan, as this site is now. Fails where a run would be held up.
     #[command(after_long_help = VALIDATE_EXAMPLES)]
     Validate(Validate),
-    /// Forgets a plan that nothing runs of. Its runs stay.
+    /// Agrees to what a plan that came from another site does on this host, and to its runbooks.
+    ///
+    /// Until then it is not run here. One that does nothing on the host, or nothing that an accepted version has not done, needs no such word.
+    #[command(after_long_help = "Example:\n  holdfast plan show shop\n  holdfast plan accept shop")]
+    Accept(Named),
+    /// Forgets a plan that nothing runs of, here and at the other sites. Its runs stay.
     #[command(after_long_help = "Example:\n  holdfast plan delete shop")]
     Delete(Named),
     /// Lists the versions of a plan, newest first, or with --runs what was run.
@@ -97,7 +103,7 @@ Examples:
 pub struct Create {
     /// Its name.
     name: PlanName,
-    /// The document, in TOML; - for standard input.
+    /// The document, in TOML or YAML; - for standard input.
     file: PathBuf,
     /// The site where its VMs are at home; by default where their replicas here come from, or this one.
     #[arg(long, value_name = "SITE")]
@@ -109,7 +115,7 @@ pub struct Create {
 pub struct Edit {
     /// The plan.
     plan: String,
-    /// The document, in TOML; - for standard input.
+    /// The document, in TOML or YAML; - for standard input.
     file: PathBuf,
     /// Let go of what is not in the document any more.
     #[arg(long)]
@@ -126,7 +132,7 @@ pub struct Named {
 /// Looks at a document or a plan.
 #[derive(Debug, Args)]
 pub struct Validate {
-    /// The document, in TOML; - for standard input.
+    /// The document, in TOML or YAML; - for standard input.
     #[arg(required_unless_present = "plan")]
     file: Option<PathBuf>,
     /// A plan that is kept.
@@ -151,7 +157,8 @@ pub struct Run {
     plan: String,
     #[command(flatten)]
     kind: Kind,
-    /// The moment: latest, latest-application, a time as in 2026-03-01T14:05:07Z, or a checkpoint's name.
+    /// The moment: latest, latest-application, a time as in 2026-03-01T14:05:07Z, a checkpoint's name, or @GROUP for the newest that all
+    /// VMs of a consistency group share.
     #[arg(long, value_name = "MOMENT", default_value = "latest", conflicts_with = "planned")]
     point: String,
     /// Show the steps and what stands in their way, and change nothing.
@@ -243,6 +250,7 @@ impl PlanCommand {
             Self::List => output.list(&client.plans().await?, "there are no plans"),
             Self::Show(Named { plan }) => output.one(&client.plan(&plan).await?),
             Self::Validate(validate) => validate.run(context).await,
+            Self::Accept(Named { plan }) => output.one(&client.accept_plan(&plan).await?),
             Self::Delete(Named { plan }) => {
                 context.confirm(&format!("Forget the plan {plan}, with all its versions?"))?;
                 Ok(client.delete_plan(&plan).await?)

@@ -11,7 +11,7 @@ impl Identified for PlanView {
 }
 
 impl Row for PlanView {
-    const COLUMNS: &'static [&'static str] = &["name", "version", "groups", "vms", "actions", "changed"];
+    const COLUMNS: &'static [&'static str] = &["name", "version", "groups", "vms", "actions", "changed", "written at", "also at"];
 
     fn cells(&self, times: &Times) -> Vec<String> {
         vec![
@@ -21,8 +21,28 @@ impl Row for PlanView {
             self.vms.len().to_string(),
             self.actions.len().to_string(),
             times.moment(self.changed_at),
+            written_at(self),
+            copies(self),
         ]
     }
+}
+
+/// The site that wrote it, and whether it may run.
+fn written_at(plan: &PlanView) -> String {
+    let pending = if plan.is_accepted { "" } else { ", to be accepted" };
+    format!("{}{pending}", plan.written_at)
+}
+
+/// The other sites that have it.
+fn copies(plan: &PlanView) -> String {
+    let copies = plan.copies.iter().map(|copy| match (&copy.problem, copy.version) {
+        (None, version) if version == plan.version => copy.site.clone(),
+        (None, version) => format!("{} (version {version})", copy.site),
+        (Some(why), 0) => format!("{} (not yet: {why})", copy.site),
+        (Some(why), version) => format!("{} (version {version}: {why})", copy.site),
+    });
+    let copies: Vec<_> = copies.collect();
+    or_dash(Some(copies.join(", ")).filter(|copies| !copies.is_empty()))
 }
 
 impl Page for PlanView {
@@ -34,6 +54,8 @@ impl Page for PlanView {
         fields.push(("VMs", self.vms.join(", ")));
         fields.push(("Actions", self.actions.join(", ")));
         fields.push(("At home at the site", self.primary_site.clone()));
+        fields.push(("Written at", written_at(self)));
+        fields.push(("Also at", copies(self)));
         format!("{}\n{}\n", table::fields(fields), self.text.trim_end())
     }
 }

@@ -27,6 +27,8 @@ impl Page for RunbookView {
             ("Description", or_dash(self.description.clone())),
             ("Kind", self.kind.clone()),
             ("Changed", times.clock(self.changed_at)),
+            ("From another site", if self.origin.is_none() { "no" } else { "yes" }.to_owned()),
+            ("May run", if self.is_accepted { "yes" } else { "once a plan with it is accepted" }.to_owned()),
         ];
         let parameters = self.parameters.iter().map(|parameter| {
             let default = parameter.default.clone().unwrap_or_else(|| "needed".to_owned());

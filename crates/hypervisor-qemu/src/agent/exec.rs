@@ -11,6 +11,9 @@ use super::{Agent, Error, ErrorKind, Result, base64};
 /// How often to ask whether a program has ended; the agent has no event for it.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
+/// Where programs of a guest are looked for that is no Windows, as its shells do without being told.
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// What a program in the guest left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ExecOutput {
@@ -31,7 +34,12 @@ impl Agent {
     /// than a line of the agent's may hold, 1 MiB in base 64.
     pub(crate) async fn exec(&mut self, program: &GuestProgram, timeout: Duration) -> Result<ExecOutput> {
         let deadline = Instant::now() + timeout;
-        let (program, order) = order(program);
+        let (program, mut order) = order(program);
+        // An agent that is told of variables gives a program those and no others.
+        let has_environment = order["env"].is_array();
+        if has_environment && !self.is_windows(timeout).await {
+            order["env"].as_array_mut().into_iter().for_each(|env| env.push(PATH.into()));
+        }
         let started = self.execute("guest-exec", order, timeout).await?;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -87,6 +87,13 @@ pub enum Where {
     Source,
 }
 
+impl Where {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands it a reference")]
+    fn is_target(&self) -> bool {
+        *self == Self::Target
+    }
+}
+
 /// A program on a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -150,12 +157,15 @@ pub struct Manual {
     pub instructions: String,
 }
 
-/// A runbook of the site.
+/// A runbook of a site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunbookCall {
     /// Its name.
     pub name: String,
+    /// Which site's: it is run where it is kept.
+    #[serde(default, skip_serializing_if = "Where::is_target")]
+    pub site: Where,
     /// What it is told.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, String>,

@@ -4,6 +4,7 @@ use model::VmName;
 use serde::{Deserialize, Serialize};
 
 use super::OnFailure;
+use crate::run::{Direction, Kind};
 
 /// How long a VM has to be well, unless the gate says otherwise.
 const GATE_TIMEOUT_DEFAULT_SECONDS: u64 = 300;
@@ -77,12 +78,27 @@ pub struct HttpGate {
 pub struct Network {
     /// Which device, from 0.
     pub device: u32,
-    /// When the VM is to stay.
+    /// When the VM is to stay, away from its own site.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub production: Option<Attachment>,
+    /// When it comes back to its own site; by default as it is there otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<Attachment>,
     /// In a test; by default it reaches nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<Attachment>,
+}
+
+impl Network {
+    /// What counts in such a run.
+    #[must_use]
+    pub fn attachment(&self, kind: Kind, direction: Direction) -> Option<&Attachment> {
+        match (kind, direction) {
+            (Kind::Test, _) => self.test.as_ref(),
+            (_, Direction::Failover) => self.production.as_ref(),
+            (_, Direction::Failback) => self.home.as_ref(),
+        }
+    }
 }
 
 /// What a network device is connected to.

@@ -64,10 +64,8 @@ impl Run {
 
     /// What the network devices of a VM are connected to in such a run.
     fn attachments(&self, vm: &Vm) -> BTreeMap<u32, Attachment> {
-        let is_test = self.kind == Kind::Test;
         let chosen = vm.networks.iter().filter_map(|network| {
-            let attachment = if is_test { &network.test } else { &network.production };
-            Some((network.device, attachment.clone()?))
+            Some((network.device, network.attachment(self.kind, self.direction)?.clone()))
         });
         chosen.collect()
     }

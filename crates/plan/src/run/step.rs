@@ -90,8 +90,9 @@ impl Work {
     pub(super) fn limit_seconds(&self) -> Option<u64> {
         const MINUTE: u64 = 60;
         match self {
-            Self::Check | Self::SetAddresses(..) => Some(2 * MINUTE),
-            Self::Commit(_) | Self::Reprotect(_) => Some(5 * MINUTE),
+            Self::Check => Some(2 * MINUTE),
+            // The guest boots first.
+            Self::SetAddresses(..) | Self::Commit(_) | Self::Reprotect(_) => Some(5 * MINUTE),
             Self::ShutDown(_) | Self::TakeDown(_) | Self::StartAgain(_) => Some(10 * MINUTE),
             Self::BringUp(_) => Some(60 * MINUTE),
             Self::Drain(_) => Some(24 * 60 * MINUTE),

@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use axum::{
     Extension, Json, Router,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, Path, State},
     http::Uri,
     routing::{delete, get, post, put},
 };
-use peer::{PairAnswer, PairRequest, Statement};
+use peer::{
+    PairAnswer, PairRequest, Statement,
+    plans::{KeptPlan, SharedPlan},
+    runbooks::{RunbookOrder, RunbookRun},
+};
 
 use super::{
     caller::{Peer, Session},
@@ -16,7 +20,9 @@ use super::{
 };
 use crate::{
     failure::{Failure, Result},
+    plans,
     routes::extract::Body,
+    runbooks::for_others,
     site::Site,
 };
 
@@ -40,6 +46,8 @@ pub(super) fn router(site: Site) -> Router {
         .merge(transfer_routes())
         .merge(replica_routes())
         .merge(source_routes())
+        .merge(plan_routes())
+        .merge(runbook_routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .with_state(site)
@@ -73,6 +81,49 @@ fn replica_routes() -> Router<Site> {
 fn source_routes() -> Router<Site> {
     let source = get(sources::state).post(sources::tell);
     Router::new().route("/peer/v1/sources/{journal}", source).layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+}
+
+fn plan_routes() -> Router<Site> {
+    let shared = post(share_plan).layer(DefaultBodyLimit::max(peer::plans::PLAN_BODY_MAX_BYTES));
+    Router::new().route("/peer/v1/plans", shared)
+}
+
+fn runbook_routes() -> Router<Site> {
+    let run = put(run_runbook).get(runbook_run).delete(end_runbook_run);
+    Router::new()
+        .route("/peer/v1/runbook-runs/{run}", run)
+        .layer(DefaultBodyLimit::max(peer::runbooks::ORDER_BODY_MAX_BYTES))
+}
+
+async fn run_runbook(
+    State(site): State<Site>,
+    Peer(known): Peer,
+    Path(run): Path<String>,
+    Body(order): Body<RunbookOrder>,
+) -> Result<Json<RunbookRun>> {
+    for_others::begin(&site, &known, &run, order).await.map(Json)
+}
+
+async fn runbook_run(
+    State(site): State<Site>,
+    Peer(known): Peer,
+    Path(run): Path<String>,
+) -> Result<Json<RunbookRun>> {
+    for_others::state(&site, &known, &run).map(Json)
+}
+
+async fn end_runbook_run(State(site): State<Site>, Peer(known): Peer, Path(run): Path<String>) -> Json<()> {
+    for_others::end(&site, &known, &run);
+    Json(())
+}
+
+/// A plan of the other site is kept here too.
+async fn share_plan(
+    State(site): State<Site>,
+    Peer(known): Peer,
+    Body(plan): Body<SharedPlan>,
+) -> Result<Json<KeptPlan>> {
+    plans::receive(&site, &known, plan).await.map(Json)
 }
 
 /// The one route that is there for strangers.

@@ -54,6 +54,10 @@ pub(crate) async fn look_at(site: &Site, known: &KnownPeer) {
         tracing::debug!(peer = %known.name, %why, "a peer does not answer");
     }
     let before = site.peers.reach().insert(known.id, reached.clone());
+    if reached.is_ok() && !matches!(before, Some(Ok(()))) {
+        // Plans may wait for it.
+        site.plans.changed.notify_one();
+    }
     match (before, reached) {
         (Some(Ok(())), Err(why)) => tracing::warn!(peer = %known.name, %why, "a peer answers no more"),
         (Some(Err(_)), Ok(())) => tracing::info!(peer = %known.name, "a peer answers again"),

@@ -2,14 +2,16 @@
 
 use api::{PlanCommand, PlanPreviewView, PlanRunView, RunPlan, TellPlanRun, shell_word};
 use catalog::{Job, KnownPlanRun};
-use model::PlanRunId;
-use plan::{Begin, Command, Direction, Event, Kind, Run, Severity, Standing, StepId, Told};
+use model::{MomentSelector, PlanRunId};
+use plan::{Begin, Command, Event, Kind, Run, Severity, Standing, StepId, Told};
 use tokio::sync::oneshot;
 
-use super::{check, edit::find, runner, view};
+use super::{check, edit::{direction_to, find}, runner, share::check_accepted, view};
 use crate::{
     failure::{Failure, Result},
+    replicas::groups,
     site::Site,
+    work,
 };
 
 /// The runs of a plan that are looked at.
@@ -21,15 +23,14 @@ const NOTE_MAX_BYTES: usize = 4096;
 /// Lays a run out.
 async fn lay_out(site: &Site, name: &str, request: &RunPlan) -> Result<Run> {
     let (known, document) = find(site, name).await?;
+    check_accepted(&known)?;
     let kind = match request.kind.as_str() {
         "test" => Kind::Test,
         "planned" => Kind::Planned,
         "unplanned" => Kind::Unplanned,
         other => return Err(Failure::invalid(format!("{other:?} is none of test, planned and unplanned"))),
     };
-    // Whoever runs it brings the VMs up: at their own site, that is the way back.
-    let is_home = known.primary_site == site.peers.identity().id();
-    let direction = if is_home { Direction::Failback } else { Direction::Failover };
+    let direction = direction_to(site, known.primary_site);
     if let Some(wanted) = request.direction.as_deref().filter(|wanted| *wanted != direction.as_str()) {
         let detail = format!("at this site the plan {name} is run for a {direction}, not for a {wanted}");
         return Err(Failure::conflict(detail).with_hint("run it at the other site"));
@@ -39,10 +40,22 @@ async fn lay_out(site: &Site, name: &str, request: &RunPlan) -> Result<Run> {
         plan_version: known.version,
         kind,
         direction,
-        point: request.point.clone(),
+        point: fixed(site, &request.point).await?,
         operator: request.operator.clone().unwrap_or_else(|| "unknown".to_owned()),
     };
     Ok(Run::begin(&document, begin, site.env.clock.now()))
+}
+
+/// The moment that is meant; of those that a group shares the one that is it now, so that all VMs come up from the same.
+async fn fixed(site: &Site, point: &str) -> Result<String> {
+    let MomentSelector::Shared { group, moment } = work::moment_selector(point)? else {
+        return Ok(point.to_owned());
+    };
+    let known = groups::find(site, &group).await?;
+    let members = groups::members(site, &known).await?;
+    let shared = groups::choose(site, &known, &members, &moment).await?;
+    let moment = Box::new(MomentSelector::Sequence(shared.number));
+    Ok(MomentSelector::Shared { group, moment }.to_string())
 }
 
 /// What a run would do, and what stands in its way.
@@ -59,7 +72,6 @@ pub(crate) async fn preview(site: &Site, name: &str, request: RunPlan) -> Result
 /// Begins a run. It is kept when this returns.
 pub(crate) async fn begin(site: &Site, name: &str, request: RunPlan) -> Result<PlanRunView> {
     let mut run = lay_out(site, name, &request).await?;
-    crate::work::moment_selector(&run.point)?;
     let known = new_run(site, &run)?;
     let _gate = site.plans.gate.lock().await;
     check_free(site, &run, known.id).await?;

@@ -3,9 +3,9 @@
 use api::{CreatePlan, EditPlan, EditedPlanView, PlanFindingView, ValidatePlan};
 use catalog::KnownPlan;
 use model::{PlanName, SiteId};
-use plan::{Finding, Format, Plan, Severity};
+use plan::{Direction, Finding, Format, Plan, Severity};
 
-use super::{check, view};
+use super::{check, share::check_accepted, view};
 use crate::{
     failure::{Failure, Result},
     peers,
@@ -14,7 +14,7 @@ use crate::{
 
 /// The plan with this name, and the document that it is.
 pub(super) async fn find(site: &Site, name: &str) -> Result<(KnownPlan, Plan)> {
-    let known = site.catalog.plan_versions(name).await?.into_iter().next().ok_or_else(|| not_known(name))?;
+    let known = history(site, name).await?.swap_remove(0);
     let document = read(&known.text)?;
     Ok((known, document))
 }
@@ -25,18 +25,20 @@ fn not_known(name: &str) -> Failure {
 
 /// All plans, by name.
 pub(crate) async fn list(site: &Site) -> Result<Vec<KnownPlan>> {
-    Ok(site.catalog.plans().await?)
+    let mut plans = site.catalog.plans().await?;
+    plans.retain(|plan| !plan.is_deleted);
+    Ok(plans)
 }
 
 /// All versions of a plan, newest first.
 pub(crate) async fn history(site: &Site, name: &str) -> Result<Vec<KnownPlan>> {
     let versions = site.catalog.plan_versions(name).await?;
-    if versions.is_empty() { Err(not_known(name)) } else { Ok(versions) }
+    if versions.first().is_none_or(|newest| newest.is_deleted) { Err(not_known(name)) } else { Ok(versions) }
 }
 
 /// Reads a document and refuses one that makes no sense.
-fn read(text: &str) -> Result<Plan> {
-    let document = plan::read(text, Format::Toml).map_err(|finding| refused(&finding))?;
+pub(super) fn read(text: &str) -> Result<Plan> {
+    let document = plan::read(text, Format::of(text)).map_err(|finding| refused(&finding))?;
     let findings = plan::validate(&document);
     match findings.iter().find(|finding| finding.severity == Severity::Error) {
         Some(finding) => Err(refused(finding)),
@@ -61,19 +63,31 @@ pub(crate) async fn create(site: &Site, request: CreatePlan) -> Result<KnownPlan
         Some(wanted) => primary(site, wanted).await?,
         None => home(site, &document).await?,
     };
+    let before = site.catalog.plan_versions(name.as_str()).await?.into_iter().next();
+    let exists = || {
+        Failure::conflict(format!("there is a plan {name} already"))
+            .with_hint(format!("change it with: holdfast plan edit {name} FILE"))
+    };
+    if before.as_ref().is_some_and(|before| !before.is_deleted) {
+        return Err(exists());
+    }
     let known = KnownPlan {
-        name,
-        version: 1,
+        name: name.clone(),
+        // One that was forgotten counts on, so that other sites know what is newer.
+        version: before.map_or(0, |before| before.version) + 1,
+        origin: None,
+        format: Format::of(&request.text).as_str().to_owned(),
         text: request.text,
-        format: "toml".to_owned(),
         primary_site,
         created_at: site.env.clock.now(),
+        is_deleted: false,
+        is_accepted: true,
     };
     site.catalog.add_plan(&known).await.map_err(|error| match error.kind() {
-        catalog::ErrorKind::Exists => Failure::conflict(format!("there is a plan {} already", known.name))
-            .with_hint(format!("change it with: holdfast plan edit {} FILE", known.name)),
+        catalog::ErrorKind::Exists => exists(),
         _ => error.into(),
     })?;
+    site.plans.changed.notify_one();
     tracing::info!(plan = %known.name, "a plan was written");
     Ok(known)
 }
@@ -95,12 +109,20 @@ async fn home(site: &Site, document: &Plan) -> Result<SiteId> {
     Ok(replica.map_or_else(|| site.peers.identity().id(), |replica| replica.peer_id))
 }
 
+/// Which way an application goes that comes up here: at its own site that is the way back.
+pub(super) fn direction_to(site: &Site, primary_site: SiteId) -> Direction {
+    match primary_site == site.peers.identity().id() {
+        true => Direction::Failback,
+        false => Direction::Failover,
+    }
+}
+
 /// Keeps another version of a plan. Runs of earlier ones go on with theirs.
 pub(crate) async fn edit(site: &Site, name: &str, request: EditPlan) -> Result<EditedPlanView> {
     let after = read(&request.text)?;
     let before = history(site, name).await?.swap_remove(0);
     // What a newer Holdfast wrote cannot be compared, and is not lost: it stays as a version.
-    let dropped = plan::read(&before.text, Format::Toml)
+    let dropped = plan::read(&before.text, Format::of(&before.text))
         .map(|document| plan::dropped(&document, &after))
         .unwrap_or_default();
     if !dropped.is_empty() && !request.drop {
@@ -109,8 +131,11 @@ pub(crate) async fn edit(site: &Site, name: &str, request: EditPlan) -> Result<E
     }
     let known = KnownPlan {
         version: before.version + 1,
+        origin: None,
+        format: Format::of(&request.text).as_str().to_owned(),
         text: request.text,
         created_at: site.env.clock.now(),
+        is_accepted: true,
         ..before
     };
     site.catalog.add_plan(&known).await.map_err(|error| match error.kind() {
@@ -120,8 +145,9 @@ pub(crate) async fn edit(site: &Site, name: &str, request: EditPlan) -> Result<E
         }
         _ => error.into(),
     })?;
+    site.plans.changed.notify_one();
     tracing::info!(plan = %known.name, version = known.version, "a plan was changed");
-    Ok(EditedPlanView { plan: view::plan_view(&known), dropped })
+    Ok(EditedPlanView { plan: view::plan_view(site, &known).await?, dropped })
 }
 
 /// Forgets a plan that nothing runs of.
@@ -132,25 +158,45 @@ pub(crate) async fn remove(site: &Site, name: &str) -> Result<()> {
         return Err(Failure::conflict(format!("the run {} of the plan is {}", run.id, run.standing))
             .with_hint(format!("end it first: holdfast plan cancel {name}")));
     }
-    site.catalog.remove_plan(&known.name).await?;
+    let forgotten = KnownPlan {
+        version: known.version + 1,
+        origin: None,
+        text: String::new(),
+        created_at: site.env.clock.now(),
+        is_deleted: true,
+        ..known.clone()
+    };
+    site.catalog.add_plan(&forgotten).await?;
+    site.catalog.remove_plan_before(&known.name, forgotten.version).await?;
+    site.plans.changed.notify_one();
     tracing::info!(plan = %known.name, "a plan was forgotten; its runs stay");
     Ok(())
 }
 
 /// All that is wrong with a document, or with a plan that is kept, as this site is now.
 pub(crate) async fn validate(site: &Site, request: ValidatePlan) -> Result<Vec<PlanFindingView>> {
-    let text = match (request.text, request.plan) {
-        (Some(text), None) => text,
-        (None, Some(name)) => history(site, &name).await?.swap_remove(0).text,
+    let (text, known) = match (request.text, request.plan) {
+        (Some(text), None) => (text, None),
+        (None, Some(name)) => {
+            let known = history(site, &name).await?.swap_remove(0);
+            (known.text.clone(), Some(known))
+        }
         _ => return Err(Failure::invalid("either a document is looked at, or a plan")),
     };
-    let document = match plan::read(&text, Format::Toml) {
+    let document = match plan::read(&text, Format::of(&text)) {
         Ok(document) => document,
         Err(finding) => return Ok(vec![view::finding_view(finding)]),
     };
     let mut findings = plan::validate(&document);
     if !findings.iter().any(|finding| finding.severity == Severity::Error) {
-        findings.extend(check::of_plan(site, &document).await?);
+        let primary_site = match &known {
+            Some(known) => known.primary_site,
+            None => home(site, &document).await?,
+        };
+        if let Some(Err(failure)) = known.as_ref().map(check_accepted) {
+            findings.push(check::finding_of(String::new(), &failure));
+        }
+        findings.extend(check::of_plan(site, &document, direction_to(site, primary_site)).await?);
     }
     Ok(findings.into_iter().map(view::finding_view).collect())
 }

@@ -12,7 +12,7 @@ use api::{Code, Problem, StartReplication};
 use catalog::{Job, KnownVm};
 use futures::StreamExt as _;
 use model::{JobState, PlanRunId, VmName};
-use plan::{Outcome, Output, Run, Sites, Step, VmFacts, Work};
+use plan::{ActionWork, Outcome, Output, Run, Sites, Step, VmFacts, Where, Work};
 use runbook::Log;
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +45,11 @@ pub(super) async fn carry_out(order: Order, stop: CancellationToken) -> Outcome 
     if let Some(outcome) = outcome {
         return outcome;
     }
+    if let Work::Act(action) = &order.step.work
+        && matches!(action.work(), Some(ActionWork::Runbook(call)) if call.site == Where::Source)
+    {
+        return Outcome::Unknown { why: "the other site was told to end it, and has not said so yet".to_owned() };
+    }
     if matches!(order.step.work, Work::Act(_)) {
         // A program that was given up has so long to end before it is killed.
         tokio::time::sleep(runbook::Program::GRACE_DEFAULT + Duration::from_secs(1)).await;
@@ -68,7 +73,7 @@ async fn work_of(order: &Order) -> Outcome {
         Work::SetAddresses(vm, attachments) => {
             let up = up_vm(order, vm).await;
             match up {
-                Ok(up) => addresses::set(site, &up, attachments).await,
+                Ok(up) => addresses::set(site, &up, attachments, &order.log).await,
                 Err(failure) => Err(failure),
             }
         }

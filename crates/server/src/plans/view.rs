@@ -1,23 +1,41 @@
 //! Plans and runs on the wire.
 
 use api::{
-    PlanAttemptView, PlanFindingView, PlanLaneView, PlanRunView, PlanStepView, PlanVersionView, PlanView,
+    PlanAttemptView, PlanCopyView, PlanFindingView, PlanLaneView, PlanRunView, PlanStepView, PlanVersionView, PlanView,
     PlanVmView, PlanWaveView,
 };
 use catalog::{KnownPlan, KnownPlanRun};
+use model::SiteId;
 use plan::{ActionWork, Finding, Format, Plan, Run, Severity, Step, StepState, Work};
 
+use crate::{failure::Result, site::Site};
+
 /// A plan. One that this Holdfast cannot read says so in place of what it is for.
-pub(crate) fn plan_view(known: &KnownPlan) -> PlanView {
-    let document = plan::read(&known.text, Format::Toml);
+pub(crate) async fn plan_view(site: &Site, known: &KnownPlan) -> Result<PlanView> {
+    let peers = site.catalog.peers().await?;
+    let name_of = |id: SiteId| {
+        let peer = peers.iter().find(|peer| peer.id == id);
+        peer.map_or_else(|| id.to_string(), |peer| peer.name.to_string())
+    };
+    let mut copies = site.catalog.plan_deliveries().await?;
+    copies.retain(|copy| copy.plan == known.name && peers.iter().any(|peer| peer.id == copy.peer_id));
+    let copies = copies.into_iter().map(|copy| PlanCopyView {
+        site: name_of(copy.peer_id),
+        version: copy.version,
+        problem: copy.problem,
+    });
+    let document = plan::read(&known.text, Format::of(&known.text));
     let (document, unreadable) = match document {
         Ok(document) => (Some(document), None),
         Err(finding) => (None, Some(format!("it cannot be read: {finding}"))),
     };
     let of = |told: fn(&Plan) -> Vec<String>| document.as_ref().map(told).unwrap_or_default();
-    PlanView {
+    Ok(PlanView {
         name: known.name.to_string(),
         version: known.version,
+        written_at: known.origin.map_or_else(|| site.peers.name().to_string(), name_of),
+        is_accepted: known.is_accepted,
+        copies: copies.collect(),
         description: document.as_ref().and_then(|document| document.description.clone()).or(unreadable),
         groups: of(|document| document.groups.iter().map(|group| group.name.clone()).collect()),
         vms: of(|document| document.vms().map(|vm| vm.name.to_string()).collect()),
@@ -25,7 +43,7 @@ pub(crate) fn plan_view(known: &KnownPlan) -> PlanView {
         primary_site: known.primary_site.to_string(),
         changed_at: known.created_at,
         text: known.text.clone(),
-    }
+    })
 }
 
 /// A version of a plan.

@@ -1,10 +1,10 @@
 //! What the operator says of the VM that a replica becomes here.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use api::{ConnectNetwork, EditReplica, ReplicaSetting, shell_word};
 use catalog::{KnownReplica, ReplicaSettings};
-use model::{ByteCount, NetworkConnection};
+use model::{ByteCount, JournalId, NetworkConnection};
 use recovery::Stage;
 
 use super::find;
@@ -38,6 +38,22 @@ pub(crate) async fn edit(site: &Site, name: &str, request: EditReplica) -> Resul
     site.catalog.set_replica_settings(id, &settings).await?;
     tracing::info!(vm = %known.vm_name, "what the VM of a replica is to be here was changed");
     Ok(known)
+}
+
+/// Has network interfaces of a VM that comes to run here connected so, as if its operator had said it.
+pub(crate) async fn connect_as_planned(
+    site: &Site,
+    id: JournalId,
+    networks: &BTreeMap<u32, NetworkConnection>,
+) -> Result<()> {
+    if networks.is_empty() {
+        return Ok(());
+    }
+    let kept = site.replicas.get(id)?;
+    let _gate = kept.gate.lock().await;
+    let mut settings = site.catalog.replica_settings(id).await?;
+    settings.networks.extend(networks.clone());
+    Ok(site.catalog.set_replica_settings(id, &settings).await?)
 }
 
 fn reset(settings: &mut ReplicaSettings, setting: ReplicaSetting) {

@@ -1,7 +1,7 @@
 //! The VM that a replica becomes here: as its site describes it, but for what somebody here has said.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -45,6 +45,12 @@ impl Target {
             settings: site.catalog.replica_settings(replica.journal_id).await?,
             map: peer.map(|peer| peer.networks.clone()).unwrap_or_default(),
         })
+    }
+
+    /// The same as if it had been said, too, what these network interfaces are connected to.
+    pub(crate) fn connected_to(mut self, networks: &BTreeMap<u32, NetworkConnection>) -> Self {
+        self.settings.networks.extend(networks.clone());
+        self
     }
 
     /// What the VM is called after a failover.

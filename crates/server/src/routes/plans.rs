@@ -14,6 +14,7 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
         .routes(routes!(show, edit, remove))
+        .routes(routes!(accept))
         .routes(routes!(versions))
         .routes(routes!(validate))
         .routes(routes!(preview))
@@ -29,7 +30,11 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
     responses((status = OK, body = Vec<PlanView>), (status = "default", body = Problem))
 )]
 async fn list(State(site): State<Site>) -> Result<Json<Vec<PlanView>>> {
-    Ok(Json(plans::list(&site).await?.iter().map(plans::plan_view).collect()))
+    let mut views = Vec::new();
+    for plan in plans::list(&site).await? {
+        views.push(plans::plan_view(&site, &plan).await?);
+    }
+    Ok(Json(views))
 }
 
 /// Keeps a plan. Nothing of it is run.
@@ -45,7 +50,7 @@ async fn create(
     Body(request): Body<CreatePlan>,
 ) -> Result<(StatusCode, Json<PlanView>)> {
     let created = plans::create(&site, request).await?;
-    Ok((StatusCode::CREATED, Json(plans::plan_view(&created))))
+    Ok((StatusCode::CREATED, Json(plans::plan_view(&site, &created).await?)))
 }
 
 /// One plan.
@@ -57,7 +62,7 @@ async fn create(
     responses((status = OK, body = PlanView), (status = "default", body = Problem))
 )]
 async fn show(State(site): State<Site>, Segment(plan): Segment) -> Result<Json<PlanView>> {
-    Ok(Json(plans::plan_view(&plans::history(&site, &plan).await?[0])))
+    plans::plan_view(&site, &plans::history(&site, &plan).await?[0]).await.map(Json)
 }
 
 /// Keeps another version of a plan. Runs go on with theirs. What would be lost has to be let go of by name of the field `drop`.
@@ -88,6 +93,18 @@ async fn edit(
 async fn remove(State(site): State<Site>, Segment(plan): Segment) -> Result<StatusCode> {
     plans::remove(&site, &plan).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Agrees to what a plan that came from another site does on this host, and to its runbooks.
+#[utoipa::path(
+    post,
+    path = "/v1/plans/{plan}/acceptance",
+    tag = "plans",
+    params(("plan" = String, Path, description = "The plan's name.")),
+    responses((status = OK, body = PlanView), (status = "default", body = Problem))
+)]
+async fn accept(State(site): State<Site>, Segment(plan): Segment) -> Result<Json<PlanView>> {
+    plans::plan_view(&site, &plans::accept(&site, &plan).await?).await.map(Json)
 }
 
 /// All versions of a plan, newest first.

@@ -3,12 +3,12 @@
 //! Before anything is built, it is durable that the VM is failed over, and nothing more is taken from its source. A server that
 //! dies on the way leaves a failover that has begun; asked for again, it goes on as the same VM.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use api::{FailOver, FailoverPlanView, JobResult, RestoredVmView, shell_word};
 use catalog::{Fence, Job, KnownReplica, KnownVm, Origin, ReplacedVm};
 use journal::Sequence;
-use model::{DiskFormat, JobKind, MomentSelector, VmDefinition, VmId, VmName};
+use model::{DiskFormat, JobKind, MomentSelector, NetworkConnection, VmDefinition, VmId, VmName};
 use peer::replicas::TakenOver;
 use protection::RestoredDisk;
 use recovery::{Action, Event, Failover, Stage, Standing, step};
@@ -75,6 +75,15 @@ pub(crate) async fn take_over(site: &Site, replica: &KnownReplica, through: Sequ
 
 /// Fails where the VM could not run here, as things are: its source asks before it shuts the VM down.
 pub(crate) async fn could_take_over(site: &Site, replica: KnownReplica) -> Result<()> {
+    could_take_over_as(site, replica, &BTreeMap::new()).await
+}
+
+/// The same where these of its network interfaces are to be connected so.
+pub(crate) async fn could_take_over_as(
+    site: &Site,
+    replica: KnownReplica,
+    networks: &BTreeMap<u32, NetworkConnection>,
+) -> Result<()> {
     if replica.standing.failover().is_some() {
         return Ok(());
     }
@@ -82,7 +91,7 @@ pub(crate) async fn could_take_over(site: &Site, replica: KnownReplica) -> Resul
     step(&replica.standing, event).map_err(|refusal| refused(&replica, refusal))?;
     // Its moment may still be on its way: what the VM is now says enough.
     let mut definition = replicas::definition_now(site, &replica)?;
-    let target = Target::of(site, &replica).await?;
+    let target = Target::of(site, &replica).await?.connected_to(networks);
     target.shape(&mut definition, Purpose::Failover);
     target.check(site, &replica, &definition)?;
     match old_self(site, &replica, replica.vm_id).await? {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use api::{Code, JobResult, RunbookTestView, TestRunbook};
 use catalog::Job;
 use model::JobKind;
-use plan::{Action, Begin, Direction, Group, Kind, Plan, Run, RunbookCall, Sites};
+use plan::{Action, Begin, Direction, Group, Kind, Plan, Run, RunbookCall, Sites, Where};
 use protection::Monitor as _;
 use runbook::Log;
 use tokio::time::Instant;
@@ -50,7 +50,7 @@ async fn work(
     monitor: Arc<JobMonitor>,
 ) -> Outcome {
     monitor.phase("running the runbook");
-    let call = RunbookCall { name: name.clone(), parameters: request.parameters };
+    let call = RunbookCall { name: name.clone(), parameters: request.parameters, site: Where::Target };
     let action = Action { runbook: Some(call), ..Action::named(&name) };
     let told = sample(site, &action, request.dry_run, time_limit).await?;
     let (log, begun_at) = (Log::default(), Instant::now());

@@ -4,7 +4,7 @@ mod backups;
 mod failover;
 mod hostile;
 mod kept;
-mod plans;
+pub mod plans;
 mod returning;
 mod settings;
 

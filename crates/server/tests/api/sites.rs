@@ -8,6 +8,7 @@ mod hotplug;
 mod intervals;
 mod pairing;
 mod planned;
+mod plans;
 mod replicating;
 mod sending;
 mod standing;

@@ -2,14 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use api::{HandedOverView, ReplicaView, ReplicationState, ReplicationView, RestoredVmView};
+use anyhow::{Context, Result, ensure};
+use api::{HandedOverView, ReplicaView, ReplicationState, RestoredVmView};
 use model::ByteCount;
 use serde_json::Value;
 use testkit::{guest::GuestImage, site::Site, workload::WorkloadState};
-use tokio::time::sleep;
 
-use super::{guest, report::Report};
+use super::{
+    guest,
+    report::Report,
+    sites::{self, progress, until, until_protected},
+};
 
 const VM: &str = "shop";
 const DRILL: &str = "shop-drill";
@@ -17,15 +20,10 @@ const DRILL: &str = "shop-drill";
 /// What the guest writes in one piece, beside its workload.
 const BURST_MIB: &str = "16";
 
-/// How long anything may take that happens by itself.
-const PATIENCE: Duration = Duration::from_secs(300);
-
 /// Tells the story on two sites and a VM of its own, and reports.
 pub async fn tell(image: &GuestImage) -> Result<Report> {
     let mut report = Report::default();
-    let (mut west, east) = (site("west").await?, site("east").await?);
-    let token = east.run(["site", "token", "-q"]).await?;
-    west.run(["site", "pair", token.trim()]).await?;
+    let (mut west, east) = sites::pair().await?;
 
     guest::boot(&west, image, VM, &mut report).await?;
     replicate(&west, "east", "every write goes to the other site", &mut report).await?;
@@ -49,40 +47,19 @@ pub async fn tell(image: &GuestImage) -> Result<Report> {
     Ok(report)
 }
 
-async fn site(name: &str) -> Result<Site> {
-    progress(&format!("starting the site {name}"));
-    let listen = ("HOLDFAST_PEER_LISTEN", "127.0.0.1:0");
-    Site::start_with_variables(&[("HOLDFAST_SITE_NAME", name), listen]).await
-}
-
 async fn replicate(site: &Site, to: &str, outcome: &str, report: &mut Report) -> Result<()> {
     progress(&format!("replicating it to {to}"));
     let started = Instant::now();
     site.json::<Value>(["replication", "start", VM, "--to", to]).await?;
-    until(site, "protected", |view| view.state == ReplicationState::Protected).await?;
+    until_protected(site, VM).await?;
     report.event("protected", started.elapsed(), outcome);
     Ok(())
 }
 
-/// Waits until the replication is like this.
-async fn until(site: &Site, what: &str, holds: impl Fn(&ReplicationView) -> bool) -> Result<ReplicationView> {
-    let begun = Instant::now();
-    loop {
-        let view: ReplicationView = site.json(["replication", "status", VM]).await?;
-        if holds(&view) {
-            return Ok(view);
-        }
-        if begun.elapsed() > PATIENCE {
-            bail!("it never came to this: {what}; it is {view:?}");
-        }
-        sleep(Duration::from_millis(250)).await;
-    }
-}
-
 /// Waits until a checkpoint from now is durable at the other site, and tells the RPO in seconds.
 async fn until_in_sync(site: &Site) -> Result<f64> {
-    let asked = until(site, "a checkpoint", |view| view.newest_checkpoint_at.is_some()).await?;
-    let view = until(site, "the next checkpoint but one", |view| {
+    let asked = until(site, VM, "a checkpoint", |view| view.newest_checkpoint_at.is_some()).await?;
+    let view = until(site, VM, "the next checkpoint but one", |view| {
         let passed = view.newest_checkpoint_at.zip(asked.newest_checkpoint_at);
         passed.is_some_and(|(newest, earlier)| newest.microseconds_since(earlier) > 2_000_000)
     });
@@ -99,7 +76,7 @@ async fn drill(west: &Site, east: &Site, report: &mut Report) -> Result<()> {
     report.event("drill: guest boots", started.elapsed(), records(&state));
     let verdict = "all records are there";
     east.json::<Value>(["failover", "cleanup", VM, "--verdict", verdict]).await?;
-    until(west, "protected as before", |view| view.state == ReplicationState::Protected).await?;
+    until_protected(west, VM).await?;
     Ok(())
 }
 
@@ -129,7 +106,7 @@ async fn come_back(west: &mut Site, east: &Site, report: &mut Report) -> Result<
     progress("starting the first site again");
     let started = Instant::now();
     west.start_server().await?;
-    until(west, "fenced", |view| view.state == ReplicationState::Fenced).await?;
+    until(west, VM, "fenced", |view| view.state == ReplicationState::Fenced).await?;
     let (_, said) = west.failure(["vm", "start", VM]).await?;
     ensure!(said.contains("must not run here"), "the old VM may start: {said}");
     report.event("the site comes back", started.elapsed(), "the old VM does not start");
@@ -160,7 +137,7 @@ async fn re_protect(east: &Site, west: &Site, report: &mut Report) -> Result<()>
     progress("re-protecting it: what the first site has is not sent again");
     let started = Instant::now();
     east.json::<Value>(["failover", "reprotect", VM]).await?;
-    let view = until(east, "protected", |view| view.state == ReplicationState::Protected).await?;
+    let view = until_protected(east, VM).await?;
     let replica: ReplicaView = west.json(["replica", "show", VM]).await?;
     let size_bytes = replica.disks.iter().map(|disk| disk.size_bytes.0).sum();
     let sent = format!("{} sent of disks of {}", ByteCount(view.sent_bytes), ByteCount(size_bytes));
@@ -170,8 +147,4 @@ async fn re_protect(east: &Site, west: &Site, report: &mut Report) -> Result<()>
 
 fn records(state: &WorkloadState) -> String {
     format!("records 1 to {}, database of {} rows sound", state.data_last, state.database_rows)
-}
-
-fn progress(what: &str) {
-    eprintln!("{what}");
 }

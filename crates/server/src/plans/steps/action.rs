@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use plan::{Action, Outcome};
+use plan::{Action, ActionWork, Outcome, Where};
 
 use super::Order;
-use crate::actions::{self, Told};
+use crate::{
+    actions::{self, Told},
+    runbooks::elsewhere,
+};
 
 /// Does what an action says.
 pub(super) async fn carry_out(order: &Order, action: &Action) -> Outcome {
@@ -22,5 +25,11 @@ pub(super) async fn carry_out(order: &Order, action: &Action) -> Outcome {
         time_limit: Duration::from_secs(action.limit_seconds().unwrap_or_default()),
         guests,
     };
-    actions::perform(&order.site, action, &told, &order.log).await
+    match action.work() {
+        Some(ActionWork::Runbook(call)) if call.site == Where::Source => {
+            let name = format!("{}-{}-{}", order.run_id, order.step.id, order.step.attempts);
+            elsewhere::perform(&order.site, &order.sites.sources, call, &name, &told, &order.log).await
+        }
+        _ => actions::perform(&order.site, action, &told, &order.log).await,
+    }
 }

@@ -1,14 +1,16 @@
-//! Addresses in a guest, through its agent, by the `ip` of Linux.
+//! Addresses in a guest: asked of its agent, set by the `ip` of Linux.
 //!
 //! They last until the guest starts again: what it does then is its own configuration.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use catalog::KnownVm;
-use hypervisor::GuestProgram;
+use hypervisor::{ErrorKind, GuestNetwork, GuestProgram};
 use plan::{Attachment, Output};
-use serde::Deserialize;
+use runbook::Log;
+use tokio::time::sleep;
 
+use super::LOOK_INTERVAL;
 use crate::{
     failure::{Failure, Result},
     site::Site,
@@ -21,71 +23,73 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 /// The most addresses of a guest that are looked at.
 const ADDRESSES_MAX: usize = 64;
 
-/// What `ip -j` tells of a device.
-#[derive(Debug, Deserialize)]
-struct Link {
-    #[serde(default)]
-    ifname: String,
-    #[serde(default)]
-    address: String,
-    #[serde(default)]
-    addr_info: Vec<LinkAddress>,
-}
-
-#[derive(Debug, Deserialize)]
-struct LinkAddress {
-    #[serde(default)]
-    local: String,
-    #[serde(default)]
-    scope: String,
-}
-
-async fn run(site: &Site, vm: &KnownVm, command: &[&str]) -> Result<Vec<u8>> {
+async fn run(site: &Site, vm: &KnownVm, command: &[&str]) -> Result<()> {
     let program = GuestProgram::new(command.iter().map(ToString::to_string).collect());
     let ended = site.hypervisor.run_in_guest(&vms::access(vm), &program, COMMAND_LIMIT).await?;
     if ended.code == Some(0) {
-        return Ok(ended.output);
+        return Ok(());
     }
     let text = String::from_utf8_lossy(&ended.output).trim().to_owned();
     Err(Failure::conflict(format!("{} in the guest of {} failed: {text}", command.join(" "), vm.name)))
 }
 
-async fn links(site: &Site, vm: &KnownVm) -> Result<Vec<Link>> {
-    let told = run(site, vm, &["ip", "-j", "address", "show"]).await?;
-    serde_json::from_slice(&told).map_err(|error| {
-        Failure::conflict(format!("the guest of {} tells its addresses in another way: {error}", vm.name))
-    })
-}
-
 /// The addresses by which others reach the guest, as it tells them.
 pub(super) async fn of_guest(site: &Site, vm: &KnownVm) -> Result<Vec<String>> {
-    let links = links(site, vm).await?;
-    let all = links.into_iter().flat_map(|link| link.addr_info);
-    let global = all.filter(|address| address.scope == "global").map(|address| address.local);
-    Ok(global.filter(|address| address.parse::<std::net::IpAddr>().is_ok()).take(ADDRESSES_MAX).collect())
+    let networks = site.hypervisor.guest_networks(&vms::access(vm)).await?;
+    let all = networks.into_iter().flat_map(|network| network.addresses);
+    Ok(all.filter(is_reached_by_others).take(ADDRESSES_MAX).map(|address| address.to_string()).collect())
+}
+
+fn is_reached_by_others(address: &IpAddr) -> bool {
+    let is_local = match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    !is_local && !address.is_loopback() && !address.is_unspecified()
+}
+
+/// The guest's network interfaces, once its agent answers. Whoever began it ends it when its time is over.
+async fn networks(site: &Site, vm: &KnownVm, log: &Log) -> Result<Vec<GuestNetwork>> {
+    loop {
+        match site.hypervisor.guest_networks(&vms::access(vm)).await {
+            Err(error) if error.kind() == ErrorKind::Unreachable => {
+                log.push(format!("{error}\n").as_bytes());
+            }
+            told => return Ok(told?),
+        }
+        sleep(LOOK_INTERVAL).await;
+    }
 }
 
 /// Gives the network devices of a VM their addresses.
-pub(super) async fn set(site: &Site, vm: &KnownVm, attachments: &[(u32, Attachment)]) -> Result<Output> {
+pub(super) async fn set(
+    site: &Site,
+    vm: &KnownVm,
+    attachments: &[(u32, Attachment)],
+    log: &Log,
+) -> Result<Output> {
     let definition = vms::known_definition(vm)
         .ok_or_else(|| Failure::conflict(format!("it is not known what {} is made of", vm.name)))?;
-    let links = links(site, vm).await?;
+    let links = networks(site, vm, log).await?;
     let mut addresses = Vec::new();
     for (number, attachment) in attachments {
         let network = definition.networks.get(*number as usize);
         let network = network.ok_or_else(|| {
             Failure::invalid(format!("{} has no network device {number}, counted from 0", vm.name))
         })?;
-        let of_mac = |mac: &str| links.iter().find(|link| link.address.eq_ignore_ascii_case(mac));
+        let has_mac = |link: &GuestNetwork, mac: &str| {
+            link.mac.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(mac))
+        };
+        let of_mac = |mac: &str| links.iter().find(|link| has_mac(link, mac));
         let link = network.mac.as_deref().and_then(of_mac).or_else(|| {
             // A definition need not name them; then the order of the guest's own devices counts.
-            let own: Vec<_> = links.iter().filter(|link| link.ifname != "lo").collect();
+            let own: Vec<_> = links.iter().filter(|link| link.name != "lo").collect();
             own.get(*number as usize).copied()
         });
         let link = link.ok_or_else(|| {
             Failure::conflict(format!("the guest of {} shows no network device {number}", vm.name))
         })?;
-        set_one(site, vm, &link.ifname, attachment).await?;
+        set_one(site, vm, &link.name, attachment).await?;
         let address = attachment.address.as_deref().unwrap_or_default();
         addresses.extend(address.split('/').next().map(str::to_owned));
     }

@@ -1,12 +1,14 @@
 //! A VM comes up here: as a test, handed over by its own site, or failed over without it.
 
+use std::collections::BTreeSet;
+
 use api::{FailOver, TestFailover};
 use catalog::{KnownReplica, KnownVm};
 use model::{JobKind, PlanRunId, VmId, VmName};
 use plan::{Kind, Output};
 use recovery::Stage;
 
-use super::{Order, facts, finish, once_free, planned};
+use super::{Order, check, facts, finish, once_free, planned};
 use crate::{
     failure::{Failure, Result},
     replicas,
@@ -18,6 +20,10 @@ use crate::{
 pub(super) async fn bring_up(order: &Order, vm: &VmName) -> Result<Output> {
     let Order { site, run, .. } = order;
     let replica = replicas::find(site, vm.as_str()).await?;
+    if run.kind != Kind::Test {
+        let networks = check::connections(&facts(order, vm)?.networks)?;
+        replicas::connect_as_planned(site, replica.journal_id, &networks).await?;
+    }
     match run.kind {
         Kind::Test => test(order, vm, &replica).await,
         Kind::Planned => {
@@ -62,14 +68,13 @@ async fn test(order: &Order, vm: &VmName, replica: &KnownReplica) -> Result<Outp
 
 /// The one bridge that all networks of a test are connected to; none where it is to reach nothing.
 fn bridge(order: &Order, vm: &VmName) -> Result<Option<String>> {
-    let mut bridges: Vec<_> =
-        facts(order, vm)?.networks.values().filter_map(|attachment| attachment.bridge.clone()).collect();
-    bridges.dedup();
+    let attachments = facts(order, vm)?.networks.values();
+    let mut bridges: BTreeSet<_> = attachments.filter_map(|attachment| attachment.bridge.clone()).collect();
     if bridges.len() > 1 {
         let detail = format!("the networks of a test are connected to one bridge, and {vm} names several");
         return Err(Failure::invalid(detail));
     }
-    Ok(bridges.pop())
+    Ok(bridges.pop_first())
 }
 
 /// Fails the VM over, or goes on with a failover that has begun.

@@ -77,7 +77,7 @@ fn step<'run>(run: &'run PlanRunView, title: &str) -> &'run PlanStepView {
 }
 
 /// Answers every request, and keeps what was sent.
-async fn listener() -> (u16, Arc<Mutex<Vec<String>>>) {
+pub async fn listener() -> (u16, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let heard = Arc::<Mutex<Vec<String>>>::default();
@@ -284,4 +284,74 @@ async fn what_stands_in_the_way_is_said_before_anything_is_changed() {
     };
     let refused = problem(east.client.create_plan(&wrong).await);
     assert!(refused.code == Code::Invalid && refused.hint.unwrap().contains("groups"), "{}", refused.detail);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_networks_of_a_plan_are_what_its_vms_are_connected_to() {
+    let (east, _west, peer) = sites().await;
+    let source = Source::of_vm(2, "web", 1, VmId::from_random([2; 10]));
+    let mut offer = source.offer();
+    offer.definition.memory = ByteCount(1 << 20);
+    let network = json!({ "kind": "bridge", "bridge": "vmbr0" });
+    offer.definition.networks = vec![serde_json::from_value(network).unwrap(); 2];
+    peer.offer_replica(source.id, &offer).await.unwrap();
+    source.ship(&peer).await.unwrap();
+    // What its site says is not there: only the plan knows where it belongs.
+    let missing = ["vmbr0".to_owned(), "br-gone".to_owned()];
+    east.hypervisor.missing_bridges.lock().unwrap().extend(missing);
+    let plan = |device: u32, bridge: &str| {
+        format!(
+            "version = 1\n[[groups]]\nname = \"g\"\nvms = [{{ name = \"web\", networks = [\
+             {{ device = 0, production = {{ bridge = \"{bridge}\" }} }}, \
+             {{ device = {device}, production = {{ bridge = \"isolated\" }}, test = {{ bridge = \"br-drill\" }} }}] }}]\n"
+        )
+    };
+    let errors = async |text: String| {
+        let findings = east.client.validate_plan(&ValidatePlan { text: Some(text), plan: None }).await.unwrap();
+        findings.into_iter().filter(|finding| finding.is_error).map(|finding| finding.message).collect::<Vec<_>>()
+    };
+    assert_eq!(errors(plan(1, "br-lan")).await, Vec::<String>::new());
+    assert!(errors(plan(1, "br-gone")).await[0].contains("no bridge br-gone"));
+    assert!(errors(plan(2, "br-lan")).await[0].contains("no network device 2"));
+
+    create(&east, "shop", &plan(1, "br-lan")).await;
+    east.client.run_plan("shop", &run("test")).await.unwrap();
+    let tested = until_standing(&east, "shop", "recovered").await;
+    let connected = |id: VmId| {
+        let networks = east.hypervisor.definition(id).networks.into_iter();
+        networks.map(|network| network.bridge.unwrap_or_default()).collect::<Vec<_>>()
+    };
+    assert_eq!(connected(tested.vms[0].vm_id.unwrap()), ["br-drill", "br-drill"]);
+    east.client.tell_plan_run("shop", &tell(PlanCommand::Cleanup, None)).await.unwrap();
+    until_standing(&east, "shop", "cleaned-up").await;
+
+    east.client.run_plan("shop", &run("unplanned")).await.unwrap();
+    let recovered = until_standing(&east, "shop", "recovered").await;
+    assert_eq!(connected(recovered.vms[0].vm_id.unwrap()), ["br-lan", ""]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_that_succeeds_without_its_effect_is_caught_by_what_the_vm_must_be() {
+    let (east, _west, peer) = sites().await;
+    let _web = replicated(&peer, 2, "web").await;
+    let (port, heard) = listener().await;
+    let text = format!(
+        "version = 1\n[[groups]]\nname = \"g\"\n\
+         pre = [{{ name = \"open the port\", http = {{ url = \"http://127.0.0.1:{port}/\" }} }}]\n\
+         vms = [{{ name = \"web\", health = [{{ tcp = {{ host = \"127.0.0.1\", port = 1 }}, timeout_seconds = 1 }}] }}]\n\
+         post = [{{ name = \"announce\", http = {{ url = \"http://127.0.0.1:{port}/\" }} }}]\n"
+    );
+    create(&east, "shop", &text).await;
+    east.client.run_plan("shop", &run("test")).await.unwrap();
+    let failed = until_standing(&east, "shop", "failed").await;
+    assert_eq!(step(&failed, "open the port").state, "done");
+    let gate = step(&failed, "web: port 1 takes connections");
+    assert!(gate.state == "failed" && gate.why.as_ref().unwrap().contains("its time was over"), "{gate:?}");
+    assert_eq!(step(&failed, "announce").state, "waiting");
+    assert_eq!(heard.lock().await.len(), 1, "nobody is told of what is not there");
+    east.client.tell_plan_run("shop", &tell(PlanCommand::Cancel, None)).await.unwrap();
+    until_standing(&east, "shop", "cancelled").await;
+    east.client.tell_plan_run("shop", &tell(PlanCommand::Cleanup, None)).await.unwrap();
+    until_standing(&east, "shop", "cleaned-up").await;
+    assert!(east.client.vms().await.unwrap().is_empty());
 }

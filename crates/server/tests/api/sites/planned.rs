@@ -2,8 +2,11 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use api::{Code, CreatePlan, PlanCommand, PlanRunView, ReplicationState, RunPlan, TellPlanRun};
+use api::{
+    Code, CreatePlan, EditReplica, PlanCommand, PlanRunView, ReplicationState, RunPlan, TellPlanRun, ValidatePlan,
+};
 use hypervisor::Power;
+use model::ByteCount;
 
 use super::replicating::{replicated, until, until_protected};
 use crate::site::{TestSite, code};
@@ -91,4 +94,24 @@ async fn a_guest_that_does_not_shut_down_holds_it_up_and_a_cancelled_run_starts_
     west.hypervisor.edit(&west.path("db"), |vm| vm.power = Power::Running);
     tell(&east, PlanCommand::Retry, Some(cleaned.questions[0])).await;
     until_standing(&east, "cleaned-up").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_that_is_short_of_memory_says_so_before_anything_is_shut_down() {
+    let (east, west) = replicated().await;
+    until_protected(&west).await;
+    until(&west, "in sync", |view| view.lag_bytes == 0).await;
+    let memory_bytes = Some(ByteCount(1 << 45));
+    let more: EditReplica = serde_json::from_value(serde_json::json!({ "memory_bytes": memory_bytes })).unwrap();
+    east.client.edit_replica("db", &more).await.unwrap();
+    run(&east).await;
+    let failed = until_standing(&east, "failed").await;
+    let check = &failed.waves[0].lanes[0].steps[0];
+    assert!(check.state == "failed" && check.why.as_ref().unwrap().contains("of memory"), "{failed:#?}");
+    let request = ValidatePlan { text: None, plan: Some("shop".to_owned()) };
+    let findings = east.client.validate_plan(&request).await.unwrap();
+    assert!(findings.iter().any(|finding| finding.is_error && finding.message.contains("of memory")), "{findings:?}");
+    assert_eq!(west.client.vm("db").await.unwrap().power, "running");
+    let shut_down = &failed.waves[1].lanes[0].steps[0];
+    assert_eq!((shut_down.state.as_str(), shut_down.attempts.len()), ("waiting", 0));
 }
