@@ -22,9 +22,10 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use self::runner::Asked;
 pub(crate) use self::{
-    command::{begin, command, go_on, preview, runs, show_run},
+    command::{begin, begin_drill, command, go_on, is_drill, preview, runs, show_run},
     edit::{create, edit, history, list, remove, validate},
     source::{state as source_state, tell as tell_source},
+    steps::test_name,
     view::{plan_view, version_view},
 };
 

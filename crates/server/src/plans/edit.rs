@@ -7,6 +7,7 @@ use plan::{Finding, Format, Plan, Severity};
 
 use super::{check, view};
 use crate::{
+    drills,
     failure::{Failure, Result},
     peers,
     site::Site,
@@ -132,8 +133,9 @@ pub(crate) async fn remove(site: &Site, name: &str) -> Result<()> {
         return Err(Failure::conflict(format!("the run {} of the plan is {}", run.id, run.standing))
             .with_hint(format!("end it first: holdfast plan cancel {name}")));
     }
+    drills::forget(site, &known.name).await?;
     site.catalog.remove_plan(&known.name).await?;
-    tracing::info!(plan = %known.name, "a plan was forgotten; its runs stay");
+    tracing::info!(plan = %known.name, "a plan was forgotten; its runs and reports stay");
     Ok(())
 }
 
