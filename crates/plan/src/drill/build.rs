@@ -40,7 +40,7 @@ impl Report {
     /// The report of a drill that has ended, compared with the one of the drill before.
     #[must_use]
     pub fn of(run: &Run, circumstances: &Circumstances, before: Option<&Self>) -> Self {
-        let parts: Vec<_> = run.waves().iter().map(part).collect();
+        let parts = parts(run);
         let mut vms: Vec<_> = run
             .vms()
             .iter()
@@ -140,6 +140,20 @@ fn vm(run: &Run, name: &VmName, facts: &VmFacts, seen: Option<&Seen>) -> VmRepor
         screenshot: seen.and_then(|seen| seen.screenshot.clone()),
         console: seen.map(|seen| tail(&seen.console, CONSOLE_KEPT_BYTES).to_owned()).unwrap_or_default(),
     }
+}
+
+/// The waves, and those in one that have the same title one after the other: each action is a wave by itself.
+fn parts(run: &Run) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    for next in run.waves().iter().map(part) {
+        match parts.last_mut() {
+            Some(last) if (&last.title, last.is_cleanup) == (&next.title, next.is_cleanup) => {
+                last.steps.extend(next.steps);
+            }
+            _ => parts.push(next),
+        }
+    }
+    parts
 }
 
 fn part(wave: &Wave) -> Part {
