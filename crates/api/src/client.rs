@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod disks;
+mod drills;
 mod files;
 mod groups;
 mod images;

@@ -3,6 +3,7 @@
 mod copy;
 mod deletion;
 mod disk;
+mod drill;
 mod file;
 mod group;
 mod image;
@@ -30,6 +31,10 @@ pub use deletion::{
     SettingsView,
 };
 pub use disk::{CreateDisk, DiskState, SiteDiskView};
+pub use drill::{
+    DrillMeasureView, DrillReportFormat, DrillScheduleView, DrillStateView, DrillView, RunDrill,
+    ScheduleDrill,
+};
 pub use file::{
     FileChange, FileChangeView, FileDifference, FileKind, FileStateView, FileView, UnlockVolumes,
     VolumeStateView, VolumeView,

@@ -1,12 +1,13 @@
 //! The catalog: what a site knows and must not forget, in SQL.
 //!
-//! Known VMs and disks, known vaults and their copies, how VMs are protected, policies, snapshots, peers, replications, replicas, recovery plans and their runs, runbooks, and jobs. Recovery points
+//! Known VMs and disks, known vaults and their copies, how VMs are protected, policies, snapshots, peers, replications, replicas, recovery plans, their runs and drills, runbooks, and jobs. Recovery points
 //! are not here: they live in vaults, and every one of them restores without a catalog. Each method is one statement or transaction, durable when
 //! it returns.
 
 mod copy;
 mod dependent_disk;
 mod disk;
+mod drill;
 mod error;
 mod group;
 mod job;
@@ -34,6 +35,7 @@ mod vm;
 pub use copy::{CopyFailure, KnownCopy};
 pub use dependent_disk::{DependentDisk, ImageSource};
 pub use disk::KnownDisk;
+pub use drill::{DrillSchedule, KnownDrill};
 pub use error::{Error, ErrorKind, Result};
 pub use group::{KnownGroup, KnownReplicaGroup};
 pub use job::Job;

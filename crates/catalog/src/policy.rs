@@ -6,7 +6,7 @@ use model::{Consistency, JobId, PointId, PolicyName, RunKind, Timestamp, VmId};
 use policy::{Retention, Schedule, Zone};
 use sqlx::any::AnyRow;
 
-use crate::{Catalog, Error, ErrorKind, Result, row};
+use crate::{Catalog, Error, Result, row};
 
 /// A policy that the site knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Catalog {
     /// Adds a policy.
     ///
     /// # Errors
-    /// [`ErrorKind::Exists`] when another has its name.
+    /// [`crate::ErrorKind::Exists`] when another has its name.
     pub async fn add_policy(&self, policy: &KnownPolicy) -> Result<()> {
         let sql = "INSERT INTO policies (name, schedule, zone, scheduled_at, retention, shortened_at, grace_hours, \
                    jitter_seconds, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
@@ -103,7 +103,7 @@ impl Catalog {
     /// Keeps everything of a policy but its name and since when it is known.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`].
+    /// [`crate::ErrorKind::NotFound`].
     pub async fn set_policy(&self, policy: &KnownPolicy) -> Result<()> {
         let sql = "UPDATE policies SET schedule = $2, zone = $3, scheduled_at = $4, retention = $5, \
                    shortened_at = $6, grace_hours = $7, jitter_seconds = $8 WHERE name = $1";
@@ -136,7 +136,7 @@ impl Catalog {
     /// Forgets a policy.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`]; [`ErrorKind::InUse`] when a VM follows it.
+    /// [`crate::ErrorKind::NotFound`]; [`crate::ErrorKind::InUse`] when a VM follows it.
     pub async fn remove_policy(&self, name: &PolicyName) -> Result<()> {
         let query = sqlx::query("DELETE FROM policies WHERE name = $1").bind(name.to_string());
         self.change(&format!("removing the policy {name}"), query).await
@@ -145,7 +145,7 @@ impl Catalog {
     /// Makes a VM's backups or snapshots follow a policy. What follows it already goes on as before.
     ///
     /// # Errors
-    /// [`ErrorKind::InUse`] when the policy or the VM is not known, or its backups are to follow and it is not protected.
+    /// [`crate::ErrorKind::InUse`] when the policy or the VM is not known, or its backups are to follow and it is not protected.
     pub async fn join_policy(
         &self,
         kind: RunKind,
@@ -236,7 +236,7 @@ impl Catalog {
                 vm_id: row::parsed(row, "vm_id")?,
                 kind: row::parsed(row, "kind")?,
                 ended_at: row::time(row, "ended_at")?,
-                failures: count(row, "failures")?,
+                failures: row::count(row, "failures")?,
             })
         };
         rows.iter().map(read).collect()
@@ -268,8 +268,8 @@ fn read(row: &AnyRow) -> Result<KnownPolicy> {
         scheduled_at: row::time(row, "scheduled_at")?,
         retention: row::optional_json(row, "retention")?,
         shortened_at: row::time(row, "shortened_at")?,
-        grace_hours: count(row, "grace_hours")?,
-        jitter_seconds: count(row, "jitter_seconds")?,
+        grace_hours: row::count(row, "grace_hours")?,
+        jitter_seconds: row::count(row, "jitter_seconds")?,
         created_at: row::time(row, "created_at")?,
     })
 }
@@ -285,11 +285,5 @@ fn read_follower(row: &AnyRow) -> Result<PolicyFollower> {
         joined_at: row::time(row, "joined_at")?,
         consistency: row::optional_parsed(row, "consistency")?,
         last_run: last_run.map(|(at, outcome)| PolicyRun { at, outcome }),
-    })
-}
-
-fn count(row: &AnyRow, column: &str) -> Result<u32> {
-    u32::try_from(row::number(row, column)?).map_err(|error| {
-        Error::new(ErrorKind::Corrupt, format!("the catalog's column {column} is damaged")).with_source(error)
     })
 }

@@ -57,6 +57,11 @@ pub(crate) fn size(column: &str, bytes: i64) -> Result<u64> {
     u64::try_from(bytes).map_err(|error| corrupt(column, error))
 }
 
+/// A small number.
+pub(crate) fn count(row: &AnyRow, column: &str) -> Result<u32> {
+    u32::try_from(number(row, column)?).map_err(|error| corrupt(column, error))
+}
+
 pub(crate) fn size_column(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }

@@ -12,6 +12,7 @@ use crate::{
         boot::Boot,
         completion::Completion,
         disk::DiskCommand,
+        drill::DrillCommand,
         failover::FailoverCommand,
         files::FilesCommand,
         image::{Diff, Export},
@@ -222,6 +223,9 @@ pub enum ClientCommand {
     /// Recovery plans: applications of several VMs come up at this site, in order, as a test or in earnest.
     #[command(subcommand)]
     Plan(PlanCommand),
+    /// Drills: recovery plans that are tested on time and without anybody, with a report of each.
+    #[command(subcommand)]
+    Drill(DrillCommand),
     /// Replication of VMs to another site: every write, in order, so that it can go back to any moment.
     #[command(subcommand)]
     Replication(ReplicationCommand),

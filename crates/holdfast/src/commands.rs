@@ -5,6 +5,7 @@ pub mod backup;
 pub mod boot;
 pub mod completion;
 pub mod disk;
+pub mod drill;
 pub mod failover;
 pub mod files;
 pub mod image;
@@ -89,6 +90,7 @@ async fn ask_the_server(command: ClientCommand, context: &Context) -> Result<(),
         ClientCommand::Runbook(command) => command.run(context).await,
         ClientCommand::Failover(command) => command.run(context).await,
         ClientCommand::Plan(command) => command.run(context).await,
+        ClientCommand::Drill(command) => command.run(context).await,
         ClientCommand::Replication(command) => command.run(context).await,
         ClientCommand::Nbd(nbd) => nbd.run(context).await,
         ClientCommand::Job(command) => command.run(context).await,

@@ -2,6 +2,7 @@
 
 mod copy;
 mod disk;
+mod drill;
 mod file;
 mod group;
 mod image;

@@ -153,6 +153,7 @@ fn conclude(context: &Context, job: &JobView) -> Result<(), Failure> {
         Some(JobResult::CreatedDisk(disk)) => context.output.one(disk)?,
         Some(JobResult::HandedOver(vm)) => context.output.one(vm)?,
         Some(JobResult::PlanRun(run)) => context.output.one(&**run)?,
+        Some(JobResult::Drilled(drill)) => context.output.one(&**drill)?,
         Some(JobResult::HandedOverGroup(group)) => context.output.one(group)?,
         Some(JobResult::Hydrated(hydrated)) => context.output.one(hydrated)?,
         Some(JobResult::Tested(test)) => context.output.one(test)?,

@@ -36,6 +36,8 @@ pub enum JobKind {
     HandOver,
     /// Carry a recovery plan out.
     RunPlan,
+    /// Test a recovery plan, remove what came up, and keep a report.
+    Drill,
     /// Write one disk of a recovery point to an image file.
     RestoreDisk,
     /// Put files of an image into a running guest.
@@ -53,12 +55,13 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::TestFailover,
         Self::FailOver,
         Self::ChangePoint,
         Self::HandOver,
         Self::RunPlan,
+        Self::Drill,
         Self::TestPoint,
         Self::TestRunbook,
         Self::Backup,
@@ -95,6 +98,7 @@ impl JobKind {
             Self::ChangePoint => "change-point",
             Self::HandOver => "hand-over",
             Self::RunPlan => "plan-run",
+            Self::Drill => "drill",
             Self::RestoreDisk => "restore-disk",
             Self::RestoreFiles => "restore-files",
             Self::Export => "export",

@@ -21,6 +21,7 @@
 mod context;
 mod difference;
 mod document;
+pub mod drill;
 mod finding;
 mod read;
 mod run;

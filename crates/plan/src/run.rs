@@ -144,6 +144,9 @@ pub struct Run {
     pub rto_seconds: Option<u64>,
     /// How much may be lost at most, in seconds.
     pub rpo_seconds: Option<u64>,
+    /// Whether it is a drill: a test that nobody watches, which [`crate::drill::next`] brings to its end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_drill: bool,
     act: Act,
     wish: Wish,
     waves: Vec<Wave>,
@@ -251,6 +254,7 @@ impl Run {
             recovered_at: None,
             rto_seconds: plan.rto_seconds,
             rpo_seconds: plan.rpo_seconds,
+            is_drill: false,
             act: Act::Recover,
             wish: Wish::Go,
             waves: Vec::new(),

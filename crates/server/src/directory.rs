@@ -8,7 +8,7 @@ use std::{
 };
 
 use api::Code;
-use model::{JournalId, VaultName, VmId};
+use model::{JournalId, PlanRunId, VaultName, VmId};
 use rustix::fs::FlockOperation;
 
 use crate::failure::{Failure, Result};
@@ -42,9 +42,18 @@ impl DataDirectory {
         create_private(&path)?;
         let lock = lock(&path)?;
         let directory = Self { path, lock };
-        for part in
-            ["identity", "keys", "run", "scratch", "disks", "vaults", "screenshots", "transfers", "replicas"]
-        {
+        for part in [
+            "identity",
+            "keys",
+            "run",
+            "scratch",
+            "disks",
+            "vaults",
+            "screenshots",
+            "drills",
+            "transfers",
+            "replicas",
+        ] {
             create_private(&directory.path.join(part))?;
         }
         create_private_file(&directory.catalog())?;
@@ -156,6 +165,11 @@ impl DataDirectory {
     /// What the screens of tested points showed.
     pub(crate) fn screenshots(&self) -> PathBuf {
         self.path.join("screenshots")
+    }
+
+    /// What was seen of the VMs of a drill.
+    pub(crate) fn drill(&self, id: PlanRunId) -> PathBuf {
+        self.path.join("drills").join(id.as_str())
     }
 
     /// Where disks with names of their own go for which no place was named.

@@ -5,7 +5,7 @@ use futures::future;
 use hypervisor_qemu::host::{self, HostCheck, Verdict};
 use model::ByteCount;
 
-use crate::{failure::Result, groups, peers, replications, site::Site, vaults};
+use crate::{drills, failure::Result, groups, peers, replications, site::Site, vaults};
 
 /// Below this, the site's own bookkeeping and the scratch of a small capture are at risk.
 const SPACE_WANTED: ByteCount = ByteCount(1 << 30);
@@ -18,6 +18,7 @@ pub(crate) async fn examine(site: &Site) -> Result<Vec<CheckView>> {
     checks.extend(peers::check(site).await?);
     checks.extend(replications::check(site).await?);
     checks.extend(groups::check(site).await?);
+    checks.extend(drills::check(site).await?);
     let known = site.vaults.list().await?;
     checks.extend(future::join_all(known.into_iter().map(|known| vault(site, known))).await);
     Ok(checks)

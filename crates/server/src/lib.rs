@@ -11,6 +11,7 @@ mod dependents;
 mod directory;
 mod disks;
 mod doctor;
+mod drills;
 mod failure;
 mod files;
 mod groups;

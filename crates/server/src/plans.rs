@@ -24,10 +24,11 @@ use tokio::sync::{Notify, mpsc::UnboundedSender};
 use self::runner::Asked;
 use crate::runbooks::for_others::RunsForOthers;
 pub(crate) use self::{
-    command::{begin, command, go_on, preview, runs, show_run},
+    command::{begin, begin_drill, command, go_on, is_drill, preview, runs, show_run},
     edit::{create, edit, history, list, remove, validate},
     share::{accept, receive, watch},
     source::{state as source_state, tell as tell_source},
+    steps::test_name,
     view::{plan_view, version_view},
 };
 

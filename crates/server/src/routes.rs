@@ -6,6 +6,7 @@ mod copies;
 mod creations;
 mod disks;
 mod doctor;
+mod drills;
 pub(crate) mod extract;
 mod files;
 mod groups;
@@ -61,6 +62,7 @@ use crate::{failure::Failure, site::Site};
         (name = "snapshots", description = "Managed snapshots."),
         (name = "replicas", description = "VMs of other sites whose journals this one keeps, and failing over to them."),
         (name = "plans", description = "Recovery plans: what of an application comes up at this site in which order, and their runs."),
+        (name = "drills", description = "Drills: recovery plans that are tested without anybody, and what came of it."),
         (name = "groups", description = "Consistency groups: replicated VMs that share moments, at either site."),
         (name = "files", description = "Files inside images."),
         (name = "restores", description = "Restores."),
@@ -90,6 +92,7 @@ fn described() -> OpenApiRouter<Site> {
         .merge(snapshots::routes())
         .merge(replicas::routes())
         .merge(plans::routes())
+        .merge(drills::routes())
         .merge(groups::routes())
         .merge(files::routes())
         .merge(restores::routes())

@@ -56,7 +56,7 @@ pub(crate) async fn clean_up(site: &Site) -> Result<()> {
         work::clean_up_disk(site, job).await?;
     }
     let vms = site.catalog.vms().await?;
-    let hint = |job: &Job| after_restore_in_place(job, &vms);
+    let hint = |job: &Job| after_interruption(job, &vms);
     site.jobs.end_interrupted(&mut interrupted, hint).await?;
     work::go_on_copying(site).await?;
     // Each VM is taken before the first request can line up for it.
@@ -92,6 +92,16 @@ pub(crate) async fn clean_up(site: &Site) -> Result<()> {
         stopping.run_until_cancelled(futures::future::join3(all, copied, hydrated)).await
     });
     Ok(())
+}
+
+/// What to do about a job that died on its way, where that is not to ask for it again.
+fn after_interruption(job: &Job, vms: &[KnownVm]) -> Option<String> {
+    match job.kind {
+        JobKind::RunPlan | JobKind::Drill => {
+            Some("it goes on by itself, in another job: see holdfast job list".to_owned())
+        }
+        _ => after_restore_in_place(job, vms),
+    }
 }
 
 /// What to do after a restore in place that died on its way.

@@ -7,6 +7,7 @@ mod look;
 mod power;
 mod protect;
 mod remove;
+mod screen;
 
 use catalog::{KnownVm, Origin};
 use hypervisor::{VmAccess, VmOrigin};
@@ -21,6 +22,7 @@ pub(crate) use self::{
     power::{check_stopped, end, is_running, run, start, stop},
     protect::{protect, unprotect},
     remove::remove,
+    screen::keep_screenshot,
 };
 use crate::{
     failure::{Failure, Result},

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    CollectView, ExportedView, HandedOverGroupView, HandedOverView, HydratedView, PlanRunView, PointTestView,
-    PointView, RepairView, RestoredDiskView, RestoredFilesView, RestoredInPlaceView, RestoredVmView,
-    RunbookTestView, SiteDiskView, SnapshotCopyView, SnapshotView, SyncView, VerifyView,
+    CollectView, DrillView, ExportedView, HandedOverGroupView, HandedOverView, HydratedView, PlanRunView,
+    PointTestView, PointView, RepairView, RestoredDiskView, RestoredFilesView, RestoredInPlaceView,
+    RestoredVmView, RunbookTestView, SiteDiskView, SnapshotCopyView, SnapshotView, SyncView, VerifyView,
 };
 use crate::Problem;
 
@@ -17,7 +17,7 @@ pub struct JobView {
     /// The job.
     #[schema(value_type = String)]
     pub id: JobId,
-    /// What it does: backup, snapshot, restore-vm, boot, failover-test, failover, change-point, hand-over, plan-run, create-vm, create-disk, hydrate, test, test-runbook, restore-disk, restore-files, export,
+    /// What it does: backup, snapshot, restore-vm, boot, failover-test, failover, change-point, hand-over, plan-run, drill, create-vm, create-disk, hydrate, test, test-runbook, restore-disk, restore-files, export,
     /// verify, gc, copy or repair.
     #[schema(value_type = String)]
     pub kind: JobKind,
@@ -72,6 +72,8 @@ pub enum JobResult {
     CreatedDisk(SiteDiskView),
     /// The VM that runs at another site now.
     HandedOver(HandedOverView),
+    /// What came of a drill; also of one that has failed or was cancelled, whose job has.
+    Drilled(Box<DrillView>),
     /// The run of a plan; also of one that has failed or was cancelled, whose job has.
     PlanRun(Box<PlanRunView>),
     /// The VMs of a group that run at another site now.

@@ -6,6 +6,7 @@
 mod agent;
 mod boot;
 mod disks;
+mod drill;
 mod external;
 mod failover;
 mod faults;

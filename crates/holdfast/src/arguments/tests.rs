@@ -1,6 +1,6 @@
 use std::{fmt::Write as _, path::Path, time::Duration};
 
-use clap::{Arg, Command, CommandFactory as _};
+use clap::{Arg, Command, CommandFactory as _, Parser as _};
 use model::ByteCount;
 
 use super::{Arguments, duration, rate};
@@ -43,6 +43,28 @@ fn add_pages(pages: &mut String, command: &mut Command) {
     let shown = |command: &&mut Command| !command.is_hide_set() && command.get_name() != "help";
     for subcommand in command.get_subcommands_mut().filter(shown) {
         add_pages(pages, subcommand);
+    }
+}
+
+/// The words of a line of a shell, as far as examples need it.
+fn words(line: &str) -> Vec<String> {
+    let line = line.split(" | ").next().unwrap_or_default();
+    let parts = line.split('\'').enumerate();
+    let words = parts.flat_map(|(place, part)| match place % 2 {
+        0 => part.split_whitespace().map(str::to_owned).collect(),
+        _ => vec![part.to_owned()],
+    });
+    words.collect()
+}
+
+#[test]
+fn the_commands_of_the_page_about_drills_are_understood() {
+    let page = include_str!("../../../../docs/drills.md");
+    let examples: Vec<_> = page.lines().filter(|line| line.starts_with("holdfast ")).collect();
+    assert!(examples.len() > 5, "{examples:?}");
+    for example in examples {
+        let parsed = Arguments::try_parse_from(words(example));
+        assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
     }
 }
 

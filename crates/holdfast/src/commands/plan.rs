@@ -317,7 +317,7 @@ fn request(kind: &str, point: &str, direction: Option<&str>) -> RunPlan {
 }
 
 /// Who sits here, as far as the environment tells.
-fn operator() -> Option<String> {
+pub(super) fn operator() -> Option<String> {
     ["SUDO_USER", "USER", "LOGNAME"]
         .into_iter()
         .find_map(|name| std::env::var(name).ok())

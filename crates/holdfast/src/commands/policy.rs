@@ -225,7 +225,7 @@ impl From<Keep> for KeepRules {
 }
 
 /// Reads a duration of whole seconds; 0s is none.
-fn jitter_seconds(text: &str) -> Result<u32, String> {
+pub(super) fn jitter_seconds(text: &str) -> Result<u32, String> {
     let duration = if text == "0s" { Duration::ZERO } else { arguments::duration(text)? };
     u32::try_from(duration.as_secs()).map_err(|_| "write 24h at most".to_owned())
 }

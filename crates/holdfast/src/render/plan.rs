@@ -173,11 +173,11 @@ fn steps(run: &PlanRunView) -> String {
     table::section("Steps", &["", "step", "what", "state", "why"], rows.collect())
 }
 
-fn seconds(seconds: u64) -> String {
+pub(super) fn seconds(seconds: u64) -> String {
     duration(seconds.saturating_mul(1_000_000))
 }
 
-fn against(measured: u64, target: Option<u64>) -> String {
+pub(super) fn against(measured: u64, target: Option<u64>) -> String {
     match target {
         Some(target) if measured > target => format!("{}, more than {}", seconds(measured), seconds(target)),
         Some(target) => format!("{} of {}", seconds(measured), seconds(target)),

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // clippy knows a test's helpers only where they are in a test module
 
 mod data;
+mod drills;
 mod files;
 mod nbd;
 mod plans;

@@ -121,12 +121,13 @@ impl Run {
         }
     }
 
-    /// Begins another part of the run's life. What was left of the part before is not done any more.
+    /// Begins another part of the run's life. What was left of the part before is not done any more; what asked has failed.
     pub(super) fn enter(&mut self, act: Act) {
         for step in self.current_steps_mut().filter(|step| !step.state.is_settled()) {
-            if !matches!(step.state, StepState::Failed { .. }) {
-                step.state = StepState::Cancelled;
-            }
+            step.state = match std::mem::replace(&mut step.state, StepState::Cancelled) {
+                StepState::Failed { why } | StepState::Asking { why } => StepState::Failed { why },
+                _ => StepState::Cancelled,
+            };
         }
         self.act = act;
     }

@@ -33,7 +33,9 @@ impl Jobs {
         let id = JobId::from_random(env::random(&*self.env.entropy));
         let ticket = match draft.kind {
             // They may take days, and no backup waits for them.
-            JobKind::Copy | JobKind::Hydrate | JobKind::RunPlan => self.queue.enter_background(id),
+            JobKind::Copy | JobKind::Hydrate | JobKind::RunPlan | JobKind::Drill => {
+                self.queue.enter_background(id)
+            }
             JobKind::Snapshot
             | JobKind::TestFailover
             | JobKind::FailOver

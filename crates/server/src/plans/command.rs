@@ -71,7 +71,18 @@ pub(crate) async fn preview(site: &Site, name: &str, request: RunPlan) -> Result
 
 /// Begins a run. It is kept when this returns.
 pub(crate) async fn begin(site: &Site, name: &str, request: RunPlan) -> Result<PlanRunView> {
+    let run = lay_out(site, name, &request).await?;
+    start(site, run).await.map(|(view, _)| view)
+}
+
+/// Begins a drill. It is kept when this returns, and its job removes what it makes.
+pub(crate) async fn begin_drill(site: &Site, name: &str, request: RunPlan) -> Result<Job> {
     let mut run = lay_out(site, name, &request).await?;
+    run.is_drill = true;
+    start(site, run).await.map(|(_, job)| job)
+}
+
+async fn start(site: &Site, mut run: Run) -> Result<(PlanRunView, Job)> {
     let known = new_run(site, &run)?;
     let _gate = site.plans.gate.lock().await;
     check_free(site, &run, known.id).await?;
@@ -93,29 +104,40 @@ fn new_run(site: &Site, run: &Run) -> Result<KnownPlanRun> {
     })
 }
 
-/// Refuses a run of which a VM is in another one that is not over.
+/// Refuses a run of which a VM is in another one that is not over, and a drill of a plan that is run.
 async fn check_free(site: &Site, run: &Run, id: PlanRunId) -> Result<()> {
     for other in site.catalog.unfinished_plan_runs().await? {
         if other.id == id {
             continue;
         }
         let theirs = read(&other)?;
-        if let Some(vm) = run.vms().keys().find(|vm| theirs.vms().contains_key(*vm)) {
-            let plan = shell_word(other.plan.as_str());
-            return Err(Failure::conflict(format!(
-                "the VM {vm} is in the run {} of the plan {} too, which is {}",
-                other.id, other.plan, other.standing
-            ))
+        let what = if theirs.is_drill { "drill" } else { "run" };
+        let (plan, standing) = (&other.plan, &other.standing);
+        let detail = match run.vms().keys().find(|vm| theirs.vms().contains_key(*vm)) {
+            Some(vm) => format!(
+                "the VM {vm} is in the {what} {} of the plan {plan} too, which is {standing}",
+                other.id
+            ),
+            None if run.is_drill && run.plan == theirs.plan => {
+                format!("the {what} {} of the plan {plan} is {standing}", other.id)
+            }
+            None => continue,
+        };
+        return Err(Failure::conflict(detail)
             .with_hint(format!("wait until it is over, or end it: holdfast plan cancel {plan}")));
-        }
     }
     Ok(())
 }
 
-async fn launch(site: &Site, known: KnownPlanRun, run: Run, told: Vec<Told>) -> Result<PlanRunView> {
+async fn launch(site: &Site, known: KnownPlanRun, run: Run, told: Vec<Told>) -> Result<(PlanRunView, Job)> {
     let known = runner::keep(site, known, &run).await?;
-    let job: Job = runner::submit(site, known.clone(), run.clone(), told).await?;
-    Ok(view::run_view(&KnownPlanRun { job_id: Some(job.id), ..known }, &run))
+    let job = runner::submit(site, known.clone(), run.clone(), told).await?;
+    Ok((view::run_view(&KnownPlanRun { job_id: Some(job.id), ..known }, &run), job))
+}
+
+/// Whether a run is a drill.
+pub(crate) fn is_drill(known: &KnownPlanRun) -> bool {
+    read(known).is_ok_and(|run| run.is_drill)
 }
 
 /// A run as it was kept.
@@ -181,7 +203,7 @@ pub(crate) async fn command(site: &Site, name: &str, request: TellPlanRun) -> Re
         return Ok(view::run_view(&known, &run));
     }
     check_free(site, &run, known.id).await?;
-    launch(site, known, run, told).await
+    launch(site, known, run, told).await.map(|(view, _)| view)
 }
 
 fn command_of(request: &TellPlanRun) -> Result<Command> {
@@ -232,7 +254,7 @@ pub(crate) async fn go_on(site: &Site) -> Result<()> {
         };
         let told = run.handle(Event::Restarted, site.env.clock.now());
         let known = runner::keep(site, known, &run).await?;
-        if run.standing() == Standing::Failed {
+        if run.standing() == Standing::Failed && !run.is_drill {
             continue;
         }
         tracing::warn!(plan = %known.plan, run = %known.id, "a run of a plan goes on");

@@ -7,6 +7,7 @@ use plan::{Direction, Finding, Format, Plan, Severity};
 
 use super::{check, share::check_accepted, view};
 use crate::{
+    drills,
     failure::{Failure, Result},
     peers,
     site::Site,
@@ -158,6 +159,7 @@ pub(crate) async fn remove(site: &Site, name: &str) -> Result<()> {
         return Err(Failure::conflict(format!("the run {} of the plan is {}", run.id, run.standing))
             .with_hint(format!("end it first: holdfast plan cancel {name}")));
     }
+    drills::forget(site, &known.name).await?;
     let forgotten = KnownPlan {
         version: known.version + 1,
         origin: None,
@@ -169,7 +171,7 @@ pub(crate) async fn remove(site: &Site, name: &str) -> Result<()> {
     site.catalog.add_plan(&forgotten).await?;
     site.catalog.remove_plan_before(&known.name, forgotten.version).await?;
     site.plans.changed.notify_one();
-    tracing::info!(plan = %known.name, "a plan was forgotten; its runs stay");
+    tracing::info!(plan = %known.name, "a plan was forgotten; its runs and reports stay");
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use api::JobResult;
 use catalog::{Job, KnownPlanRun};
 use model::JobKind;
-use plan::{Command, Event, Outcome, Output, Run, Site as ContextSite, Sites, Standing, StepId, Told};
+use plan::{Act, Command, Event, Outcome, Output, Run, Site as ContextSite, Sites, Standing, StepId, Told};
 use protection::Monitor as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -16,6 +16,7 @@ use super::{
     view,
 };
 use crate::{
+    drills,
     failure::{Failure, Result},
     jobs::{JobDraft, JobMonitor, Outcome as JobOutcome, WorkFailure},
     site::Site,
@@ -51,7 +52,8 @@ pub(super) async fn keep(site: &Site, known: KnownPlanRun, run: &Run) -> Result<
     let standing = run.standing();
     let known = KnownPlanRun {
         standing: standing.as_str().to_owned(),
-        is_over: standing.is_over(),
+        // A drill is over once its report is kept.
+        is_over: standing.is_over() && !run.is_drill,
         changed_at: site.env.clock.now(),
         document: run.encode(),
         ..known
@@ -63,9 +65,13 @@ pub(super) async fn keep(site: &Site, known: KnownPlanRun, run: &Run) -> Result<
 /// Lines up that a run, which is kept, is carried out.
 pub(super) async fn submit(site: &Site, known: KnownPlanRun, run: Run, told: Vec<Told>) -> Result<Job> {
     let (asked_at, asked) = mpsc::unbounded_channel();
+    let (kind, subject) = match run.is_drill {
+        true => (JobKind::Drill, run.plan.clone()),
+        false => (JobKind::RunPlan, format!("{}: {} {}", run.plan, run.kind, run.direction)),
+    };
     let draft = JobDraft {
-        kind: JobKind::RunPlan,
-        subject: format!("{}: {} {}", run.plan, run.kind, run.direction),
+        kind,
+        subject,
         vm_id: None,
         vault_id: None,
         request: serde_json::json!({ "run": known.id }),
@@ -100,10 +106,17 @@ impl Runner {
         self.known.job_id = Some(monitor.job_id());
         self.sites.job_id = monitor.job_id().to_string();
         let lived = self.live_on(told, &monitor).await;
+        let drill = match lived {
+            Ok(()) if self.run.is_drill => Some(drills::conclude(&self.site, &self.known, &self.run).await),
+            _ => None,
+        };
         // Whoever asks from now on finds nobody, and reads what was kept.
         self.site.plans.forget(self.known.id);
         lived?;
-        self.outcome(&monitor)
+        match drill {
+            Some(drill) => drill_outcome(drill?),
+            None => self.outcome(&monitor),
+        }
     }
 
     async fn live_on(&mut self, told: Vec<Told>, monitor: &JobMonitor) -> Result<()> {
@@ -112,6 +125,16 @@ impl Runner {
         let mut is_cancelled = false;
         loop {
             monitor.phase(self.phase());
+            if let Some(command) = self.drill_on() {
+                if command == Command::CleanUp {
+                    monitor.phase("looking at the VMs");
+                    drills::keep_evidence(&self.site, self.known.id, &self.run).await;
+                }
+                let told = self.run.command(command, self.site.env.clock.now());
+                let told = told.map_err(|refusal| refused(&self.known, &self.run, &refusal))?;
+                self.keep_and_carry_out(told).await?;
+                continue;
+            }
             let standing = self.run.standing();
             if standing.is_over() || standing == Standing::Failed {
                 return Ok(());
@@ -130,10 +153,18 @@ impl Runner {
                         return Err(Failure::new(api::Code::Cancelled, "the server stops")
                             .with_hint("the run goes on when the server starts again"));
                     }
-                    self.cancel().await?;
+                    // A drill that removes what it made goes on with that.
+                    if !self.run.is_drill || self.run.act() == Act::Recover {
+                        self.cancel().await?;
+                    }
                 }
             }
         }
+    }
+
+    /// What nobody has to say to a drill.
+    fn drill_on(&self) -> Option<Command> {
+        self.run.is_drill.then(|| plan::drill::next(&self.run)).flatten()
     }
 
     /// Waits until something of the run is due.
@@ -278,4 +309,19 @@ impl Runner {
         };
         Err(WorkFailure { failure, result: Some(Box::new(result)) })
     }
+}
+
+/// A drill that does not pass is a job that fails.
+fn drill_outcome(drill: api::DrillView) -> JobOutcome {
+    let (plan, verdict) = (drill.plan.clone(), drill.verdict.clone());
+    let reasons = drill.reasons.join("; ");
+    let result = JobResult::Drilled(Box::new(drill));
+    let (code, detail) = match verdict.as_str() {
+        "passed" | "passed-late" => return Ok(result),
+        "cancelled" => (api::Code::Cancelled, "the drill was cancelled".to_owned()),
+        _ => (api::Code::Failed, format!("the drill failed: {reasons}")),
+    };
+    let failure =
+        Failure::new(code, detail).with_hint(format!("see all of it: holdfast drill report {plan}"));
+    Err(WorkFailure { failure, result: Some(Box::new(result)) })
 }

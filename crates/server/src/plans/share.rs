@@ -16,6 +16,7 @@ use plan::{ActionWork, Format, Plan, Where};
 
 use super::edit::{history, read};
 use crate::{
+    drills,
     failure::{Failure, Result},
     runbooks,
     site::Site,
@@ -232,6 +233,7 @@ async fn keep(
     })?;
     if shared.is_deleted && versions.iter().all(|before| before.version < shared.version) {
         site.catalog.remove_plan_before(&shared.name, shared.version).await?;
+        drills::forget(site, &shared.name).await?;
     }
     Ok(())
 }

@@ -11,11 +11,12 @@ use std::{sync::Arc, time::Duration};
 use api::{Code, Problem, StartReplication};
 use catalog::{Job, KnownVm};
 use futures::StreamExt as _;
-use model::{JobState, PlanRunId, VmName};
+use model::{JobKind, JobState, PlanRunId, VmName};
 use plan::{ActionWork, Outcome, Output, Run, Sites, Step, VmFacts, Where, Work};
 use runbook::Log;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::bring_up::test_name;
 use super::{check, command::first_error};
 use crate::{
     failure::{Failure, Result},
@@ -177,9 +178,16 @@ async fn up_vm(order: &Order, vm: &VmName) -> Result<KnownVm> {
 
 /// Removes the VM of a test, if there is one.
 async fn take_down(order: &Order, vm: &VmName) -> Result<Output> {
-    let name = bring_up::test_name(order.run_id, vm);
+    let name = test_name(order.run_id, vm);
     let known = facts(order, vm)?.up_as.as_deref().unwrap_or(&name);
     let verdict = format!("test of the plan {}", order.run.plan);
+    for job in order.site.jobs.unfinished() {
+        if job.kind == JobKind::TestFailover && job.subject == name {
+            // Whoever waited for it is gone. What is being made can be removed only once it is made.
+            let job = order.site.jobs.cancel(job.clone()).await.unwrap_or(job);
+            let _ = finish(&order.site, job).await; // whatever came of it is looked for below
+        }
+    }
     let tests = order.site.catalog.failover_tests().await?;
     let is_left = |test: &&catalog::FailoverTest| {
         test.cleaned_up_at.is_none() && (test.vm_name.as_str() == known || test.vm_name.as_str() == name)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use catalog::{FailedRun, KnownPolicy, PolicyFollower};
 use model::{JobId, PolicyName, RunKind, Timestamp, VmId};
+use policy::Scheduled;
 
 /// The pause before a failed run is repeated; doubled before each further one, up to the longest.
 const FIRST_PAUSE_SECONDS: i64 = 60;
@@ -82,13 +83,15 @@ fn due_at(
     last_run_at: Option<Timestamp>,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let jitter_seconds = i64::from(policy::jitter_seconds(follower.vm_id, policy.jitter_seconds));
-    // What was due before the VM joined, or by another schedule, was not missed.
-    let since = follower.joined_at.max(policy.scheduled_at);
-    let after = last_run_at.map_or(since, |at| since.max(shifted(at, -jitter_seconds)));
-    // A clock that was set back must not keep the VM waiting until it is where it was.
-    let next = policy.schedule.next_after(after.min(now), &policy.zone)?;
-    Some(shifted(next, jitter_seconds))
+    let scheduled = Scheduled {
+        schedule: &policy.schedule,
+        zone: &policy.zone,
+        // What was due before the VM joined, or by another schedule, was not missed.
+        since: follower.joined_at.max(policy.scheduled_at),
+        last_run_at,
+        jitter_seconds: policy::jitter_seconds(follower.vm_id.as_str(), policy.jitter_seconds),
+    };
+    scheduled.due_at(now)
 }
 
 fn shifted(moment: Timestamp, seconds: i64) -> Timestamp {

@@ -6,15 +6,20 @@ use catalog::{PolicyFollower, PolicyRun, RunOutcome};
 use model::{JobId, RunKind, Timestamp};
 
 use super::plan::{Action, plan};
-use crate::{failure::Result, site::Site, vms, work};
+use crate::{drills, failure::Result, site::Site, vms, work};
 
-/// Runs what is due until the server stops.
+/// Runs what is due, drills too, until the server stops.
 pub(crate) async fn run(site: Site) {
     loop {
-        let next = look(&site).await.unwrap_or_else(|failure| {
+        let by_policies = look(&site).await.unwrap_or_else(|failure| {
             tracing::warn!(reason = failure.detail(), "what is due by policies cannot be found out");
             None
         });
+        let drills = drills::look(&site).await.unwrap_or_else(|failure| {
+            tracing::warn!(reason = failure.detail(), "which drills are due cannot be found out");
+            None
+        });
+        let next = by_policies.into_iter().chain(drills).min();
         // The clock may be set and policies may change: it looks again soon, whatever is next.
         let wait = next.map_or(site.look_interval, |next| until(&site, next).min(site.look_interval));
         if site.stopping.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {

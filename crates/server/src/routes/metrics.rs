@@ -4,7 +4,7 @@ use api::Problem;
 use axum::{extract::State, http::header, response::IntoResponse};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{failure::Result, groups, replications, site::Site};
+use crate::{drills, failure::Result, groups, replications, site::Site};
 
 /// The text format of Prometheus.
 const MEDIA_TYPE: &str = "text/plain; version=0.0.4";
@@ -13,7 +13,7 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
     OpenApiRouter::new().routes(routes!(show))
 }
 
-/// Figures of the site for Prometheus: those of replications and of their consistency groups.
+/// Figures of the site for Prometheus: those of replications, of their consistency groups, and of drills.
 #[utoipa::path(
     get,
     path = "/metrics",
@@ -21,6 +21,8 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
     responses((status = OK, body = String, content_type = "text/plain"), (status = "default", body = Problem))
 )]
 async fn show(State(site): State<Site>) -> Result<impl IntoResponse> {
-    let figures = replications::metrics(&site).await? + &groups::metrics(&site).await?;
+    let figures = replications::metrics(&site).await?
+        + &groups::metrics(&site).await?
+        + &drills::metrics(&site).await?;
     Ok(([(header::CONTENT_TYPE, MEDIA_TYPE)], figures))
 }

@@ -187,7 +187,8 @@ async fn work(
     let screenshot = match &observed {
         Some(_) => {
             let id = point_id.map_or_else(|| vm.id.to_string(), |point| point.to_string());
-            keep_screenshot(site, &vm, &id).await
+            let file = site.directory.screenshots().join(format!("{id}.png"));
+            vms::keep_screenshot(site, &vm, &file).await.then_some(file)
         }
         None => None,
     };
@@ -319,15 +320,6 @@ fn tail(bytes: &[u8], limit_bytes: usize) -> String {
         .filter(|part| !part.is_empty())
         .collect::<Vec<_>>()
         .join(" ")
-}
-
-/// Keeps what the screen shows. A VM without one has none.
-async fn keep_screenshot(site: &Site, vm: &KnownVm, id: &str) -> Option<PathBuf> {
-    let picture = site.hypervisor.screenshot(&vms::access(vm)).await.ok()?;
-    let path = site.directory.screenshots().join(format!("{id}.png"));
-    let written = std::fs::write(&path, picture);
-    written.inspect_err(|error| tracing::warn!(%error, "a screenshot could not be kept")).ok()?;
-    Some(path)
 }
 
 /// Ends the VM of a test and removes all that it had.

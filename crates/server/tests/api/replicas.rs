@@ -1,6 +1,7 @@
 //! Replicas: a real journal is shipped to a site, which shows it, tests it and fails over to it.
 
 mod backups;
+mod drills;
 mod failover;
 mod hostile;
 mod kept;

@@ -38,7 +38,7 @@ pub(super) async fn bring_up(order: &Order, vm: &VmName) -> Result<Output> {
 }
 
 /// What the VM of a test is called: the same in every attempt of a run, so that there is never a second.
-pub(super) fn test_name(run: PlanRunId, vm: &VmName) -> String {
+pub(crate) fn test_name(run: PlanRunId, vm: &VmName) -> String {
     const NAME_CHARS: usize = 200;
     let name: String = vm.as_str().chars().take(NAME_CHARS).collect();
     format!("test-{}-{run}", name.trim())

@@ -128,7 +128,7 @@ fn what_is_due_before_a_failed_run_is_repeated_is_its_repetition() {
 #[test]
 fn jitter_delays_each_vm_by_its_own_time_and_no_run_is_lost_or_doubled() {
     let spread = policy("every 10m", 3600);
-    let delay_us = i64::from(policy::jitter_seconds(vm(1), 3600)) * 1_000_000;
+    let delay_us = i64::from(policy::jitter_seconds(vm(1).as_str(), 3600)) * 1_000_000;
     assert!(delay_us > 0);
     let mut followed = follower(1, "01-05T10:00", None);
     let mut now = at("01-05T10:00");

@@ -19,7 +19,7 @@ use super::{PATIENCE, Source, restart, sites};
 use crate::site::{TestSite, code, problem};
 
 /// A VM that is replicated, of which one page is there.
-async fn replicated(peer: &PeerClient, number: u8, name: &'static str) -> Source {
+pub(super) async fn replicated(peer: &PeerClient, number: u8, name: &'static str) -> Source {
     let mut source = Source::of_vm(number, name, 1, VmId::from_random([number; 10]));
     let mut offer = source.offer();
     offer.definition.memory = ByteCount(1 << 20);
@@ -29,12 +29,12 @@ async fn replicated(peer: &PeerClient, number: u8, name: &'static str) -> Source
     source
 }
 
-async fn create(site: &TestSite, name: &str, text: &str) {
+pub(super) async fn create(site: &TestSite, name: &str, text: &str) {
     let request = CreatePlan { name: name.to_owned(), text: text.to_owned(), primary_site: None };
     site.client.create_plan(&request).await.unwrap();
 }
 
-fn run(kind: &str) -> RunPlan {
+pub(super) fn run(kind: &str) -> RunPlan {
     RunPlan {
         kind: kind.to_owned(),
         point: "latest".to_owned(),
@@ -43,12 +43,17 @@ fn run(kind: &str) -> RunPlan {
     }
 }
 
-fn tell(command: PlanCommand, step: Option<u32>) -> TellPlanRun {
+pub(super) fn tell(command: PlanCommand, step: Option<u32>) -> TellPlanRun {
     TellPlanRun { command, step, note: Some("seen".to_owned()), operator: Some("ada".to_owned()) }
 }
 
 /// Waits until the newest run of a plan is like this.
-async fn until(site: &TestSite, plan: &str, what: &str, holds: impl Fn(&PlanRunView) -> bool) -> PlanRunView {
+pub(super) async fn until(
+    site: &TestSite,
+    plan: &str,
+    what: &str,
+    holds: impl Fn(&PlanRunView) -> bool,
+) -> PlanRunView {
     let waiting = async {
         loop {
             let run = site.client.plan_run(plan).await.unwrap();
@@ -64,11 +69,11 @@ async fn until(site: &TestSite, plan: &str, what: &str, holds: impl Fn(&PlanRunV
     }
 }
 
-async fn until_standing(site: &TestSite, plan: &str, standing: &str) -> PlanRunView {
+pub(super) async fn until_standing(site: &TestSite, plan: &str, standing: &str) -> PlanRunView {
     until(site, plan, standing, |run| run.standing == standing).await
 }
 
-fn steps(run: &PlanRunView) -> Vec<&PlanStepView> {
+pub(super) fn steps(run: &PlanRunView) -> Vec<&PlanStepView> {
     run.waves.iter().flat_map(|wave| &wave.lanes).flat_map(|lane| &lane.steps).collect()
 }
 
