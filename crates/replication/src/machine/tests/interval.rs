@@ -73,6 +73,7 @@ struct World {
     newest: Attachment,
     catalog: Option<Epoch>,
     lie: Option<String>,
+    is_calm: bool,
 }
 
 impl World {
@@ -97,6 +98,7 @@ impl World {
             newest: Attachment(0),
             catalog: None,
             lie: None,
+            is_calm: false,
         }
     }
 
@@ -114,7 +116,7 @@ impl World {
             52..72 => self.deliver(),
             72..80 => self.flush(),
             80..91 => self.pass(Duration::from_millis(self.random.wrapping_shr(40) % 6000)),
-            91 => self.held = None,
+            91 => self.lose_moment(),
             92 => {
                 self.tap = None;
                 self.entries.truncate(self.durable);
@@ -150,6 +152,7 @@ impl World {
     }
 
     fn calm(&mut self) {
+        self.is_calm = true;
         self.start_vm();
         self.tell(Event::Want(Wish::Replicate));
         for _ in 0..400 {
@@ -183,9 +186,18 @@ impl World {
         }
     }
 
+    fn lose_moment(&mut self) {
+        if let Some(lost) = self.held.take() {
+            self.events.push(Event::NotCopied(lost.attachment, "the moment was lost".to_owned()));
+        }
+    }
+
     fn stop_vm(&mut self) {
         self.vm_runs = false;
-        self.held.take_if(|held| held.ran);
+        // Of one that is copied nothing is needed any more.
+        if let Some(lost) = self.held.take_if(|held| held.ran && !held.left.is_empty()) {
+            self.events.push(Event::Ended(lost.attachment, End::VmStopped));
+        }
     }
 
     fn start_vm(&mut self) {
@@ -272,7 +284,7 @@ impl World {
         if !self.vm_runs && !is_at_rest {
             return self.events.push(Event::NotAttached(attachment, Obstacle::VmStopped));
         }
-        if self.below(8) == 0 {
+        if !self.is_calm && self.below(8) == 0 {
             let why = Obstacle::Broken("it could not be begun".to_owned());
             return self.events.push(Event::NotAttached(attachment, why));
         }
