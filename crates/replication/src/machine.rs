@@ -301,10 +301,7 @@ impl Machine {
     }
 
     fn is_attached(&self) -> bool {
-        !matches!(
-            self.phase,
-            Phase::Idle | Phase::Fenced(_) | Phase::Resting { .. } | Phase::Between { .. }
-        )
+        !matches!(self.phase, Phase::Idle | Phase::Fenced(_) | Phase::Resting { .. } | Phase::Between { .. })
     }
 
     fn attached(&mut self, attachment: Attachment, is_partial: bool, now: Duration) -> Vec<Action> {

@@ -327,7 +327,8 @@ impl World {
 
     /// The journal refuses when it was taken up again since; of a moment that was lost nothing can be read.
     fn close(&mut self, attachment: Attachment) {
-        let held = self.held.clone().filter(|held| held.attachment == attachment && Some(held.tap) == self.tap);
+        let held =
+            self.held.clone().filter(|held| held.attachment == attachment && Some(held.tap) == self.tap);
         let Some(moment) = held else {
             let end = if self.vm_runs { End::Broken("it was lost".to_owned()) } else { End::VmStopped };
             return self.events.push(Event::Ended(attachment, end));
@@ -373,8 +374,7 @@ fn once_nothing_fails_any_more_epochs_are_whole() {
 
 #[test]
 fn each_mistake_with_epochs_is_found() {
-    let flaws =
-        [Flaw::FailedEpochForgotten, Flaw::TrustUndurable, Flaw::ClosedTooSoon, Flaw::RestUnread];
+    let flaws = [Flaw::FailedEpochForgotten, Flaw::TrustUndurable, Flaw::ClosedTooSoon, Flaw::RestUnread];
     for flaw in flaws {
         let is_found = (0..SEEDS).any(|seed| run(seed, Some(flaw)).is_err());
         assert!(is_found, "{flaw:?} was found in no world");
@@ -383,8 +383,7 @@ fn each_mistake_with_epochs_is_found() {
 
 /// A machine whose first epoch is closed, and not durable.
 fn closing() -> Machine {
-    let mut machine =
-        Machine::new(Wish::Replicate, None, Duration::ZERO).with_mode(Mode::Interval(INTERVAL));
+    let mut machine = Machine::new(Wish::Replicate, None, Duration::ZERO).with_mode(Mode::Interval(INTERVAL));
     let first = Attachment(1);
     let attach = Action::Attach { attachment: first, trusted: None, is_at_rest: true };
     assert_eq!(machine.handle(Event::Tick, Duration::ZERO), [attach]);
@@ -392,8 +391,7 @@ fn closing() -> Machine {
     assert_eq!(machine.handle(attached, Duration::ZERO), [Action::Copy(first)]);
     assert_eq!(machine.standing(), Standing::Copying);
     assert_eq!(machine.handle(Event::Copied(first), Duration::ZERO), [Action::Declare(first)]);
-    let closed =
-        Event::Closed { attachment: first, epoch: Epoch(7), through: Record(50), is_at_rest: false };
+    let closed = Event::Closed { attachment: first, epoch: Epoch(7), through: Record(50), is_at_rest: false };
     assert_eq!(machine.handle(closed, Duration::ZERO), []);
     machine
 }
@@ -442,8 +440,7 @@ fn a_vm_at_rest_is_read_once() {
     let second = Attachment(2);
     let _ = machine.handle(Event::Attached { attachment: second, is_partial: true }, INTERVAL);
     let _ = machine.handle(Event::Copied(second), INTERVAL);
-    let closed =
-        Event::Closed { attachment: second, epoch: Epoch(8), through: Record(50), is_at_rest: true };
+    let closed = Event::Closed { attachment: second, epoch: Epoch(8), through: Record(50), is_at_rest: true };
     assert_eq!(machine.handle(closed, INTERVAL), [Action::Keep(Epoch(8))]);
     let _ = machine.handle(Event::Kept(Epoch(8)), INTERVAL);
     assert_eq!(machine.standing(), Standing::VmStopped);

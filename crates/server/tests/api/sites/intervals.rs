@@ -205,7 +205,10 @@ async fn a_moment_is_one_for_applications_when_that_is_due() {
     west.client.edit_replication("db", &edit).await.unwrap();
     next(&west).await;
     let view = west.client.replication("db").await.unwrap();
-    assert!(view.application_checkpoint_at.is_some() && view.application_checkpoint_at == view.newest_checkpoint_at);
+    assert!(
+        view.application_checkpoint_at.is_some()
+            && view.application_checkpoint_at == view.newest_checkpoint_at
+    );
     assert!(read(&east, "replica:db/latest-application").await.is_some());
 }
 
