@@ -155,6 +155,8 @@ async fn a_planned_failover_brings_what_was_written_since_the_last_epoch() {
     let qmp = guest(&west);
     west.hypervisor.write(&qmp, 1 << 20, &[5; 4096]);
     let expected = west.hypervisor.bytes(&qmp);
+    // The disk is looked at while it still reads from the moment.
+    east.hypervisor.hydrations.close();
     let given = west.end(&west.client.hand_over("db", false).await.unwrap()).await;
     let Some(JobResult::HandedOver(given)) = given.result else { panic!("{given:?}") };
     let there = east.end(&east.client.job(&given.job_there.unwrap()).await.unwrap()).await;
