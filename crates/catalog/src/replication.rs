@@ -161,9 +161,7 @@ impl Catalog {
     pub async fn lift_fence(&self, vm_id: VmId, why: &str) -> Result<()> {
         let sql =
             "UPDATE replications SET fenced = NULL, is_handed_over = 0 WHERE vm_id = $1 AND fenced = $2";
-        let query = sqlx::query(sql)
-            .bind(vm_id.to_string())
-            .bind(why.to_owned());
+        let query = sqlx::query(sql).bind(vm_id.to_string()).bind(why.to_owned());
         self.execute(&format!("taking back the fence of the VM {vm_id}"), query).await.map(|_| ())
     }
 

@@ -221,13 +221,14 @@ impl Machine {
                 Phase::Resting { why: Obstacle::JournalFull, .. } => self.attach(),
                 _ => Vec::new(),
             },
-            Event::VmChanged => match &self.phase {
-                Phase::Resting { why: Obstacle::VmStopped | Obstacle::Busy(_), .. } => {
-                    self.ended_whole = false;
-                    self.attach()
+            Event::VmChanged => {
+                // Also while it is on its way to look: what the VM has written by the end of a look is not known.
+                self.ended_whole = false;
+                match &self.phase {
+                    Phase::Resting { why: Obstacle::VmStopped | Obstacle::Busy(_), .. } => self.attach(),
+                    _ => self.hurry(),
                 }
-                _ => self.hurry(),
-            },
+            }
             Event::JournalEmpty => {
                 self.ended_whole = false;
                 self.pace = interval::Pace::default();
@@ -300,10 +301,7 @@ impl Machine {
     }
 
     fn is_attached(&self) -> bool {
-        !matches!(
-            self.phase,
-            Phase::Idle | Phase::Fenced(_) | Phase::Resting { .. } | Phase::Between { .. }
-        )
+        !matches!(self.phase, Phase::Idle | Phase::Fenced(_) | Phase::Resting { .. } | Phase::Between { .. })
     }
 
     fn attached(&mut self, attachment: Attachment, is_partial: bool, now: Duration) -> Vec<Action> {

@@ -44,7 +44,6 @@ fn moments_between_those_that_were_held_are_noticed() {
 fn writes_that_are_in_no_epoch_are_noticed() {
     is_found_from(AT_INTERVALS_FROM, Broken::FailedEpochForgotten);
     is_found_from(AT_INTERVALS_FROM, Broken::TrustUndurable);
-    is_found_from(AT_INTERVALS_FROM, Broken::RestUnread);
 }
 
 #[test]

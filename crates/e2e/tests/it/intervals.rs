@@ -43,7 +43,8 @@ async fn until_held(vm: &GuestVm) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_guest_that_writes_is_sound_at_each_interval_also_after_its_server_was_killed_in_one() -> Result<()> {
+async fn a_guest_that_writes_is_sound_at_each_interval_also_after_its_server_was_killed_in_one() -> Result<()>
+{
     let image = GuestImage::obtain()?;
     let (east, mut west) = paired().await?;
     let vm = GuestVm::start(&image, &guest_disks(&west, &image)?, &VmOptions::default()).await?;

@@ -3,13 +3,15 @@
 mod group;
 
 use api::{
-    CleanUpTests, FailOver, ReplicaStage, ReplicationView, TestFailover, TestGroupFailover,
-    shell_word,
+    CleanUpTests, FailOver, ReplicaStage, ReplicationView, TestFailover, TestGroupFailover, shell_word,
 };
 use clap::{Args, Subcommand};
 use model::{ByteCount, VmName};
 
-use super::{replica::ReplicaOrGroup, replication::{Settings, VmOrGroup}};
+use super::{
+    replica::ReplicaOrGroup,
+    replication::{Settings, VmOrGroup},
+};
 use crate::{arguments, context::Context, exit::Exit, failure::Failure, wait::WaitArguments};
 
 /// What can be done to have replicated VMs run here.
@@ -58,7 +60,9 @@ pub enum FailoverCommand {
     ///
     /// The disks that it had there are its seed: only what has changed since is sent. The failover has to be committed before. It is
     /// replicated as it was when it came here, but for what is said otherwise.
-    #[command(after_long_help = "Examples:\n  holdfast failover reprotect web-1\n  holdfast failover reprotect web-1 --rate-limit 20MiB")]
+    #[command(
+        after_long_help = "Examples:\n  holdfast failover reprotect web-1\n  holdfast failover reprotect web-1 --rate-limit 20MiB"
+    )]
     Reprotect(Reprotect),
     /// Hands a VM that was re-protected back to the site that it came from.
     ///

@@ -7,8 +7,8 @@ use api::{EditReplication, MakeCheckpoint, StartReplication, StopReplication};
 use clap::{Args, Subcommand};
 use model::{ByteCount, RateWindow};
 
-pub use self::{group::GroupCommand, settings::Settings};
 use self::settings::{interval, seconds};
+pub use self::{group::GroupCommand, settings::Settings};
 use crate::{arguments, context::Context, failure::Failure};
 
 /// What can be done with replications.

@@ -45,7 +45,12 @@ impl Machine {
         }
     }
 
-    pub(super) fn closed(&mut self, attachment: Attachment, pending: Pending, is_at_rest: bool) -> Vec<Action> {
+    pub(super) fn closed(
+        &mut self,
+        attachment: Attachment,
+        pending: Pending,
+        is_at_rest: bool,
+    ) -> Vec<Action> {
         if attachment != self.attachment || !matches!(self.phase, Phase::Declaring { .. }) {
             return Vec::new();
         }
@@ -70,7 +75,8 @@ impl Machine {
     /// An epoch comes to nothing: what it would have brought is in the next one.
     pub(super) fn failed(&mut self, end: End, now: Duration) -> Vec<Action> {
         // The catalog is told already, and the moment is needed no more.
-        if self.pending.is_some_and(|pending| pending.is_being_kept) && matches!(self.phase, Phase::Closing { .. })
+        if self.pending.is_some_and(|pending| pending.is_being_kept)
+            && matches!(self.phase, Phase::Closing { .. })
         {
             return Vec::new();
         }

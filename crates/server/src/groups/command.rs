@@ -208,7 +208,9 @@ async fn admissible(site: &Site, vm: &KnownVm) -> Result<KnownReplication> {
             "the VM {} is replicated at intervals: nobody can hold its writes for a moment that others share",
             vm.name
         );
-        let anew = format!("stop its replication, and start it anew without --mode interval: holdfast replication stop {name}");
+        let anew = format!(
+            "stop its replication, and start it anew without --mode interval: holdfast replication stop {name}"
+        );
         return Err(Failure::conflict(detail).with_hint(anew));
     }
     if let Some(group) = of_vm(site, vm.id).await? {

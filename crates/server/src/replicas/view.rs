@@ -146,7 +146,9 @@ fn state(known: &KnownReplica, found: &Found, rpo_seconds: Option<u64>) -> (Repl
         (_, _, Some(since), _) => {
             (ReplicaState::NotWhole, Some(format!("writes since {since} have not been copied yet")))
         }
-        (Some(newest), _, _, Some(age)) if age > BEHIND_SECONDS + 2 * interval_seconds(known).unwrap_or(0) => {
+        (Some(newest), _, _, Some(age))
+            if age > BEHIND_SECONDS + 2 * interval_seconds(known).unwrap_or(0) =>
+        {
             (ReplicaState::Behind, Some(format!("nothing has come since {newest}")))
         }
         _ => (ReplicaState::Receiving, None),

@@ -140,8 +140,7 @@ async fn try_attach(
         .map_err(|holder| Obstacle::Busy(format!("the VM is busy with {holder}")))?;
     let trusted = check_journal(shared, trusted).await?;
     let client = shared.tap().await.map_err(|error| of_tap(shared, &error))?;
-    let sizes: Vec<_> =
-        inspection.disks.iter().map(|disk| (disk.name.clone(), disk.size_bytes.0)).collect();
+    let sizes: Vec<_> = inspection.disks.iter().map(|disk| (disk.name.clone(), disk.size_bytes.0)).collect();
     let (journaled, socket) = journal_disks(shared, &client, &sizes).await?;
     client.begin_epoch(vm.id).await.map_err(|error| of_tap(shared, &error))?;
     let disks =
@@ -191,7 +190,10 @@ fn attached_disk(
 }
 
 /// What is trusted of a journal that is there. One that is new has nothing.
-pub(super) async fn check_journal(shared: &Shared, trusted: Option<Epoch>) -> Result<Option<Epoch>, Obstacle> {
+pub(super) async fn check_journal(
+    shared: &Shared,
+    trusted: Option<Epoch>,
+) -> Result<Option<Epoch>, Obstacle> {
     if shared.has_journal() {
         return Ok(trusted);
     }

@@ -25,9 +25,12 @@ const RETRY_PAUSE: Duration = Duration::from_secs(60);
 /// Names this moment of a VM.
 pub(crate) async fn checkpoint(site: &Site, vm: &KnownVm, request: MakeCheckpoint) -> Result<CheckpointView> {
     if super::find(site, vm).await?.settings.interval_seconds.is_some() {
-        let detail =
-            format!("the VM {} is replicated at intervals: its moments are those, and have no names", vm.name);
-        let now = format!("to have one now: holdfast replication resume {}", api::shell_word(vm.name.as_str()));
+        let detail = format!(
+            "the VM {} is replicated at intervals: its moments are those, and have no names",
+            vm.name
+        );
+        let now =
+            format!("to have one now: holdfast replication resume {}", api::shell_word(vm.name.as_str()));
         return Err(Failure::conflict(detail).with_hint(now));
     }
     if request.name.len() > CHECKPOINT_NAME_BYTES_MAX {

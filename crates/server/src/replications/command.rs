@@ -111,7 +111,8 @@ async fn settings_before(site: &Site, vm: &KnownVm) -> Result<ReplicationSetting
     };
     let newest = replicas.iter().filter(of_vm).max_by_key(|replica| replica.standing.generation);
     let Some(newest) = newest else { return Ok(ReplicationSettings::default()) };
-    let hours = newest.retention_seconds.div_ceil(3600).max(1).min(ReplicationSettings::RETENTION_MAX_HOURS.into());
+    let hours =
+        newest.retention_seconds.div_ceil(3600).max(1).min(ReplicationSettings::RETENTION_MAX_HOURS.into());
     let settings = newest.source_settings.clone().unwrap_or_default();
     // What this site has kept counts, whoever has wished for it.
     Ok(ReplicationSettings { retention_hours: hours as u32, ..settings })
@@ -238,7 +239,9 @@ pub(super) async fn go_on_stopping(site: &Site, known: &KnownReplication, delete
         stop(site, &vm, StopReplication { delete_replica }).await
     };
     match stopped.await {
-        Ok(stopped) => tracing::info!(vm = stopped.vm, problems = ?stopped.problems, "a replication has ended at last"),
+        Ok(stopped) => {
+            tracing::info!(vm = stopped.vm, problems = ?stopped.problems, "a replication has ended at last")
+        }
         Err(failure) => {
             tracing::warn!(vm = %known.vm_id, reason = failure.detail(), "a replication is still to be ended");
         }

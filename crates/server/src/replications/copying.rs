@@ -54,18 +54,17 @@ async fn copy_all(shared: &Shared, attached: &Attached) -> std::result::Result<(
     let lacks_all = |disk: &AttachedDisk| matches!(disk.missed, Missed::All(_));
     let there = match attached.disks.iter().any(lacks_all) {
         false => There::unknown(),
-        true => compare::there(shared, attached).await.map_err(|failure| {
-            format!("the other site does not say what it has: {}", failure.detail())
-        })?,
+        true => compare::there(shared, attached)
+            .await
+            .map_err(|failure| format!("the other site does not say what it has: {}", failure.detail()))?,
     };
     for disk in &attached.disks {
         let copied = match there.has_something_of(disk) && lacks_all(disk) {
             true => compare::copy_what_differs(shared, attached, disk, &progress).await,
             false => copy_disk(attached, disk, &there, &progress).await,
         };
-        copied.map_err(|failure| {
-            format!("the disk {} could not be copied: {}", disk.name, failure.detail())
-        })?;
+        copied
+            .map_err(|failure| format!("the disk {} could not be copied: {}", disk.name, failure.detail()))?;
     }
     Ok(())
 }

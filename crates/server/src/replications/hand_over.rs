@@ -73,7 +73,8 @@ pub(crate) async fn check(site: &Site, vm: &KnownVm) -> Result<()> {
 /// Fails for a VM that the other site has taken over by itself: nobody hands it over any more.
 fn check_not_taken(vm: &KnownVm, known: &KnownReplication) -> Result<()> {
     let Some(why) = known.fenced.as_ref().filter(|_| !known.is_handed_over) else { return Ok(()) };
-    let detail = format!("the VM {} was not handed over: {} has taken it over ({why})", vm.name, known.peer_name);
+    let detail =
+        format!("the VM {} was not handed over: {} has taken it over ({why})", vm.name, known.peer_name);
     let bring_back = format!(
         "it runs there; to have it back, ask there: holdfast failover reprotect {0}, and holdfast failover failback {0}",
         shell_word(vm.name.as_str())

@@ -31,7 +31,8 @@ pub(crate) use self::held::Moment;
 use self::held::{HeldImage, Lent};
 use super::{
     attach::{
-        ATTACH_LIMIT, Attached, AttachedDisk, Source, broken, check_journal, journal_disks, of_hypervisor, of_tap,
+        ATTACH_LIMIT, Attached, AttachedDisk, Source, broken, check_journal, journal_disks, of_hypervisor,
+        of_tap,
     },
     tasks::Shared,
 };
@@ -181,7 +182,8 @@ async fn missed(captured: &CapturedDisk) -> image::Result<Missed> {
     let mut found: Vec<ByteRange> = Vec::new();
     let mut gap_bytes = 0;
     while start_bytes < size_bytes {
-        let window = ByteRange::between(start_bytes, size_bytes.min(start_bytes.saturating_add(STRETCH_BYTES)));
+        let window =
+            ByteRange::between(start_bytes, size_bytes.min(start_bytes.saturating_add(STRETCH_BYTES)));
         found.extend(changes.changed_within(window).await?);
         while found.len() > RANGES_MAX {
             gap_bytes = (gap_bytes * 2).max(64 << 10);
@@ -223,7 +225,8 @@ fn kind(shared: &Shared, capture: &dyn Capture) -> CheckpointKind {
     let wait_seconds = if is_reached { every } else { every.min(FREEZE_RETRY_SECONDS) };
     let (now, wait_us) = (shared.site.env.clock.now(), i64::from(wait_seconds) * 1_000_000);
     let mut figures = shared.figures();
-    figures.freeze_at = Some(model::Timestamp::from_microseconds(now.as_microseconds().saturating_add(wait_us)));
+    figures.freeze_at =
+        Some(model::Timestamp::from_microseconds(now.as_microseconds().saturating_add(wait_us)));
     figures.application_problem = reached.shortfall.clone().filter(|_| !is_reached);
     if is_reached { CheckpointKind::Application } else { CheckpointKind::Crash }
 }
@@ -311,8 +314,8 @@ impl Shared {
             return Ok(None);
         }
         let claimed = self.site.jobs.queue().claim(vm.id, "copying what it has written");
-        let ticket = claimed
-            .map_err(|holder| replication::Obstacle::Busy(format!("the VM is busy with {holder}")))?;
+        let ticket =
+            claimed.map_err(|holder| replication::Obstacle::Busy(format!("the VM is busy with {holder}")))?;
         Ok(Some(Lent::new(ticket, self.holds_turn.clone())))
     }
 }

@@ -71,13 +71,8 @@ pub(super) fn spawn(site: &Site, known: KnownReplication) -> Handle {
     let (settings, stop) = (shared.settings.clone(), shared.stop.clone());
     let (tap, attached) = (shared.tap.subscribe(), shared.attached.subscribe());
     let (lends_turn, holds_turn) = (shared.lends_turn.clone(), shared.holds_turn.subscribe());
-    let keeper = Keeper {
-        shared,
-        machine,
-        attached: BTreeMap::new(),
-        tasks: JoinSet::new(),
-        endings: JoinSet::new(),
-    };
+    let keeper =
+        Keeper { shared, machine, attached: BTreeMap::new(), tasks: JoinSet::new(), endings: JoinSet::new() };
     let task = tokio::spawn(keeper.run(incoming));
     Handle { told, settings, tap, attached, figures, stop, task, lends_turn, holds_turn }
 }
@@ -124,7 +119,8 @@ impl Keeper {
         for attached in std::mem::take(&mut self.attached).into_values() {
             self.let_go(attached, CaptureOutcome::Abandoned);
         }
-        if timeout(RELEASE_LIMIT, async { while self.endings.join_next().await.is_some() {} }).await.is_err() {
+        if timeout(RELEASE_LIMIT, async { while self.endings.join_next().await.is_some() {} }).await.is_err()
+        {
             tracing::warn!(vm = %self.shared.vm_id(), "a moment is held until the next server lets go of it");
         }
         watch::keep_figures(&self.shared).await;

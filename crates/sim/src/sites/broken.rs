@@ -43,8 +43,6 @@ pub enum Broken {
     WholeTooSoon,
     /// At intervals, what was written since an epoch that came to nothing is in no other one.
     FailedEpochForgotten,
-    /// At intervals, a VM that has ended is taken to lack nothing after an epoch of a moment at which it ran.
-    RestUnread,
 }
 
 impl fmt::Display for Broken {

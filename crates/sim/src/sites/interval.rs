@@ -73,12 +73,8 @@ pub(super) async fn try_attach(
     server.step().await;
     let trusted = trusted.map(|epoch| epoch.0);
     let captured = server.site.host().capture(trusted).map_err(broken)?;
-    let moment = Moment {
-        epoch: captured.epoch,
-        trusted,
-        is_at_rest: captured.is_at_rest,
-        claim: Mutex::new(claim),
-    };
+    let moment =
+        Moment { epoch: captured.epoch, trusted, is_at_rest: captured.is_at_rest, claim: Mutex::new(claim) };
     let captured_at = server.process.env().clock.now();
     server.step().await;
     let disks = Arc::clone(&captured.disks);
@@ -124,9 +120,8 @@ pub(super) async fn close(server: &Server, keeping: &Keeping, attached: &Attache
         Ok(through) => through,
         Err(why) => return keeping.tell(Event::NotDeclared(attachment, why)),
     };
-    let is_at_rest = moment.is_at_rest || server.is_broken(Broken::RestUnread) && !server.site.host().runs();
-    let (epoch, through_record) = (Epoch(moment.epoch), Record(through.0));
-    keeping.tell(Event::Closed { attachment, epoch, through: through_record, is_at_rest });
+    let (epoch, is_at_rest) = (Epoch(moment.epoch), moment.is_at_rest);
+    keeping.tell(Event::Closed { attachment, epoch, through: Record(through.0), is_at_rest });
     tell_when_durable(server, keeping, attached, through).await;
 }
 

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use env::Clock;
 use journal::{
-    Checkpoint, CheckpointKind, DiskNumber, ErrorKind, Flaw, Folder, Generation, Journal, JournalOptions, Sequence,
-    Taken,
+    Checkpoint, CheckpointKind, DiskNumber, ErrorKind, Flaw, Folder, Generation, Journal, JournalOptions,
+    Sequence, Taken,
 };
 use model::{JournalId, Timestamp, VmId};
 

@@ -36,7 +36,10 @@ impl Tap {
             }
         };
         if self.has_whole_vm() {
-            state.checkpoints.waiting.push_back(DurableCheckpoint { sequence, time: self.journal.newest_time() });
+            state
+                .checkpoints
+                .waiting
+                .push_back(DurableCheckpoint { sequence, time: self.journal.newest_time() });
             if state.checkpoints.waiting.len() > WAITING_MAX {
                 state.checkpoints.waiting.pop_front();
             }

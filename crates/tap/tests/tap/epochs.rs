@@ -140,7 +140,10 @@ async fn an_epoch_of_a_moment_has_one_moment_and_its_time() {
     assert!(shown[..8192].iter().all(|byte| *byte == 7) && shown[8192..].iter().all(|byte| *byte == 0));
     let later = model::Timestamp::from_microseconds(held_at.as_microseconds() + 3_600_000_000);
     let points = target.replica.checkpoints(vm(1), held_at..=later).unwrap();
-    assert_eq!(points.iter().map(|point| (point.sequence, point.time)).collect::<Vec<_>>(), [(closed, held_at)]);
+    assert_eq!(
+        points.iter().map(|point| (point.sequence, point.time)).collect::<Vec<_>>(),
+        [(closed, held_at)]
+    );
     assert_eq!(target.replica.sequence_at(later).unwrap(), closed, "the tap has marked nothing meanwhile");
     // The next one begins: nothing of it is shown until it is closed.
     client.begin_epoch_at(vm(1), later).await.unwrap();

@@ -73,6 +73,7 @@ struct World {
     newest: Attachment,
     catalog: Option<Epoch>,
     lie: Option<String>,
+    is_calm: bool,
 }
 
 impl World {
@@ -97,6 +98,7 @@ impl World {
             newest: Attachment(0),
             catalog: None,
             lie: None,
+            is_calm: false,
         }
     }
 
@@ -114,7 +116,7 @@ impl World {
             52..72 => self.deliver(),
             72..80 => self.flush(),
             80..91 => self.pass(Duration::from_millis(self.random.wrapping_shr(40) % 6000)),
-            91 => self.held = None,
+            91 => self.lose_moment(),
             92 => {
                 self.tap = None;
                 self.entries.truncate(self.durable);
@@ -150,6 +152,7 @@ impl World {
     }
 
     fn calm(&mut self) {
+        self.is_calm = true;
         self.start_vm();
         self.tell(Event::Want(Wish::Replicate));
         for _ in 0..400 {
@@ -183,9 +186,18 @@ impl World {
         }
     }
 
+    fn lose_moment(&mut self) {
+        if let Some(lost) = self.held.take() {
+            self.events.push(Event::NotCopied(lost.attachment, "the moment was lost".to_owned()));
+        }
+    }
+
     fn stop_vm(&mut self) {
         self.vm_runs = false;
-        self.held.take_if(|held| held.ran);
+        // Of one that is copied nothing is needed any more.
+        if let Some(lost) = self.held.take_if(|held| held.ran && !held.left.is_empty()) {
+            self.events.push(Event::Ended(lost.attachment, End::VmStopped));
+        }
     }
 
     fn start_vm(&mut self) {
@@ -272,7 +284,7 @@ impl World {
         if !self.vm_runs && !is_at_rest {
             return self.events.push(Event::NotAttached(attachment, Obstacle::VmStopped));
         }
-        if self.below(8) == 0 {
+        if !self.is_calm && self.below(8) == 0 {
             let why = Obstacle::Broken("it could not be begun".to_owned());
             return self.events.push(Event::NotAttached(attachment, why));
         }
@@ -315,7 +327,8 @@ impl World {
 
     /// The journal refuses when it was taken up again since; of a moment that was lost nothing can be read.
     fn close(&mut self, attachment: Attachment) {
-        let held = self.held.clone().filter(|held| held.attachment == attachment && Some(held.tap) == self.tap);
+        let held =
+            self.held.clone().filter(|held| held.attachment == attachment && Some(held.tap) == self.tap);
         let Some(moment) = held else {
             let end = if self.vm_runs { End::Broken("it was lost".to_owned()) } else { End::VmStopped };
             return self.events.push(Event::Ended(attachment, end));
@@ -361,8 +374,7 @@ fn once_nothing_fails_any_more_epochs_are_whole() {
 
 #[test]
 fn each_mistake_with_epochs_is_found() {
-    let flaws =
-        [Flaw::FailedEpochForgotten, Flaw::TrustUndurable, Flaw::ClosedTooSoon, Flaw::RestUnread];
+    let flaws = [Flaw::FailedEpochForgotten, Flaw::TrustUndurable, Flaw::ClosedTooSoon, Flaw::RestUnread];
     for flaw in flaws {
         let is_found = (0..SEEDS).any(|seed| run(seed, Some(flaw)).is_err());
         assert!(is_found, "{flaw:?} was found in no world");
@@ -371,8 +383,7 @@ fn each_mistake_with_epochs_is_found() {
 
 /// A machine whose first epoch is closed, and not durable.
 fn closing() -> Machine {
-    let mut machine =
-        Machine::new(Wish::Replicate, None, Duration::ZERO).with_mode(Mode::Interval(INTERVAL));
+    let mut machine = Machine::new(Wish::Replicate, None, Duration::ZERO).with_mode(Mode::Interval(INTERVAL));
     let first = Attachment(1);
     let attach = Action::Attach { attachment: first, trusted: None, is_at_rest: true };
     assert_eq!(machine.handle(Event::Tick, Duration::ZERO), [attach]);
@@ -380,8 +391,7 @@ fn closing() -> Machine {
     assert_eq!(machine.handle(attached, Duration::ZERO), [Action::Copy(first)]);
     assert_eq!(machine.standing(), Standing::Copying);
     assert_eq!(machine.handle(Event::Copied(first), Duration::ZERO), [Action::Declare(first)]);
-    let closed =
-        Event::Closed { attachment: first, epoch: Epoch(7), through: Record(50), is_at_rest: false };
+    let closed = Event::Closed { attachment: first, epoch: Epoch(7), through: Record(50), is_at_rest: false };
     assert_eq!(machine.handle(closed, Duration::ZERO), []);
     machine
 }
@@ -430,8 +440,7 @@ fn a_vm_at_rest_is_read_once() {
     let second = Attachment(2);
     let _ = machine.handle(Event::Attached { attachment: second, is_partial: true }, INTERVAL);
     let _ = machine.handle(Event::Copied(second), INTERVAL);
-    let closed =
-        Event::Closed { attachment: second, epoch: Epoch(8), through: Record(50), is_at_rest: true };
+    let closed = Event::Closed { attachment: second, epoch: Epoch(8), through: Record(50), is_at_rest: true };
     assert_eq!(machine.handle(closed, INTERVAL), [Action::Keep(Epoch(8))]);
     let _ = machine.handle(Event::Kept(Epoch(8)), INTERVAL);
     assert_eq!(machine.standing(), Standing::VmStopped);

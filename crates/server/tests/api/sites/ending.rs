@@ -80,7 +80,8 @@ async fn what_a_dead_server_had_begun_to_end_the_next_one_ends() {
     std::fs::remove_dir_all(journals.read_dir().unwrap().next().unwrap().unwrap().path()).unwrap();
     let west = TestSite::start_again(left, clock, peers).await;
     let ended = async {
-        while west.client.replication("db").await.is_ok() || !east.client.replicas().await.unwrap().is_empty() {
+        while west.client.replication("db").await.is_ok() || !east.client.replicas().await.unwrap().is_empty()
+        {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
