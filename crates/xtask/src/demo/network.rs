@@ -50,6 +50,9 @@ fn allow(rules: &str) -> Result<()> {
     fs::create_dir("/mnt/work")?;
     fs::write("/mnt/over/qemu/bridge.conf", rules)?;
     mount(&["-t", "overlay", "overlay", "-o", "lowerdir=/etc,upperdir=/mnt/over,workdir=/mnt/work", "/etc"])?;
-    anyhow::ensure!(Path::new(QEMU_CONFIGURATION).join("bridge.conf").exists(), "the bridges are not in {QEMU_CONFIGURATION}");
+    anyhow::ensure!(
+        Path::new(QEMU_CONFIGURATION).join("bridge.conf").exists(),
+        "the bridges are not in {QEMU_CONFIGURATION}"
+    );
     Ok(())
 }
