@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use api::{PlanFindingView, PlanRunView, PlanView, ReplicationGroupView, ReplicationState};
+use api::{PlanRunView, PlanView, ReplicationGroupView, ReplicationState};
 use model::Timestamp;
 use serde_json::Value;
 use testkit::{guest::GuestImage, site::Site};
@@ -92,8 +92,9 @@ async fn write_plan(west: &Site, east: &Site, report: &mut Report) -> Result<Pat
     let file = east.directory().join("shop.toml");
     fs::write(&file, PLAN.replace("NOTES", &notes.display().to_string()))?;
     east.json::<Value>(["plan", "create", "shop", path(&file)?]).await?;
-    let findings: Vec<PlanFindingView> = east.json(["plan", "validate", "--plan", "shop"]).await?;
-    ensure!(findings.is_empty(), "the plan is not ready: {findings:?}");
+    let validated = east.output(["plan", "validate", "--plan", "shop", "--output", "json"]).await?;
+    let findings = String::from_utf8_lossy(&validated.stdout);
+    ensure!(validated.status.success(), "the plan is not ready: {findings}");
     while west.json::<Vec<PlanView>>(["plan", "list"]).await?.is_empty() {
         ensure!(
             started.elapsed() < PATIENCE,
