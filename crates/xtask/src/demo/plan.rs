@@ -92,9 +92,16 @@ async fn write_plan(west: &Site, east: &Site, report: &mut Report) -> Result<Pat
     let file = east.directory().join("shop.toml");
     fs::write(&file, PLAN.replace("NOTES", &notes.display().to_string()))?;
     east.json::<Value>(["plan", "create", "shop", path(&file)?]).await?;
-    let validated = east.output(["plan", "validate", "--plan", "shop", "--output", "json"]).await?;
-    let findings = String::from_utf8_lossy(&validated.stdout);
-    ensure!(validated.status.success(), "the plan is not ready: {findings}");
+    // A replica may lack writes for a moment, on a machine that is too busy to take them all in.
+    loop {
+        let validated = east.output(["plan", "validate", "--plan", "shop", "--output", "json"]).await?;
+        if validated.status.success() {
+            break;
+        }
+        let findings = String::from_utf8_lossy(&validated.stdout);
+        ensure!(started.elapsed() < PATIENCE, "the plan is not ready: {findings}");
+        sleep(Duration::from_millis(500)).await;
+    }
     while west.json::<Vec<PlanView>>(["plan", "list"]).await?.is_empty() {
         ensure!(
             started.elapsed() < PATIENCE,
