@@ -53,9 +53,9 @@ pub use peer::{
     MakePairingToken, PairSite, PairingTokenView, PeerState, PeerView, PeerWays, RemovedPeerView,
 };
 pub use plan::{
-    CreatePlan, EditPlan, EditedPlanView, PlanAttemptView, PlanCommand, PlanCopyView, PlanFindingView, PlanLaneView,
-    PlanPreviewView, PlanRunView, PlanStepView, PlanVersionView, PlanView, PlanVmView, PlanWaveView, RunPlan,
-    TellPlanRun, ValidatePlan,
+    CreatePlan, EditPlan, EditedPlanView, PlanAttemptView, PlanCommand, PlanCopyView, PlanFindingView,
+    PlanLaneView, PlanPreviewView, PlanRunView, PlanStepView, PlanVersionView, PlanView, PlanVmView,
+    PlanWaveView, RunPlan, TellPlanRun, ValidatePlan,
 };
 pub use point::{ChangeSourceView, CostView, PointDiskView, PointTestView, PointView, TestPoint};
 pub use policy::{

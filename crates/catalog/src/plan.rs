@@ -143,7 +143,8 @@ impl Catalog {
 
     /// What other sites have of all plans.
     pub async fn plan_deliveries(&self) -> Result<Vec<PlanDelivery>> {
-        let rows = sqlx::query("SELECT * FROM plan_deliveries ORDER BY plan, peer_id").fetch_all(&self.pool).await;
+        let rows =
+            sqlx::query("SELECT * FROM plan_deliveries ORDER BY plan, peer_id").fetch_all(&self.pool).await;
         let read = |row: &AnyRow| {
             Ok(PlanDelivery {
                 plan: row::parsed(row, "plan")?,

@@ -148,9 +148,11 @@ fn of_plans() -> Vec<Target> {
                         [[groups.post]]\nname = \"b\"\nscript = { command = [\"x\", \"y z\"] }\non_failure = \"ask\"\n";
     const YAML: &str = "version: 1\ngroups:\n  - name: a\n    vms:\n      - name: db\n        health: &h\n          - agent: true\n\
                         \x20     - { name: app, health: *h }\n    post:\n      - name: b\n        guest: { vm: db, command: [x, \"y z\"] }\n";
-    const RUNBOOK: &str = "version = 1\nscript = { command = [\"x\", \"{{a}}\"] }\n[parameters.a]\ndefault = \"30\"\n";
+    const RUNBOOK: &str =
+        "version = 1\nscript = { command = [\"x\", \"{{a}}\"] }\n[parameters.a]\ndefault = \"30\"\n";
     let document = |name: &str, example: &str, decode: fn(&str) -> Result<(), String>| {
-        let decode = move |bytes: &[u8]| decode(std::str::from_utf8(bytes).map_err(|error| error.to_string())?);
+        let decode =
+            move |bytes: &[u8]| decode(std::str::from_utf8(bytes).map_err(|error| error.to_string())?);
         // Trees of words take more than their text.
         Target { fixed_bytes: 4 << 20, ..Target::new(name, decode, vec![example.as_bytes().to_vec()]) }
     };

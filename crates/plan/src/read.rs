@@ -29,7 +29,8 @@ impl Format {
     #[must_use]
     pub fn of(text: &str) -> Self {
         let is_said = |line: &&str| !line.is_empty() && !line.starts_with('#') && *line != "---";
-        let first = text.trim_start_matches('\u{feff}').lines().map(str::trim).find(is_said).unwrap_or_default();
+        let first =
+            text.trim_start_matches('\u{feff}').lines().map(str::trim).find(is_said).unwrap_or_default();
         let sign = first.chars().find(|character| matches!(character, '=' | ':'));
         match first.starts_with('[') || sign != Some(':') && !first.starts_with(['{', '%']) {
             true => Self::Toml,

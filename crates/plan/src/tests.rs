@@ -73,15 +73,16 @@ fn a_word_that_is_not_known_is_found_with_its_place_and_what_was_meant() {
 #[test]
 fn yaml_says_the_same_and_is_judged_the_same() {
     let text = "# a plan\nversion: 1\ngroups:\n  - name: a\n    vms:\n      - name: x\n        health:\n          - tcp: { port: 80 }\n";
-    let toml =
-        "version = 1\n[[groups]]\nname = \"a\"\nvms = [{ name = \"x\", health = [{ tcp = { port = 80 } }] }]\n";
+    let toml = "version = 1\n[[groups]]\nname = \"a\"\nvms = [{ name = \"x\", health = [{ tcp = { port = 80 } }] }]\n";
     assert_eq!((Format::of(text), Format::of(toml)), (Format::Yaml, Format::Toml));
     assert_eq!(read(text, Format::Yaml).unwrap(), read(toml, Format::Toml).unwrap());
     let finding = read(&text.replace("health", "helth"), Format::Yaml).unwrap_err();
     assert!(finding.path.starts_with("groups[0].vms[0]"), "{finding:?}");
     assert!(finding.message.contains("line 7"), "{finding:?}");
     assert_eq!(finding.hint.as_deref(), Some("did you mean health?"));
-    let runbook = crate::read_runbook("version: 1\nscript: { command: [\"x\", \"{{a}}\"] }\nparameters: { a: { default: \"1\" } }");
+    let runbook = crate::read_runbook(
+        "version: 1\nscript: { command: [\"x\", \"{{a}}\"] }\nparameters: { a: { default: \"1\" } }",
+    );
     assert_eq!(runbook.unwrap().validate(), []);
 }
 

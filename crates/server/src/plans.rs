@@ -22,7 +22,6 @@ use model::{PlanRunId, VmId};
 use tokio::sync::{Notify, mpsc::UnboundedSender};
 
 use self::runner::Asked;
-use crate::runbooks::for_others::RunsForOthers;
 pub(crate) use self::{
     command::{begin, begin_drill, command, go_on, is_drill, preview, runs, show_run},
     edit::{create, edit, history, list, remove, validate},
@@ -31,6 +30,7 @@ pub(crate) use self::{
     steps::test_name,
     view::{plan_view, version_view},
 };
+use crate::runbooks::for_others::RunsForOthers;
 
 /// The runs that are carried out now, and what they need.
 pub(crate) struct Plans {

@@ -6,11 +6,7 @@ use anyhow::{Context, Result, ensure};
 use api::{PlanRunView, PlanStepView, ReplicaStage, ReplicaView, VmView};
 use model::{ByteCount, DiskFormat};
 use serde_json::Value;
-use testkit::{
-    guest::GuestImage,
-    site::Site,
-    workload::WorkloadState,
-};
+use testkit::{guest::GuestImage, site::Site, workload::WorkloadState};
 
 use crate::{
     fixture::words,
@@ -78,7 +74,10 @@ async fn run(east: &Site, words: &[&str], kind: &str) -> Result<PlanRunView> {
     ensure!(step(&run, "note it")?.attempts[0].text.contains("db it's"), "{run:#?}");
     let note = fs::read_to_string(east.directory().join("note"))?;
     let told: Value = serde_json::from_str(&note)?;
-    ensure!(told["FailoverType"] == kind && told["VmMap"].as_object().is_some_and(|vms| vms.len() == 2), "{note}");
+    ensure!(
+        told["FailoverType"] == kind && told["VmMap"].as_object().is_some_and(|vms| vms.len() == 2),
+        "{note}"
+    );
     println!("{kind}: RTO {:?} s, RPO {:?} s", run.rto_seconds, run.rpo_seconds);
     Ok(run)
 }

@@ -11,7 +11,8 @@ impl Identified for PlanView {
 }
 
 impl Row for PlanView {
-    const COLUMNS: &'static [&'static str] = &["name", "version", "groups", "vms", "actions", "changed", "written at", "also at"];
+    const COLUMNS: &'static [&'static str] =
+        &["name", "version", "groups", "vms", "actions", "changed", "written at", "also at"];
 
     fn cells(&self, times: &Times) -> Vec<String> {
         vec![

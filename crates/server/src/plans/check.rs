@@ -33,7 +33,8 @@ struct Wanted {
 
 /// What these network devices are connected to, where that is said.
 pub(super) fn connections(networks: &BTreeMap<u32, Attachment>) -> Result<BTreeMap<u32, NetworkConnection>> {
-    let said = networks.iter().filter_map(|(device, attachment)| Some((*device, attachment.bridge.as_ref()?)));
+    let said =
+        networks.iter().filter_map(|(device, attachment)| Some((*device, attachment.bridge.as_ref()?)));
     said.map(|(device, bridge)| Ok((device, replicas::connection(bridge)?))).collect()
 }
 
@@ -63,7 +64,8 @@ pub(super) async fn of_plan(site: &Site, plan: &Plan, direction: Direction) -> R
         match action.work() {
             Some(ActionWork::Script(script)) if script.site == Where::Source => {
                 let why = "no program is run at another site that this one names";
-                let hint = "keep a runbook there that says other_sites = true, and name it with site = \"source\"";
+                let hint =
+                    "keep a runbook there that says other_sites = true, and name it with site = \"source\"";
                 findings.push(Finding::error(format!("{path}.script.site"), why).with_hint(hint));
             }
             Some(ActionWork::Script(script)) => {
@@ -119,9 +121,9 @@ async fn of_groups(site: &Site, run: &Run) -> Result<Option<Finding>> {
         .map(|replica| replica.journal_id)
         .collect();
     let groups = site.catalog.replica_groups().await?;
-    let shares = groups.iter().find(|group| {
-        group.members.iter().filter(|journal| of_run.contains(*journal)).count() > 1
-    });
+    let shares = groups
+        .iter()
+        .find(|group| group.members.iter().filter(|journal| of_run.contains(*journal)).count() > 1);
     Ok(shares.map(|group| {
         let why = format!("VMs of the consistency group {} come up from moments of their own", group.name);
         Finding::warning("", why).with_hint(format!("from one that they share: --point @{}", group.name))

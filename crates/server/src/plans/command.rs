@@ -6,7 +6,13 @@ use model::{MomentSelector, PlanRunId};
 use plan::{Begin, Command, Event, Kind, Run, Severity, Standing, StepId, Told};
 use tokio::sync::oneshot;
 
-use super::{check, edit::{direction_to, find}, runner, share::check_accepted, view};
+use super::{
+    check,
+    edit::{direction_to, find},
+    runner,
+    share::check_accepted,
+    view,
+};
 use crate::{
     failure::{Failure, Result},
     replicas::groups,

@@ -196,8 +196,7 @@ pub(crate) async fn receive(site: &Site, peer: &KnownPeer, shared: SharedPlan) -
     if let Some(counts) = counts.filter(|counts| is_known(counts)) {
         // It needs not be sent back.
         let content = digest(&self::shared(site, &counts).await?)?;
-        let delivery =
-            PlanDelivery { plan: counts.name, peer_id: peer.id, version, content, problem: None };
+        let delivery = PlanDelivery { plan: counts.name, peer_id: peer.id, version, content, problem: None };
         site.catalog.put_plan_delivery(&delivery).await?;
     }
     Ok(KeptPlan { version })
@@ -212,7 +211,8 @@ async fn keep(
     let is_accepted = if shared.is_deleted {
         true
     } else {
-        let agreed = versions.iter().filter(|known| known.is_accepted).find_map(|known| read(&known.text).ok());
+        let agreed =
+            versions.iter().filter(|known| known.is_accepted).find_map(|known| read(&known.text).ok());
         let agreed = agreed.map(|document| on_this_host(&document)).unwrap_or_default();
         on_this_host(&read(&shared.text)?).is_subset(&agreed)
     };

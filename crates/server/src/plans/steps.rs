@@ -49,7 +49,9 @@ pub(super) async fn carry_out(order: Order, stop: CancellationToken) -> Outcome 
     if let Work::Act(action) = &order.step.work
         && matches!(action.work(), Some(ActionWork::Runbook(call)) if call.site == Where::Source)
     {
-        return Outcome::Unknown { why: "the other site was told to end it, and has not said so yet".to_owned() };
+        return Outcome::Unknown {
+            why: "the other site was told to end it, and has not said so yet".to_owned(),
+        };
     }
     if matches!(order.step.work, Work::Act(_)) {
         // A program that was given up has so long to end before it is killed.

@@ -1,8 +1,8 @@
 //! Plans and runs on the wire.
 
 use api::{
-    PlanAttemptView, PlanCopyView, PlanFindingView, PlanLaneView, PlanRunView, PlanStepView, PlanVersionView, PlanView,
-    PlanVmView, PlanWaveView,
+    PlanAttemptView, PlanCopyView, PlanFindingView, PlanLaneView, PlanRunView, PlanStepView, PlanVersionView,
+    PlanView, PlanVmView, PlanWaveView,
 };
 use catalog::{KnownPlan, KnownPlanRun};
 use model::SiteId;

@@ -70,7 +70,12 @@ async fn follow(client: &PeerClient, name: &str, order: &RunbookOrder, log: &Log
             Ok(RunbookRun::Running) => {}
             Ok(RunbookRun::Succeeded { exit_code, output, variables }) => {
                 log.push(output.as_bytes());
-                return Outcome::Succeeded(Output { exit_code, text: output, variables, ..Output::default() });
+                return Outcome::Succeeded(Output {
+                    exit_code,
+                    text: output,
+                    variables,
+                    ..Output::default()
+                });
             }
             Ok(RunbookRun::Failed { why, exit_code, output }) => {
                 log.push(output.as_bytes());

@@ -109,8 +109,7 @@ pub(crate) async fn begin(
         return Err(Failure::new(Code::Denied, detail)
             .with_hint("where they may, it says so at its site: other_sites = true"));
     }
-    let call =
-        RunbookCall { name: order.runbook.clone(), parameters: order.parameters, site: Where::Target };
+    let call = RunbookCall { name: order.runbook.clone(), parameters: order.parameters, site: Where::Target };
     // What can be wrong with the parameters is said at once.
     filled(site, &call.name, &call.parameters).await?;
     let stop = site.stopping.child_token();
@@ -157,7 +156,8 @@ fn ended(outcome: Option<Outcome>, log: &Log) -> RunbookRun {
 /// How a run stands that a peer has asked for.
 pub(crate) fn state(site: &Site, peer: &KnownPeer, name: &str) -> Result<RunbookRun> {
     site.plans.for_others.of(peer.id, name).ok_or_else(|| {
-        let detail = "nothing is known of this run at its site: its server has started anew, or it was long ago";
+        let detail =
+            "nothing is known of this run at its site: its server has started anew, or it was long ago";
         Failure::new(Code::Overtaken, detail)
     })
 }

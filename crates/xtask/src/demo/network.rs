@@ -41,15 +41,20 @@ fn ip(words: &[&str]) -> Result<()> {
     run(Command::new("ip").args(words)).map(drop)
 }
 
-/// Puts QEMU's configuration over that of the host, for this namespace alone.
+/// Has programs see these bridges, and puts QEMU's configuration over that of the host, for this namespace alone.
 fn allow(rules: &str) -> Result<()> {
     let mount = |words: &[&str]| run(Command::new("mount").args(words)).map(drop);
+    // What is mounted shows the devices of the network that it was mounted in.
+    mount(&["-t", "sysfs", "sysfs", "/sys"])?;
     // An empty file system of its own takes what is laid over the host's directory; /mnt is its only place that is sure to be there.
     mount(&["-t", "tmpfs", "tmpfs", "/mnt"])?;
     fs::create_dir_all("/mnt/over/qemu")?;
     fs::create_dir("/mnt/work")?;
     fs::write("/mnt/over/qemu/bridge.conf", rules)?;
     mount(&["-t", "overlay", "overlay", "-o", "lowerdir=/etc,upperdir=/mnt/over,workdir=/mnt/work", "/etc"])?;
-    anyhow::ensure!(Path::new(QEMU_CONFIGURATION).join("bridge.conf").exists(), "the bridges are not in {QEMU_CONFIGURATION}");
+    anyhow::ensure!(
+        Path::new(QEMU_CONFIGURATION).join("bridge.conf").exists(),
+        "the bridges are not in {QEMU_CONFIGURATION}"
+    );
     Ok(())
 }

@@ -312,8 +312,13 @@ async fn the_networks_of_a_plan_are_what_its_vms_are_connected_to() {
         )
     };
     let errors = async |text: String| {
-        let findings = east.client.validate_plan(&ValidatePlan { text: Some(text), plan: None }).await.unwrap();
-        findings.into_iter().filter(|finding| finding.is_error).map(|finding| finding.message).collect::<Vec<_>>()
+        let findings =
+            east.client.validate_plan(&ValidatePlan { text: Some(text), plan: None }).await.unwrap();
+        findings
+            .into_iter()
+            .filter(|finding| finding.is_error)
+            .map(|finding| finding.message)
+            .collect::<Vec<_>>()
     };
     assert_eq!(errors(plan(1, "br-lan")).await, Vec::<String>::new());
     assert!(errors(plan(1, "br-gone")).await[0].contains("no bridge br-gone"));

@@ -3,7 +3,8 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use api::{
-    Code, CreatePlan, EditReplica, PlanCommand, PlanRunView, ReplicationState, RunPlan, TellPlanRun, ValidatePlan,
+    Code, CreatePlan, EditReplica, PlanCommand, PlanRunView, ReplicationState, RunPlan, TellPlanRun,
+    ValidatePlan,
 };
 use hypervisor::Power;
 use model::ByteCount;
@@ -102,7 +103,8 @@ async fn a_site_that_is_short_of_memory_says_so_before_anything_is_shut_down() {
     until_protected(&west).await;
     until(&west, "in sync", |view| view.lag_bytes == 0).await;
     let memory_bytes = Some(ByteCount(1 << 45));
-    let more: EditReplica = serde_json::from_value(serde_json::json!({ "memory_bytes": memory_bytes })).unwrap();
+    let more: EditReplica =
+        serde_json::from_value(serde_json::json!({ "memory_bytes": memory_bytes })).unwrap();
     east.client.edit_replica("db", &more).await.unwrap();
     run(&east).await;
     let failed = until_standing(&east, "failed").await;
@@ -110,7 +112,10 @@ async fn a_site_that_is_short_of_memory_says_so_before_anything_is_shut_down() {
     assert!(check.state == "failed" && check.why.as_ref().unwrap().contains("of memory"), "{failed:#?}");
     let request = ValidatePlan { text: None, plan: Some("shop".to_owned()) };
     let findings = east.client.validate_plan(&request).await.unwrap();
-    assert!(findings.iter().any(|finding| finding.is_error && finding.message.contains("of memory")), "{findings:?}");
+    assert!(
+        findings.iter().any(|finding| finding.is_error && finding.message.contains("of memory")),
+        "{findings:?}"
+    );
     assert_eq!(west.client.vm("db").await.unwrap().power, "running");
     let shut_down = &failed.waves[1].lanes[0].steps[0];
     assert_eq!((shut_down.state.as_str(), shut_down.attempts.len()), ("waiting", 0));

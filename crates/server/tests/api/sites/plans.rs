@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use api::{
-    Code, CreatePlan, CreateRunbook, EditPlan, EditRunbook, PlanCommand, PlanRunView, PlanStepView, PlanView, RunPlan,
-    TellPlanRun, ValidatePlan,
+    Code, CreatePlan, CreateRunbook, EditPlan, EditRunbook, PlanCommand, PlanRunView, PlanStepView, PlanView,
+    RunPlan, TellPlanRun, ValidatePlan,
 };
 use tokio::io::AsyncReadExt as _;
 

@@ -1,9 +1,13 @@
 //! The shop: a program in three guests; see `shop.pl`.
 
+use std::time::Instant;
+
 use anyhow::{Context, Result, ensure};
 use api::{PlanRunView, VmView};
 use model::{ByteCount, DiskFormat, NetworkDefinition, NetworkKind};
 use testkit::{agent::GuestAgent, guest::GuestImage, site::Site};
+
+use super::super::sites::PATIENCE;
 
 const PROGRAM: &str = include_str!("shop.pl");
 
@@ -71,7 +75,16 @@ pub async fn start(site: &Site, image: &GuestImage, part: &Part) -> Result<()> {
 /// Puts the program into a guest that boots, and begins it.
 pub async fn open(site: &Site, part: &Part) -> Result<()> {
     let guest = site.guest(part.vm).await?;
-    guest.state_at_boot().await?.sound().with_context(|| format!("the guest of {}", part.vm))?;
+    let begun = Instant::now();
+    // Three boot side by side, and a busy machine takes longer for that than an agent is waited for.
+    let state = loop {
+        match guest.state_at_boot().await {
+            Err(error) if begun.elapsed() > PATIENCE => return Err(error),
+            Err(_) => {}
+            Ok(state) => break state,
+        }
+    };
+    state.sound().with_context(|| format!("the guest of {}", part.vm))?;
     let Part { role, address, upstream, .. } = part;
     let script = format!(
         "mkdir -p /etc/services.d
