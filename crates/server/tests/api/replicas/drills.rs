@@ -140,7 +140,8 @@ async fn a_drill_says_what_works_and_leaves_nothing() {
 
     let (_, second) = drill(&east).await;
     assert_eq!(second.verdict, "passed");
-    let differences = &report(&east).await["differences"];
+    let kept = report(&east).await;
+    let differences = &kept["differences"];
     assert_eq!(differences["before"], first.id.as_str());
     // How long things take says nothing on a busy machine.
     let is_pace = |change: &Value| change["kind"] == "slower" || change["kind"] == "faster";
