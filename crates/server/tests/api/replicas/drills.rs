@@ -99,7 +99,7 @@ fn shop(port: u16, gate_seconds: u32) -> String {
         r#"
 version = 1
 rto_seconds = 900
-rpo_seconds = 1000000000
+rpo_seconds = 604800
 [[groups]]
 name = "database"
 vms = [{{ name = "db", health = [{{ tcp = {{ host = "127.0.0.1", port = {port} }}, timeout_seconds = {gate_seconds} }}] }}]
