@@ -8,6 +8,7 @@ mod power;
 mod protect;
 mod remove;
 mod screen;
+mod wellness;
 
 use catalog::{KnownVm, Origin};
 use hypervisor::{VmAccess, VmOrigin};
@@ -23,6 +24,7 @@ pub(crate) use self::{
     protect::{protect, unprotect},
     remove::remove,
     screen::keep_screenshot,
+    wellness::{agent, check},
 };
 use crate::{
     failure::{Failure, Result},

@@ -11,7 +11,6 @@ use std::{
 
 use api::{Code, JobResult, PointTestView, TestPoint};
 use catalog::{FailoverTest, Job, KnownVm, PointTest};
-use hypervisor::{AgentState, GuestProgram};
 use model::{
     DiskFormat, DiskName, ImageReference, JobKind, NetworkConnection, PointId, ReplicaReference, VaultId,
     VmId, VmName,
@@ -247,7 +246,6 @@ async fn observe(
     monitor: &JobMonitor,
 ) -> std::result::Result<(u64, String), Unfit> {
     let unfit = |boot_ms, why| Unfit { boot_ms, why };
-    let access = vms::access(vm);
     monitor.phase("booting the point");
     let started = Instant::now();
     vms::run(site, vm).await.map_err(|failure| unfit(None, failure.detail().to_owned()))?;
@@ -262,16 +260,12 @@ async fn observe(
         return Ok((boot_ms, seen));
     }
     monitor.phase("checking the guest");
-    let check = GuestProgram::new(request.check.clone());
-    let checked = site.hypervisor.run_in_guest(&access, &check, limit).await;
-    let checked = checked.map_err(|error| unfit(Some(boot_ms), error.to_string()))?;
+    let checked = vms::check(site, vm, &request.check, limit).await;
+    let checked = checked.map_err(|failure| unfit(Some(boot_ms), failure.detail().to_owned()))?;
     let output = tail(&checked.output, OUTPUT_TOLD_BYTES);
-    match checked.code {
-        Some(0) => Ok((boot_ms, format!("{seen}; the check passed: {output}"))),
-        code => {
-            let ended = code.map_or_else(|| "by a signal".to_owned(), |code| format!("with {code}"));
-            Err(unfit(Some(boot_ms), format!("{seen}; the check ended {ended}: {output}")))
-        }
+    match checked.failure {
+        None => Ok((boot_ms, format!("{seen}; the check passed: {output}"))),
+        Some(how) => Err(unfit(Some(boot_ms), format!("{seen}; the check ended {how}: {output}"))),
     }
 }
 
@@ -288,9 +282,7 @@ async fn sign_of_life(site: &Site, vm: &KnownVm, console: Option<&str>) -> Strin
                 }
             }
             None => {
-                if let Ok(inspection) = site.hypervisor.inspect(&access).await
-                    && let AgentState::Answers(version) = inspection.agent
-                {
+                if let Ok(Some(version)) = vms::agent(site, vm).await {
                     return format!("the guest agent {version} answered");
                 }
             }

@@ -2,7 +2,6 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use hypervisor::{AgentState, GuestProgram};
 use model::VmName;
 use plan::{Gate, HttpGate, Outcome, Output, TcpGate};
 use runbook::{HttpCall, Log};
@@ -35,28 +34,21 @@ pub(super) async fn wait(order: &Order, vm: &VmName, gate: &Gate) -> Outcome {
 async fn look(order: &Order, vm: &VmName, gate: &Gate) -> Result<Output, String> {
     let site = &order.site;
     let up = up_vm(order, vm).await.map_err(|failure| failure.detail().to_owned())?;
-    let access = vms::access(&up);
     if gate.agent {
-        let inspection = site.hypervisor.inspect(&access).await.map_err(|error| error.to_string())?;
-        let AgentState::Answers(version) = inspection.agent else {
-            return Err("the guest agent does not answer".to_owned());
-        };
+        let version = vms::agent(site, &up).await.map_err(|failure| failure.detail().to_owned())?;
+        let version = version.ok_or("the guest agent does not answer")?;
         let text = format!("the guest agent {version} answered");
         // Not every guest tells them, and not every plan needs them.
         let addresses = addresses::of_guest(site, &up).await.unwrap_or_default();
         return Ok(Output { text, addresses, ..Output::default() });
     }
     if let Some(command) = &gate.command {
-        let program = GuestProgram::new(command.clone());
-        let ended = site.hypervisor.run_in_guest(&access, &program, LOOK_LIMIT).await;
-        let ended = ended.map_err(|error| error.to_string())?;
-        let text = String::from_utf8_lossy(&ended.output).into_owned();
-        return match ended.code {
-            Some(0) => Ok(Output { text, exit_code: Some(0), ..Output::default() }),
-            code => {
-                let how = code.map_or_else(|| "by a signal".to_owned(), |code| format!("with {code}"));
-                Err(format!("it ended {how}: {}", text.trim()))
-            }
+        let checked = vms::check(site, &up, command, LOOK_LIMIT).await;
+        let checked = checked.map_err(|failure| failure.detail().to_owned())?;
+        let text = String::from_utf8_lossy(&checked.output).into_owned();
+        return match checked.failure {
+            None => Ok(Output { text, exit_code: Some(0), ..Output::default() }),
+            Some(how) => Err(format!("it ended {how}: {}", text.trim())),
         };
     }
     let (address, found) = address(site, order, vm, &up).await?;

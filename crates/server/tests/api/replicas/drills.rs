@@ -99,7 +99,7 @@ fn shop(port: u16, gate_seconds: u32) -> String {
         r#"
 version = 1
 rto_seconds = 900
-rpo_seconds = 1000000000
+rpo_seconds = 604800
 [[groups]]
 name = "database"
 vms = [{{ name = "db", health = [{{ tcp = {{ host = "127.0.0.1", port = {port} }}, timeout_seconds = {gate_seconds} }}] }}]
@@ -139,8 +139,13 @@ async fn a_drill_says_what_works_and_leaves_nothing() {
     assert!(!page.contains("<script>") && page.contains("&lt;script&gt;"), "{page}");
 
     let (_, second) = drill(&east).await;
-    assert_eq!((second.verdict.as_str(), second.changes), ("passed", 0));
-    assert_eq!(report(&east).await["differences"]["before"], first.id.as_str());
+    assert_eq!(second.verdict, "passed");
+    let kept = report(&east).await;
+    let differences = &kept["differences"];
+    assert_eq!(differences["before"], first.id.as_str());
+    // How long things take says nothing on a busy machine.
+    let is_pace = |change: &Value| change["kind"] == "slower" || change["kind"] == "faster";
+    assert!(differences["changes"].as_array().unwrap().iter().all(is_pace), "{differences}");
     let listed: Vec<_> =
         east.client.drill_reports("shop").await.unwrap().iter().map(|drill| drill.id).collect();
     assert_eq!(listed, [second.id, first.id]);
@@ -176,6 +181,8 @@ async fn a_check_that_fails_is_an_alert_until_it_is_mended() {
     assert!(!figures.contains("holdfast_drill_last_success_timestamp_seconds{"), "{figures}");
 
     let _open = TcpListener::bind(gate).await.unwrap();
+    let patient = api::EditPlan { text: shop(gate.port(), 600), drop: true };
+    east.client.edit_plan("shop", &patient).await.unwrap();
     let (_, mended) = drill(&east).await;
     assert_eq!(mended.verdict, "passed", "{mended:?}");
     let kept = report(&east).await;
@@ -223,7 +230,10 @@ async fn one_that_is_due_waits_for_other_runs_is_overdue_and_made_up_for() {
     assert!(figures.contains("holdfast_drill_overdue{plan=\"shop\"} 1"), "{figures}");
 
     east.client.tell_plan_run("shop", &tell(PlanCommand::Cancel, None)).await.unwrap();
-    let made_up = until_state(&east, "a drill has passed", |state| state.last_passed_at.is_some()).await;
+    let made_up = until_state(&east, "a drill has passed", |state| {
+        state.under_way.is_none() && state.last_passed_at.is_some()
+    })
+    .await;
     let schedule = made_up.schedule.unwrap();
     assert!(schedule.overdue_since.is_none() && schedule.put_off.is_none(), "{schedule:?}");
     assert!(schedule.last_run_at.is_some());
@@ -253,7 +263,8 @@ async fn a_drill_outlives_its_server_or_ends_and_says_so() {
     until(&east, "shop", "the gate is looked at", is_at("running", "takes connections")).await;
     let east = restart(east).await;
     let _open = TcpListener::bind(gate).await.unwrap();
-    let passed = until_state(&east, "it has ended", |state| state.last.is_some()).await;
+    let passed =
+        until_state(&east, "it has ended", |state| state.under_way.is_none() && state.last.is_some()).await;
     assert_eq!(passed.last.unwrap().verdict, "passed");
 
     // Nobody answers: whether it was done, nobody knows once the server is gone.
