@@ -59,6 +59,7 @@ impl Page for JobView {
             Some(JobResult::CreatedDisk(disk)) => disk.page(times),
             Some(JobResult::HandedOver(vm)) => vm.page(times),
             Some(JobResult::PlanRun(run)) => run.page(times),
+            Some(JobResult::Drilled(drill)) => drill.page(times),
             Some(JobResult::HandedOverGroup(group)) => group.page(times),
             Some(JobResult::Hydrated(hydrated)) => hydrated.page(times),
             Some(JobResult::Tested(test)) => test.page(times),
