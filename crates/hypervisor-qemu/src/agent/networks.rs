@@ -53,7 +53,10 @@ mod tests {
         let networks = read(&told);
         assert_eq!(networks.len(), 3);
         assert_eq!(networks[1].mac.as_deref(), Some("52:54:00:00:00:01"));
-        assert_eq!(networks[1].addresses, ["10.2.0.5", "fe80::1"].map(|text| text.parse().unwrap()));
+        assert_eq!(
+            networks[1].addresses,
+            ["10.2.0.5", "fe80::1"].map(|text| text.parse::<std::net::IpAddr>().unwrap())
+        );
         assert!(networks[2].name.is_empty() && networks[2].addresses.is_empty());
         assert!(read(&json!({ "no": "list" })).is_empty());
     }

@@ -20,8 +20,14 @@ pub(crate) struct Moment {
     pub(super) captured_at: Timestamp,
     /// The VM did not run.
     pub(super) is_at_rest: bool,
-    capture: Mutex<Option<(Box<dyn Capture>, Option<Lent>)>>,
+    held: Mutex<Option<Held>>,
     images: Lock<Vec<Weak<HeldImage>>>,
+}
+
+/// What is given back when a moment is let go of.
+struct Held {
+    capture: Box<dyn Capture>,
+    turn: Option<Lent>,
 }
 
 impl Moment {
@@ -33,8 +39,8 @@ impl Moment {
         turn: Option<Lent>,
     ) -> Self {
         let captured_at = capture.facts().captured_at;
-        let capture = Mutex::new(Some((capture, turn)));
-        Self { epoch, kind, captured_at, is_at_rest, capture, images: Lock::default() }
+        let held = Mutex::new(Some(Held { capture, turn }));
+        Self { epoch, kind, captured_at, is_at_rest, held, images: Lock::default() }
     }
 
     /// The image is one of the moment's, and goes with it.
@@ -44,8 +50,8 @@ impl Moment {
 
     /// Lets go of the moment and settles what is tracked, once.
     pub(crate) async fn let_go(&self, outcome: CaptureOutcome) {
-        let mut capture = self.capture.lock().await;
-        let Some((capture, turn)) = capture.take() else { return };
+        let mut held = self.held.lock().await;
+        let Some(Held { capture, turn }) = held.take() else { return };
         for image in self.images.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             image.upgrade().iter().for_each(|image| image.let_go());
         }
