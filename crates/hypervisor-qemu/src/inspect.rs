@@ -19,8 +19,22 @@ use crate::{
 
 pub(crate) use definition::discover as discover_definition;
 
+/// How often a VM is looked at whose QEMU closes its monitor meanwhile.
+const LOOKS_MAX: usize = 3;
+
 /// Looks at a VM, running or not; see [`hypervisor::Hypervisor::inspect`].
 pub(crate) async fn inspect(config: &QemuConfig, monitors: &Monitors, vm: &VmAccess) -> Result<Inspection> {
+    let mut looks = 1;
+    loop {
+        match look(config, monitors, vm).await {
+            // One that ends while it is looked at is found stopped next.
+            Err(error) if error.kind() == ErrorKind::Gone && looks < LOOKS_MAX => looks += 1,
+            looked => return looked,
+        }
+    }
+}
+
+async fn look(config: &QemuConfig, monitors: &Monitors, vm: &VmAccess) -> Result<Inspection> {
     let sockets = Sockets::of(config, vm)?;
     match monitors.attach(&sockets.monitor, &vm.name).await {
         Ok(monitor) => {
