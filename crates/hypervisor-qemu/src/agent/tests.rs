@@ -121,9 +121,11 @@ async fn a_program_runs_to_its_end_and_its_output_comes_back() {
         input: "hello\n".to_owned(),
     };
     let serve = async {
+        channel.answer("guest-get-osinfo", json!({"return": {"id": "debian"}})).await;
         let order = channel.hear().await;
+        let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
         let expected = json!({"path": "/bin/sh", "arg": ["-c", "cat; exit 3"], "capture-output": true,
-            "env": ["PLAN=the shop"], "input-data": "aGVsbG8K"});
+            "env": ["PLAN=the shop", path], "input-data": "aGVsbG8K"});
         assert_eq!((&order["execute"], &order["arguments"]), (&json!("guest-exec"), &expected));
         channel.stream.write_all(b"{\"return\": {\"pid\": 7}}\n").await.unwrap();
         channel.answer("guest-exec-status", json!({"return": {"exited": false}})).await;
