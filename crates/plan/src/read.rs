@@ -96,8 +96,11 @@ fn from_yaml<T: DeserializeOwned>(text: &str) -> Result<T, Finding> {
     });
     read.map_err(|error| {
         let path = if path == "." { String::new() } else { std::mem::take(&mut path) };
-        let place = error.location().map(|at| format!("line {}, column {}: ", at.line(), at.column()));
-        explained(path, &error.to_string(), &place.unwrap_or_default())
+        let place = error.location().map(|at| format!("line {}, column {}", at.line(), at.column()));
+        let message = error.to_string();
+        let Some(place) = place else { return explained(path, &message, "") };
+        let message = message.strip_suffix(&format!(" at {place}")).unwrap_or(&message);
+        explained(path, message, &format!("{place}: "))
     })
 }
 
@@ -127,10 +130,11 @@ fn place(text: &str, at: usize) -> String {
 /// Says what a word that is not known was perhaps meant to be.
 fn explained(path: String, message: &str, place: &str) -> Finding {
     let finding = Finding::error(path, format!("{place}{message}"));
-    let mut words = message.split('`').skip(1).step_by(2);
     let is_unknown = message.contains("unknown field") || message.contains("unknown variant");
-    let Some(wrong) = words.next().filter(|_| is_unknown) else { return finding };
-    let nearest = words.min_by_key(|word| distance(wrong, word));
+    let Some((wrong, known)) = message.split_once(", expected ").filter(|_| is_unknown) else { return finding };
+    let Some(wrong) = wrong.split('`').nth(1) else { return finding };
+    let known = known.trim_start_matches("one of ").split(", ").flat_map(|words| words.split(" or "));
+    let nearest = known.map(|word| word.trim_matches('`')).min_by_key(|word| distance(wrong, word));
     match nearest.filter(|word| distance(wrong, word) <= wrong.len().div_ceil(2)) {
         Some(word) => finding.with_hint(format!("did you mean {word}?")),
         None => finding,

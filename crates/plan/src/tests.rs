@@ -79,7 +79,7 @@ fn yaml_says_the_same_and_is_judged_the_same() {
     let finding = read(&text.replace("health", "helth"), Format::Yaml).unwrap_err();
     assert!(finding.path.starts_with("groups[0].vms[0]"), "{finding:?}");
     assert!(finding.message.contains("line 7"), "{finding:?}");
-    assert_eq!(finding.hint.as_deref(), Some("did you mean health?"));
+    assert_eq!(finding.hint.as_deref(), Some("did you mean health?"), "{finding:?}");
     let runbook = crate::read_runbook(
         "version: 1\nscript: { command: [\"x\", \"{{a}}\"] }\nparameters: { a: { default: \"1\" } }",
     );
