@@ -63,7 +63,7 @@ pub struct PlanView {
     pub vms: Vec<String>,
     /// Its actions.
     pub actions: Vec<String>,
-    /// The site where its VMs are at home, by id.
+    /// The site where its VMs are at home, by name.
     pub primary_site: String,
     /// When it was written.
     #[schema(value_type = String)]

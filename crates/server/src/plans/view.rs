@@ -14,6 +14,9 @@ use crate::{failure::Result, site::Site};
 pub(crate) async fn plan_view(site: &Site, known: &KnownPlan) -> Result<PlanView> {
     let peers = site.catalog.peers().await?;
     let name_of = |id: SiteId| {
+        if id == site.peers.identity().id() {
+            return site.peers.name().to_string();
+        }
         let peer = peers.iter().find(|peer| peer.id == id);
         peer.map_or_else(|| id.to_string(), |peer| peer.name.to_string())
     };
@@ -40,7 +43,7 @@ pub(crate) async fn plan_view(site: &Site, known: &KnownPlan) -> Result<PlanView
         groups: of(|document| document.groups.iter().map(|group| group.name.clone()).collect()),
         vms: of(|document| document.vms().map(|vm| vm.name.to_string()).collect()),
         actions: of(|document| document.actions().map(|(_, action)| action.name.clone()).collect()),
-        primary_site: known.primary_site.to_string(),
+        primary_site: name_of(known.primary_site),
         changed_at: known.created_at,
         text: known.text.clone(),
     })

@@ -80,7 +80,7 @@ async fn a_plan_and_its_runbooks_come_to_the_other_site_and_the_newest_counts() 
 
     let there = until_version(&west, 1).await;
     assert_eq!((there.written_at.as_str(), there.is_accepted), ("east", false));
-    assert_eq!(there.primary_site, west.client.site().await.unwrap().id.to_string());
+    assert_eq!(there.primary_site, west.client.site().await.unwrap().name.to_string());
     let is_kept = |plan: Option<&PlanView>| {
         plan.is_some_and(|plan| plan.copies.iter().any(|copy| copy.site == "west" && copy.version == 1))
     };
