@@ -131,7 +131,9 @@ fn place(text: &str, at: usize) -> String {
 fn explained(path: String, message: &str, place: &str) -> Finding {
     let finding = Finding::error(path, format!("{place}{message}"));
     let is_unknown = message.contains("unknown field") || message.contains("unknown variant");
-    let Some((wrong, known)) = message.split_once(", expected ").filter(|_| is_unknown) else { return finding };
+    let Some((wrong, known)) = message.split_once(", expected ").filter(|_| is_unknown) else {
+        return finding;
+    };
     let Some(wrong) = wrong.split('`').nth(1) else { return finding };
     let known = known.trim_start_matches("one of ").split(", ").flat_map(|words| words.split(" or "));
     let nearest = known.map(|word| word.trim_matches('`')).min_by_key(|word| distance(wrong, word));

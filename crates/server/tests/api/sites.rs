@@ -10,6 +10,7 @@ mod pairing;
 mod planned;
 mod plans;
 mod replicating;
+mod seeding;
 mod sending;
 mod standing;
 

@@ -123,7 +123,8 @@ async fn drill(west: &Site, east: &Site, report: &mut Report) -> Result<()> {
     let drill: DrillView = east.json(["drill", "run", "shop", "--point", "@shop"]).await?;
     ensure!(drill.verdict == "passed", "the drill has {}: {:?}", drill.verdict, drill.reasons);
     let of = |measure: &DrillMeasureView| {
-        let told = |seconds: Option<u64>| seconds.map_or_else(|| "?".to_owned(), |seconds| seconds.to_string());
+        let told =
+            |seconds: Option<u64>| seconds.map_or_else(|| "?".to_owned(), |seconds| seconds.to_string());
         format!("{} s of {} s", told(measure.measured_seconds), told(measure.target_seconds))
     };
     let what = format!("RTO {}, RPO {}", of(&drill.rto), of(&drill.rpo));
