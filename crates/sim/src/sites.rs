@@ -15,6 +15,7 @@
 //!
 //! Where a VM is replicated at intervals, a record of an epoch is taken to have been taken at the moment that the epoch is of.
 
+mod attachment;
 mod broken;
 mod commands;
 mod fail_over;

@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Broken,
+    attachment::{Attached, JOURNAL_GONE, Source, tell_when_durable},
     guest::{DISK_NAMES, Span, all_sectors},
-    keeper::{Attached, JOURNAL_GONE, Keeping, Source, tap, tell_when_durable},
+    keeper::{Keeping, tap},
     server::{Claim, Server},
     site::KnownReplication,
     tap::Tap,

@@ -13,9 +13,9 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Broken,
+    attachment::JOURNAL_GONE,
     commands::{self, Command},
     guest,
-    keeper::JOURNAL_GONE,
     network::Weather,
     server::Server,
     site::{KnownVm, Place, Site},
