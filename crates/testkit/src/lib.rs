@@ -13,6 +13,7 @@ pub mod offline;
 pub mod packages;
 pub mod qemu;
 pub mod site;
+pub mod sites;
 pub mod stores;
 pub mod target;
 mod transcript;

@@ -6,7 +6,6 @@ mod network;
 mod plan;
 mod report;
 mod site_recovery;
-mod sites;
 mod story;
 
 use anyhow::{Context, Result, bail};
@@ -32,7 +31,9 @@ pub enum Story {
 pub fn run(story: Story) -> Result<()> {
     packages::install_missing()?;
     binary::holdfast()?;
-    eprintln!("building a Linux guest from Debian packages, where that is not done yet");
+    if !network::is_entered() {
+        progress("building a Linux guest from Debian packages, where that is not done yet");
+    }
     let image = GuestImage::obtain()?;
     if story == Story::Plan {
         network::enter(&plan::BRIDGES)?;
@@ -58,4 +59,9 @@ async fn tell(image: &GuestImage, story: Story) -> Result<Report> {
         Story::SiteRecovery => site_recovery::tell(image).await,
         Story::Plan => plan::tell(image).await,
     }
+}
+
+/// Says what is done now.
+fn progress(what: &str) {
+    eprintln!("{what}");
 }

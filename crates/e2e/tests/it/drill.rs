@@ -5,12 +5,12 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use api::{DrillView, VmView};
 use serde_json::Value;
-use testkit::guest::GuestImage;
-
-use crate::{
-    fixture::guest_disks,
-    replication::{paired, until, until_protected},
+use testkit::{
+    guest::GuestImage,
+    sites::{paired, until, until_protected},
 };
+
+use crate::fixture::guest_disks;
 
 const VM: &str = "shop";
 

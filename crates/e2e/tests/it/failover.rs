@@ -5,12 +5,14 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context, Result, ensure};
 use api::{HandedOverView, ReplicaStage, ReplicaView, ReplicationState, ReplicationView, RestoredVmView};
 use serde_json::Value;
-use testkit::{guest::GuestImage, site::Site, workload::WorkloadState};
-
-use crate::{
-    fixture::guest_disks,
-    replication::{paired, until, until_protected},
+use testkit::{
+    guest::GuestImage,
+    site::Site,
+    sites::{paired, until, until_protected},
+    workload::WorkloadState,
 };
+
+use crate::fixture::guest_disks;
 
 const VM: &str = "shop";
 

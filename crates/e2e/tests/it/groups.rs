@@ -12,13 +12,11 @@ use testkit::{
     offline::file_of,
     qemu::{GuestVm, VmOptions},
     site::Site,
+    sites::{PATIENCE, paired, until_protected},
 };
 use tokio::time::{Instant, sleep};
 
-use crate::{
-    fixture::words,
-    replication::{PATIENCE, paired, until_protected},
-};
+use crate::fixture::words;
 
 const VMS: [&str; 3] = ["web", "app", "db"];
 

@@ -9,12 +9,13 @@ use testkit::{
     guest::GuestImage,
     qemu::{GuestVm, VmOptions},
     site::Site,
+    sites::{PATIENCE, paired, until_protected},
 };
 use tokio::time::{Instant, sleep};
 
 use crate::{
     fixture::{guest_disks, words},
-    replication::{PATIENCE, examine_moment, paired, until_protected},
+    replication::examine_moment,
 };
 
 /// Has the guest write until the other site shows so many moments.

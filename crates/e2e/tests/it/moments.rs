@@ -10,13 +10,14 @@ use testkit::{
     guest::GuestImage,
     qemu::{GuestVm, VmOptions},
     site::Site,
+    sites::{paired, until, until_protected},
 };
 use tokio::time::{Instant, sleep};
 
 use crate::{
     fixture::{Numbers, guest_disks, words},
     killed::SEED_VARIABLE,
-    replication::{examine_moment, paired, until, until_protected},
+    replication::examine_moment,
 };
 
 /// How many moments are looked at. More are asked for by this variable; fifty take some minutes.

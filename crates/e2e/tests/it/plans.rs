@@ -6,12 +6,14 @@ use anyhow::{Context, Result, ensure};
 use api::{PlanRunView, PlanStepView, ReplicaStage, ReplicaView, VmView};
 use model::{ByteCount, DiskFormat};
 use serde_json::Value;
-use testkit::{guest::GuestImage, site::Site, workload::WorkloadState};
-
-use crate::{
-    fixture::words,
-    replication::{paired, until, until_protected},
+use testkit::{
+    guest::GuestImage,
+    site::Site,
+    sites::{paired, until, until_protected},
+    workload::WorkloadState,
 };
+
+use crate::fixture::words;
 
 const VMS: [&str; 2] = ["db", "web"];
 

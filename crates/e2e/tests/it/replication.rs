@@ -2,55 +2,19 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use api::{ReplicationState, ReplicationView, StoppedReplicationView};
+use anyhow::{Context, Result};
+use api::{ReplicationView, StoppedReplicationView};
 use model::DiskFormat;
 use testkit::{
     guest::{GuestDisks, GuestImage},
     offline::{OfflineState, examine},
     qemu::{GuestVm, VmOptions},
     site::Site,
+    sites::{PATIENCE, paired, until_protected},
 };
 use tokio::time::{Instant, sleep};
 
 use crate::fixture::{guest_disks, words};
-
-/// How long anything may take that happens by itself.
-pub const PATIENCE: Duration = Duration::from_secs(300);
-
-/// Two sites that are paired; both listen.
-pub async fn paired() -> Result<(Site, Site)> {
-    let listen = ("HOLDFAST_PEER_LISTEN", "127.0.0.1:0");
-    let east = Site::start_with_variables(&[("HOLDFAST_SITE_NAME", "east"), listen]).await?;
-    let west = Site::start_with_variables(&[("HOLDFAST_SITE_NAME", "west"), listen]).await?;
-    let token = east.run(["site", "token", "-q"]).await?;
-    west.run(["site", "pair", token.trim()]).await?;
-    Ok((east, west))
-}
-
-/// Waits until the replication of a VM is like this.
-pub async fn until(
-    site: &Site,
-    vm: &str,
-    what: &str,
-    holds: impl Fn(&ReplicationView) -> bool,
-) -> Result<ReplicationView> {
-    let begun = Instant::now();
-    loop {
-        let view: ReplicationView = site.json(["replication", "status", vm]).await?;
-        if holds(&view) {
-            return Ok(view);
-        }
-        if begun.elapsed() > PATIENCE {
-            bail!("it never came to this: {what}; it is {view:?}");
-        }
-        sleep(Duration::from_millis(500)).await;
-    }
-}
-
-pub async fn until_protected(site: &Site, vm: &str) -> Result<ReplicationView> {
-    until(site, vm, "protected", |view| view.state == ReplicationState::Protected).await
-}
 
 /// What both disks of a moment of the VM `busy` hold, once the other site has it.
 pub async fn examine_moment(east: &Site, name: &str) -> Result<OfflineState> {

@@ -16,7 +16,7 @@ const QEMU_CONFIGURATION: &str = "/etc/qemu";
 /// # Errors
 /// When the system lets nobody make one, or has no TUN devices.
 pub fn enter(bridges: &[(&str, &str)]) -> Result<()> {
-    if env::var_os(INSIDE).is_none() {
+    if !is_entered() {
         let mut command = Command::new("unshare");
         command.args(["--net", "--mount"]);
         if !rustix::process::geteuid().is_root() {
@@ -35,6 +35,11 @@ pub fn enter(bridges: &[(&str, &str)]) -> Result<()> {
     }
     let names: String = bridges.iter().map(|(name, _)| format!("allow {name}\n")).collect();
     allow(&names).context("letting VMs join the bridges")
+}
+
+/// Whether this process is in the network already.
+pub fn is_entered() -> bool {
+    env::var_os(INSIDE).is_some()
 }
 
 fn ip(words: &[&str]) -> Result<()> {

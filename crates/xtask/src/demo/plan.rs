@@ -14,17 +14,19 @@ use anyhow::{Context, Result, ensure};
 use api::{DrillMeasureView, DrillView, PlanRunView, PlanView, ReplicationGroupView, ReplicationState};
 use model::Timestamp;
 use serde_json::Value;
-use testkit::{guest::GuestImage, site::Site, target::target_directory};
+use testkit::{
+    guest::GuestImage,
+    site::Site,
+    sites::{self, PATIENCE, until, until_protected},
+    target::target_directory,
+};
 use tokio::time::sleep;
 
 use self::{
     orders::Orders,
     shop::{PARTS, Records},
 };
-use super::{
-    report::Report,
-    sites::{self, PATIENCE, progress, until, until_protected},
-};
+use super::{progress, report::Report};
 
 /// The bridges that the guests are on, and the addresses that the host has there: at either site, and in tests.
 pub const BRIDGES: [(&str, &str); 3] =
@@ -35,7 +37,8 @@ const PLAN: &str = include_str!("plan/shop.toml");
 /// Tells the story on two sites, and reports.
 pub async fn tell(image: &GuestImage) -> Result<Report> {
     let mut report = Report::default();
-    let (mut west, east) = sites::pair().await?;
+    progress("starting two sites, east and west");
+    let (east, mut west) = sites::paired().await?;
     open_shop(&west, image, &mut report).await?;
     protect(&west, &mut report).await?;
     let notes = write_plan(&west, &east, &mut report).await?;

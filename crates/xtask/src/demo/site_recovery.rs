@@ -6,13 +6,14 @@ use anyhow::{Context, Result, ensure};
 use api::{HandedOverView, ReplicaView, ReplicationState, RestoredVmView};
 use model::ByteCount;
 use serde_json::Value;
-use testkit::{guest::GuestImage, site::Site, workload::WorkloadState};
-
-use super::{
-    guest,
-    report::Report,
-    sites::{self, progress, until, until_protected},
+use testkit::{
+    guest::GuestImage,
+    site::Site,
+    sites::{self, until, until_protected},
+    workload::WorkloadState,
 };
+
+use super::{guest, progress, report::Report};
 
 const VM: &str = "shop";
 const DRILL: &str = "shop-drill";
@@ -23,7 +24,8 @@ const BURST_MIB: &str = "16";
 /// Tells the story on two sites and a VM of its own, and reports.
 pub async fn tell(image: &GuestImage) -> Result<Report> {
     let mut report = Report::default();
-    let (mut west, east) = sites::pair().await?;
+    progress("starting two sites, east and west");
+    let (east, mut west) = sites::paired().await?;
 
     guest::boot(&west, image, VM, &mut report).await?;
     replicate(&west, "east", "every write goes to the other site", &mut report).await?;

@@ -12,7 +12,7 @@ use testkit::{
     workload::WorkloadState,
 };
 
-use super::{guest, report::Report};
+use super::{guest, progress, report::Report};
 
 const VM: &str = "shop";
 const RESTORED_VM: &str = "shop-restored";
@@ -122,8 +122,4 @@ async fn verify(site: &Site, report: &mut Report) -> Result<()> {
     let outcome = format!("{} read back, {} chunks, all sound", verified.read_bytes, verified.chunk_count);
     report.event("vault verified", started.elapsed(), outcome);
     Ok(())
-}
-
-fn progress(what: &str) {
-    eprintln!("{what}");
 }

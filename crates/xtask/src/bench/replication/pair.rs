@@ -2,19 +2,13 @@
 
 use std::{net::TcpListener, path::Path, time::Duration};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use api::{ReplicationState, ReplicationView};
 use serde_json::Value;
-use testkit::site::Site;
-use tokio::time::{Instant, sleep};
+use testkit::{site::Site, sites};
+use tokio::time::Instant;
 
 use super::link::Link;
-
-/// How long anything may take that happens by itself.
-const PATIENCE: Duration = Duration::from_secs(600);
-
-/// How often is looked.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The VM's site, the other one, and what is between them.
 pub struct Pair {
@@ -70,17 +64,7 @@ impl Pair {
         what: &str,
         holds: impl Fn(&ReplicationView) -> bool,
     ) -> Result<ReplicationView> {
-        let begun = Instant::now();
-        loop {
-            let view = self.status(vm).await?;
-            if holds(&view) {
-                return Ok(view);
-            }
-            if begun.elapsed() > PATIENCE {
-                bail!("it never came to this: {what}; it is {view:?}");
-            }
-            sleep(LOOK_INTERVAL).await;
-        }
+        sites::until(&self.west, vm, what, holds).await
     }
 
     /// Waits until the other site has all that was written until now.

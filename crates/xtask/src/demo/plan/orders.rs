@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use model::Timestamp;
+use testkit::sites::PATIENCE;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -12,7 +13,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{super::sites::PATIENCE, now};
+use super::now;
 
 /// How often it is asked.
 const INTERVAL: Duration = Duration::from_millis(100);

@@ -5,9 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use api::{PlanRunView, VmView};
 use model::{ByteCount, DiskFormat, NetworkDefinition, NetworkKind};
-use testkit::{agent::GuestAgent, guest::GuestImage, site::Site};
-
-use super::super::sites::PATIENCE;
+use testkit::{agent::GuestAgent, guest::GuestImage, site::Site, sites::PATIENCE};
 
 const PROGRAM: &str = include_str!("shop.pl");
 
