@@ -80,3 +80,6 @@ fn tracking(disk: &DiskName, bitmaps: &[Bitmap]) -> Tracking {
         Tracking::Broken("recording was stopped".to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests;
