@@ -25,6 +25,13 @@ use crate::{
 /// How often it is looked whether all sites have what they are to have; also that one which was away answers again.
 const INTERVAL: Duration = Duration::from_secs(30);
 
+/// A higher number of a version is a mistake or worse: after the highest that can be written there would be none.
+const VERSION_MAX: u64 = 1 << 32;
+
+/// A site takes no more plans in than this, and keeps so many versions of one that others have changed.
+const PLANS_MAX: usize = 1000;
+const VERSIONS_MAX: usize = 1000;
+
 /// Sends plans until the server stops.
 pub(crate) async fn watch(site: Site) {
     loop {
@@ -178,7 +185,13 @@ pub(crate) async fn receive(site: &Site, peer: &KnownPeer, shared: SharedPlan) -
     if shared.primary_site != own && shared.primary_site != peer.id {
         return Err(Failure::invalid("the VMs of the plan are at home at neither of the two sites"));
     }
+    if shared.version > VERSION_MAX {
+        return Err(Failure::invalid(format!("a plan has at most {VERSION_MAX} versions")));
+    }
     let versions = site.catalog.plan_versions(shared.name.as_str()).await?;
+    if versions.is_empty() && site.catalog.plans().await?.len() >= PLANS_MAX {
+        return Err(Failure::conflict(format!("this site keeps {PLANS_MAX} plans already")));
+    }
     let newest = versions.first();
     if let Some(other) = newest.filter(|it| !it.is_deleted && it.primary_site != shared.primary_site) {
         let detail = format!("another plan is called {}, for VMs that are at home elsewhere", other.name);
@@ -231,6 +244,9 @@ async fn keep(
         CatalogErrorKind::Exists => Failure::conflict("the plan is being kept already"),
         _ => error.into(),
     })?;
+    if let Some(oldest) = versions.get(VERSIONS_MAX - 1) {
+        site.catalog.remove_plan_before(&shared.name, oldest.version).await?;
+    }
     if shared.is_deleted && versions.iter().all(|before| before.version < shared.version) {
         site.catalog.remove_plan_before(&shared.name, shared.version).await?;
         drills::forget(site, &shared.name).await?;

@@ -6,10 +6,11 @@ use api::{
     Code, CreatePlan, CreateRunbook, EditPlan, EditRunbook, PlanCommand, PlanRunView, PlanStepView, PlanView,
     RunPlan, TellPlanRun, ValidatePlan,
 };
+use peer::plans::SharedPlan;
 use tokio::io::AsyncReadExt as _;
 
 use super::{
-    pair,
+    call_as, pair,
     replicating::{replicated, until as until_replicated, until_protected},
     site,
 };
@@ -144,6 +145,29 @@ async fn another_plan_of_that_name_is_not_overwritten() {
     };
     until(&west, "east has said why not", is_refused).await;
     assert_eq!(until_version(&east, 1).await.written_at, "east");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_cannot_use_up_the_numbers_of_versions() {
+    let (east, west) = replicated().await;
+    create(&west, QUIET).await;
+    until_version(&east, 1).await;
+    let id = west.client.site().await.unwrap().id;
+    let shared = |version| SharedPlan {
+        name: "shop".parse().unwrap(),
+        version,
+        origin: id,
+        primary_site: id,
+        created_at: "2040-03-01T12:00:00Z".parse().unwrap(),
+        text: QUIET.to_owned(),
+        format: "toml".to_owned(),
+        is_deleted: false,
+        runbooks: Vec::new(),
+    };
+    let peer = call_as(&west, &east).await;
+    assert_eq!(peer.share_plan(&shared(5)).await.unwrap().version, 5);
+    assert!(peer.share_plan(&shared(u64::MAX)).await.is_err());
+    assert_eq!(edit(&east, &format!("# mine\n{QUIET}")).await.version, 6);
 }
 
 /// A runbook that tells a port what it is told.
