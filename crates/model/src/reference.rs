@@ -238,6 +238,18 @@ impl fmt::Display for ReplicaReference {
 /// The longest name of a checkpoint, in bytes.
 const CHECKPOINT_NAME_MAX_BYTES: usize = 255;
 
+impl MomentSelector {
+    /// Whether it means the newest moment of its kind, whichever that is.
+    #[must_use]
+    pub fn is_newest(&self) -> bool {
+        match self {
+            Self::Latest | Self::LatestApplication => true,
+            Self::At(_) | Self::Sequence(_) | Self::Checkpoint(_) => false,
+            Self::Shared { moment, .. } => moment.is_newest(),
+        }
+    }
+}
+
 impl FromStr for MomentSelector {
     type Err = &'static str;
 

@@ -161,6 +161,9 @@ fn references_to_replicas_name_a_moment_or_mean_the_newest() {
         assert_eq!(read(text).as_ref(), Ok(&reference), "{text}");
         assert_eq!(read(&reference.to_string()), Ok(reference));
     }
+    let is_newest = |moment: &str| moment.parse::<MomentSelector>().unwrap().is_newest();
+    assert!(["latest", "latest-application", "@shop", "@shop:latest-application"].into_iter().all(is_newest));
+    assert!(!["payday", "#17", "@shop#17", "@shop:payday"].into_iter().any(is_newest));
     for text in [
         "replica:",
         "replica:/latest",

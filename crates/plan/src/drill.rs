@@ -15,7 +15,6 @@ pub use self::{
     build::{Circumstances, Seen},
     conduct::next,
     difference::{Change, ChangeKind, Differences},
-    durable::DecodeError,
     html::html,
     report::{Measure, Part, Report, Screenshot, StepReport, StepResult, StepSort, Verdict, VmReport},
     text::text,

@@ -23,6 +23,7 @@ mod difference;
 mod document;
 pub mod drill;
 mod finding;
+mod kept;
 mod read;
 mod run;
 mod runbook;
@@ -35,10 +36,11 @@ pub use document::{
     Manual, Network, OnFailure, Plan, RunbookCall, TcpGate, Vm, Where, Work as ActionWork,
 };
 pub use finding::{Finding, Severity};
+pub use kept::DecodeError;
 pub use read::{Format, read, read_runbook};
 pub use run::{
-    Act, Attempt, Begin, Command, DecodeError, Direction, Event, Kind, Lane, Outcome, Output, Refusal, Run,
-    Standing, Step, StepId, StepState, Told, VmFacts, Wave, Wish, Work,
+    Act, Attempt, Begin, Command, Direction, Event, Kind, Lane, Outcome, Output, Refusal, Run, Standing,
+    Step, StepId, StepState, Told, VmFacts, Wave, Wish, Work,
 };
 pub use runbook::{Parameter, Runbook};
 pub use validate::validate;

@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     command::{Command, Refusal},
-    durable::DecodeError,
     standing::Standing,
     step::{Attempt, Outcome, Output, Step, StepId, StepState, Work},
 };
@@ -147,6 +146,9 @@ pub struct Run {
     /// Whether it is a drill: a test that nobody watches, which [`crate::drill::next`] brings to its end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_drill: bool,
+    /// Whether the newest moment was asked for, of which `point` may be what that was when the run began.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_newest: bool,
     act: Act,
     wish: Wish,
     waves: Vec<Wave>,
@@ -255,6 +257,7 @@ impl Run {
             rto_seconds: plan.rto_seconds,
             rpo_seconds: plan.rpo_seconds,
             is_drill: false,
+            is_newest: false,
             act: Act::Recover,
             wish: Wish::Go,
             waves: Vec::new(),

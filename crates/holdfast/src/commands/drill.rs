@@ -68,7 +68,8 @@ pub struct Schedule {
     /// The time zone of --at, as in Europe/Berlin; the host's by default.
     #[arg(long, value_name = "ZONE")]
     zone: Option<String>,
-    /// The moment: latest, latest-application, a time as in 2026-03-01T14:05:07Z, or a checkpoint's name.
+    /// The moment: latest, latest-application, a time as in 2026-03-01T14:05:07Z, a checkpoint's name, or @GROUP for the newest that all
+    /// VMs of a consistency group share.
     #[arg(long, value_name = "MOMENT", default_value = "latest")]
     point: String,
     /// How long after one was due a drill may not have passed before it is overdue; 24h by default.
@@ -106,7 +107,8 @@ pub struct Named {
 pub struct Run {
     /// The plan.
     plan: String,
-    /// The moment: latest, latest-application, a time as in 2026-03-01T14:05:07Z, or a checkpoint's name.
+    /// The moment: latest, latest-application, a time as in 2026-03-01T14:05:07Z, a checkpoint's name, or @GROUP for the newest that all
+    /// VMs of a consistency group share.
     #[arg(long, value_name = "MOMENT", default_value = "latest")]
     point: String,
     #[command(flatten)]

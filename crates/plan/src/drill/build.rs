@@ -108,13 +108,11 @@ fn rto(run: &Run) -> Measure {
     Measure { measured_seconds: took.map(seconds), target_seconds: run.rto_seconds }
 }
 
-/// How much a failover in place of the drill would have lost. Where an older moment was asked for, that says nothing of the target;
-/// of a group's moment, which is fixed when the run begins, it is not seen whether that was so.
+/// How much a failover in place of the drill would have lost. Where an older moment was asked for, that says nothing of the target.
 fn rpo(run: &Run) -> Measure {
     let oldest = run.vms().values().filter_map(|facts| facts.moment_at).min();
     let age = oldest.map(|at| seconds(run.begun_at.microseconds_since(at)));
-    let is_newest = run.point.starts_with("latest") || run.point.starts_with('@');
-    Measure { measured_seconds: age, target_seconds: run.rpo_seconds.filter(|_| is_newest) }
+    Measure { measured_seconds: age, target_seconds: run.rpo_seconds.filter(|_| run.is_newest) }
 }
 
 fn seconds(microseconds: i64) -> u64 {

@@ -49,7 +49,9 @@ async fn lay_out(site: &Site, name: &str, request: &RunPlan) -> Result<Run> {
         point: fixed(site, &request.point).await?,
         operator: request.operator.clone().unwrap_or_else(|| "unknown".to_owned()),
     };
-    Ok(Run::begin(&document, begin, site.env.clock.now()))
+    let mut run = Run::begin(&document, begin, site.env.clock.now());
+    run.is_newest = work::moment_selector(&request.point)?.is_newest();
+    Ok(run)
 }
 
 /// The moment that is meant; of those that a group shares the one that is it now, so that all VMs come up from the same.

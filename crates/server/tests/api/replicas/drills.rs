@@ -126,6 +126,7 @@ async fn a_drill_says_what_works_and_leaves_nothing() {
     let (job, first) = drill(&east).await;
     assert_eq!((job.state, first.verdict.as_str()), (JobState::Succeeded, "passed"), "{job:?}");
     assert!(first.rto.measured_seconds.is_some() && first.rto.target_seconds == Some(900), "{first:?}");
+    assert_eq!(first.rpo.target_seconds, Some(604_800), "the newest moment was asked for");
     assert!(east.client.vms().await.unwrap().is_empty());
     until_standing(&east, "shop", "cleaned-up").await;
     let kept = report(&east).await;
